@@ -1,0 +1,133 @@
+"""Which backend serves which op, and why another does not.
+
+`reference` is plain PyTorch and always there; `triton` and `native` come from the optional package `facegan_kernels`
+(its docstring states the protocol). `auto` takes the first of `PREFERENCE` that has every kernel of the op for the tensor's
+device. A backend asked for by name, through `FACEGAN_BACKEND` or `use_backend`, never falls back: it serves or it raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+
+from facegan.errors import FaceganError
+
+BACKENDS = ("reference", "triton", "native")
+PREFERENCE = ("triton", "native", "reference")
+ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
+
+Kernel = Callable[..., Any]
+
+
+class BackendUnavailable(FaceganError):
+    """A backend was asked for by name and cannot serve; the message says why."""
+
+
+_operators: dict[str, tuple[str, ...]] = {}  # op -> registered operators it needs, forward and backward
+_references: dict[str, Kernel] = {}  # registered operator -> its PyTorch form
+_found: dict[tuple[str, str, str], Kernel | str] = {}  # (operator, backend, device) -> kernel or reason
+_selected: dict[tuple[str, str, str], str] = {}  # (op, requested, device) -> backend
+_requested: ContextVar[str | None] = ContextVar("facegan_backend", default=None)
+
+
+def _checked(name: str, origin: str) -> str:
+    if name != "auto" and name not in BACKENDS:
+        raise FaceganError(f"{origin} is {name!r}; expected one of auto, {', '.join(BACKENDS)}.")
+    return name
+
+
+_default = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+
+
+def register(op: str, operator: str, reference: Kernel) -> None:
+    """Declares a registered operator that `op` is made of, with its PyTorch form."""
+    _operators[op] = (*_operators.get(op, ()), operator)
+    _references[operator] = reference
+
+
+def ops() -> tuple[str, ...]:
+    """The names of all dispatched ops."""
+    import facegan.ops  # noqa: F401  (importing an op registers it)
+
+    return tuple(_operators)
+
+
+def kernel(operator: str, backend: str, device_type: str) -> Kernel:
+    """The callable behind one registered operator; raises BackendUnavailable with the reason."""
+    found = _find(operator, backend, device_type)
+    if isinstance(found, str):
+        raise BackendUnavailable(f"Backend {backend!r} cannot serve {operator} on {device_type}: {found}.")
+    return found
+
+
+def _find(operator: str, backend: str, device_type: str) -> Kernel | str:
+    """The kernel or the reason why there is none, looked up once."""
+    found = _found.get((operator, backend, device_type))
+    if found is None:
+        found = _found[operator, backend, device_type] = _ask(operator, backend, device_type)
+    return found
+
+
+def _ask(operator: str, backend: str, device_type: str) -> Kernel | str:
+    if backend == "reference":
+        return _references[operator]
+    try:
+        import facegan_kernels
+    except ImportError as error:
+        return f"the package facegan_kernels is not installed ({error})"
+    return facegan_kernels.find(operator, backend, device_type)
+
+
+def unavailable(op: str, backend: str, device_type: str) -> str | None:
+    """None when `backend` has every kernel of `op` for `device_type`, else the reason why not."""
+    found = (_find(operator, backend, device_type) for operator in _operators[op])
+    return next((reason for reason in found if isinstance(reason, str)), None)
+
+
+@torch.compiler.assume_constant_result  # compiled code keeps the backend it was traced with
+def select(op: str, device_type: str) -> str:
+    """The backend that serves `op` on `device_type` now: the requested one, or for `auto` the first that can."""
+    requested = _requested.get() or _default
+    selected = _selected.get((op, requested, device_type))
+    if selected is None:
+        selected = _selected[op, requested, device_type] = _select(op, requested, device_type)
+    return selected
+
+
+def _select(op: str, requested: str, device_type: str) -> str:
+    if _checked(requested, ENVIRONMENT_VARIABLE) == "auto":
+        return next(name for name in PREFERENCE if unavailable(op, name, device_type) is None)
+    reason = unavailable(op, requested, device_type)
+    if reason is not None:
+        raise BackendUnavailable(
+            f"Backend {requested!r} cannot serve {op} on {device_type}: {reason}; ask for 'auto' to fall back."
+        )
+    return requested
+
+
+def requested_backend() -> str:
+    """What has been asked for: "auto" or the name of a backend."""
+    return _requested.get() or _default
+
+
+def set_backend(name: str) -> None:
+    """Asks for a backend ("auto", "reference", "triton", "native") in this context and those started from it."""
+    _requested.set(_checked(name, "backend"))
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """`with use_backend("reference"):` asks for a backend inside the block only.
+
+    The backward pass of what ran inside uses the same backend, also after the block has ended.
+    """
+    token = _requested.set(_checked(name, "backend"))
+    try:
+        yield
+    finally:
+        _requested.reset(token)

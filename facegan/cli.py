@@ -1,0 +1,138 @@
+"""The command line: parse, call one function, turn a user's mistake into one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from facegan import __version__
+from facegan.errors import FaceganError
+from facegan.training import config as training_config
+
+TRAIN_EXAMPLES = """examples:
+  facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
+  facegan train --data celeba.zip --attributes bald,beard --resolution 64 --out runs/celeba
+  accelerate launch train.py --method a --data faces/ --attributes bald,beard,glasses --out runs/three
+The same command again resumes a run that was stopped, at whatever moment."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    arguments = vars(parser().parse_args(argv))
+    command = arguments.pop("command")
+    from facegan.training.loop import Interrupted
+
+    try:
+        command(arguments)
+    except FaceganError as error:
+        print(f"facegan: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as interruption:
+        print(f"facegan: {interruption}", file=sys.stderr)
+        return 128 + interruption.signum
+    except KeyboardInterrupt:
+        print("facegan: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="facegan", description="Faces that carry several chosen attributes at once, learned from faces that carry one each."
+    )
+    root.add_argument("--version", action="version", version=__version__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+
+    train = commands.add_parser("train", help="train a generator, or resume one", epilog=TRAIN_EXAMPLES, formatter_class=raw)
+    training_config.add_arguments(train)
+    train.set_defaults(command=run_train)
+
+    generate = commands.add_parser("generate", help="make faces with a trained run")
+    generate.add_argument("run", help="folder that `facegan train --out` made")
+    generate.add_argument("--seeds", default="0-15", help="which faces: 0-63, or 1,5,9 (default: %(default)s); one seed, one face")
+    generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
+    generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
+    generate.add_argument("--best", type=int, default=0, metavar="N", help="write only the N of these seeds that the run's critics score highest")
+    generate.set_defaults(command=run_generate)
+
+    evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
+    evaluate.add_argument("run", help="folder that `facegan train --out` made")
+    evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
+    evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
+    evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
+    evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
+    evaluate.add_argument("--out", default="", help="folder for report.json and report.png (default: RUN/evaluation[-STAGE])")
+    evaluate.set_defaults(command=run_evaluate)
+
+    add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
+
+    demo = commands.add_parser("demo", help="Method A on drawn faces, small, with the table that proves it")
+    demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    demo.set_defaults(command=run_demo)
+    return root
+
+
+def add_data_commands(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(required=True, metavar="COMMAND")
+    inspect = commands.add_parser("inspect", help="what each selector finds in a data set")
+    inspect.add_argument("data", help="folder or .zip of labelled faces, or 'synthetic'")
+    inspect.add_argument("--attributes", default="bald,beard", help="attributes, in order (default: %(default)s)")
+    inspect.add_argument("--check-images", action="store_true", help="decode every image and count the unreadable ones")
+    inspect.set_defaults(command=run_inspect)
+
+    synth = commands.add_parser("synth", help="draw faces with known attributes, in CelebA's layout")
+    synth.add_argument("--num", type=int, default=1000, help="how many (default: %(default)s)")
+    synth.add_argument("--resolution", type=int, default=64, help="pixels (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, help="which faces (default: %(default)s)")
+    synth.add_argument("--out", required=True, help="folder to write")
+    synth.set_defaults(command=run_synth)
+
+
+def run_train(arguments: dict) -> None:
+    from facegan.training.session import run
+
+    run(training_config.from_arguments(arguments))
+
+
+def run_generate(arguments: dict) -> None:
+    from facegan.generate import generate
+
+    generate(**arguments)
+
+
+def run_evaluate(arguments: dict) -> None:
+    from facegan.evaluate import evaluate
+
+    evaluate(**arguments)
+
+
+def run_inspect(arguments: dict) -> None:
+    from facegan.data.inspect import inspect
+
+    print(inspect(**arguments))
+
+
+def run_synth(arguments: dict) -> None:
+    from facegan.data.synthetic import write_celeba_layout
+
+    out = Path(arguments.pop("out"))
+    write_celeba_layout(out, **arguments)
+    print(out)
+
+
+def run_demo(arguments: dict) -> None:
+    from facegan.demo import demo
+
+    demo(**arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

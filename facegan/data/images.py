@@ -1,0 +1,243 @@
+"""Image files to one uint8 array [N, 3, R, R], decoded once and cached.
+
+A cache entry is a folder `<key>/` of `images.npy` and `meta.json`, written under a temporary name and renamed when
+complete, so that a reader never meets half an entry and of several writers one wins. Keys say everything the pixels
+depend on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from facegan.errors import FaceganError
+
+logger = logging.getLogger("facegan.data")
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+_VERSION = 1  # raise when decoding changes: older entries are then never found again
+_AHEAD = 1024  # images decoded ahead of the writer, so that a slow disk does not fill the memory
+_IN_MEMORY = 512 * 2**20  # bytes; larger arrays stay on disk, memory-mapped
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The readable images of a data set, in its order."""
+
+    images: np.ndarray  # uint8 [n, 3, R, R], read-only; a memmap when large
+    kept: np.ndarray  # int64 [n]: which of the names given each one is
+    skipped: tuple[tuple[str, str], ...]  # (name, reason) of the others
+    digest: str  # sha256 of the pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A cache entry: images uint8 [n, 3, R, R] and what was noted with them (plain JSON), `digest` among it."""
+
+    images: np.ndarray
+    notes: dict[str, Any]
+
+
+def decode(data: bytes, resolution: int) -> np.ndarray:
+    """An encoded image to uint8 [3, R, R]: upright by EXIF, cropped to the central square, Lanczos, RGB on white.
+
+    16-bit grey is scaled, not clipped. Raises what Pillow raises on bad data, and ValueError for float and
+    wide-integer pixels.
+    """
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.draft(None, (2 * resolution, 2 * resolution))  # JPEG: let the DCT halve, down to twice the size wanted
+        image = ImageOps.exif_transpose(opened)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = _rgb(image.crop((left, top, left + side, top + side)))
+    if side != resolution:
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+    if image.mode.startswith("I"):  # I;16* is 16-bit grey, and so is I where an older Pillow widened it
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise ValueError("32-bit integer pixels have no agreed range; save the image with 8 or 16 bits")
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))  # Pillow's conversion clips at 255
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def build(
+    read: Callable[[str], bytes],
+    names: Sequence[str],
+    stamps: Sequence[Sequence[int]],
+    resolution: int,
+    *,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Decoded:
+    """Decode `names` through `read` (any thread may call it), or find them in the cache.
+
+    `stamps` tells per name when its content changed (size and time, or size and checksum). A file that cannot be read
+    is left out, listed in `.skipped` and logged. Raises FaceganError when none can be.
+    """
+    key = content_key(
+        "files", _VERSION, resolution, [[name, *stamp] for name, stamp in zip(names, stamps, strict=True)]
+    )
+
+    def produce(notes: dict[str, Any]) -> Iterator[np.ndarray]:
+        notes["kept"], notes["skipped"] = [], []
+        for i, (name, image) in enumerate(_decode_all(read, names, resolution, progress)):
+            if isinstance(image, str):
+                notes["skipped"].append([name, image])
+            else:
+                notes["kept"].append(i)
+                yield image
+
+    entry = cached(key, (len(names), 3, resolution, resolution), produce, cache_dir)
+    skipped = tuple((name, reason) for name, reason in entry.notes["skipped"])
+    for name, reason in skipped:
+        logger.warning("skipped %s: %s", name, reason)
+    if not entry.notes["kept"]:
+        example = f", such as {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise FaceganError(f"none of the {len(names)} images of this data set can be read{example}")
+    return Decoded(entry.images, np.array(entry.notes["kept"], dtype=np.int64), skipped, entry.notes["digest"])
+
+
+def unreadable(read: Callable[[str], bytes], names: Sequence[str], progress: bool = True) -> list[tuple[str, str]]:
+    """(name, reason) of every image that cannot be decoded; nothing is kept."""
+    return [(name, image) for name, image in _decode_all(read, names, 8, progress) if isinstance(image, str)]
+
+
+def _decode_all(
+    read: Callable[[str], bytes], names: Sequence[str], resolution: int, progress: bool
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """(name, pixels or the reason why not), in order; threads suffice, as Pillow decodes without the lock."""
+
+    def attempt(name: str) -> np.ndarray | str:
+        try:
+            return decode(read(name), resolution)
+        except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over; that must not end a run
+            return f"{type(error).__name__}: {error}"
+
+    with (
+        ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(names), desc="decoding", unit="image", disable=None if progress else True) as bar,
+    ):
+        for start in range(0, len(names), _AHEAD):
+            ahead = names[start : start + _AHEAD]
+            for name, image in zip(ahead, pool.map(attempt, ahead), strict=True):
+                bar.update()
+                yield name, image
+
+
+def cached(
+    key: str,
+    shape: tuple[int, int, int, int],
+    produce: Callable[[dict[str, Any]], Iterable[np.ndarray]],
+    cache_dir: str | Path | None = None,
+) -> Entry:
+    """The entry `key`, made where the cache lacks it by `produce(notes)`, which yields up to shape[0] images.
+
+    Without a writable cache folder the images are made in memory, each time anew.
+    """
+    folder = cache_directory(cache_dir)
+    found = _load(folder / key)
+    if found:
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=folder))
+    except OSError as error:
+        logger.warning(
+            "cannot cache in %s (%s): decoding into memory; $FACEGAN_CACHE names another folder", folder, error
+        )
+        return _collect(shape, produce)
+    try:
+        _store(partial, shape, produce)
+        shutil.rmtree(folder / key, ignore_errors=True)  # an unreadable entry, if anything
+        try:
+            partial.rename(folder / key)
+        except OSError:  # another process was faster; its entry is the same
+            pass
+        entry = _load(folder / key)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if entry is None:
+        raise FaceganError(
+            f"cache folder {folder}: what was just written cannot be read back; set FACEGAN_CACHE to another"
+        )
+    return entry
+
+
+def cache_directory(cache_dir: str | Path | None = None) -> Path:
+    """Where decoded images are kept: the argument, else $FACEGAN_CACHE, else ~/.cache/facegan."""
+    return Path(cache_dir or os.environ.get("FACEGAN_CACHE") or "~/.cache/facegan").expanduser()
+
+
+def _store(
+    folder: Path, shape: tuple[int, int, int, int], produce: Callable[[dict[str, Any]], Iterable[np.ndarray]]
+) -> None:
+    notes: dict[str, Any] = {}
+    digest, count = hashlib.sha256(), 0
+    try:
+        # Written as a stream, not through a memmap: a full disk is then an error and not a killed process.
+        with open(folder / "images.npy", "wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            start = file.tell()
+            for image in produce(notes):
+                pixels = image.tobytes()
+                digest.update(pixels)
+                file.write(pixels)
+                count += 1
+            file.truncate(start + int(np.prod(shape)))  # rows of skipped images: a hole at the end
+        notes |= {"count": count, "digest": digest.hexdigest()}
+        (folder / "meta.json").write_text(json.dumps(notes))
+    except OSError as error:
+        raise FaceganError(
+            f"cache folder {folder.parent}: cannot write {np.prod(shape) / 2**20:.0f} MiB of decoded images "
+            f"({error}); make room, or set FACEGAN_CACHE to another folder"
+        ) from error
+
+
+def _load(folder: Path) -> Entry | None:
+    try:
+        notes = json.loads((folder / "meta.json").read_text())
+        images = np.load(folder / "images.npy", mmap_mode="r")[: notes["count"]]
+    except (OSError, ValueError, KeyError):  # absent, or damaged since: made anew
+        return None
+    if images.nbytes <= _IN_MEMORY:
+        images = np.array(images)
+        images.flags.writeable = False
+    return Entry(images, notes)
+
+
+def _collect(shape: tuple[int, int, int, int], produce: Callable[[dict[str, Any]], Iterable[np.ndarray]]) -> Entry:
+    notes: dict[str, Any] = {}
+    images, count = np.empty(shape, np.uint8), 0
+    for count, image in enumerate(produce(notes), start=1):
+        images[count - 1] = image
+    images = images[:count]
+    images.flags.writeable = False
+    return Entry(images, notes | {"count": count, "digest": hashlib.sha256(images.tobytes()).hexdigest()})
+
+
+def content_key(*parts: object) -> str:
+    """A key of 32 hexadecimal digits for anything JSON can write."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,108 @@
+"""The layouts that data sets come in, each read into a `Catalog`: which image file is which row of an `AttributeTable`.
+
+A layout is recognised by its marker file (`_MARKED` below), in a folder or straight inside a `.zip`, at any depth.
+No image is decoded here.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from facegan.data.images import SUFFIXES
+from facegan.data.layouts import (
+    LAYOUTS,
+    Reader,
+    Rows,
+    celeba,
+    celeba_csv,
+    class_folders,
+    imagefolder,
+    metadata_csv,
+    metadata_jsonl,
+    nvidia,
+)
+from facegan.data.sources import Source, open_source
+from facegan.data.table import AttributeTable
+from facegan.errors import FaceganError
+
+logger = logging.getLogger("facegan.data")
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """A data set before decoding: row i of `table` is the file `members[i]` and shows the person `identities[i]`."""
+
+    source: Source
+    layout: str
+    table: AttributeTable
+    members: tuple[str, ...]
+    identities: tuple[str, ...]  # the image id where no person is known
+    notes: tuple[str, ...]  # what was odd, in sentences; logged already
+
+
+_MARKED: tuple[tuple[str, str, Reader], ...] = (
+    ("list_attr_celeba.txt", "CelebA", celeba),
+    ("list_attr_celeba.csv", "Kaggle CelebA", celeba_csv),
+    ("CelebAMask-HQ-attribute-anno.txt", "CelebAMask-HQ", celeba),
+    ("dataset.json", "NVIDIA", nvidia),
+    ("metadata.csv", "imagefolder", imagefolder(metadata_csv)),
+    ("metadata.jsonl", "imagefolder", imagefolder(metadata_jsonl)),
+)
+
+
+def open_catalog(path: str | Path) -> Catalog:
+    """Find out the layout of a folder or zip and read its attributes.
+
+    Raises FaceganError, which lists the layouts, when there is nothing there or nothing known; and with file and line
+    for damaged attribute files.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FaceganError(f"data {path}: no such folder or file; {LAYOUTS}")
+    source = open_source(path)
+    images = [name for name in source.names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if not images:
+        archives = [name for name in source.names if name.endswith(".zip")]
+        hint = f"; unpack {archives[0]}, or give it instead" if archives else ""
+        raise FaceganError(f"data {path}: contains no image{hint}; {LAYOUTS}")
+    for marker, layout, load in _MARKED:
+        marked = [name for name in source.names if posixpath.basename(name) == marker]
+        if marked:
+            return _catalog(source, layout, load(source, sorted(marked, key=_depth), images))
+    return _catalog(source, "class folders", class_folders(source, images))
+
+
+def _depth(name: str) -> int:
+    return name.count("/")
+
+
+def _catalog(source: Source, layout: str, rows: Rows) -> Catalog:
+    """One row per image file: rows without a file are dropped, rows of the same file are joined, each with a note."""
+    values = np.array(rows.values, dtype=np.float32).reshape(len(rows.ids), len(rows.columns))
+    first: dict[str, int] = {}  # image file -> row
+    for i, member in enumerate(rows.members):
+        if member is not None:
+            kept = values[first.setdefault(member, i)]
+            kept[kept != values[i]] = np.nan  # a joint image must not pass for another because one row says so
+    absent = [name for name, member in zip(rows.ids, rows.members, strict=True) if member is None]
+    repeated = len(rows.ids) - len(absent) - len(first)
+    notes = list(rows.notes)
+    if absent:
+        notes.append(f"{len(absent)} of {len(rows.ids)} rows have no image file and are left out, such as {absent[0]}")
+    if repeated:
+        notes.append(f"{repeated} rows repeat an image of another row; where such rows disagree the value is unknown")
+    if not first:
+        raise FaceganError(
+            f"data {source.path}: read as {layout}, but none of its {len(rows.ids)} rows has an image file; {LAYOUTS}"
+        )
+    for note in notes:
+        logger.warning("%s: %s", source.path, note)
+    keep = list(first.values())
+    table = AttributeTable(tuple(rows.ids[i] for i in keep), tuple(rows.columns), values[keep])
+    identities = tuple(rows.identities[i] or rows.ids[i] for i in keep)
+    return Catalog(source, layout, table, tuple(first), identities, tuple(notes))

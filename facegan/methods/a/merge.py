@@ -1,0 +1,73 @@
+"""The generator as it is sampled: G, and after the switch its merge with the frozen snapshot H by AdaIN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facegan.models.conv_gan import Generator, GeneratorConfig
+from facegan.ops import adain
+from facegan.training import checkpoint
+
+
+class MergedGenerator(nn.Module):
+    """G(z) merged with H(z), the same z: `mode` none, image, feature or regional (feature, inside `mask`).
+
+    `strength` is the alpha of the merge: 0 before the switch, when H is not even evaluated.
+    """
+
+    def __init__(
+        self, generator: Generator, snapshot: Generator | None = None, mode: str = "none", mask: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.generator, self.snapshot, self.mode = generator, snapshot, mode
+        self.register_buffer("mask", mask)
+        self.strength = 0.0
+        if snapshot is not None:
+            snapshot.eval().requires_grad_(False)
+
+    @property
+    def merging(self) -> bool:
+        return self.snapshot is not None and self.strength > 0
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z [N, *z_shape], y [N, K] or None -> image [N, 3, R, R] in [-1, 1]."""
+        if not self.merging:
+            return self.generator(z, y)
+        with torch.no_grad():
+            image, features = self.snapshot.run(z, y)
+        if self.mode == "image":
+            return adain(self.generator(z, y), image, alpha=self.strength)
+        mask = self.mask if self.mode == "regional" else None
+        return self.generator(z, y, style=features, alpha=self.strength, mask=mask)
+
+    def with_generator(self, generator: Generator) -> MergedGenerator:
+        """The same merge around another generator (the running average)."""
+        other = MergedGenerator(generator, self.snapshot, self.mode, self.mask)
+        other.strength = self.strength
+        return other
+
+
+def pack_generator(merged: MergedGenerator) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts from which `unpack_generator` rebuilds the sampled generator."""
+    tensors = checkpoint.pack("generator", merged.generator.state_dict())
+    if merged.merging:
+        tensors |= checkpoint.pack("snapshot", merged.snapshot.state_dict())
+    if merged.mask is not None:
+        tensors["mask"] = merged.mask
+    facts = {"generator": merged.generator.config.to_json(), "merge": merged.mode, "strength": merged.strength}
+    return tensors, facts
+
+
+def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any]) -> MergedGenerator:
+    config = GeneratorConfig.from_json(facts["generator"])
+    generator, snapshot = Generator(config), None
+    generator.load_state_dict(checkpoint.unpack("generator", tensors))
+    if facts["strength"] > 0:
+        snapshot = Generator(config)
+        snapshot.load_state_dict(checkpoint.unpack("snapshot", tensors))
+    merged = MergedGenerator(generator, snapshot, facts["merge"], tensors.get("mask"))
+    merged.strength = facts["strength"]
+    return merged.to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -1,0 +1,151 @@
+"""Phase 1: an ordinary LSGAN on X_1 that also keeps its own failures, for phase 2's critics to learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facegan.methods.a.adversarial import AdversarialStage
+from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
+from facegan.methods.a.merge import MergedGenerator, unpack_generator
+from facegan.models.conv_gan import Generator, GeneratorConfig
+from facegan.training.augment import sharpness
+from facegan.training.batches import to_float, to_uint8
+from facegan.training.randomness import generator
+from facegan.training.stage import Context
+
+HARVEST_BATCH, HARVEST_CAPACITY = 64, 2048
+UNTRAINED = 0.1  # share of the phase from which every sample is kept
+
+
+def new_generator(context: Context) -> MergedGenerator:
+    config = context.config
+    asked = len(context.groups.attributes) if config.conditional else 0
+    return MergedGenerator(Generator(GeneratorConfig(config.resolution, config.z_dims, config.width, asked)))
+
+
+def new_discriminator(context: Context, mask: Tensor | None = None) -> RegionalDiscriminator:
+    config = context.config
+    asked = len(context.groups.attributes) if config.conditional else 0
+    return RegionalDiscriminator(mask, config.resolution, config.width, asked)
+
+
+class Phase1(AdversarialStage):
+    """G1 against D1 on X_1; with `--conditional`, on all single attributes and none, each with its y."""
+
+    def __init__(self, context: Context, pretrained: str | None) -> None:
+        self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
+        merged = unpack_generator(*context.folder.load_stage(pretrained)) if pretrained else new_generator(context)
+        merged.requires_grad_(True)
+        sets = labelled_sets(context) if context.config.conditional else [(context.attribute_set(0), None)]
+        used = np.concatenate([index for index, _ in sets])
+        reals = conditional_reals(context, sets) if context.config.conditional else plain_reals(context, used, self.name)
+        steps = context.steps(context.config.phase1_epochs)
+        super().__init__(context, steps, used, merged, Discriminators([new_discriminator(context)]), [reals])
+        size = context.config.resolution
+        self.harvest = torch.zeros(0, 3, size, size, dtype=torch.uint8)
+        self.harvest_steps = max(1, context.steps(context.config.harvest_every))
+        self.bounds = sharpness_bounds(context, used)
+
+    def asked(self, step: int, count: int) -> Tensor | None:
+        if not self.context.config.conditional:
+            return None
+        return conditional_labels(self.context, f"{self.name}/asked", step, count)
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> bool:
+        if self.context.config.blurry_negatives and step % self.harvest_steps == 0:
+            self._harvest(step)
+        return False
+
+    def _harvest(self, step: int) -> None:
+        """Keep samples softer than the reals' 10th or sharper than their 99th percentile, and all of the untrained ones."""
+        shape = (HARVEST_BATCH, *self.context.config.z_dims)
+        # Unsharded: every process harvests the same images and need not share them.
+        z = generator(self.context.config.seed, f"{self.name}/harvest", step).standard_normal(shape, dtype=np.float32)
+        y = torch.zeros(HARVEST_BATCH, len(self.context.groups.attributes), device=self.context.device)
+        images = self.generator(torch.from_numpy(z).to(self.context.device), y).float()
+        measured = sharpness(images)
+        kept = (measured < self.bounds[0]) | (measured > self.bounds[1]) | (step <= UNTRAINED * self.steps)
+        harvest = torch.cat([self.harvest, to_uint8(images[kept]).cpu().contiguous()])
+        if len(harvest) > HARVEST_CAPACITY:  # thinned evenly, so that every part of the phase stays represented
+            harvest = harvest[::2]
+        self.harvest = harvest
+
+    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {"harvest": self.harvest}, {}
+
+    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.harvest = tensors["harvest"]
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super().export()
+        return tensors | {"harvest": self.harvest}, facts
+
+
+class Pretraining(AdversarialStage):
+    """The same LSGAN on every face that does not carry the attributes together: sharpness for small X_1."""
+
+    def __init__(self, context: Context) -> None:
+        self.name, self.title = "pretrain", "pre-training (all non-joint faces)"
+        used = context.split.train
+        reals = plain_reals(context, used, self.name)
+        steps = context.steps(context.config.pretrain_epochs)
+        super().__init__(context, steps, used, new_generator(context), Discriminators([new_discriminator(context)]), [reals])
+
+    def asked(self, step: int, count: int) -> Tensor | None:
+        labels = super().asked(step, count)
+        return None if labels is None else torch.zeros_like(labels)
+
+
+def plain_reals(context: Context, index: np.ndarray, stream: str) -> Any:
+    """Reals of one set; where the networks are conditional they carry the label that the fakes are asked for."""
+    batches, conditional = context.reals(index, f"{stream}/reals"), context.config.conditional
+
+    def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
+        images = batches(step, count)
+        asked = 0.0 if stream == "pretrain" else 1.0
+        label = torch.full((len(images), len(context.groups.attributes)), asked, device=images.device)
+        return images, label if conditional else None
+
+    return reals
+
+
+def labelled_sets(context: Context) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(X_k, unit vector k) for each attribute and (none of them, zeros): all that may be trained on."""
+    size = len(context.groups.attributes)
+    sets = [(context.attribute_set(k), np.eye(size, dtype=np.float32)[k]) for k in range(size)]
+    without = [context.data.table.select(attribute.negative) for attribute in context.groups.attributes]
+    none = np.intersect1d(np.flatnonzero(np.logical_and.reduce(without)), context.split.train)
+    return [*sets, (none, np.zeros(size, dtype=np.float32))]
+
+
+def conditional_labels(context: Context, stream: str, step: int, count: int) -> Tensor:
+    """y of a batch: (1, 0), (0, 1), ... (0, 0), each equally often, never all ones."""
+    size = len(context.groups.attributes)
+    kinds = generator(context.config.seed, stream, step).integers(size + 1, size=count)
+    table = np.concatenate([np.eye(size, dtype=np.float32), np.zeros((1, size), dtype=np.float32)])
+    return torch.from_numpy(context.randomness.shard.of(table[kinds])).to(context.device)
+
+
+def conditional_reals(context: Context, sets: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """Reals of every set with their y; each image's set is drawn like the fakes' labels."""
+    sources = [context.reals(index, f"phase1/reals{k}") for k, (index, _) in enumerate(sets)]
+
+    def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
+        labels = conditional_labels(context, "phase1/real-labels", step, count)
+        kinds = torch.where(labels.any(1), labels.argmax(1), len(sets) - 1)
+        stacked = torch.stack([source(step, count) for source in sources])
+        return stacked[kinds, torch.arange(len(kinds), device=kinds.device)], labels
+
+    return reals
+
+
+def sharpness_bounds(context: Context, index: np.ndarray) -> tuple[float, float]:
+    """10th and 99th percentile of the sharpness of (at most 2048 of) the reals."""
+    measured = sharpness(to_float(np.ascontiguousarray(context.data.images[index[:2048]])))
+    low, high = torch.quantile(measured, torch.tensor([0.10, 0.99])).tolist()
+    return low, high

@@ -1,0 +1,166 @@
+"""Phase 2: a critic, "does this image have attribute k?", that is hard to deceive by blur."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facegan.data.splits import holdout
+from facegan.methods.a.losses import r1_penalty
+from facegan.models.conv_gan import Discriminator, DiscriminatorConfig
+from facegan.training import checkpoint
+from facegan.training.augment import VIEW_NUMBERS, degrade, view
+from facegan.training.batches import to_float
+from facegan.training.folder import RunFolder
+from facegan.training.randomness import generator
+from facegan.training.stage import Context, Stage
+
+VALIDATION_SHARE, VALIDATION_MOST = 0.15, 512
+VALIDATE_TIMES = 20  # validations in the longest phase
+
+
+def stage_name(context: Context, k: int) -> str:
+    return f"phase2-{context.groups.attributes[k].name}"
+
+
+def load_critic(folder: RunFolder, name: str) -> Discriminator:
+    """A finished critic, frozen."""
+    tensors, facts = folder.load_stage(name)
+    critic = Discriminator(DiscriminatorConfig(**facts["critic"]))
+    critic.load_state_dict(checkpoint.unpack("critic", tensors))
+    return critic.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+class Phase2(Stage):
+    """L(D2) = mean (D2(x) - 1)^2 + mean D2(y)^2; x: X_k, y: faces without it, harvested and degraded ones."""
+
+    def __init__(self, context: Context, k: int) -> None:
+        self.name, self.title = stage_name(context, k), f"phase 2 (critic for {context.groups.attributes[k].name})"
+        config, accelerator = context.config, context.accelerator
+        table, identities = context.data.table, context.data.identities
+        lacking = np.flatnonzero(table.select(context.groups.attributes[k].negative))
+        others = np.concatenate([context.attribute_set(j) for j in range(len(context.groups.attributes)) if j != k])
+        negatives = np.intersect1d(lacking, context.split.train)
+        positives = context.attribute_set(k)
+        super().__init__(context, context.steps(config.phase2_epochs), np.concatenate([positives, negatives]))
+        parts = {"positives": positives, "others": others, "negatives": negatives}
+        held = {part: holdout(identities, index, VALIDATION_SHARE, config.seed, "critic-validation") for part, index in parts.items()}
+        harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if config.blurry_negatives else None
+        self.sources = self._sources({part: rest for part, (rest, _) in held.items()}, harvest)
+        self.validation = self._validation_set({part: held_out for part, (_, held_out) in held.items()}, harvest)
+
+        size = config.resolution
+        self.critic = Discriminator(DiscriminatorConfig(size, size, config.width)).to(
+            context.device, memory_format=torch.channels_last
+        )
+        optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.lr, betas=(0.9, 0.99))
+        self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
+        self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
+        self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}
+        self.facts: dict[str, Any] = {"balanced_accuracy": 0.0, "blurry_accuracy": 0.0, "best_step": 0, "worse": 0}
+        self.validate_every = max(10, self.steps // VALIDATE_TIMES)
+
+    # --- data
+    def _sources(self, index: dict[str, np.ndarray], harvest: np.ndarray | None) -> dict[str, Any]:
+        context = self.context
+        sources = {part: context.reals(rows, f"{self.name}/{part}") for part, rows in index.items()}
+        # Degraded images are half positives: blur itself must mean "no".
+        mixed = np.concatenate([index["negatives"], np.resize(index["positives"], len(index["negatives"]))])
+        sources["degraded"] = context.reals(mixed, f"{self.name}/degraded")
+        if harvest is not None and len(harvest) >= 8:
+            kept = np.flatnonzero(np.arange(len(harvest)) % 5 > 0)  # every fifth validates
+            sources["harvest"] = type(sources["degraded"])(
+                harvest, kept, f"{self.name}/harvest", context.randomness, context.clock
+            )
+        return sources
+
+    def _negative_batch(self, step: int, count: int) -> Tensor:
+        """A quarter each: harvested, degraded, carrying another attribute, any without attribute k."""
+        quarter = count // 4
+        blurry = self.sources.get("harvest")
+        parts = [self.sources["others"](step, quarter), self.sources["negatives"](step, count - 3 * quarter)]
+        if not self.context.config.blurry_negatives:
+            return torch.cat([*parts, self.sources["negatives"](step + self.steps, 2 * quarter)])
+        degraded = quarter if blurry else 2 * quarter
+        random, size = self.context.randomness, self.context.config.resolution
+        parts.append(degrade(
+            self.sources["degraded"](step, degraded),
+            random.uniform(f"{self.name}/degradation", step, (degraded, 2)),
+            random.normal(f"{self.name}/grain", step, (degraded, 3, size, size)),
+        ))  # fmt: skip
+        if blurry:
+            parts.append(blurry(step, quarter))
+        return torch.cat(parts)
+
+    def _validation_set(self, index: dict[str, np.ndarray], harvest: np.ndarray | None) -> dict[str, Tensor]:
+        """Images the critic never trains on, the same on every process: positives, negatives, blurry."""
+        images = self.context.data.images
+
+        def take(rows: np.ndarray) -> Tensor:
+            return to_float(np.ascontiguousarray(images[rows[:VALIDATION_MOST]]))
+
+        positives = take(index["positives"])
+        negatives = torch.cat([take(index["others"]), take(index["negatives"])])
+        numbers = generator(self.context.config.seed, f"{self.name}/validation")
+        u = torch.from_numpy(numbers.random((len(positives), 2), dtype=np.float32))
+        grain = torch.from_numpy(numbers.standard_normal(tuple(positives.shape), dtype=np.float32))
+        blurry = [degrade(positives, u, grain)] if len(positives) else []
+        if harvest is not None and len(harvest) >= 8:
+            blurry.append(to_float(np.ascontiguousarray(harvest[::5])))
+        return {"positives": positives, "negatives": negatives, "blurry": torch.cat(blurry) if blurry else negatives[:0]}
+
+    # --- training
+    def step(self, step: int) -> dict[str, Tensor]:
+        config, half = self.context.config, self.context.config.batch // 2
+        images = torch.cat([self.sources["positives"](step, half), self._negative_batch(step, half)])
+        if config.critic_views > 1:  # trained on the views it will be averaged over
+            numbers = self.context.randomness.uniform(f"{self.name}/views", step, (2 * half, VIEW_NUMBERS))
+            images = view(images, numbers)
+        penalised = config.critic_gradient_penalty > 0 and step % config.r1_every == 0
+        images = images.detach().requires_grad_(penalised)
+        scores = self.wrapped(images).float()
+        yes, no = scores[: len(scores) // 2], scores[len(scores) // 2 :]
+        loss = (yes - 1).square().mean() + no.square().mean()
+        terms = {"D2/loss": loss.detach(), "D2/yes": yes.mean(), "D2/no": no.mean()}
+        if penalised:
+            penalty = r1_penalty(scores, images, config.critic_gradient_penalty)
+            terms["D2/r1"] = penalty.detach()
+            loss = loss + config.r1_every * penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        self.context.accelerator.backward(loss)
+        self.optimizer.step()
+        return terms
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> bool:
+        if step % self.validate_every and step != self.steps:
+            return False
+        rates = {name: self._share_yes(images) for name, images in self.validation.items()}
+        balanced = (rates["positives"] + 1.0 - rates["negatives"]) / 2
+        if balanced > self.facts["balanced_accuracy"]:
+            self.facts |= {"balanced_accuracy": balanced, "blurry_accuracy": 1.0 - rates["blurry"], "best_step": step, "worse": 0}
+            self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}
+        else:
+            self.facts["worse"] += 1
+        return self.facts["worse"] >= self.context.config.patience
+
+    def _share_yes(self, images: Tensor) -> float:
+        """Share of images scored nearer to 1 than to 0."""
+        if len(images) == 0:
+            return 0.5
+        return float(torch.cat([self.critic(part.to(self.context.device)) for part in images.split(256)]).gt(0.5).float().mean())
+
+    # --- state
+    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return checkpoint.pack("best", self.best), dict(self.facts)
+
+    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.best, self.facts = checkpoint.unpack("best", tensors), dict(facts)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        from dataclasses import asdict
+
+        return checkpoint.pack("critic", self.best), {"critic": asdict(self.critic.config), **self.facts}

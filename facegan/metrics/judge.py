@@ -1,0 +1,350 @@
+"""The independent judge: a cross-fitted pair of attribute classifiers that rates generated faces.
+
+Both classifiers learn from the quarter of the non-joint images that the generator side never gets, and each from one
+half of the joint images; real joint faces are then rated by the classifier that never saw them (the ceiling), and
+generated faces by the mean of the two verdicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from facegan.data.splits import holdout
+from facegan.errors import FaceganError
+from facegan.metrics import degrade, judge_net
+from facegan.metrics.degrade import gaussian_blur
+from facegan.metrics.judge_net import JudgeConfig, JudgeNet, Material, fit, logits_of, new_net, temperature, to_float
+
+if TYPE_CHECKING:
+    from facegan.data.attributes import Attribute, Groups
+    from facegan.data.faces import FaceData
+    from facegan.data.splits import Split
+    from facegan.data.table import AttributeTable
+
+FORMAT = 1
+CARD_BLURS = (0.0, 0.02, 0.04, 0.08)  # sigmas of the card's false-joint test, as a share of the width
+CARD_LIMIT = 1000  # images of each kind that the card's figures are taken on
+
+
+class Judge:
+    """Two classifiers, how trustworthy they are (``card``), and the ids of the images each learnt from."""
+
+    def __init__(
+        self,
+        attributes: tuple[str, ...],
+        nets: tuple[JudgeNet, JudgeNet],
+        temperatures: Tensor,  # [2, K]
+        learnt_ids: tuple[tuple[str, ...], tuple[str, ...]],
+        card: dict[str, Any],
+    ) -> None:
+        self.attributes = attributes
+        self.nets = nets
+        self.temperatures = temperatures
+        self.learnt_ids = learnt_ids
+        self.card = card
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images it rates."""
+        return self.card["resolution"]
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor, batch: int = 256) -> Tensor:
+        """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1].
+
+        Values beyond the range are clamped, as saving a picture would. Raises FaceganError for another shape or dtype
+        and for values that are not finite.
+        """
+        expected = (3, self.resolution, self.resolution)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or not images.is_floating_point():
+            raise FaceganError(
+                f"images must be float [N, {', '.join(map(str, expected))}] in [-1, 1] for this judge, got "
+                f"{images.dtype} {list(images.shape)}; use a judge trained at the samples' resolution."
+            )
+        if not bool(torch.isfinite(images).all()):
+            raise FaceganError("images hold values that are not finite; the generator has diverged, rate an earlier one.")
+        size = self.card["config"]["resolution"]
+        parts = [shrink(part.detach().float().clamp(-1, 1), size) for part in images.split(batch)]
+        small = torch.cat(parts) if parts else images
+        logits = torch.stack([logits_of(net, small, batch) for net in self.nets])
+        return torch.sigmoid(logits / self.temperatures[:, None])
+
+    def pair_verdicts(self, images: Tensor) -> np.ndarray:
+        """bool [2, N, K + 1]: per classifier whether each attribute is there (p >= 0.5), then whether all are."""
+        yes = (self.probabilities(images) >= 0.5).numpy()
+        return np.concatenate([yes, yes.all(-1, keepdims=True)], axis=-1)
+
+    def verdicts(self, images: Tensor) -> np.ndarray:
+        """float64 [N, K + 1] in {0, 0.5, 1}: the mean of the two classifiers' verdicts, each attribute, then joint."""
+        return self.pair_verdicts(images).mean(0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything learnt, as saved."""
+        named = {f"{i}.{name}": value for i, net in enumerate(self.nets) for name, value in net.state_dict().items()}
+        return {name: value.contiguous().cpu() for name, value in (named | {"temperatures": self.temperatures}).items()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``judge.safetensors``, ``judge.json`` (the card) and ``judge_ids.json``; a crash leaves no half files."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "judge_ids.json", json.dumps(self.learnt_ids).encode())
+        _write(folder / "judge.safetensors", safetensors.torch.save(self.tensors()))
+        _write(folder / "judge.json", json.dumps({"format": FORMAT, **self.card}, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> Judge:
+        """Read a saved judge. Raises FaceganError when a file is missing, damaged or does not fit its card."""
+        folder = Path(folder)
+        try:
+            card = json.loads((folder / "judge.json").read_text())
+            blob = (folder / "judge.safetensors").read_bytes()
+            first, second = json.loads((folder / "judge_ids.json").read_text())
+        except (OSError, ValueError) as error:
+            raise FaceganError(f"judge: {folder} does not hold a complete judge ({error}); train it again.") from error
+        if card.pop("format", None) != FORMAT:
+            raise FaceganError(f"judge: {folder} is not in format {FORMAT}; train it again with this version.")
+        if hashlib.sha256(blob).hexdigest() != card["weights_sha256"]:
+            raise FaceganError(f"judge: the weights in {folder} are not those of its card; train it again.")
+        tensors = safetensors.torch.load(blob)
+        nets = []
+        for i in (0, 1):
+            net = new_net(len(card["attributes"]), card["config"]["width"], torch.Generator())
+            prefix = f"{i}."
+            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            net.load_state_dict(state, strict=True)
+            nets.append(net.to(device).eval().requires_grad_(False))
+        ids = (tuple(first), tuple(second))
+        return cls(tuple(card["attributes"]), (nets[0], nets[1]), tensors["temperatures"], ids, card)
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Float images no larger than ``size``: antialiased bilinear, nothing is enlarged."""
+    if images.shape[-1] <= size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
+def _pixels(data: FaceData, index: np.ndarray, size: int) -> Tensor:
+    """uint8 [N, 3, S, S] on the CPU, read in pieces as the images may lie in a file."""
+    pieces = []
+    for start in range(0, len(index), 512):
+        piece = torch.from_numpy(np.asarray(data.images[index[start : start + 512]]))
+        if piece.shape[-1] > size:
+            piece = (shrink(to_float(piece), size) * 127.5 + 127.5).round().clamp(0, 255).byte()
+        pieces.append(piece)
+    side = min(size, data.images.shape[-1])
+    return torch.cat(pieces) if pieces else torch.empty(0, 3, side, side, dtype=torch.uint8)
+
+
+def labels_of(table: AttributeTable, attributes: tuple[Attribute, ...], joint: np.ndarray) -> np.ndarray:
+    """float32 [N, K]: 1 where strictly positive (all of them for the ``joint`` rows), 0 where strictly negative, NaN
+    elsewhere, which keeps doubtful images out of the loss."""
+    labels = np.full((len(table), len(attributes)), np.nan, dtype=np.float32)
+    for k, attribute in enumerate(attributes):
+        labels[table.select(attribute.negative), k] = 0
+        labels[table.select(attribute.positive), k] = 1
+    labels[joint] = 1
+    return labels
+
+
+def _material(
+    data: FaceData, groups: Groups, judge_rows: np.ndarray, half: np.ndarray, config: JudgeConfig
+) -> tuple[Material, np.ndarray]:
+    """What one classifier learns from, and the rows of ``data`` that its images come from."""
+    rows = np.concatenate([judge_rows, half])
+    labels = labels_of(data.table, groups.attributes, groups.joint)[rows]
+    rows, labels = rows[(known := ~np.isnan(labels).all(1))], labels[known]
+    _, held = holdout(data.identities, rows, config.validation, config.seed, "judge-validation")
+    learn = ~np.isin(rows, held)
+    kinds = [np.isin(rows, only) for only in groups.only] + [np.isin(rows, half), (labels == 0).all(1)]
+    kinds.append(~np.logical_or.reduce(kinds))  # the rest, e.g. a beard under a hat
+    for name, kind in zip([a.name + " only" for a in groups.attributes] + ["joint"], kinds, strict=False):
+        if not (kind & learn).any():
+            raise FaceganError(
+                f"judge: no image of the group {name!r} is left to learn from ({int(kind.sum())} in its part of the "
+                f"data); use more images, or attributes that more of them carry."
+            )
+    strata = tuple(np.flatnonzero(kind & learn) for kind in kinds)
+    images = _pixels(data, rows, config.resolution)
+    return Material(images, torch.from_numpy(labels), strata, np.flatnonzero(~learn)), rows
+
+
+def train_judge(
+    data: FaceData,
+    groups: Groups,
+    split: Split,
+    config: JudgeConfig | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> Judge:
+    """Train the pair and measure it on images it never learnt from.
+
+    On a CPU the same seed gives the same bits (with the same number of threads); the global random state is untouched.
+    Raises FaceganError when a group has no images to learn from, or when the split hands joint images to both sides.
+    """
+    config, device = config or JudgeConfig(), torch.device(device)
+    if np.isin(split.judge, groups.excluded).any() or np.intersect1d(*split.joint_halves).size:
+        raise FaceganError(
+            "split: the judge's non-joint images hold joint ones, or the joint halves overlap, so no ceiling can be "
+            "measured; make the split with facegan.data.splits.split for the same groups."
+        )
+    nets, temperatures, ids, members = [], [], [], []
+    with tqdm(total=2 * config.steps, desc="judge", unit="step", disable=not progress) as bar:
+        for member, half in enumerate(split.joint_halves):
+            material, rows = _material(data, groups, split.judge, half, config)
+            net, record = fit(material, config, member, device, bar)
+            held = material.validation
+            temperatures.append(temperature(logits_of(net, material.images[held]), material.labels[held]))
+            nets.append(net)
+            ids.append(tuple(data.table.ids[row] for row in rows))
+            strata = [len(s) for s in material.strata]
+            members.append(record | {"images": len(rows), "strata": strata, "ids_sha256": _digest(list(ids[-1]))})
+    names = tuple(attribute.name for attribute in groups.attributes)
+    card = {
+        "attributes": list(names),
+        "definitions": [asdict(attribute) for attribute in groups.attributes],
+        "resolution": int(data.images.shape[-1]),
+        "config": asdict(config),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "code_sha256": _code_digest(),
+        "members": members,
+    }
+    judge = Judge(names, (nets[0], nets[1]), torch.stack(temperatures), (ids[0], ids[1]), card)
+    card["weights_sha256"] = hashlib.sha256(safetensors.torch.save(judge.tensors())).hexdigest()
+    card |= _figures(judge, data, groups, split)
+    return judge
+
+
+def _figures(judge: Judge, data: FaceData, groups: Groups, split: Split) -> dict[str, Any]:
+    """The card's measurements: on the generator side's images, which the judge never learnt from, and for the ceiling
+    on the joint half that the classifier in question never saw."""
+    order = np.random.Generator(np.random.Philox(judge.card["config"]["seed"]))
+
+    def some(rows: np.ndarray) -> np.ndarray:
+        return np.sort(order.permutation(rows)[:CARD_LIMIT])
+
+    def faces(rows: np.ndarray) -> Tensor:
+        return to_float(_pixels(data, rows, judge.resolution))
+
+    alone = [some(np.intersect1d(split.train, only)) for only in groups.only]
+    others = some(np.setdiff1d(split.train, np.concatenate(groups.only)))
+    rows = np.concatenate([*alone, others])
+    labels = labels_of(data.table, groups.attributes, groups.joint)[rows]
+    probabilities = judge.probabilities(faces(rows)).numpy()
+    unseen = [judge.pair_verdicts(faces(half))[1 - i] for i, half in enumerate(split.joint_halves)]
+    false_joint = {}
+    for name, only in zip(judge.attributes, alone, strict=True):
+        images = faces(only)
+        blurred = {f"{blur:g}": gaussian_blur(images, torch.tensor([blur * judge.resolution])) for blur in CARD_BLURS}
+        false_joint[name] = {blur: _mean(judge.verdicts(part)[:, -1]) for blur, part in blurred.items()}
+    return {
+        "measured_on": {"non_joint": len(rows), "joint": [len(half) for half in split.joint_halves]},
+        "balanced_accuracy": {n: _balanced(probabilities[..., k], labels[:, k]) for k, n in enumerate(judge.attributes)},
+        "calibration_error": {n: _ece(probabilities[..., k], labels[:, k]) for k, n in enumerate(judge.attributes)},
+        "ceiling": _mean(np.concatenate(unseen)[:, -1]),
+        "ceilings": [_mean(part[:, -1]) for part in reversed(unseen)],  # of classifier 0, of classifier 1
+        "ceiling_marginals": {n: _mean(np.concatenate(unseen)[:, k]) for k, n in enumerate(judge.attributes)},
+        "false_joint": false_joint,  # {attribute k: {blur as a share of the width: rate of "joint" on X_k}}
+    }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _balanced(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Balanced accuracy, mean of the pair; probabilities [2, N], labels [N] with NaN; None without both sides."""
+    yes = probabilities >= 0.5
+    sides = [(yes[:, labels == side] == side) for side in (0, 1)]
+    return float(np.mean([side.mean() for side in sides])) if all(side.size for side in sides) else None
+
+
+def _ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float | None:
+    """Expected calibration error (Guo et al. 2017) over equal bins, positives and negatives weighing the same."""
+    counts = [max(1, int((labels == side).sum())) for side in (0, 1)]
+    weight = np.where(labels == 1, 0.5 / counts[1], np.where(labels == 0, 0.5 / counts[0], 0.0))
+    if not ((labels == 0).any() and (labels == 1).any()):
+        return None
+    errors = []
+    for member in probabilities:
+        place = np.minimum((member * bins).astype(int), bins - 1)
+        gap = weight * (member - np.nan_to_num(labels))
+        errors.append(np.abs(np.bincount(place, gap, bins)).sum())
+    return float(np.mean(errors))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    """Changes with every edit of what decides the weights, so that no cached judge outlives its code."""
+    files = [Path(str(module.__file__)) for module in (degrade, judge_net)] + [Path(__file__)]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def load_or_train(
+    data: FaceData,
+    groups: Groups,
+    split: Split,
+    config: JudgeConfig | None = None,
+    *,
+    cache_dir: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> Judge:
+    """The judge of these images, attributes, split and settings, trained once and kept under
+    ``cache_dir``/<key> (default ``$FACEGAN_CACHE``/judge or ``~/.cache/facegan/judge``)."""
+    config = config or JudgeConfig()
+    base = os.environ.get("FACEGAN_CACHE") or Path.home() / ".cache" / "facegan"
+    root = Path(cache_dir) if cache_dir else Path(base) / "judge"
+    rows = [part.tolist() for part in (split.train, split.judge, *split.joint_halves)]
+    definitions = [asdict(attribute) for attribute in groups.attributes]
+    folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, _code_digest()])[:32]
+    if (folder / "judge.json").exists():
+        return Judge.load(folder, device)
+    judge = train_judge(data, groups, split, config, device=device, progress=progress)
+    part = root / f"{folder.name}.{uuid.uuid4().hex}.part"
+    judge.save(part)
+    try:
+        os.replace(part, folder)
+    except OSError:  # another process was quicker: its judge is the same
+        shutil.rmtree(part, ignore_errors=True)
+    return judge
+
+
+def refuse_shared_files(judge: Judge, critics_files: Iterable[str | Path]) -> None:
+    """Raise FaceganError if a generator to be rated was trained against this very judge.
+
+    ``critics_files`` are the weight files of the critics of its training, or their sha256 in hex, as logged by the run.
+    """
+    for critic in critics_files:
+        logged = len(str(critic)) == 64 and not Path(critic).exists()
+        digest = str(critic).lower() if logged else hashlib.sha256(Path(critic).read_bytes()).hexdigest()
+        if digest == judge.card["weights_sha256"]:
+            raise FaceganError(
+                f"judge: the critic {critic} of this generator's training is the judge itself, so the judge's verdict "
+                "would mean nothing; train a judge with another seed or split."
+            )

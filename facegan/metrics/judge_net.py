@@ -1,0 +1,182 @@
+"""One classifier of the judge: a small convolutional net in plain ``torch.nn`` and how it is fitted.
+
+Nothing here is shared with the generator's side, neither layers nor augmentation nor randomness: a judge is worth
+what it has *not* in common with the critics. The regime is tens of images with noisy labels (7 to 20 % of CelebA's
+"Bald" are not bald), hence few channels, heavy augmentation, label smoothing with bootstrapping, and an average of
+the weights over the steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from facegan.metrics.degrade import augment, blend, degrade, keep_labels, stream
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """How the judge learns. The defaults were measured on synthetic faces (32 px) and CelebA (64 px)."""
+
+    seed: int = 20_011  # apart from every training seed, so that nothing correlates by accident
+    steps: int = 400  # per classifier
+    batch: int = 64
+    width: int = 24  # channels after the stem; 4 x that at the end
+    resolution: int = 64  # larger images are shrunk to this first: the attributes are large
+    lr: float = 3e-3  # peak, AdamW; linear warm-up over 5 %, then cosine to 0
+    weight_decay: float = 0.05
+    ema: float = 0.98  # of the weights, per step
+    smoothing: float = 0.05  # labels become 0.05 and 0.95
+    bootstrap: float = 0.1  # share of the net's own opinion in the target (Reed et al. 2015, "soft")
+    shares: tuple[float, float, float] = (0.4, 0.3, 0.3)  # clean, mildly and strongly spoiled images
+    blend: float = 0.25  # share of images averaged with another
+    validation: float = 0.15  # of the identities, for the choice of step and temperature
+    checks: int = 5  # validations in the second half of the fit
+
+
+class JudgeNet(nn.Module):
+    """[N, 3, H, W] in [-1, 1] -> logits [N, K]; faces are aligned, so the head keeps a 4 x 4 map of places."""
+
+    def __init__(self, num_attributes: int, width: int) -> None:
+        super().__init__()
+        plan = ((3, width, 2), (width, 2 * width, 2), (2 * width, 2 * width, 1), (2 * width, 4 * width, 2),
+                (4 * width, 4 * width, 1))  # fmt: skip
+        layers: list[nn.Module] = []
+        for inputs, outputs, stride in plan:
+            layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(4 * width * 16, num_attributes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images.contiguous(memory_format=torch.channels_last))
+        return self.head(F.adaptive_avg_pool2d(maps, 4).flatten(1))
+
+
+def new_net(num_attributes: int, width: int, generator: torch.Generator) -> JudgeNet:
+    """A fresh net drawn from ``generator``; it starts on the meta device, so that the global state is left alone."""
+    with torch.device("meta"):
+        net = JudgeNet(num_attributes, width)
+    net = net.to_empty(device="cpu")
+    for module in net.modules():
+        if isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            gain = math.sqrt(2.0) if isinstance(module, nn.Conv2d) else 0.1
+            nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()), generator=generator)
+            nn.init.zeros_(module.bias)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one classifier learns from."""
+
+    images: Tensor  # uint8 [N, 3, R, R]
+    labels: Tensor  # float32 [N, K], NaN where unknown
+    strata: tuple[np.ndarray, ...]  # positions in ``images``; every stratum fills an equal share of each batch
+    validation: np.ndarray  # positions kept out of all strata
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def masked_loss(logits: Tensor, labels: Tensor, smoothing: float, bootstrap: float) -> Tensor:
+    """Binary cross-entropy over the known labels only: NaN labels give neither loss nor gradient.
+
+    The two sides of each attribute weigh the same within the batch, however many of each survived the masking;
+    otherwise strong degradation, which keeps zeros only, would push every answer towards "no".
+    """
+    known = ~labels.isnan()
+    truth = labels.nan_to_num(0.0)
+    target = truth * (1 - 2 * smoothing) + smoothing
+    target = (1 - bootstrap) * target + bootstrap * logits.detach().sigmoid()
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    sides = torch.stack([known & (truth > 0.5), known & (truth < 0.5)]).to(loss.dtype)  # [2, N, K]
+    weight = (sides / sides.sum(1, keepdim=True).clamp(min=1)).sum(0)
+    return (loss * weight).sum() / weight.sum().clamp(min=1e-8)
+
+
+def balanced_nll(logits: Tensor, labels: Tensor) -> Tensor:
+    """[K] cross-entropy per attribute in which positives and negatives weigh the same."""
+    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
+    sides = [torch.where(labels == side, each, torch.nan).nanmean(0) for side in (1, 0)]
+    return torch.stack(sides).nanmean(0).nan_to_num(0.0)
+
+
+def draw_batch(material: Material, config: JudgeConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An equal share of every stratum, spoiled: float images [B, 3, R, R] and their labels [B, K]."""
+    strata = [s for s in material.strata if len(s)]
+    turn = (torch.arange(config.batch) + torch.randint(len(strata), (1,), generator=generator)) % len(strata)
+    draw = torch.rand(config.batch, generator=generator).tolist()
+    place = torch.tensor([strata[t][int(u * len(strata[t]))] for t, u in zip(turn.tolist(), draw, strict=True)])
+    cuts = torch.tensor(config.shares).cumsum(0)[:2]
+    strength = torch.bucketize(torch.rand(config.batch, generator=generator), cuts, right=True)  # CLEAN, MILD, STRONG
+    images = augment(to_float(material.images[place]), generator, strength)
+    # a partner of the same stratum (the strata repeat every len(strata) rows) usually agrees about the labels
+    partner = torch.arange(config.batch).roll(-len(strata))
+    mixed = torch.rand(config.batch, generator=generator) < config.blend
+    weight = torch.where(mixed, 0.2 + 0.3 * torch.rand(config.batch, generator=generator), 0.0)
+    images, labels = blend(images, material.labels[place], partner, weight)
+    return degrade(images, generator, strength), keep_labels(labels, strength)
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, images: Tensor, batch: int = 256) -> Tensor:
+    """Mean logits of a face and its mirror image, [N, K] on the CPU; ``images`` float in [-1, 1] or uint8."""
+    device = next(net.parameters()).device
+    out = []
+    for part in images.split(batch):
+        part = (to_float(part) if part.dtype == torch.uint8 else part).to(device)
+        out.append(((net(part) + net(part.flip(-1))) / 2).float().cpu())
+    return torch.cat(out) if out else torch.empty(0, net.head.out_features)  # type: ignore[union-attr,arg-type]
+
+
+def fit(material: Material, config: JudgeConfig, member: int, device: torch.device, bar: tqdm) -> tuple[JudgeNet, dict]:
+    """Fit classifier ``member`` (0 or 1): returns the averaged net of the best validation and its record.
+
+    Every random number depends on (seed, member, step) alone, so a fit is the same in any process.
+    """
+    net = new_net(material.labels.shape[1], config.width, stream(config.seed, member, 0)).to(device)
+    average = copy.deepcopy(net)
+    optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    held_images, held_labels = material.images[material.validation], material.labels[material.validation]
+    checks = {config.steps - round(i * config.steps / 2 / config.checks) for i in range(config.checks)}
+    best, best_state, best_step = math.inf, net.state_dict(), 0
+    for step in range(1, config.steps + 1):
+        rise = min(1.0, step / max(1.0, 0.05 * config.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * rise * (1 + math.cos(math.pi * step / config.steps)) / 2
+        images, labels = draw_batch(material, config, stream(config.seed, member, step))
+        loss = masked_loss(net(images.to(device)), labels.to(device), config.smoothing, config.bootstrap)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        decay = min(config.ema, step / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        bar.update()
+        if step in checks:
+            score = float(balanced_nll(logits_of(average, held_images), held_labels).sum())
+            if score < best:
+                best, best_step = score, step
+                best_state = {name: value.clone() for name, value in average.state_dict().items()}
+    average.load_state_dict(best_state)
+    return average.eval().requires_grad_(False), {"step": best_step, "validation_nll": best}
+
+
+def temperature(logits: Tensor, labels: Tensor) -> Tensor:
+    """[K] temperatures that minimise the balanced cross-entropy on held-out faces (Guo et al. 2017), by a grid search."""
+    grid = torch.logspace(math.log10(0.25), math.log10(4.0), 49)
+    scores = torch.stack([balanced_nll(logits / t, labels) for t in grid])  # [49, K]
+    return grid[scores.argmin(0)]

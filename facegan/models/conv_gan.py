@@ -1,0 +1,205 @@
+"""Method A's convolutional generator and discriminator (Radford et al. 2016, with Karras et al. 2018's equalised rates).
+
+One family serves every phase, 16-512 px. There is no batch normalisation: its running statistics differ between
+ranks, between a network and its average, and they are what AdaIN would overwrite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from facegan.nn import Conv2d, Linear, PixelNorm
+from facegan.ops import adain
+
+MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these sizes
+GROWN_FROM = 16  # G3's extra layers sit at this size and above
+CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 8, 256: 8, 512: 8}  # at width 1
+
+
+def channels(resolution: int, width: float) -> int:
+    """Feature maps of a block at `resolution` px: a multiple of eight, which is what vector units like."""
+    return max(8, int(round(CHANNELS[resolution] * width / 8)) * 8)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that rebuilds a generator; stored beside its weights."""
+
+    resolution: int = 64
+    z_shape: tuple[int, ...] = (128,)  # (C,) or a "noise image" (C, H, W)
+    width: float = 1.0
+    num_attributes: int = 0  # > 0: conditional on y, joined to z (Mirza & Osindero 2014, fig. 1)
+    grown: bool = False  # with G3's extra residual blocks
+
+    @property
+    def z_dim(self) -> int:
+        return int(torch.Size(self.z_shape).numel())
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict) -> GeneratorConfig:
+        return cls(**{**values, "z_shape": tuple(values["z_shape"])})
+
+
+def block_sizes(resolution: int) -> list[int]:
+    """4, 8, ... resolution."""
+    return [4 << i for i in range((resolution // 4).bit_length())]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(x))), its last convolution zero at the start, so that a grown network equals the one it came from."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv0 = Conv2d(width, width, 3, act="lrelu")
+        self.conv1 = Conv2d(width, width, 3)
+        nn.init.zeros_(self.conv1.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv1(self.conv0(x))
+
+
+class GeneratorBlock(nn.Module):
+    """Upsample, convolve, activate; with `grown`, G3's extra residual block behind it."""
+
+    def __init__(self, in_channels: int, out_channels: int, up: int, grown: bool) -> None:
+        super().__init__()
+        self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu", up=up)
+        self.conv1 = Conv2d(out_channels, out_channels, 3, act="lrelu")
+        self.extra = ResidualBlock(out_channels) if grown else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(self.conv0(x))
+        return x if self.extra is None else self.extra(x)
+
+
+class Generator(nn.Module):
+    """z [N, *z_shape] (and y [N, K] when conditional) -> image [N, 3, R, R] in [-1, 1]."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = block_sizes(config.resolution)
+        widths = [channels(size, config.width) for size in sizes]
+        self.norm = PixelNorm()
+        self.stem = Linear(config.z_dim + config.num_attributes, widths[0] * 16, act="lrelu")
+        self.blocks = nn.ModuleDict()
+        for index, (size, width) in enumerate(zip(sizes, widths, strict=True)):
+            previous = widths[max(index - 1, 0)]
+            grown = config.grown and size >= GROWN_FROM
+            self.blocks[str(size)] = GeneratorBlock(previous, width, up=2 if index else 1, grown=grown)
+        self.to_rgb = Conv2d(widths[-1], 3, 1)
+
+    def forward(
+        self,
+        z: Tensor,
+        y: Tensor | None = None,
+        style: Sequence[Tensor] | None = None,
+        alpha: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """With `style` (features of the frozen snapshot for the same z) its statistics are merged in, eq. (8) of the source:
+        x <- (1 - alpha) x + alpha AdaIN(x, style), within `mask` [1, 1, R, R] if given."""
+        image, _ = self.run(z, y, style, alpha, mask)
+        return image
+
+    def features(self, z: Tensor, y: Tensor | None = None) -> list[Tensor]:
+        """The maps behind the merging blocks, smallest first."""
+        return self.run(z, y)[1]
+
+    def run(
+        self,
+        z: Tensor,
+        y: Tensor | None = None,
+        style: Sequence[Tensor] | None = None,
+        alpha: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        latent = self.norm(z.flatten(1))
+        if self.config.num_attributes:
+            if y is None:
+                raise ValueError("y is missing: this generator is conditional and expects attributes [N, K]")
+            latent = torch.cat([latent, y.to(latent.dtype)], dim=1)
+        x = self.stem(latent).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        features: list[Tensor] = []
+        for size, block in self.blocks.items():
+            x = block(x)
+            if int(size) in MERGE_RESOLUTIONS:
+                if style is not None:
+                    x = adain(x, style[len(features)], alpha=alpha, mask=resized_mask(mask, x))
+                features.append(x)
+        return torch.tanh(self.to_rgb(x)), features
+
+    def extra_parameters(self) -> list[nn.Parameter]:
+        """The layers that G3 has and G1 has not."""
+        return [p for name, p in self.named_parameters() if ".extra." in name]
+
+
+def resized_mask(mask: Tensor | None, like: Tensor) -> Tensor | None:
+    """A mask [1, 1, R, R] at the size, batch and dtype of a feature map."""
+    if mask is None:
+        return None
+    small = nn.functional.interpolate(mask, size=like.shape[2:], mode="area")
+    return small.to(like.dtype).expand(like.shape[0], -1, -1, -1)
+
+
+def grow(generator: Generator) -> Generator:
+    """G3 from G1: the same layers plus zero-initialised residual blocks, so that G3(z) == G1(z) at the first step."""
+    config = GeneratorConfig(**{**asdict(generator.config), "grown": True})
+    grown = Generator(config)
+    missing, unexpected = grown.load_state_dict(generator.state_dict(), strict=False)
+    if unexpected or any(".extra." not in name for name in missing):
+        raise ValueError(f"the generator does not fit its grown form: missing {missing}, unexpected {unexpected}")
+    return grown
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Everything that rebuilds a discriminator."""
+
+    height: int = 64
+    width_px: int = 64
+    width: float = 1.0
+    num_attributes: int = 0  # > 0: y enters as extra constant maps (Mirza & Osindero 2014)
+
+
+class Discriminator(nn.Module):
+    """image [N, 3, H, W] (and y [N, K]) -> score [N], linear (LSGAN wants no sigmoid).
+
+    H may be smaller than W: a regional discriminator sees only the rows that its mask covers.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = block_sizes(config.width_px)[::-1]
+        widths = [channels(size, config.width) for size in sizes]
+        self.from_rgb = Conv2d(3 + config.num_attributes, widths[0], 1, act="lrelu")
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                Conv2d(widths[i], widths[i], 3, act="lrelu"), Conv2d(widths[i], widths[i + 1], 3, act="lrelu", down=2)
+            )
+            for i in range(len(sizes) - 1)
+        )
+        shrink = config.width_px // 4
+        rows = -(-config.height // shrink)
+        self.final = Conv2d(widths[-1], widths[-1], 3, act="lrelu")
+        self.hidden = Linear(widths[-1] * rows * 4, widths[-1], act="lrelu")
+        self.score = Linear(widths[-1], 1)
+
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.config.num_attributes:
+            if y is None:
+                raise ValueError("y is missing: this discriminator is conditional and expects attributes [N, K]")
+            maps = y.to(image.dtype)[:, :, None, None].expand(-1, -1, *image.shape[2:])
+            image = torch.cat([image, maps], dim=1)
+        x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            x = block(x)
+        return self.score(self.hidden(self.final(x).flatten(1))).squeeze(1)

@@ -1,0 +1,30 @@
+"""The operators of facegan: each with a PyTorch reference, gradients of every order and room for faster kernels."""
+
+from __future__ import annotations
+
+from facegan.ops.adain import adain, adain_affine, adain_affine_ref, adain_ref
+from facegan.ops.bias_act import bias_act, bias_act_ref
+from facegan.ops.conv2d import conv2d, conv2d_ref, conv2d_resample, no_weight_gradients
+from facegan.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_ref
+from facegan.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upfirdn2d_ref, upsample2d
+
+__all__ = [
+    "adain",
+    "adain_affine",
+    "adain_affine_ref",
+    "adain_ref",
+    "bias_act",
+    "bias_act_ref",
+    "conv2d",
+    "conv2d_ref",
+    "conv2d_resample",
+    "downsample2d",
+    "filter2d",
+    "modulated_conv2d",
+    "modulated_conv2d_ref",
+    "no_weight_gradients",
+    "setup_filter",
+    "upfirdn2d",
+    "upfirdn2d_ref",
+    "upsample2d",
+]

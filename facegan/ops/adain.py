@@ -1,0 +1,217 @@
+"""Adaptive instance normalisation (Huang & Belongie 2017, eq. 8) and StyleGAN1's form of it (Karras et al. 2019, eq. 1).
+
+Statistics are per sample and channel over H x W: `sigma = sqrt(biased variance + eps)`. Normalising is affine in each
+channel, so one pass `x * scale + shift` follows the statistics. Statistics and sums are in float32 or wider.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facegan import backend
+from facegan.errors import FaceganError
+from facegan.ops.registration import register
+
+
+def adain(
+    content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """`(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`: the content with the style's statistics.
+
+    Args:
+        content: c, [N, C, H, W] floating point; the result has its shape, dtype and memory format.
+        style: s, [N, C, H', W'] in content's dtype; H' x W' may differ from H x W when there is no mask.
+        alpha: strength, 0 leaves the content, 1 replaces its statistics.
+        mask: m, [N, 1, H, W], not negative: weights the statistics of both and the blend; a constant without gradient.
+        eps: added to the variance.
+    """
+    _check_maps("adain", content=content, style=style)
+    if style.shape[:2] != content.shape[:2] or style.dtype != content.dtype:
+        raise FaceganError(
+            f"adain: style is {style.dtype} {list(style.shape)}; expected {content.dtype} "
+            f"[{content.shape[0]}, {content.shape[1]}, H, W] as the content."
+        )
+    if mask is not None:
+        expected = (content.shape[0], 1, *content.shape[2:])
+        if mask.shape != expected or style.shape != content.shape:
+            raise FaceganError(
+                f"adain: mask has shape {list(mask.shape)} and style {list(style.shape)}; expected a mask {list(expected)} "
+                f"and a style {list(content.shape)}, as the content has."
+            )
+        if mask.requires_grad:
+            raise FaceganError("adain: mask requires a gradient, but it is a constant; pass mask.detach().")
+    chosen = backend.select("adain", content.device.type)
+    if chosen == "reference":
+        return adain_ref(content, style, alpha, mask, eps)
+    return torch.ops.facegan.adain(content, style, alpha, mask, eps, chosen)
+
+
+def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
+    """`scale (x - mu(x)) / sigma(x) + shift`: instance normalisation with a style's own scale and shift.
+
+    Args:
+        x: [N, C, H, W] floating point; the result has its shape, dtype and memory format.
+        scale, shift: [N, C] of any floating point dtype.
+        eps: added to the variance.
+    """
+    _check_maps("adain_affine", x=x)
+    for name, value in (("scale", scale), ("shift", shift)):
+        if value.shape != x.shape[:2]:
+            raise FaceganError(
+                f"adain_affine: {name} has shape {list(value.shape)}; expected [N, C] = {list(x.shape[:2])} as x has."
+            )
+    chosen = backend.select("adain_affine", x.device.type)
+    if chosen == "reference":
+        return adain_affine_ref(x, scale, shift, eps)
+    return torch.ops.facegan.adain_affine(x, scale, shift, eps, chosen)
+
+
+def adain_ref(
+    content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """`adain` in PyTorch; arguments as there, unchecked."""
+    c, s = _wide(content), _wide(style)
+    mask = None if mask is None else mask.to(c.dtype)
+    mean_c, sigma_c = _statistics(c, mask, eps)
+    mean_s, sigma_s = _statistics(s, mask, eps)
+    ratio = sigma_s / sigma_c
+    if mask is None:
+        scale, shift = 1 - alpha + alpha * ratio, alpha * (mean_s - ratio * mean_c)
+        return torch.addcmul(shift, c, scale).to(content.dtype)
+    # m t + (1 - m) c with t = ratio c + shift
+    return torch.addcmul(c, torch.addcmul(mean_s - ratio * mean_c, c, ratio - 1), mask, value=alpha).to(content.dtype)
+
+
+def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
+    """`adain_affine` in PyTorch; arguments as there, unchecked."""
+    wide = _wide(x)
+    mean, sigma = _statistics(wide, None, eps)
+    ratio = scale.to(wide.dtype)[:, :, None, None] / sigma
+    return torch.addcmul(shift.to(wide.dtype)[:, :, None, None] - ratio * mean, wide, ratio).to(x.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _statistics(x: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and sigma, [N, C, 1, 1], weighted by the mask."""
+    if mask is None:
+        variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    else:
+        weight = _weights(x, mask)
+        mean = (x * weight).sum((2, 3), keepdim=True)
+        variance = ((x - mean).square() * weight).sum((2, 3), keepdim=True)
+    return mean, (variance + eps).sqrt()
+
+
+def _weights(x: Tensor, mask: Tensor | None) -> Tensor | float:
+    """What each pixel contributes to a mean: the mask over its sum ([N, 1, H, W]), or one over the number of pixels."""
+    if mask is None:
+        return 1 / max(x.shape[2] * x.shape[3], 1)
+    # An empty mask selects nothing: any statistics do, as long as they are finite.
+    return mask / mask.sum((2, 3), keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
+
+
+def _normalise_backward(g: Tensor, normalised: Tensor, sigma: Tensor, weight: Tensor | float) -> Tensor:
+    """Gradient of `(x - mu) / sigma` by x: `(g - w (sum g + xhat sum g xhat)) / sigma` with pixel weights w."""
+    sum_g, sum_gx = g.sum((2, 3), keepdim=True), (g * normalised).sum((2, 3), keepdim=True)
+    return (g - (sum_g + normalised * sum_gx) * weight) / sigma
+
+
+def adain_backward_ref(
+    dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients (content, style) of `adain`."""
+    dy, c, s = _wide(dy), _wide(content), _wide(style)
+    mask = None if mask is None else mask.to(c.dtype)
+    (mean_c, sigma_c), (mean_s, sigma_s) = _statistics(c, mask, eps), _statistics(s, mask, eps)
+    c_hat, s_hat = (c - mean_c) / sigma_c, (s - mean_s) / sigma_s
+    blend: Tensor | float = alpha if mask is None else alpha * mask
+    dt = dy * blend
+    d_content = dy - dt + _normalise_backward(dt * sigma_s, c_hat, sigma_c, _weights(c, mask))
+    # the style acts through mu(s), whose gradient is sum dt, and sigma(s), whose gradient is sum dt c_hat
+    d_mean, d_sigma = dt.sum((2, 3), keepdim=True), (dt * c_hat).sum((2, 3), keepdim=True)
+    d_style = (d_mean + s_hat * d_sigma) * _weights(s, mask)
+    return d_content.to(content.dtype), d_style.to(style.dtype)
+
+
+def adain_affine_backward_ref(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
+    dy, wide = _wide(dy), _wide(x)
+    mean, sigma = _statistics(wide, None, eps)
+    x_hat = (wide - mean) / sigma
+    dx = _normalise_backward(dy * scale.to(wide.dtype)[:, :, None, None], x_hat, sigma, _weights(wide, None))
+    return dx.to(x.dtype), (dy * x_hat).sum((2, 3)), dy.sum((2, 3))
+
+
+def _check_maps(op: str, **maps: Tensor) -> None:
+    for name, x in maps.items():
+        if x.ndim != 4 or not x.is_floating_point():
+            raise FaceganError(f"{op}: {name} is {x.dtype} {list(x.shape)}; expected a floating point [N, C, H, W].")
+
+
+class _AdaIN(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float, chosen: str
+    ) -> Tensor:
+        ctx.save_for_backward(content, style, mask)
+        ctx.alpha, ctx.eps, ctx.chosen = alpha, eps, chosen
+        y: Tensor = _adain(content, style, alpha, mask, eps, chosen)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        content, style, mask = ctx.saved_tensors
+        grads = torch.ops.facegan.adain_backward(dy, content, style, ctx.alpha, mask, ctx.eps, ctx.chosen)
+        return *grads, None, None, None, None
+
+
+class _AdaINAffine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, chosen: str) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        ctx.eps, ctx.chosen, ctx.shift_dtype = eps, chosen, shift.dtype
+        y: Tensor = _adain_affine(x, scale, shift, eps, chosen)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        x, scale = ctx.saved_tensors
+        dx, d_scale, d_shift = torch.ops.facegan.adain_affine_backward(dy, x, scale, ctx.eps, ctx.chosen)
+        return dx, d_scale.to(scale.dtype), d_shift.to(ctx.shift_dtype), None, None
+
+
+_adain = register(
+    "adain",
+    "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend) -> Tensor",
+    fake=lambda content, *_: torch.empty_like(content),
+    autograd=_AdaIN.apply,
+    reference=adain_ref,
+)
+register(
+    "adain",
+    "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend)"
+    " -> (Tensor, Tensor)",
+    fake=lambda dy, content, style, *_: (torch.empty_like(content), torch.empty_like(style)),
+    autograd=lambda *args: adain_backward_ref(*args[:-1]),
+    reference=adain_backward_ref,
+)
+_adain_affine = register(
+    "adain_affine",
+    "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps, str backend) -> Tensor",
+    fake=lambda x, *_: torch.empty_like(x),
+    autograd=_AdaINAffine.apply,
+    reference=adain_affine_ref,
+)
+register(
+    "adain_affine",
+    "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps, str backend) -> (Tensor, Tensor, Tensor)",
+    fake=lambda dy, x, *_: (torch.empty_like(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
+    autograd=lambda *args: adain_affine_backward_ref(*args[:-1]),
+    reference=adain_affine_backward_ref,
+)

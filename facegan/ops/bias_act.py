@@ -1,0 +1,180 @@
+"""Bias, activation, gain and clamp in one pass: `y = clamp(gain * act(x + b))`.
+
+Every activation offered has a derivative that is a function of its output, so the backward pass needs y alone:
+with `a = y / gain`, act' is 1 or alpha by the sign of a (linear, relu, lrelu), `1 - a^2` (tanh), `a (1 - a)` (sigmoid).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan import backend
+from facegan.errors import FaceganError
+from facegan.ops.registration import register
+
+# He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
+DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
+_HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
+
+
+def bias_act(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "lrelu",
+    alpha: float = 0.2,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """`clamp(gain * act(x + b))`, elementwise.
+
+    Args:
+        x: floating point tensor of any shape and memory format; the result has its shape, dtype and format.
+        b: bias [x.shape[dim]], cast to x's dtype; None for none.
+        dim: dimension of x that the bias runs along.
+        act: "linear", "relu", "lrelu", "tanh" or "sigmoid".
+        alpha: slope of lrelu below zero, not negative.
+        gain: factor after the activation, not zero; None for sqrt 2 (relu, lrelu) or 1.
+        clamp: the result is limited to [-clamp, clamp]; None for no limit.
+    """
+    gain = check_activation("bias_act", act, alpha, gain, clamp)
+    if not x.is_floating_point():
+        raise FaceganError(f"bias_act: x has dtype {x.dtype}; expected a floating point tensor.")
+    if b is not None:
+        if not -x.ndim <= dim < x.ndim:
+            raise FaceganError(f"bias_act: dim is {dim}; expected a dimension of x, whose shape is {list(x.shape)}.")
+        if b.ndim != 1 or b.shape[0] != x.shape[dim]:
+            raise FaceganError(f"bias_act: b has shape {list(b.shape)}; expected [{x.shape[dim]}], x's size along dim {dim}.")
+        if b.dtype != x.dtype:
+            b = b.to(x.dtype)
+    chosen = backend.select("bias_act", x.device.type)
+    if chosen == "reference":
+        return bias_act_ref(x, b, dim, act, alpha, gain, clamp)
+    return torch.ops.facegan.bias_act(x, b, dim % x.ndim, act, alpha, gain, clamp, chosen)
+
+
+def check_activation(op: str, act: str, alpha: float, gain: float | None, clamp: float | None) -> float:
+    """Checks what all ops with an activation share; returns the gain, filled in when None."""
+    if act not in DEFAULT_GAINS:
+        raise FaceganError(f"{op}: act is {act!r}; expected one of {', '.join(DEFAULT_GAINS)}.")
+    if alpha < 0:
+        raise FaceganError(f"{op}: alpha is {alpha}; expected a slope that is not negative.")
+    if clamp is not None and not clamp > 0:
+        raise FaceganError(f"{op}: clamp is {clamp}; expected a positive limit, or None for no limit.")
+    if gain is None:
+        return DEFAULT_GAINS[act]
+    if gain == 0 or not math.isfinite(gain):
+        raise FaceganError(f"{op}: gain is {gain}; expected a finite number other than zero, or None for the default.")
+    return gain
+
+
+def bias_act_ref(
+    x: Tensor,
+    b: Tensor | None = None,
+    dim: int = 1,
+    act: str = "lrelu",
+    alpha: float = 0.2,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """`bias_act` in PyTorch, in as few passes over x as eager mode allows; arguments as there, unchecked."""
+    gain = DEFAULT_GAINS[act] if gain is None else gain
+    fresh = b is not None
+    if b is not None:
+        b = b.to(x.dtype).view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
+    if gain != 1 and gain > 0 and act in _HOMOGENEOUS:
+        # the gain moves inside, where one pass does bias and gain together
+        x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
+        gain, fresh = 1.0, True
+    elif b is not None:
+        x = x + b
+    x = activate(x, act, alpha, inplace=fresh)
+    if gain != 1:
+        x = x * gain
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def activate(x: Tensor, act: str, alpha: float, inplace: bool) -> Tensor:
+    """The bare activation; `inplace` only on a tensor that nobody else holds."""
+    if act == "lrelu":
+        return F.leaky_relu(x, alpha, inplace=inplace)
+    if act == "relu":
+        return F.relu(x, inplace=inplace)
+    if act == "tanh":
+        return torch.tanh(x)
+    if act == "sigmoid":
+        return torch.sigmoid(x)
+    return x
+
+
+def activation_slope(y: Tensor, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
+    """d y / d (x + b) as a function of y, differentiable in y."""
+    if act == "linear":
+        slope = torch.full_like(y, gain)
+    elif act == "tanh":
+        slope = gain - y * y / gain  # gain (1 - a^2)
+    elif act == "sigmoid":
+        slope = y - y * y / gain  # gain a (1 - a)
+    else:
+        below = gain * alpha if act == "lrelu" else 0.0
+        slope = torch.where(y > 0 if gain > 0 else y < 0, gain, below).to(y.dtype)
+    return slope if clamp is None else torch.where(y.abs() < clamp, slope, 0.0)
+
+
+def bias_act_backward_ref(
+    dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None, bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients (dx, db) from the output y; db is empty when `bias` is false. Sums are in float32 or wider."""
+    dx = dy * activation_slope(y, act, alpha, gain, clamp)
+    others = [i for i in range(y.ndim) if i != dim]
+    if not bias:
+        return dx, dx.new_empty(0)
+    return dx, dx.sum(others) if others else dx.clone()
+
+
+class _BiasAct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None, chosen: str
+    ) -> Tensor:
+        y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp, chosen)
+        ctx.save_for_backward(y)
+        ctx.options = (dim, act, alpha, gain, clamp, b is not None and ctx.needs_input_grad[1], chosen)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        dx, db = torch.ops.facegan.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
+        return dx, db if ctx.options[5] else None, *(None,) * 6
+
+
+def _bias_act_kernel(
+    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
+) -> Tensor:
+    y = bias_act_ref(x, b, dim, act, alpha, gain, clamp)
+    return y.clone() if y is x else y  # an operator must not return its argument
+
+
+_bias_act = register(
+    "bias_act",
+    "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp, str backend) -> Tensor",
+    fake=lambda x, *_: torch.empty_like(x),
+    autograd=_BiasAct.apply,
+    reference=_bias_act_kernel,
+)
+register(
+    "bias_act",
+    "bias_act_backward(Tensor dy, Tensor y, int dim, str act, float alpha, float gain, float? clamp, bool bias, str backend)"
+    " -> (Tensor, Tensor)",
+    fake=lambda dy, y, dim, act, alpha, gain, clamp, bias, _: (
+        torch.empty_like(dy),
+        dy.new_empty(y.shape[dim] if bias else 0),
+    ),
+    autograd=lambda *args: bias_act_backward_ref(*args[:-1]),
+    reference=bias_act_backward_ref,
+)

@@ -1,0 +1,182 @@
+"""2-D convolution whose second-order gradients are efficient, and its form with FIR resampling around it.
+
+PyTorch's own double backward computes the weight gradient of a convolution as a convolution with an H x W kernel and one
+group per sample. Here the three maps C(x, w), DX(dy, w) and DW(dy, x), each linear in both arguments, have one another as
+gradients, so that every order is made of the three fast kernels behind `aten::convolution` and its backward.
+There is one implementation on every device (oneDNN, cuDNN), hence no choice of backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan.errors import FaceganError
+from facegan.ops.upfirdn2d import upfirdn2d
+
+_aten = torch.ops.aten
+# A plain global, as autograd runs backward passes of CUDA graphs in threads of its own.
+_weight_gradients_off = 0
+
+
+@contextmanager
+def no_weight_gradients() -> Iterator[None]:
+    """`grad(y, [x])` inside computes no weight gradients, which autograd would ask of a Python node regardless.
+
+    For R1 and path length: `with no_weight_gradients(): g, = torch.autograd.grad(D(x).sum(), x, create_graph=True)`.
+    Weight gradients of the penalty itself, computed later outside of the block, are complete.
+    """
+    global _weight_gradients_off
+    _weight_gradients_off += 1
+    try:
+        yield
+    finally:
+        _weight_gradients_off -= 1
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Tensor:
+    """`F.conv2d`, or `F.conv_transpose2d` when `transposed`, with fast gradients of every order.
+
+    Args:
+        x: [N, I, H, W] floating point.
+        weight: [O, I / groups, KH, KW]; transposed [I, O / groups, KH, KW]; in x's dtype, as the bias [O] (autocast casts).
+    """
+    if x.ndim != 4 or weight.ndim != 4:
+        raise FaceganError(
+            f"conv2d: x has shape {list(x.shape)} and weight {list(weight.shape)}; expected [N, I, H, W] and [O, I, KH, KW]."
+        )
+    expected = weight.shape[0] if transposed else weight.shape[1] * groups
+    if x.shape[1] != expected:
+        raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.")
+    # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
+    if not torch.is_grad_enabled() or x.numel() == 0 or torch.compiler.is_compiling():
+        return conv2d_ref(x, weight, bias, stride=stride, padding=padding, groups=groups, transposed=transposed)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return _Conv.apply(x, weight, bias, ((stride,) * 2, (padding,) * 2, (1, 1), transposed, (0, 0), groups))  # type: ignore[no-any-return]
+
+
+def conv2d_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Tensor:
+    """`conv2d` with PyTorch's own gradients; arguments as there."""
+    native = F.conv_transpose2d if transposed else F.conv2d
+    return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
+
+def conv2d_resample(
+    x: Tensor, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int = 0
+) -> Tensor:
+    """Convolution with FIR resampling, both at the higher resolution.
+
+    `up`: zero-insert x, filter with f (gain up^2) and correlate with the weight; `down`: filter, then correlate with stride.
+    The plane is zero outside of x and never cropped in between, so the order of the two filters is free, and they run in
+    the cheaper one: for `up` the weight first, as a transposed convolution.
+
+    Args:
+        x: [N, I, H, W]; weight: [O, I, K, K]; f: FIR filter [KF] or [KF, KF], needed when up or down is not 1.
+        padding: of the convolution at the higher resolution; K // 2 yields H * up or H / down.
+    """
+    if up == down == 1:
+        return conv2d(x, weight, padding=padding)
+    if f is None or (up > 1 and down > 1):
+        raise FaceganError(f"conv2d_resample: up is {up}, down is {down}; expected a filter f and one of the two to be 1.")
+    taps, kernel = f.shape[0], weight.shape[2]
+    if up > 1:
+        # p0, p1 pad the zero-inserted plane for both filters; the transposed convolution brings K - 1 before, K - up after.
+        before, after = padding + (taps + up - 1) // 2, padding + (taps - up) // 2
+        if kernel == 1:
+            x = conv2d(x, weight)
+        else:
+            x = conv2d(x, weight.flip(2, 3).transpose(0, 1), stride=up, transposed=True)
+            before, after = before - (kernel - 1), after - (kernel - up)
+        up_left = up if kernel == 1 else 1
+        return upfirdn2d(x, f, up=up_left, padding=(before, after, before, after), gain=float(up * up))
+    before, after = padding + (taps - down + 1) // 2, padding + (taps - down) // 2
+    if kernel == 1:
+        return conv2d(upfirdn2d(x, f, down=down, padding=(before, after, before, after)), weight)
+    return conv2d(upfirdn2d(x, f, padding=(before, after, before, after)), weight, stride=down)
+
+
+def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool]) -> Any:
+    return _aten.convolution_backward(dy, x, w, bias_sizes, *options, mask)
+
+
+class _Conv(torch.autograd.Function):
+    """C(x, w)"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.options, ctx.bias = options, b is not None
+        y: Tensor = _aten.convolution(x, w, b, *options)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        (x, w), options = ctx.saved_tensors, ctx.options
+        need_x, need_w, need_b, _ = ctx.needs_input_grad
+        if _weight_gradients_off:
+            need_w = need_b = False
+        if not torch.is_grad_enabled():  # nobody will differentiate this: one call for all
+            return *_backward(dy, x, w, [dy.shape[1]] if ctx.bias else None, options, [need_x, need_w, need_b]), None
+        dx = _ConvInputGrad.apply(dy, w, x, options) if need_x else None
+        dw = _ConvWeightGrad.apply(dy, x, w, options) if need_w else None
+        return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None
+
+
+class _ConvInputGrad(torch.autograd.Function):
+    """DX(dy, w); x gives the shape only."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, options: Any) -> Tensor:
+        ctx.save_for_backward(dy, w)
+        ctx.options = options
+        dx: Tensor = _backward(dy, x, w, None, options, [True, False, False])[0]
+        return dx
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        dy, w = ctx.saved_tensors
+        need_dy, need_w = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not _weight_gradients_off
+        d_dy = _Conv.apply(g, w, None, ctx.options) if need_dy else None
+        return d_dy, _ConvWeightGrad.apply(dy, g, w, ctx.options) if need_w else None, None, None
+
+
+class _ConvWeightGrad(torch.autograd.Function):
+    """DW(dy, x); w gives the shape only."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, x: Tensor, w: Tensor, options: Any) -> Tensor:
+        ctx.save_for_backward(dy, x)
+        ctx.options = options
+        dw: Tensor = _backward(dy, x, w, None, options, [False, True, False])[1]
+        return dw
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        dy, x = ctx.saved_tensors
+        d_dy = _Conv.apply(x, g, None, ctx.options) if ctx.needs_input_grad[0] else None
+        return d_dy, _ConvInputGrad.apply(dy, g, x, ctx.options) if ctx.needs_input_grad[1] else None, None, None

@@ -1,0 +1,50 @@
+"""How every op enters `torch.library`: schema, kernels by backend, fake kernel and autograd, in one call.
+
+The last argument of each registered operator is `str backend`, so that it is a pure function of its arguments, a compiled
+graph shows which kernel it runs, and a backward pass, which autograd may run in another thread, uses the forward's backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from facegan import backend
+
+library = torch.library.Library("facegan", "DEF")
+
+
+def register(
+    op: str, schema: str, *, fake: Callable[..., Any], autograd: Callable[..., Any], reference: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Defines `facegan::<schema>`, a part of `op`; returns it as seen from below autograd (kernels only, no graph).
+
+    `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the
+    kernels without the last.
+
+    `autograd` runs when a gradient may be wanted. For a forward operator it applies an autograd.Function; for a backward
+    operator it is the PyTorch form itself, whose native graph then serves gradients of any higher order.
+    """
+    name = schema.split("(")[0]
+    backend.register(op, name, reference)
+    library.define(schema)
+    operator = getattr(torch.ops.facegan, name).default
+
+    def kernel(*args: Any) -> Any:
+        return backend.kernel(name, args[-1], args[0].device.type)(*args[:-1])
+
+    def below_autograd(*args: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*args)
+
+    def with_autograd(*args: Any) -> Any:
+        if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+            return autograd(*args)
+        return below_autograd(*args)
+
+    library.impl(name, kernel, "CompositeExplicitAutograd")
+    library.impl(name, with_autograd, "Autograd")
+    torch.library.register_fake(f"facegan::{name}", fake, lib=library)
+    return below_autograd

@@ -1,0 +1,215 @@
+"""Upsample, FIR filter, downsample: zero-insert by `up`, pad, convolve with f, keep every `down`-th pixel.
+
+Per axis, with x[H] zero-inserted to H * up and padded by (p0, p1):
+`y[o] = gain * sum_k f[k] * x_padded[o * down + K - 1 - k]`, so that y has `(H * up + p0 + p1 - K) // down + 1` pixels.
+The adjoint has the same form with up and down swapped and the filter flipped, hence one registered operator serves every
+order of gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan import backend
+from facegan.errors import FaceganError
+from facegan.ops.registration import register
+
+Pair = int | Sequence[int]
+
+
+def setup_filter(
+    taps: Sequence[float] | Sequence[Sequence[float]] | Tensor = (1, 3, 3, 1),
+    *,
+    normalize: bool = True,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """A filter for the ops here: float32, [K] (applied along both axes) or [KH, KW], scaled to sum 1 if `normalize`."""
+    f = torch.as_tensor(taps, dtype=torch.float32, device=device)
+    if f.ndim not in (1, 2) or f.numel() == 0:
+        raise FaceganError(f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
+    return f / f.sum() if normalize else f
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Pair = 1,
+    down: Pair = 1,
+    padding: Pair = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Zero-inserts, pads, filters and decimates each channel on its own.
+
+    Args:
+        x: [N, C, H, W], floating point; the result has its dtype and memory format.
+        f: filter [K] (along both axes) or [KH, KW], a constant without gradient; None for the single tap 1.
+        up, down: factor, or (vertical, horizontal) factors.
+        padding: pixels added after zero-insertion: p, (vertical, horizontal) or (top, bottom, left, right); negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: factor of the result; up * up keeps the brightness when zero-inserting.
+    """
+    up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
+    _check(x, f, up, down, padding)
+    chosen = backend.select("upfirdn2d", x.device.type)
+    if chosen == "reference":
+        return upfirdn2d_ref(x, f, up, down, padding, flip_filter, gain)
+    f = x.new_ones(1) if f is None else f
+    return torch.ops.facegan.upfirdn2d(x, f, up, down, padding, flip_filter, gain, chosen)
+
+
+def upsample2d(x: Tensor, f: Tensor, up: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
+    """[N, C, H, W] -> [N, C, H * up, W * up] (+ 2 * padding); zero-inserted pixels are made up for in brightness."""
+    (kh, kw), p = _taps(f), padding
+    pads = (p + (kh + up - 1) // 2, p + (kh - up) // 2, p + (kw + up - 1) // 2, p + (kw - up) // 2)
+    return upfirdn2d(x, f, up=up, padding=pads, gain=gain * up * up)
+
+
+def downsample2d(x: Tensor, f: Tensor, down: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
+    """[N, C, H, W] -> [N, C, H // down, W // down] (+ 2 * padding // down), filtered against aliasing first."""
+    (kh, kw), p = _taps(f), padding
+    pads = (p + (kh - down + 1) // 2, p + (kh - down) // 2, p + (kw - down + 1) // 2, p + (kw - down) // 2)
+    return upfirdn2d(x, f, down=down, padding=pads, gain=gain)
+
+
+def filter2d(x: Tensor, f: Tensor, padding: int = 0, gain: float = 1.0) -> Tensor:
+    """[N, C, H, W] -> the same size (+ 2 * padding), filtered; outside of x is zero."""
+    return downsample2d(x, f, down=1, padding=padding, gain=gain)
+
+
+def upfirdn2d_ref(
+    x: Tensor,
+    f: Tensor | None,
+    up: Pair = 1,
+    down: Pair = 1,
+    padding: Pair = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """`upfirdn2d` in PyTorch as depthwise convolutions, transposed for `up`; arguments as there."""
+    up, down, pads = _pair("up", up), _pair("down", down), _padding(padding)
+    f = x.new_ones(1) if f is None else f.to(device=x.device, dtype=x.dtype)
+    if x.numel() == 0:  # convolutions reject empty channels; the sum (0) keeps the graph
+        return x.new_zeros(_output_shape(x, _taps(f), up, down, pads)) + x.sum()
+    if f.ndim == 2:
+        return _depthwise(x, f * gain, up, down, pads, flip_filter)
+    if f.shape[0] <= _OUTER_PRODUCT_TAPS:
+        return _depthwise(x, f[:, None] * (f * gain), up, down, pads, flip_filter)
+    x = _depthwise(x, f[None, :] * gain, (1, up[1]), (1, down[1]), (0, 0, *pads[2:]), flip_filter)
+    return _depthwise(x, f[:, None], (up[0], 1), (down[0], 1), (*pads[:2], 0, 0), flip_filter)
+
+
+_OUTER_PRODUCT_TAPS = 6  # up to here one pass with K * K taps beats two passes with K
+
+
+def _depthwise(
+    x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], pads: Sequence[int], flip_filter: bool
+) -> Tensor:
+    """The op for one [KH, KW] filter."""
+    channels, (kh, kw), (top, bottom, left, right) = x.shape[1], f.shape, pads
+    if up[0] == up[1] == 1:
+        weight = (f if flip_filter else f.flip(0, 1)).expand(channels, 1, kh, kw)
+        if top == bottom >= 0 and left == right >= 0:
+            return F.conv2d(x, weight, stride=tuple(down), padding=(top, left), groups=channels)
+        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, stride=tuple(down), groups=channels)
+    # The transposed convolution yields all positions where filter and image meet: K - 1 pads before, K - up after.
+    crop = (kh - 1 - top, kh - up[0] - bottom, kw - 1 - left, kw - up[1] - right)
+    trim = (max(min(crop[:2]), 0), max(min(crop[2:]), 0))
+    weight = (f.flip(0, 1) if flip_filter else f).expand(channels, 1, kh, kw)
+    x = F.conv_transpose2d(x, weight, stride=tuple(up), padding=trim, groups=channels)
+    rest = (trim[1] - crop[2], trim[1] - crop[3], trim[0] - crop[0], trim[0] - crop[1])
+    if any(rest):
+        x = F.pad(x, rest)
+    return x if down[0] == down[1] == 1 else x[:, :, :: down[0], :: down[1]].contiguous()
+
+
+def _pair(name: str, value: Pair) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+        raise FaceganError(f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal).")
+    return pair  # type: ignore[return-value]
+
+
+def _padding(padding: Pair) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right)"""
+    if isinstance(padding, int):
+        return padding, padding, padding, padding
+    if len(padding) == 2:
+        return padding[0], padding[0], padding[1], padding[1]
+    if len(padding) != 4:
+        raise FaceganError(
+            f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right)."
+        )
+    return tuple(padding)  # type: ignore[return-value]
+
+
+def _taps(f: Tensor) -> tuple[int, int]:
+    return f.shape[0], f.shape[-1]
+
+
+def _output_shape(
+    x: Tensor, taps: tuple[int, int], up: Sequence[int], down: Sequence[int], pads: Sequence[int]
+) -> tuple[int, int, int, int]:
+    sides = (x.shape[2] * up[0] + pads[0] + pads[1] - taps[0], x.shape[3] * up[1] + pads[2] + pads[3] - taps[1])
+    return x.shape[0], x.shape[1], sides[0] // down[0] + 1, sides[1] // down[1] + 1
+
+
+def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], pads: Sequence[int]) -> None:
+    if x.ndim != 4 or not x.is_floating_point():
+        raise FaceganError(f"upfirdn2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, C, H, W].")
+    if f is not None and (f.ndim not in (1, 2) or f.numel() == 0):
+        raise FaceganError(f"upfirdn2d: f has shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
+    if f is not None and f.requires_grad:
+        raise FaceganError("upfirdn2d: f requires a gradient, but the filter is a constant; pass f.detach().")
+    out = _output_shape(x, (1, 1) if f is None else _taps(f), up, down, pads)
+    if out[2] < 1 or out[3] < 1:
+        raise FaceganError(
+            f"upfirdn2d: x of {x.shape[2]} x {x.shape[3]} pixels with padding {tuple(pads)} is smaller than the filter; "
+            f"expected room for at least one output pixel."
+        )
+
+
+class _UpFirDn2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip: bool, gain: float, chosen: str
+    ) -> Tensor:
+        y: Tensor = _upfirdn2d(x, f, up, down, padding, flip, gain, chosen)
+        ctx.save_for_backward(f)
+        pads = []
+        for axis, taps in enumerate(_taps(f)):
+            before, size, out = padding[2 * axis], x.shape[2 + axis], y.shape[2 + axis]
+            pads += [taps - 1 - before, size * up[axis] - out * down[axis] + before - up[axis] + 1]
+        ctx.options = (down, up, pads, not flip, gain, chosen)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        return torch.ops.facegan.upfirdn2d(dy, *ctx.saved_tensors, *ctx.options), *(None,) * 7
+
+
+def _upfirdn2d_kernel(
+    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip: bool, gain: float
+) -> Tensor:
+    return _in_format_of(x, upfirdn2d_ref(x, f, up, down, padding, flip, gain))
+
+
+def _in_format_of(x: Tensor, y: Tensor) -> Tensor:
+    return y.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+
+
+_upfirdn2d = register(
+    "upfirdn2d",
+    "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain, str backend)"
+    " -> Tensor",
+    fake=lambda x, f, up, down, padding, flip, gain, _: _in_format_of(
+        x, x.new_empty(_output_shape(x, _taps(f), up, down, padding))
+    ),
+    autograd=_UpFirDn2d.apply,
+    reference=_upfirdn2d_kernel,
+)

@@ -1,0 +1,27 @@
+"""A running average of a network's weights, its time constant counted in images (Karras et al. 2020)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """Holds `network`, an averaged copy of `source` that is never trained and never prepared by Accelerate."""
+
+    def __init__(self, source: nn.Module, half_life_images: float) -> None:
+        self.half_life = half_life_images
+        self.source = source
+        self.network = copy.deepcopy(source).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, batch: int, images_seen: int) -> None:
+        """After a step of `batch` images; early on the half-life is capped at a tenth of what was seen."""
+        half_life = min(self.half_life, 0.1 * images_seen)
+        beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
+        averaged, current = list(self.network.parameters()), [p.detach() for p in self.source.parameters()]
+        torch._foreach_lerp_(averaged, current, 1.0 - beta)
+        for kept, new in zip(self.network.buffers(), self.source.buffers(), strict=True):
+            kept.copy_(new)

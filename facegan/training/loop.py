@@ -1,0 +1,198 @@
+"""The loop: resume, step, log, snapshot, leave in good order. It knows stages, not methods."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from facegan.errors import FaceganError
+from facegan.training import checkpoint
+from facegan.training.pictures import save_png, sheet
+from facegan.training.stage import Context, Stage
+
+log = logging.getLogger("facegan.train")
+AGREE_EVERY = 10  # steps between the processes' agreement on an interruption: a collective a step would cost
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its state has been saved."""
+
+    def __init__(self, signum: int, stage: str, step: int) -> None:
+        super().__init__(f"stopped in {stage} at step {step}; run the same command again to go on")
+        self.signum = signum
+
+
+class Interruption:
+    """Turns the first Ctrl-C or SIGTERM into a flag; the second one does what it always did."""
+
+    def __init__(self) -> None:
+        self.signum = 0
+
+    def __enter__(self) -> Interruption:
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum: int, _frame: object) -> None:
+        self.signum = signum
+        signal.signal(signum, self.before[signal.Signals(signum)])
+
+    def agreed(self, context: Context, step: int) -> int:
+        """The signal that any process got, as all of them see it."""
+        if context.accelerator.num_processes == 1:
+            return self.signum
+        if step % AGREE_EVERY:
+            return 0
+        flag = torch.tensor([self.signum], device=context.device)
+        return int(context.accelerator.gather(flag).max())
+
+
+class Terms:
+    """Sums of loss terms on the device; one transfer a row of metrics, none a step."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        for name, value in terms.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self, context: Context) -> dict[str, float]:
+        """Means since the last call, over all processes; empties the sums."""
+        if not self.sums:
+            return {}
+        names = list(self.sums)
+        values = torch.stack([self.sums[name] / self.counts[name] for name in names]).to(context.device)
+        values = context.accelerator.reduce(values, reduction="mean").cpu()
+        self.sums, self.counts = {}, {}
+        return dict(zip(names, values.tolist(), strict=True))
+
+
+def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -> None:
+    """Run every stage that has not ended yet. Raises Interrupted after saving when a signal came."""
+    folder = context.folder
+    if context.accelerator.is_main_process:
+        for parent in (folder.checkpoints, folder.stages):
+            checkpoint.sweep(parent)
+    offset = 0
+    for name, build in stages:
+        if folder.finished(name):
+            offset = folder.load_stage(name)[1]["metrics_bytes"]
+            continue
+        context.seed_networks(name)
+        StageRun(context, build()).run(offset)
+        context.accelerator.wait_for_everyone()
+        offset = folder.metrics_bytes()
+
+
+class StageRun:
+    """One stage from its newest checkpoint to its end."""
+
+    def __init__(self, context: Context, stage: Stage) -> None:
+        self.context, self.stage, self.config = context, stage, context.config
+        self.main = context.accelerator.is_main_process
+        every = self.config.snapshot_every or min(200, math.ceil(stage.steps / 20))
+        self.snapshot_every = max(1, every)
+        self.terms = Terms()
+        self.seconds = self.waited = 0.0  # over all sittings of this stage
+
+    def run(self, metrics_offset: int) -> None:
+        step = self._resume(metrics_offset)
+        if self.main:
+            ids = self.context.data.table.ids
+            self.context.folder.write_ids(self.stage.name, [ids[index] for index in self.stage.used])
+        bar = tqdm(total=self.stage.steps, initial=step, desc=self.stage.title, unit="step", disable=not self.main)
+        with Interruption() as interruption, bar:
+            ended, signum = step >= self.stage.steps, 0
+            while not ended:
+                self._timed_step(step)
+                step += 1
+                bar.update()
+                ended = self.stage.after_step(step) or step >= self.stage.steps
+                if step % self.config.log_every == 0 or ended:
+                    self._log(step, bar)
+                signum = interruption.agreed(self.context, step)
+                if (step % self.snapshot_every == 0 and not ended) or (signum and not ended):
+                    self._log(step, bar)  # also proves that the state about to be saved is finite
+                    self._snapshot(step)
+                if signum and not ended:
+                    raise Interrupted(signum, self.stage.name, step)
+        self._finish(step)
+        if signum:
+            raise Interrupted(signum, self.stage.name, step)
+
+    def _timed_step(self, step: int) -> None:
+        start, waited = time.perf_counter(), self.context.clock.seconds
+        self.terms.add(self.stage.step(step))
+        self.seconds += time.perf_counter() - start
+        self.waited += self.context.clock.seconds - waited
+
+    def _resume(self, metrics_offset: int) -> int:
+        found = self.context.folder.newest_checkpoint(self.stage.name)
+        if found is None:
+            facts: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0}
+        else:
+            tensors, facts = found
+            self.stage.load_state(tensors, facts)
+            log.info("%s: resumed at step %d of %d", self.stage.name, facts["step"], self.stage.steps)
+        self.seconds, self.waited = facts["seconds"], facts["waited"]
+        self.context.accelerator.wait_for_everyone()
+        if self.main:
+            self.context.folder.rewind_metrics(facts["metrics_bytes"])
+        return facts["step"]
+
+    def _log(self, step: int, bar: Any) -> None:
+        means = self.terms.means(self.context)
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise FaceganError(
+                f"{self.stage.name}: {' and '.join(bad)} became {means[bad[0]]} by step {step}; the last good state is kept in "
+                f"{self.context.folder.checkpoints}: try a smaller --lr or a larger --r1-gamma with a new --out"
+            )
+        if not means or not self.main:
+            return
+        images = step * self.config.batch
+        rate = images / max(self.seconds, 1e-9)
+        row = {"stage": self.stage.name, "step": step, "epoch": images / self.context.epoch_images, **means}
+        row |= {"seconds": self.seconds, "images_per_second": rate, "data_wait": self.waited / max(self.seconds, 1e-9)}
+        self.context.folder.append_metrics(row)
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        self.context.accelerator.log({f"{self.stage.name}/{name}": value for name, value in numbers.items()}, step=step)
+        bar.set_postfix({name.split("/")[-1][:9]: f"{value:.3f}" for name, value in list(means.items())[:4]})
+
+    def _snapshot(self, step: int) -> None:
+        if self.main:
+            self._picture(step)
+            tensors, facts = self.stage.state()
+            facts |= {"seconds": self.seconds, "waited": self.waited}
+            self.context.folder.save_checkpoint(self.stage.name, step, tensors, facts, self.config.keep_checkpoints)
+        self.context.accelerator.wait_for_everyone()
+
+    def _picture(self, step: int) -> None:
+        images = self.stage.samples()
+        if images is not None:
+            save_png(sheet(images), self.context.folder.root / "samples" / f"{self.stage.name}-{step:07d}.png")
+
+    def _finish(self, step: int) -> None:
+        if not self.main:
+            return
+        self._picture(step)
+        tensors, facts = self.stage.export()
+        facts |= {"steps": step, "images": step * self.config.batch, "seconds": self.seconds}
+        self.context.folder.finish(self.stage.name, tensors, facts)
+        waited = self.waited / max(self.seconds, 1e-9)
+        log.info("%s: %d steps in %.0f s, %.1f %% of it waiting for data", self.stage.name, step, self.seconds, 100 * waited)

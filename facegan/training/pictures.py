@@ -1,0 +1,44 @@
+"""Sheets of faces."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from facegan.training.batches import to_uint8
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """[3, H, W] in [-1, 1] -> a picture."""
+    return Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+
+
+def sheet(images: Tensor, columns: int = 0, gap: int = 1, smallest: int = 64) -> Image.Image:
+    """[N, 3, H, W] in [-1, 1] -> one picture, rows of `columns` (default: square); tiny faces are enlarged to be seen."""
+    count, _, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    scale = max(1, smallest // height)
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for index, face in enumerate(pixels):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = face
+    picture = Image.fromarray(canvas)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write under another name and rename, so that nobody ever sees half a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
+    picture.save(data, "png")
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(data.getvalue())
+    os.replace(aside, path)

@@ -1,0 +1,108 @@
+"""From a configuration to a finished run: processes, data, folder, loop."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration
+
+from facegan.data.attributes import group, resolve
+from facegan.data.faces import FaceData, open_faces
+from facegan.data.splits import split
+from facegan.errors import FaceganError
+from facegan.training.batches import DataClock
+from facegan.training.config import TrainConfig
+from facegan.training.folder import RunFolder
+from facegan.training.loop import train
+from facegan.training.randomness import Randomness, Shard
+from facegan.training.stage import Context
+
+log = logging.getLogger("facegan.train")
+
+
+def accelerator_for(config: TrainConfig) -> Accelerator:
+    # Buffers (masks, the merge) are equal on all ranks by construction; broadcasting them would only cost time.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=False)
+    return Accelerator(
+        cpu=config.cpu or not torch.cuda.is_available(),
+        mixed_precision=config.mixed_precision,
+        log_with="tensorboard",
+        project_config=ProjectConfiguration(project_dir=config.out, logging_dir=config.out),
+        dataloader_config=DataLoaderConfiguration(),
+        kwargs_handlers=[ddp],
+    )
+
+
+def load_faces(config: TrainConfig, accelerator: Accelerator | None = None) -> FaceData:
+    """The data of a run; with several processes the first one decodes and the others find the cache."""
+    if accelerator is None:
+        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed)
+    with accelerator.main_process_first():
+        return open_faces(
+            config.data, config.resolution, num=config.num, seed=config.seed, progress=accelerator.is_main_process
+        )
+
+
+def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:
+    share = 8 * accelerator.num_processes  # phase 2 divides half a batch into quarters
+    if config.batch % share:
+        raise FaceganError(f"--batch is {config.batch}: expected a multiple of {share} with {accelerator.num_processes} process(es)")
+    data = load_faces(config, accelerator)
+    groups = group(data.table, resolve(config.attributes, data.table), minimum=config.minimum_images)
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
+    return Context(
+        config=config,
+        folder=RunFolder(config.out),
+        data=data,
+        groups=groups,
+        split=split(data.identities, groups),
+        accelerator=accelerator,
+        randomness=Randomness(config.seed, shard, accelerator.device),
+        clock=DataClock(),
+    )
+
+
+def run(config: TrainConfig) -> Path:
+    """Train, or go on training, the run in `config.out`; returns its folder."""
+    from facegan.methods import METHODS
+
+    accelerator = accelerator_for(config)
+    context = make_context(config, accelerator)
+    if accelerator.is_main_process:
+        context.folder.claim(config, context.data.fingerprint)
+        describe(context)
+    accelerator.wait_for_everyone()
+    scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
+    accelerator.init_trackers("tensorboard", config=scalars)
+    try:
+        if config.phase1_from:
+            adopt(context, RunFolder(config.phase1_from))
+        train(context, METHODS[config.method](context))
+    finally:
+        accelerator.end_training()
+    return context.folder.root
+
+
+def adopt(context: Context, other: RunFolder) -> None:
+    """Take over the finished phase 1 of another run, if it is of the same data and networks."""
+    theirs, ours = other.config(), context.config
+    for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise FaceganError(f"--phase1-from {other.root} has --{name} {getattr(theirs, name)!r}, this run {getattr(ours, name)!r}: they must agree")
+    for stage in ("pretrain", "phase1"):
+        if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
+            tensors, facts = other.load_stage(stage)
+            context.folder.finish(stage, tensors, {**facts, "taken_from": str(other.root)})
+    context.accelerator.wait_for_everyone()
+
+
+def describe(context: Context) -> None:
+    """What this run is about to learn from."""
+    sizes = ", ".join(f"{a.name} {len(context.attribute_set(k))}" for k, a in enumerate(context.groups.attributes))
+    log.info("images: %s alone; %d joint images held out", sizes, len(context.groups.joint))
+    log.info("device: %s, %d process(es), %d threads", context.device, context.accelerator.num_processes, torch.get_num_threads())
+
+

@@ -1,0 +1,110 @@
+"""What a method hands to the loop: a stage is one training with its own networks, losses and length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from facegan.data.attributes import Groups
+from facegan.data.faces import FaceData
+from facegan.data.splits import Split
+from facegan.training import checkpoint
+from facegan.training.batches import DataClock, RealBatches
+from facegan.training.config import TrainConfig
+from facegan.training.folder import RunFolder
+from facegan.training.randomness import Randomness
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage of a run is given."""
+
+    config: TrainConfig
+    folder: RunFolder
+    data: FaceData
+    groups: Groups
+    split: Split
+    accelerator: Accelerator
+    randomness: Randomness
+    clock: DataClock
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def epoch_images(self) -> int:
+        smallest = min(len(self.attribute_set(k)) for k in range(len(self.groups.attributes)))
+        return self.config.images_per_epoch or smallest
+
+    def steps(self, epochs: float) -> int:
+        """Optimiser steps of so many epochs."""
+        return round(epochs * self.epoch_images / self.config.batch)
+
+    def attribute_set(self, k: int) -> np.ndarray:
+        """X_k on the generator's side: indices of images with attribute k and none of the others."""
+        return np.intersect1d(self.groups.only[k], self.split.train)
+
+    def reals(self, index: np.ndarray, stream: str) -> RealBatches:
+        return RealBatches(self.data.images, index, stream, self.randomness, self.clock)
+
+    def seed_networks(self, stage: str) -> None:
+        """Initial weights come from the global generator: set it from the run's seed and the stage's name."""
+        torch.manual_seed(int.from_bytes(f"{self.config.seed}/{stage}".encode(), "little") % (1 << 63))
+
+
+class Stage:
+    """Base of all stages. A subclass fills `networks`, `optimizers`, `average`, and writes `step`."""
+
+    name: str = ""
+    title: str = ""
+
+    def __init__(self, context: Context, steps: int, used: np.ndarray) -> None:
+        self.context, self.steps, self.used = context, steps, np.unique(used)
+        self.networks: dict[str, nn.Module] = {}  # unwrapped: everything whose weights a checkpoint holds
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Train on one batch; returns the loss terms, detached, named `network/term`."""
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> bool:
+        """Work between steps, `step` of them done (harvest, switch, validation). True: the stage may end now."""
+        return False
+
+    def samples(self) -> Tensor | None:
+        """Images [N, 3, R, R] of the stage's fixed noise, for the grid; None where there is nothing to see."""
+        return None
+
+    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON facts that a checkpoint must hold besides weights and optimisers."""
+        return {}, {}
+
+    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        pass
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What later stages and users need when this one has ended."""
+        raise NotImplementedError
+
+    # --- state, as a checkpoint holds it
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        for name, network in self.networks.items():
+            tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
+        for name, optimizer in self.optimizers.items():
+            tensors |= checkpoint.pack_optimizer(f"optimizer/{name}", optimizer)
+        extra, facts = self.extra()
+        return tensors | checkpoint.pack("extra", extra), {"extra": facts}
+
+    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(checkpoint.unpack(f"network/{name}", tensors))
+        for name, optimizer in self.optimizers.items():
+            checkpoint.unpack_optimizer(f"optimizer/{name}", tensors, optimizer)
+        self.load_extra(checkpoint.unpack("extra", tensors), facts["extra"])

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from facegan.errors import FaceganError
+from facegan.ops import bias_act
+from facegan.ops.bias_act import DEFAULT_GAINS
+
+ACTS = {
+    "linear": lambda v, alpha: v,
+    "relu": lambda v, alpha: np.maximum(v, 0),
+    "lrelu": lambda v, alpha: np.where(v > 0, v, alpha * v),
+    "tanh": lambda v, alpha: np.tanh(v),
+    "sigmoid": lambda v, alpha: 1 / (1 + np.exp(-v)),
+}
+
+
+def restated(x, b, dim, act, alpha, gain, clamp):
+    v = x.double().numpy()
+    if b is not None:
+        v = np.moveaxis(np.moveaxis(v, dim, -1) + b.double().numpy(), -1, dim)
+    v = ACTS[act](v, alpha) * gain
+    return torch.from_numpy(v if clamp is None else np.clip(v, -clamp, clamp))
+
+
+def operator(x, b, act, gain=1.3, clamp=None, dim=1):
+    return torch.ops.facegan.bias_act(x, b, dim, act, 0.2, gain, clamp, "reference")
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("gain", [None, 1.0, 0.7, -1.5])
+@pytest.mark.parametrize("clamp", [None, 0.4])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_agrees_with_numpy(act, gain, clamp, biased, dtype, tolerance):
+    x = torch.randn(3, 5, 7, 2).to(dtype)
+    b = torch.randn(5).to(dtype) if biased else None
+    before = x.clone()
+    expected = restated(x, b, 1, act, 0.1, DEFAULT_GAINS[act] if gain is None else gain, clamp)
+    y = bias_act(x, b, act=act, alpha=0.1, gain=gain, clamp=clamp)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
+    torch.testing.assert_close(x, before, rtol=0, atol=0)  # nothing is done in place on the caller's tensor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape,dim", [((2, 3, 5, 7), 1), ((1, 13, 1, 1), 1), ((0, 3, 4, 4), 1), ((4, 6), -1), ((2, 3, 11), 0), ((17,), 0)])
+def test_shapes_and_formats(dtype, shape, dim, tolerance):
+    x, b = torch.randn(shape).to(dtype), torch.randn(shape[dim])
+    expected = restated(x, b.to(dtype), dim, "lrelu", 0.2, 2**0.5, None)
+    y = bias_act(x, b, dim=dim)
+    torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
+    if x.ndim == 4:
+        y = bias_act(x.contiguous(memory_format=torch.channels_last), b)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
+        transposed = bias_act(x.transpose(2, 3), b)
+        torch.testing.assert_close(transposed.transpose(2, 3).double(), expected, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("clamp", [None, 0.8])
+def test_gradients_of_both_orders(act, clamp):
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    for function in (lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp), lambda x, b: operator(x, b, act, 1.3, clamp)):
+        assert torch.autograd.gradcheck(function, (x, b))
+        assert torch.autograd.gradgradcheck(function, (x, b))
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_operator_gradients_agree_with_native_autograd(act):
+    x, b = torch.randn(3, 5, 2, requires_grad=True), torch.randn(5, requires_grad=True)
+    cotangent = torch.randn(3, 5, 2)
+    native = torch.autograd.grad(bias_act(x, b, act=act, gain=-0.7), (x, b), cotangent)
+    registered = torch.autograd.grad(operator(x, b, act, -0.7), (x, b), cotangent)
+    torch.testing.assert_close(registered, native)
+
+
+@pytest.mark.parametrize("act", ["lrelu", "tanh", "linear"])
+@pytest.mark.parametrize("biased", [False, True])
+def test_opcheck(act, biased):
+    x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    b = torch.randn(3, requires_grad=True) if biased else None
+    torch.library.opcheck(torch.ops.facegan.bias_act.default, (x, b, 1, act, 0.2, 1.0, 0.5, "reference"))
+    dy, y = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(2, 3, 4, 5, requires_grad=True)
+    torch.library.opcheck(
+        torch.ops.facegan.bias_act_backward.default, (dy, y, 1, act, 0.2, 1.5, 0.5, biased, "reference")
+    )
+
+
+@pytest.mark.parametrize("function", [lambda x, b: bias_act(x, b), lambda x, b: operator(x, b, "lrelu", 2**0.5)])
+def test_compiles_whole(function):
+    x, b = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(3, requires_grad=True)
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    cotangent = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(compiled(x, b), function(x, b))
+    expected = torch.autograd.grad(function(x, b), (x, b), cotangent)
+    torch.testing.assert_close(torch.autograd.grad(compiled(x, b), (x, b), cotangent), expected)
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (dict(act="gelu"), "act is 'gelu'; expected one of linear"),
+        (dict(b=torch.zeros(4)), r"b has shape \[4\]; expected \[3\]"),
+        (dict(b=torch.zeros(3), dim=4), "dim is 4"),
+        (dict(alpha=-0.1), "alpha is -0.1"),
+        (dict(gain=0.0), "gain is 0.0"),
+        (dict(gain=float("nan")), "gain is nan"),
+        (dict(clamp=-1.0), "clamp is -1.0"),
+        (dict(x=torch.zeros(2, 3, dtype=torch.int64)), "x has dtype torch.int64"),
+    ],
+)
+def test_bad_arguments(arguments, words):
+    with pytest.raises(FaceganError, match=words):
+        bias_act(**{"x": torch.zeros(2, 3), **arguments})

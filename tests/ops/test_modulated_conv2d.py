@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facegan.errors import FaceganError
+from facegan.ops import modulated_conv2d, setup_filter, upfirdn2d
+
+
+def restated(x, weight, styles, demodulate, up=1, down=1, padding=0, noise=None, bias=None, act="linear", gain=1.0, clamp=None):
+    """The paper's form: a weight per sample, run as one grouped convolution of a plane upsampled beforehand."""
+    n, i, h, w = x.shape
+    o, k = weight.shape[0], weight.shape[-1]
+    w2 = weight[None] * styles[:, None, :, None, None]  # eq. 1
+    if demodulate:
+        w2 = w2 / (w2.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()  # eq. 3
+    f = setup_filter().to(x.dtype)
+    if up == 2:
+        x = upfirdn2d(x, f, up=2, padding=(padding + 2, padding + 1) * 2, gain=4)
+    elif down == 2:
+        x = upfirdn2d(x, f, padding=padding + 1)
+    else:
+        x = F.pad(x, (padding,) * 4)
+    y = F.conv2d(x.reshape(1, n * i, *x.shape[2:]), w2.reshape(n * o, i, k, k), stride=down, groups=n)
+    y = y.view(n, o, *y.shape[2:])
+    y = y + (0 if noise is None else noise) + (0 if bias is None else bias[:, None, None])
+    y = {"linear": lambda v: v, "lrelu": lambda v: torch.where(v > 0, v, 0.2 * v)}[act](y) * gain
+    return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+def sample(dtype=torch.float64, n=2, i=3, o=5, kernel=3, size=(4, 5)):
+    x = torch.randn(n, i, *size, dtype=dtype, requires_grad=True)
+    weight = torch.randn(o, i, kernel, kernel, dtype=dtype, requires_grad=True)
+    return x, weight, (1 + 0.5 * torch.randn(n, i, dtype=dtype)).requires_grad_()
+
+
+def epilogue(x, d, noise, b, act="lrelu", gain=1.2, clamp=None):
+    return torch.ops.facegan.modulated_epilogue(x, d, noise, b, act, 0.2, gain, clamp, "reference")
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("resample", [dict(), dict(up=2), dict(down=2)])
+@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_agrees_with_the_grouped_form(kernel, resample, demodulate, dtype, tolerance):
+    scale = 0.2  # keeps undemodulated results of order one
+    x, weight, styles = (t.detach() for t in sample(kernel=kernel, size=(6, 8)))
+    weight = weight * scale
+    x, weight, styles = (t.to(dtype) for t in (x, weight, styles))
+    noise = torch.randn(2, 1, 6 * resample.get("up", 1) // resample.get("down", 1), 8 * resample.get("up", 1) // resample.get("down", 1))
+    bias = torch.randn(5)
+    options = dict(demodulate=demodulate, padding=kernel // 2, act="lrelu", gain=1.4, clamp=2.0, **resample)
+    wide = [t.double() for t in (x, weight, styles)]
+    expected = restated(*wide, noise=noise.to(dtype).double(), bias=bias.to(dtype).double(), **options)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        y = modulated_conv2d(x.contiguous(memory_format=memory_format), weight, styles, noise=noise, bias=bias, **options)
+        assert y.dtype == dtype
+        assert y.is_contiguous(memory_format=memory_format)
+        torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("n,i,o", [(0, 3, 5), (1, 1, 1), (3, 7, 2)])
+@pytest.mark.parametrize("noise", [None, torch.randn(5, 5), torch.randn(1, 1, 5, 5)])
+def test_shapes(n, i, o, noise):
+    x, weight, styles = sample(n=n, i=i, o=o, size=(5, 5))
+    noise = None if noise is None else noise.double()
+    y = modulated_conv2d(x, weight, styles, padding=1, noise=noise)
+    assert y.shape == (n, o, 5, 5)
+    if n:
+        torch.testing.assert_close(y, restated(x, weight, styles, True, padding=1, noise=noise))
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+def test_demodulation_gives_unit_variance():
+    x, weight, styles = sample(torch.float32, n=4, i=64, o=32, size=(32, 32))
+    y = modulated_conv2d(x, 7 * weight, 3 * styles, padding=1)[:, :, 1:-1, 1:-1]
+    assert y.var().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(up=2), dict(down=2), dict(demodulate=False)])
+def test_gradients_of_both_orders(options):
+    x, weight, styles = sample(i=2, o=2, size=(4, 4))
+    side = 4 * options.get("up", 1) // options.get("down", 1)
+    noise = torch.randn(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+
+    def layer(x, weight, styles, noise, bias):
+        return modulated_conv2d(x, weight, styles, padding=1, noise=noise, bias=bias, act="lrelu", **options)
+
+    assert torch.autograd.gradcheck(layer, (x, weight, styles, noise, bias), fast_mode=True)
+    assert torch.autograd.gradgradcheck(layer, (x, weight, styles, noise, bias), fast_mode=True)
+
+
+def epilogue_inputs(demodulated, noise_batch, biased, dtype=torch.float64):
+    x = torch.randn(2, 3, 2, 2, dtype=dtype, requires_grad=True)
+    d = torch.rand(2, 3, dtype=dtype, requires_grad=True) if demodulated else None
+    noise = torch.randn(noise_batch, 1, 2, 2, dtype=dtype, requires_grad=True) if noise_batch else None
+    return x, d, noise, torch.randn(3, dtype=dtype, requires_grad=True) if biased else None
+
+
+@pytest.mark.parametrize("demodulated,noise_batch,biased", [(True, 2, True), (True, 1, False), (False, 1, True), (False, 0, False)])
+@pytest.mark.parametrize("act", ["lrelu", "tanh"])
+def test_epilogue_gradients_of_both_orders(demodulated, noise_batch, biased, act):
+    inputs = epilogue_inputs(demodulated, noise_batch, biased)
+    wanted = tuple(t for t in inputs if t is not None)
+
+    def function(*given):
+        given = iter(given)
+        return epilogue(*(None if t is None else next(given) for t in inputs), act=act)
+
+    assert torch.autograd.gradcheck(function, wanted)
+    assert torch.autograd.gradgradcheck(function, wanted)
+
+
+@pytest.mark.parametrize("demodulated,noise_batch,biased", [(True, 2, True), (True, 1, False), (False, 0, False)])
+def test_opcheck(demodulated, noise_batch, biased):
+    x, d, noise, b = epilogue_inputs(demodulated, noise_batch, biased, torch.float32)
+    ops = torch.ops.facegan
+    torch.library.opcheck(ops.modulated_epilogue.default, (x, d, noise, b, "lrelu", 0.2, 1.0, 0.5, "reference"))
+    torch.library.opcheck(
+        ops.modulated_epilogue_backward.default,
+        (torch.randn_like(x).requires_grad_(), torch.randn_like(x).requires_grad_(), x, d, noise_batch, biased)
+        + ("lrelu", 0.2, 1.0, 0.5, "reference"),
+    )
+
+
+@pytest.mark.parametrize("options", [dict(), dict(up=2)])
+def test_compiles_whole(options):
+    inputs = sample(torch.float32)
+
+    def layer(*inputs):
+        return modulated_conv2d(*inputs, padding=1, act="lrelu", **options)
+
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    y = layer(*inputs)
+    cotangent = torch.randn_like(y)
+    expected = torch.autograd.grad(y, inputs, cotangent)
+    torch.testing.assert_close(torch.autograd.grad(compiled(*inputs), inputs, cotangent), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (dict(x=torch.zeros(3, 4, 4)), r"x is torch.float32 \[3, 4, 4\]"),
+        (dict(weight=torch.zeros(5, 2, 3, 3)), r"weight has shape \[5, 2, 3, 3\]; expected \[O, 3, K, K\]"),
+        (dict(styles=torch.zeros(1, 3)), r"styles have shape \[1, 3\]; expected \[N, I\] = \[2, 3\]"),
+        (dict(bias=torch.zeros(3)), r"bias has shape \[3\]; expected \[5\]"),
+        (dict(noise=torch.zeros(4, 5)), r"noise has shape \[4, 5\]; expected \[H, W\]"),
+        (dict(act="gelu"), "modulated_conv2d: act is 'gelu'"),
+    ],
+)
+def test_bad_arguments(arguments, words):
+    defaults = dict(x=torch.zeros(2, 3, 4, 4), weight=torch.zeros(5, 3, 3, 3), styles=torch.zeros(2, 3), padding=1)
+    with pytest.raises(FaceganError, match=words):
+        modulated_conv2d(**{**defaults, **arguments})
