@@ -52,9 +52,9 @@ class Conv2d(nn.Module):
         self.register_buffer("resample_filter", resample_filter, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = _scaled(self.weight, self.weight_gain).to(x.dtype)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding)
-        return bias_act(x, _scaled(self.bias, self.bias_gain), act=self.act, gain=self.gain)
+        return bias_act(x, _scaled_bias(self), act=self.act, gain=self.gain)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, kernel, _ = self.weight.shape
@@ -81,8 +81,8 @@ class Linear(nn.Module):
         self.act, self.weight_gain, self.bias_gain = act, lr_multiplier / math.sqrt(in_features), lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = _scaled(self.weight, self.weight_gain).to(x.dtype)
-        return bias_act(F.linear(x, weight), _scaled(self.bias, self.bias_gain), dim=-1, act=self.act)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        return bias_act(F.linear(x, weight), _scaled_bias(self), dim=-1, act=self.act)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, act={self.act}"
@@ -104,5 +104,5 @@ def _check_act(module: str, act: str) -> None:
         raise FaceganError(f"{module}: act is {act!r}; expected one of {', '.join(DEFAULT_GAINS)}.")
 
 
-def _scaled(parameter: Tensor | None, gain: float) -> Tensor | None:
-    return parameter if parameter is None or gain == 1 else parameter * gain
+def _scaled_bias(layer: Conv2d | Linear) -> Tensor | None:
+    return layer.bias if layer.bias is None or layer.bias_gain == 1 else layer.bias * layer.bias_gain

@@ -4,10 +4,10 @@ import contextvars
 import json
 import threading
 
+import facegan_kernels
 import pytest
 import torch
 
-import facegan_kernels
 from facegan import backend, env
 from facegan.backend import BackendUnavailable, select, use_backend
 from facegan.errors import FaceganError
@@ -44,7 +44,10 @@ def test_auto_falls_back_and_says_why(clean):
 
 
 def test_a_forced_backend_never_falls_back(clean):
-    with use_backend("triton"), pytest.raises(BackendUnavailable, match="'triton' cannot serve bias_act on cpu: facegan_kernels"):
+    with (
+        use_backend("triton"),
+        pytest.raises(BackendUnavailable, match="'triton' cannot serve bias_act on cpu: facegan_kernels"),
+    ):
         bias_act(torch.zeros(1, 2))
     assert issubclass(BackendUnavailable, FaceganError)
 
@@ -91,7 +94,10 @@ def test_use_backend_ends_with_its_block_and_stays_in_its_context(clean):
 
 
 def test_unknown_names(clean, monkeypatch):
-    with pytest.raises(FaceganError, match="backend is 'cuda'; expected one of auto, reference, triton, native"), use_backend("cuda"):
+    with (
+        pytest.raises(FaceganError, match="backend is 'cuda'; expected one of auto, reference, triton, native"),
+        use_backend("cuda"),
+    ):
         pass
     monkeypatch.setattr(backend, "_default", "gpu")
     with pytest.raises(FaceganError, match="FACEGAN_BACKEND is 'gpu'; expected one of auto"):
@@ -127,7 +133,12 @@ def test_env_table_and_json(clean, capsys):
 
 @pytest.mark.parametrize(
     "requirement,status,words",
-    [("reference", 0, ""), ("native", 1, "--require native: facegan_kernels ships no"), ("torch", 0, ""), ("moon", 1, "unknown; expected one of")],
+    [
+        ("reference", 0, ""),
+        ("native", 1, "--require native: facegan_kernels ships no"),
+        ("torch", 0, ""),
+        ("moon", 1, "unknown; expected one of"),
+    ],
 )
 def test_env_requirements(clean, capsys, monkeypatch, requirement, status, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -32,7 +32,7 @@ def split(identities: Sequence[str], groups: Groups, seed: int = 0) -> Split:
 
     The judge gets a quarter of every X_k too: a rare attribute has few persons, and chance could leave it almost none.
     """
-    train, judge = holdout(identities, groups.usable, JUDGE_FRACTION, seed, "judge", strata=())
+    train, judge = holdout(identities, groups.usable, JUDGE_FRACTION, seed, "judge", strata=groups.only)
     return Split(train, judge, holdout(identities, groups.joint, 0.5, seed, "joint halves"))
 
 

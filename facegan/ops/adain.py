@@ -16,9 +16,7 @@ from facegan.errors import FaceganError
 from facegan.ops.registration import register
 
 
-def adain(
-    content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
+def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """`(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`: the content with the style's statistics.
 
     Args:
@@ -46,7 +44,8 @@ def adain(
     chosen = backend.select("adain", content.device.type)
     if chosen == "reference":
         return adain_ref(content, style, alpha, mask, eps)
-    return torch.ops.facegan.adain(content, style, alpha, mask, eps, chosen)
+    y: Tensor = torch.ops.facegan.adain(content, style, alpha, mask, eps, chosen)
+    return y
 
 
 def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
@@ -66,13 +65,16 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
     chosen = backend.select("adain_affine", x.device.type)
     if chosen == "reference":
         return adain_affine_ref(x, scale, shift, eps)
-    return torch.ops.facegan.adain_affine(x, scale, shift, eps, chosen)
+    y: Tensor = torch.ops.facegan.adain_affine(x, scale, shift, eps, chosen)
+    return y
 
 
 def adain_ref(
     content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """`adain` in PyTorch; arguments as there, unchecked."""
+    if content.numel() == 0:
+        return content.clone()
     c, s = _wide(content), _wide(style)
     mask = None if mask is None else mask.to(c.dtype)
     mean_c, sigma_c = _statistics(c, mask, eps)
@@ -87,6 +89,8 @@ def adain_ref(
 
 def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
     """`adain_affine` in PyTorch; arguments as there, unchecked."""
+    if x.numel() == 0:
+        return x.clone()
     wide = _wide(x)
     mean, sigma = _statistics(wide, None, eps)
     ratio = scale.to(wide.dtype)[:, :, None, None] / sigma
@@ -165,7 +169,7 @@ class _AdaIN(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         content, style, mask = ctx.saved_tensors
         grads = torch.ops.facegan.adain_backward(dy, content, style, ctx.alpha, mask, ctx.eps, ctx.chosen)
         return *grads, None, None, None, None
@@ -180,7 +184,7 @@ class _AdaINAffine(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, scale = ctx.saved_tensors
         dx, d_scale, d_shift = torch.ops.facegan.adain_affine_backward(dy, x, scale, ctx.eps, ctx.chosen)
         return dx, d_scale.to(scale.dtype), d_shift.to(ctx.shift_dtype), None, None

@@ -49,13 +49,16 @@ def bias_act(
         if not -x.ndim <= dim < x.ndim:
             raise FaceganError(f"bias_act: dim is {dim}; expected a dimension of x, whose shape is {list(x.shape)}.")
         if b.ndim != 1 or b.shape[0] != x.shape[dim]:
-            raise FaceganError(f"bias_act: b has shape {list(b.shape)}; expected [{x.shape[dim]}], x's size along dim {dim}.")
+            raise FaceganError(
+                f"bias_act: b has shape {list(b.shape)}; expected [{x.shape[dim]}], x's size along dim {dim}."
+            )
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
     chosen = backend.select("bias_act", x.device.type)
     if chosen == "reference":
         return bias_act_ref(x, b, dim, act, alpha, gain, clamp)
-    return torch.ops.facegan.bias_act(x, b, dim % x.ndim, act, alpha, gain, clamp, chosen)
+    y: Tensor = torch.ops.facegan.bias_act(x, b, dim % x.ndim, act, alpha, gain, clamp, chosen)
+    return y
 
 
 def check_activation(op: str, act: str, alpha: float, gain: float | None, clamp: float | None) -> float:
@@ -140,7 +143,15 @@ def bias_act_backward_ref(
 class _BiasAct(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None, chosen: str
+        ctx: Any,
+        x: Tensor,
+        b: Tensor | None,
+        dim: int,
+        act: str,
+        alpha: float,
+        gain: float,
+        clamp: float | None,
+        chosen: str,
     ) -> Tensor:
         y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp, chosen)
         ctx.save_for_backward(y)
@@ -148,7 +159,7 @@ class _BiasAct(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         dx, db = torch.ops.facegan.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
         return dx, db if ctx.options[5] else None, *(None,) * 6
 

@@ -68,7 +68,9 @@ def conv2d(
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    return _Conv.apply(x, weight, bias, ((stride,) * 2, (padding,) * 2, (1, 1), transposed, (0, 0), groups))  # type: ignore[no-any-return]
+    options = ((stride, stride), (padding, padding), (1, 1), transposed, (0, 0), groups)
+    y: Tensor = _Conv.apply(x, weight, bias, options)
+    return y
 
 
 def conv2d_ref(
@@ -102,7 +104,9 @@ def conv2d_resample(
     if up == down == 1:
         return conv2d(x, weight, padding=padding)
     if f is None or (up > 1 and down > 1):
-        raise FaceganError(f"conv2d_resample: up is {up}, down is {down}; expected a filter f and one of the two to be 1.")
+        raise FaceganError(
+            f"conv2d_resample: up is {up}, down is {down}; expected a filter f and one of the two to be 1."
+        )
     taps, kernel = f.shape[0], weight.shape[2]
     if up > 1:
         # p0, p1 pad the zero-inserted plane for both filters; the transposed convolution brings K - 1 before, K - up after.
@@ -135,7 +139,7 @@ class _Conv(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         (x, w), options = ctx.saved_tensors, ctx.options
         need_x, need_w, need_b, _ = ctx.needs_input_grad
         if _weight_gradients_off:
@@ -158,7 +162,7 @@ class _ConvInputGrad(torch.autograd.Function):
         return dx
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         dy, w = ctx.saved_tensors
         need_dy, need_w = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not _weight_gradients_off
         d_dy = _Conv.apply(g, w, None, ctx.options) if need_dy else None
@@ -176,7 +180,7 @@ class _ConvWeightGrad(torch.autograd.Function):
         return dw
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         dy, x = ctx.saved_tensors
         d_dy = _Conv.apply(x, g, None, ctx.options) if ctx.needs_input_grad[0] else None
         return d_dy, _ConvInputGrad.apply(dy, g, x, ctx.options) if ctx.needs_input_grad[1] else None, None, None

@@ -57,7 +57,8 @@ def modulated_conv2d(
     if chosen == "reference":
         return modulated_epilogue_ref(x, d, noise, bias, act, _ALPHA, gain, clamp)
     bias = None if bias is None else bias.to(x.dtype)
-    return torch.ops.facegan.modulated_epilogue(x, d, noise, bias, act, _ALPHA, gain, clamp, chosen)
+    y: Tensor = torch.ops.facegan.modulated_epilogue(x, d, noise, bias, act, _ALPHA, gain, clamp, chosen)
+    return y
 
 
 def modulated_conv2d_ref(
@@ -110,7 +111,7 @@ def modulated_epilogue_ref(
     b: Tensor | None,
     act: str,
     alpha: float,
-    gain: float,
+    gain: float | None,
     clamp: float | None,
 ) -> Tensor:
     """`clamp(gain * act(x * d + noise + b))`: x [N, O, H, W], d [N, O], noise broadcast to [N, 1, H, W], b [O]."""
@@ -149,7 +150,9 @@ def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> No
     if x.ndim != 4 or not x.is_floating_point():
         raise FaceganError(f"modulated_conv2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, I, H, W].")
     if weight.ndim != 4 or weight.shape[1] != x.shape[1] or weight.shape[2] != weight.shape[3]:
-        raise FaceganError(f"modulated_conv2d: weight has shape {list(weight.shape)}; expected [O, {x.shape[1]}, K, K].")
+        raise FaceganError(
+            f"modulated_conv2d: weight has shape {list(weight.shape)}; expected [O, {x.shape[1]}, K, K]."
+        )
     if styles.shape != x.shape[:2]:
         raise FaceganError(
             f"modulated_conv2d: styles have shape {list(styles.shape)}; expected [N, I] = {list(x.shape[:2])} as x has."
@@ -181,7 +184,7 @@ class _ModulatedEpilogue(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         y, x, d = ctx.saved_tensors
         noise_batch, bias, *_ = ctx.options
         dx, dd, dn, db = torch.ops.facegan.modulated_epilogue_backward(dy, y, y if x is None else x, d, *ctx.options)

@@ -31,7 +31,9 @@ def setup_filter(
     """A filter for the ops here: float32, [K] (applied along both axes) or [KH, KW], scaled to sum 1 if `normalize`."""
     f = torch.as_tensor(taps, dtype=torch.float32, device=device)
     if f.ndim not in (1, 2) or f.numel() == 0:
-        raise FaceganError(f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
+        raise FaceganError(
+            f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap."
+        )
     return f / f.sum() if normalize else f
 
 
@@ -60,7 +62,8 @@ def upfirdn2d(
     if chosen == "reference":
         return upfirdn2d_ref(x, f, up, down, padding, flip_filter, gain)
     f = x.new_ones(1) if f is None else f
-    return torch.ops.facegan.upfirdn2d(x, f, up, down, padding, flip_filter, gain, chosen)
+    y: Tensor = torch.ops.facegan.upfirdn2d(x, f, up, down, padding, flip_filter, gain, chosen)
+    return y
 
 
 def upsample2d(x: Tensor, f: Tensor, up: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
@@ -131,7 +134,9 @@ def _depthwise(
 def _pair(name: str, value: Pair) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
-        raise FaceganError(f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal).")
+        raise FaceganError(
+            f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal)."
+        )
     return pair  # type: ignore[return-value]
 
 
@@ -177,7 +182,15 @@ def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], 
 class _UpFirDn2d(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip: bool, gain: float, chosen: str
+        ctx: Any,
+        x: Tensor,
+        f: Tensor,
+        up: list[int],
+        down: list[int],
+        padding: list[int],
+        flip: bool,
+        gain: float,
+        chosen: str,
     ) -> Tensor:
         y: Tensor = _upfirdn2d(x, f, up, down, padding, flip, gain, chosen)
         ctx.save_for_backward(f)
@@ -189,7 +202,7 @@ class _UpFirDn2d(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         return torch.ops.facegan.upfirdn2d(dy, *ctx.saved_tensors, *ctx.options), *(None,) * 7
 
 

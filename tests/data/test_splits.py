@@ -59,6 +59,19 @@ def test_split_is_disjoint_pure_and_balanced_in_every_group() -> None:
     assert abs(len(parts.joint_halves[0]) - len(parts.joint_halves[1])) <= 8
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_judge_gets_its_quarter_of_a_rare_attribute(seed: int) -> None:
+    """Sixteen persons of 500 carry it: chance alone would give the judge anything from none to ten of them."""
+    values = np.zeros((1000, 2), np.float32)
+    values[:32, 0] = 1
+    values[100:300, 1] = 1
+    table = AttributeTable(tuple(map(str, range(1000))), ("a", "b"), values)
+    groups = partition(table, resolve("a,b", table))
+    judge = split([str(i // 2) for i in range(1000)], groups, seed).judge
+    assert [int(np.isin(index, judge).sum()) for index in groups.only] == [8, 50]
+    assert len(judge) == 250
+
+
 def test_seed_and_purpose_draw_anew() -> None:
     identities = [str(i) for i in range(200)]
     index = np.arange(200)

@@ -21,6 +21,15 @@ def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
     return TOLERANCES.__getitem__
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors this small only lose by threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fresh memory is NaN, so an element that nobody wrote shows."""

@@ -45,7 +45,7 @@ def test_agrees_with_numpy(dtype, shape, masked, tolerance):
         c, s = content.contiguous(memory_format=memory_format), style.contiguous(memory_format=memory_format)
         y = adain(c, s, 0.7, mask)
         assert y.dtype == dtype
-        assert y.is_contiguous(memory_format=memory_format)
+        assert y.is_contiguous(memory_format=memory_format) or y.numel() == 0
         torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
         torch.testing.assert_close(adain(c.mT, s.mT, 0.7, None if mask is None else mask.mT).mT, y, **tolerance(dtype))
 

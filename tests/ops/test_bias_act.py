@@ -46,7 +46,9 @@ def test_agrees_with_numpy(act, gain, clamp, biased, dtype, tolerance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("shape,dim", [((2, 3, 5, 7), 1), ((1, 13, 1, 1), 1), ((0, 3, 4, 4), 1), ((4, 6), -1), ((2, 3, 11), 0), ((17,), 0)])
+@pytest.mark.parametrize(
+    "shape,dim", [((2, 3, 5, 7), 1), ((1, 13, 1, 1), 1), ((0, 3, 4, 4), 1), ((4, 6), -1), ((2, 3, 11), 0), ((17,), 0)]
+)
 def test_shapes_and_formats(dtype, shape, dim, tolerance):
     x, b = torch.randn(shape).to(dtype), torch.randn(shape[dim])
     expected = restated(x, b.to(dtype), dim, "lrelu", 0.2, 2**0.5, None)
@@ -65,7 +67,10 @@ def test_shapes_and_formats(dtype, shape, dim, tolerance):
 def test_gradients_of_both_orders(act, clamp):
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     b = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    for function in (lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp), lambda x, b: operator(x, b, act, 1.3, clamp)):
+    for function in (
+        lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp),
+        lambda x, b: operator(x, b, act, 1.3, clamp),
+    ):
         assert torch.autograd.gradcheck(function, (x, b))
         assert torch.autograd.gradgradcheck(function, (x, b))
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from facegan.errors import FaceganError
 from facegan.ops import conv2d, conv2d_resample, no_weight_gradients, setup_filter, upfirdn2d
+from facegan.ops.conv2d import _ConvWeightGrad
 
 CASES = [
     dict(padding=1),
@@ -41,8 +42,8 @@ def test_agrees_with_torch(case, dtype, tolerance):
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of_both_orders(case):
     x, weight, bias = sample(case)
-    x = x[:, :, :3, :4].detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda *a: conv2d(*a, **case), (x, weight, bias))
+    x = x[:1, :, :3, :4].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *a: conv2d(*a, **case), (x, weight, bias), fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda *a: conv2d(*a, **case), (x, weight, bias), fast_mode=True)
 
 
@@ -61,9 +62,6 @@ def test_penalty_gradient_without_first_order_weight_gradients():
 
 
 def test_no_weight_gradients_saves_the_work(monkeypatch):
-    from facegan.ops import conv2d as module_function  # noqa: F401  (the module below shares its name)
-    from facegan.ops.conv2d import _ConvWeightGrad
-
     calls = []
     original = _ConvWeightGrad.forward
     monkeypatch.setattr(_ConvWeightGrad, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
@@ -79,7 +77,10 @@ def test_no_weight_gradients_saves_the_work(monkeypatch):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_memory_format_is_kept(memory_format):
-    x, weight = torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format), torch.randn(4, 4, 3, 3, requires_grad=True)
+    x, weight = (
+        torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format),
+        torch.randn(4, 4, 3, 3, requires_grad=True),
+    )
     y = conv2d(x.requires_grad_(), weight, padding=1)
     assert y.is_contiguous(memory_format=memory_format)
 

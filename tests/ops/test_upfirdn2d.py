@@ -62,23 +62,23 @@ def test_dtypes_and_formats(dtype, resample, tolerance):
     f = setup_filter()
     x = torch.randn(2, 13, 7, 6).to(dtype)
     expected = resample(x.double(), f)
-    for x in (x, x.contiguous(memory_format=torch.channels_last)):
-        y = resample(x, f)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        y = resample(x.contiguous(memory_format=memory_format), f)
         assert y.dtype == dtype
-        assert y.is_contiguous(memory_format=torch.channels_last) == x.is_contiguous(memory_format=torch.channels_last)
+        assert y.is_contiguous(memory_format=memory_format)
         torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
     strided = torch.randn(2, 13, 6, 7).to(dtype).transpose(2, 3)
     torch.testing.assert_close(resample(strided, f), resample(strided.contiguous(), f))
 
 
-@pytest.mark.parametrize("taps", [(1, 3, 3, 1), (1, 2, 1), (1, 1), tuple(range(1, 13))])
+@pytest.mark.parametrize("taps", [(1, 3, 3, 1), (1, 2, 1), (1, 1), (1, 7, 21, 35, 35, 21, 7, 1)])
 def test_resampling_keeps_size_and_brightness(taps):
     f, ones = setup_filter(taps), torch.ones(1, 1, 32, 24)
     assert upsample2d(ones, f).shape == (1, 1, 64, 48)
     assert downsample2d(ones, f).shape == (1, 1, 16, 12)
     assert filter2d(ones, f).shape == ones.shape
     if len(taps) % 2 == 0:  # an odd filter is not centred between two pixels: its two phases differ
-        torch.testing.assert_close(upsample2d(ones, f)[:, :, 24:40, 20:28], torch.ones(1, 1, 16, 8), atol=0.05, rtol=0)
+        torch.testing.assert_close(upsample2d(ones, f)[:, :, 24:40, 20:28], torch.ones(1, 1, 16, 8))
     torch.testing.assert_close(downsample2d(ones, f)[:, :, 4:12, 4:8], torch.ones(1, 1, 8, 4))
 
 
@@ -90,10 +90,16 @@ def test_upsampling_by_1331_is_bilinear_inside():
 
 @pytest.mark.parametrize("function", [upfirdn2d, operator])
 @pytest.mark.parametrize(
-    "up,down,pads", [((1, 1), (1, 1), (1, 2, 2, 1)), ((2, 2), (1, 1), (2, 1, 2, 1)), ((1, 1), (2, 2), (1, 1, 1, 1)), ((2, 3), (3, 2), (4, -1, 2, 3))]
+    "up,down,pads",
+    [
+        ((1, 1), (1, 1), (1, 2, 2, 1)),
+        ((2, 2), (1, 1), (2, 1, 2, 1)),
+        ((1, 1), (2, 2), (1, 1, 1, 1)),
+        ((2, 3), (3, 2), (4, -1, 2, 3)),
+    ],
 )
 def test_gradients_of_both_orders(function, up, down, pads):
-    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
     for f in (torch.randn(3, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)):
         assert torch.autograd.gradcheck(lambda x, f=f: function(x, f, up, down, pads, True, 1.3), x)
         assert torch.autograd.gradgradcheck(lambda x, f=f: function(x, f, up, down, pads, False, 1.3), x)
@@ -103,12 +109,18 @@ def test_gradients_of_both_orders(function, up, down, pads):
 def test_opcheck(channels_last):
     x = torch.randn(2, 3, 6, 5)
     x = (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
-    for up, down, pads in (([2, 2], [1, 1], [2, 1, 2, 1]), ([1, 1], [2, 2], [1, 1, 1, 1]), ([2, 1], [1, 3], [3, 0, -1, 2])):
+    for up, down, pads in (
+        ([2, 2], [1, 1], [2, 1, 2, 1]),
+        ([1, 1], [2, 2], [1, 1, 1, 1]),
+        ([2, 1], [1, 3], [3, 0, -1, 2]),
+    ):
         arguments = (x, setup_filter(), up, down, pads, False, 1.5, "reference")
         torch.library.opcheck(torch.ops.facegan.upfirdn2d.default, arguments)
 
 
-@pytest.mark.parametrize("function", [upsample2d, downsample2d, lambda x, f: operator(x, f, (2, 2), (1, 1), (2, 1, 2, 1))])
+@pytest.mark.parametrize(
+    "function", [upsample2d, downsample2d, lambda x, f: operator(x, f, (2, 2), (1, 1), (2, 1, 2, 1))]
+)
 def test_compiles_whole(function):
     x, f = torch.randn(2, 3, 4, 4, requires_grad=True), setup_filter()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
