@@ -34,7 +34,8 @@ _LUMA_TABLE = (
 
 def stream(*key: int) -> torch.Generator:
     """A CPU generator that depends on nothing but the non-negative integers of ``key``, e.g. (seed, member, step)."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    # with the length, as SeedSequence pads with zeros: (1, 2) would equal (1, 2, 0)
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))
 
 
@@ -70,7 +71,7 @@ def resample(images: Tensor, size: int, mode: str) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """The artefacts of JPEG (8 x 8 cosine transform, rounding by the standard's luma table) per channel; quality [N]."""
+    """JPEG per channel (8 x 8 cosine transform, rounding by the standard's luma table); quality [N] in 1..100."""
     num, channels, height, width = images.shape
     padded = F.pad(images, (0, -width % 8, 0, -height % 8), mode="replicate") * 127.5
     rows, columns = padded.shape[-2] // 8, padded.shape[-1] // 8
@@ -80,7 +81,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     cosine[0] /= math.sqrt(2)
     quality = quality.to(images).reshape(-1, 1, 1, 1, 1, 1).clamp(1, 100)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)  # the Independent JPEG Group's rule
-    table = (torch.tensor(_LUMA_TABLE, dtype=images.dtype, device=images.device) * scale).clamp(min=1)
+    table = torch.floor(torch.tensor(_LUMA_TABLE, dtype=images.dtype, device=images.device) * scale + 0.5).clamp(1, 255)
     blocks = cosine.T @ (torch.round(cosine @ blocks @ cosine.T / table) * table) @ cosine
     whole = blocks.transpose(3, 4).reshape(num, channels, rows * 8, columns * 8)
     return whole[..., :height, :width] / 127.5
@@ -100,8 +101,8 @@ def warp(images: Tensor, generator: torch.Generator, strength: Tensor) -> Tensor
     """
     num, _, height, width = images.shape
     spoiled = (strength > CLEAN).reshape(num, 1).float()
-    angle, stretch = (spoiled * uniform(generator, -size, size, num).reshape(num, 1) for size in (0.12, 0.1))
-    shift = uniform(generator, -0.05, 0.05, 2 * num).reshape(num, 2, 1)
+    angle, stretch = (spoiled * uniform(generator, -size, size, num).reshape(num, 1) for size in (0.1, 0.07))
+    shift = uniform(generator, -0.04, 0.04, 2 * num).reshape(num, 2, 1)
     shift = torch.where(spoiled[:, None] > 0, shift, torch.round(shift * width) / width) * 2  # in half widths
     flip = torch.randint(0, 2, (num, 1), generator=generator) * 2 - 1
     cos, sin = torch.cos(angle) * torch.exp(stretch), torch.sin(angle) * torch.exp(stretch)
@@ -146,7 +147,7 @@ def degrade(images: Tensor, generator: torch.Generator, strength: Tensor) -> Ten
     """Spoil image i as ``strength[i]`` (:data:`CLEAN`, :data:`MILD`, :data:`STRONG`; int64 [N]) says.
 
     Each spoiled image gets a random subset of: smudges, resampling, blur, noise, JPEG, stretched contrast.
-    Blur and noise scale with the resolution: sigma up to 2.5 % (mild) or 4 to 10 % (strong) of the width.
+    Blur and noise scale with the resolution: sigma up to 1.8 % (mild) or 4 to 10 % (strong) of the width.
     """
     num, _, height, width = images.shape
 
@@ -159,10 +160,11 @@ def degrade(images: Tensor, generator: torch.Generator, strength: Tensor) -> Ten
     smudge = smooth_field(generator, num, 1, max(3, height // 5), (height, width))
     images = images + (amount((0.02, 0.1), (0.1, 0.5), 0.4) * smudge).to(images)
     images = _resample_some(images, generator, strength)
-    images = gaussian_blur(images, amount((0, 0.025 * width), (0.04 * width, 0.1 * width), 0.6).flatten())
+    images = gaussian_blur(images, amount((0, 0.018 * width), (0.04 * width, 0.1 * width), 0.6).flatten())
     stretch = 1 + amount((0, 0.3), (0.3, 1.5), 0.4).to(images)
     images = (images * stretch).clamp(-1, 1)
-    coarse = F.interpolate(torch.randn(num, 3, (height + 1) // 2, (width + 1) // 2, generator=generator), (height, width))
+    grain = torch.randn(num, 3, (height + 1) // 2, (width + 1) // 2, generator=generator)
+    coarse = F.interpolate(grain, (height, width))
     images = images + (amount((0, 0.06), (0.05, 0.3), 0.3) * coarse).to(images)
     fine = torch.randn(num, 3, height, width, generator=generator)
     images = images + (amount((0, 0.08), (0.05, 0.4), 0.4) * fine).to(images)
@@ -175,7 +177,7 @@ def _resample_some(images: Tensor, generator: torch.Generator, strength: Tensor)
     num, width = len(images), images.shape[-1]
     draw = torch.rand(num, generator=generator)
     mode = torch.randint(0, 2, (num,), generator=generator)
-    for level, factors in ((MILD, (1.3, 1.7)), (STRONG, (2.5, 4.0, 6.0))):
+    for level, factors in ((MILD, (1.2, 1.4)), (STRONG, (2.5, 4.0, 6.0))):
         for i, factor in enumerate(factors):
             share = (i / len(factors) * 0.5, (i + 1) / len(factors) * 0.5)  # half of the images in all
             for kind, name in enumerate(("nearest", "bilinear")):

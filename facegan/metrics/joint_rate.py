@@ -61,7 +61,8 @@ def normalised_joint_rate(
     """
     floors = [floor_verdicts] if isinstance(floor_verdicts, np.ndarray) else list(floor_verdicts)
     parts = [np.asarray(v, dtype=np.float64) for v in (sample_verdicts, ceiling_verdicts, *floors)]
-    for name, part in zip(("sample_verdicts", "ceiling_verdicts", *["floor_verdicts"] * len(floors)), parts, strict=True):
+    names = ("sample_verdicts", "ceiling_verdicts", *["floor_verdicts"] * len(floors))
+    for name, part in zip(names, parts, strict=True):
         if part.ndim != 1 or not len(part) or not ((part >= 0) & (part <= 1)).all():
             raise FaceganError(
                 f"{name} must be a 1-D array of values in [0, 1] with at least one entry, got shape {part.shape}; "
@@ -84,7 +85,7 @@ def normalised_joint_rate(
 
 
 def laplacian_sharpness(images: Tensor) -> Tensor:
-    """[N]: variance of the 4-neighbour Laplacian of the luma (BT.601) over the interior; images [N, 3, H, W] in [-1, 1]."""
+    """[N]: variance of the 4-neighbour Laplacian of the BT.601 luma, inside the border; images [N, 3, H, W]."""
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < 3:
         raise FaceganError(
             f"images must be [N, 3, H, W] with H, W >= 3, got {tuple(images.shape)}; pass a batch of RGB faces."

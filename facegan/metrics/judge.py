@@ -77,7 +77,7 @@ class Judge:
                 f"{images.dtype} {list(images.shape)}; use a judge trained at the samples' resolution."
             )
         if not bool(torch.isfinite(images).all()):
-            raise FaceganError("images hold values that are not finite; the generator has diverged, rate an earlier one.")
+            raise FaceganError("images hold values that are not finite: the generator diverged; rate an earlier one.")
         size = self.card["config"]["resolution"]
         parts = [shrink(part.detach().float().clamp(-1, 1), size) for part in images.split(batch)]
         small = torch.cat(parts) if parts else images
@@ -99,7 +99,7 @@ class Judge:
         return {name: value.contiguous().cpu() for name, value in (named | {"temperatures": self.temperatures}).items()}
 
     def save(self, folder: str | Path) -> None:
-        """Write ``judge.safetensors``, ``judge.json`` (the card) and ``judge_ids.json``; a crash leaves no half files."""
+        """Write ``judge.safetensors``, ``judge.json`` (the card), ``judge_ids.json``; a crash leaves no half files."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "judge_ids.json", json.dumps(self.learnt_ids).encode())
@@ -240,6 +240,7 @@ def train_judge(
 def _figures(judge: Judge, data: FaceData, groups: Groups, split: Split) -> dict[str, Any]:
     """The card's measurements: on the generator side's images, which the judge never learnt from, and for the ceiling
     on the joint half that the classifier in question never saw."""
+    names = judge.attributes
     order = np.random.Generator(np.random.Philox(judge.card["config"]["seed"]))
 
     def some(rows: np.ndarray) -> np.ndarray:
@@ -255,17 +256,17 @@ def _figures(judge: Judge, data: FaceData, groups: Groups, split: Split) -> dict
     probabilities = judge.probabilities(faces(rows)).numpy()
     unseen = [judge.pair_verdicts(faces(half))[1 - i] for i, half in enumerate(split.joint_halves)]
     false_joint = {}
-    for name, only in zip(judge.attributes, alone, strict=True):
+    for name, only in zip(names, alone, strict=True):
         images = faces(only)
         blurred = {f"{blur:g}": gaussian_blur(images, torch.tensor([blur * judge.resolution])) for blur in CARD_BLURS}
         false_joint[name] = {blur: _mean(judge.verdicts(part)[:, -1]) for blur, part in blurred.items()}
     return {
         "measured_on": {"non_joint": len(rows), "joint": [len(half) for half in split.joint_halves]},
-        "balanced_accuracy": {n: _balanced(probabilities[..., k], labels[:, k]) for k, n in enumerate(judge.attributes)},
-        "calibration_error": {n: _ece(probabilities[..., k], labels[:, k]) for k, n in enumerate(judge.attributes)},
+        "balanced_accuracy": {n: _balanced(probabilities[..., k], labels[:, k]) for k, n in enumerate(names)},
+        "calibration_error": {n: _ece(probabilities[..., k], labels[:, k]) for k, n in enumerate(names)},
         "ceiling": _mean(np.concatenate(unseen)[:, -1]),
         "ceilings": [_mean(part[:, -1]) for part in reversed(unseen)],  # of classifier 0, of classifier 1
-        "ceiling_marginals": {n: _mean(np.concatenate(unseen)[:, k]) for k, n in enumerate(judge.attributes)},
+        "ceiling_marginals": {n: _mean(np.concatenate(unseen)[:, k]) for k, n in enumerate(names)},
         "false_joint": false_joint,  # {attribute k: {blur as a share of the width: rate of "joint" on X_k}}
     }
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facegan.metrics.degrade import augment, blend, degrade, keep_labels, stream
+from facegan.metrics.degrade import STRONG, augment, blend, degrade, keep_labels, stream
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class JudgeConfig:
     seed: int = 20_011  # apart from every training seed, so that nothing correlates by accident
     steps: int = 400  # per classifier
     batch: int = 64
-    width: int = 24  # channels after the stem; 4 x that at the end
+    width: int = 16  # twice that after the stem, 4 x at the end
     resolution: int = 64  # larger images are shrunk to this first: the attributes are large
-    lr: float = 3e-3  # peak, AdamW; linear warm-up over 5 %, then cosine to 0
+    lr: float = 6e-3  # peak, AdamW; linear warm-up over 5 %, then cosine to 0
     weight_decay: float = 0.05
     ema: float = 0.98  # of the weights, per step
-    smoothing: float = 0.05  # labels become 0.05 and 0.95
+    smoothing: float = 0.03  # labels become 0.03 and 0.97
     bootstrap: float = 0.1  # share of the net's own opinion in the target (Reed et al. 2015, "soft")
-    shares: tuple[float, float, float] = (0.4, 0.3, 0.3)  # clean, mildly and strongly spoiled images
-    blend: float = 0.25  # share of images averaged with another
+    shares: tuple[float, float, float] = (0.55, 0.2, 0.25)  # clean, mildly, strongly spoiled images; the last two grow in
+    ramp: float = 0.6  # share of the steps over which they do, as fine features are learnt from clean faces first
+    blend: float = 0.15  # share of images averaged with another
     validation: float = 0.15  # of the identities, for the choice of step and temperature
     checks: int = 5  # validations in the second half of the fit
 
@@ -46,10 +47,11 @@ class JudgeNet(nn.Module):
 
     def __init__(self, num_attributes: int, width: int) -> None:
         super().__init__()
-        plan = ((3, width, 2), (width, 2 * width, 2), (2 * width, 2 * width, 1), (2 * width, 4 * width, 2),
-                (4 * width, 4 * width, 1))  # fmt: skip
-        layers: list[nn.Module] = []
-        for inputs, outputs, stride in plan:
+        plan = ((12, 2, 1), (2 * width, 2, 2), (2 * width, 4, 1), (4 * width, 4, 2), (4 * width, 4, 1))
+        # half the resolution without loss: a strided convolution of few channels would drop a thin moustache
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        for inputs, times, stride in plan:
+            outputs = times * width
             layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(4 * width * 16, num_attributes)
@@ -90,11 +92,12 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
-def masked_loss(logits: Tensor, labels: Tensor, smoothing: float, bootstrap: float) -> Tensor:
+def masked_loss(logits: Tensor, labels: Tensor, hard: Tensor, smoothing: float, bootstrap: float) -> Tensor:
     """Binary cross-entropy over the known labels only: NaN labels give neither loss nor gradient.
 
-    The two sides of each attribute weigh the same within the batch, however many of each survived the masking;
-    otherwise strong degradation, which keeps zeros only, would push every answer towards "no".
+    The two sides of each attribute weigh the same among the images that are not ``hard`` (bool [N]: strongly spoiled,
+    so that only zeros are left); the hard ones come on top, with a negative's weight. Counting them among the negatives
+    would thin out the clean ones, and tilt the verdict on clean faces towards "yes".
     """
     known = ~labels.isnan()
     truth = labels.nan_to_num(0.0)
@@ -102,7 +105,8 @@ def masked_loss(logits: Tensor, labels: Tensor, smoothing: float, bootstrap: flo
     target = (1 - bootstrap) * target + bootstrap * logits.detach().sigmoid()
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     sides = torch.stack([known & (truth > 0.5), known & (truth < 0.5)]).to(loss.dtype)  # [2, N, K]
-    weight = (sides / sides.sum(1, keepdim=True).clamp(min=1)).sum(0)
+    count = (sides * ~hard[:, None]).sum(1, keepdim=True)
+    weight = (sides / count.clamp(min=1)).sum(0)
     return (loss * weight).sum() / weight.sum().clamp(min=1e-8)
 
 
@@ -113,13 +117,19 @@ def balanced_nll(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(sides).nanmean(0).nan_to_num(0.0)
 
 
-def draw_batch(material: Material, config: JudgeConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An equal share of every stratum, spoiled: float images [B, 3, R, R] and their labels [B, K]."""
+def draw_batch(
+    material: Material, config: JudgeConfig, hardness: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An equal share of every stratum, spoiled: float images [B, 3, R, R], labels [B, K], and which are strongly so [B].
+
+    ``hardness`` in [0, 1] scales the shares of spoiled images.
+    """
     strata = [s for s in material.strata if len(s)]
     turn = (torch.arange(config.batch) + torch.randint(len(strata), (1,), generator=generator)) % len(strata)
     draw = torch.rand(config.batch, generator=generator).tolist()
     place = torch.tensor([strata[t][int(u * len(strata[t]))] for t, u in zip(turn.tolist(), draw, strict=True)])
-    cuts = torch.tensor(config.shares).cumsum(0)[:2]
+    _, mild, strong = config.shares
+    cuts = torch.tensor([1 - hardness * (mild + strong), 1 - hardness * strong])
     strength = torch.bucketize(torch.rand(config.batch, generator=generator), cuts, right=True)  # CLEAN, MILD, STRONG
     images = augment(to_float(material.images[place]), generator, strength)
     # a partner of the same stratum (the strata repeat every len(strata) rows) usually agrees about the labels
@@ -127,7 +137,7 @@ def draw_batch(material: Material, config: JudgeConfig, generator: torch.Generat
     mixed = torch.rand(config.batch, generator=generator) < config.blend
     weight = torch.where(mixed, 0.2 + 0.3 * torch.rand(config.batch, generator=generator), 0.0)
     images, labels = blend(images, material.labels[place], partner, weight)
-    return degrade(images, generator, strength), keep_labels(labels, strength)
+    return degrade(images, generator, strength), keep_labels(labels, strength), strength == STRONG
 
 
 @torch.no_grad()
@@ -154,10 +164,12 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
     best, best_state, best_step = math.inf, net.state_dict(), 0
     for step in range(1, config.steps + 1):
         rise = min(1.0, step / max(1.0, 0.05 * config.steps))
+        hardness = min(1.0, step / max(1.0, config.ramp * config.steps))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * rise * (1 + math.cos(math.pi * step / config.steps)) / 2
-        images, labels = draw_batch(material, config, stream(config.seed, member, step))
-        loss = masked_loss(net(images.to(device)), labels.to(device), config.smoothing, config.bootstrap)
+        images, labels, hard = draw_batch(material, config, hardness, stream(config.seed, member, step))
+        logits = net(images.to(device))
+        loss = masked_loss(logits, labels.to(device), hard.to(device), config.smoothing, config.bootstrap)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -176,7 +188,7 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
 
 
 def temperature(logits: Tensor, labels: Tensor) -> Tensor:
-    """[K] temperatures that minimise the balanced cross-entropy on held-out faces (Guo et al. 2017), by a grid search."""
+    """[K] temperatures of least balanced cross-entropy on held-out faces (Guo et al. 2017), by a grid search."""
     grid = torch.logspace(math.log10(0.25), math.log10(4.0), 49)
     scores = torch.stack([balanced_nll(logits / t, labels) for t in grid])  # [49, K]
     return grid[scores.argmin(0)]

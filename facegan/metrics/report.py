@@ -1,4 +1,4 @@
-"""The report on a generator: what the judge finds, always between the floor and the ceiling, as numbers and a picture."""
+"""The report on a generator: what the judge finds, between floor and ceiling, as numbers and as a picture."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def measure(
     ``joint_reference``: the real joint images with, per image, the half of `Split.joint_halves` (0 or 1) it is in; each
     is rated by the classifier that learnt from the *other* half.
     Returns a dict for JSON: ``attributes``, ``samples`` (their number), ``joint`` {rate, low, high}, ``floor``,
-    ``floors`` {phase1, blurred}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals`` {name: {rate, low, high}},
-    ``judge`` (its card). A limit that does not exist (the ceiling does not exceed the floor) is None.
+    ``floors`` {phase1, blurred}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals``
+    {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that does not exist, as where the ceiling
+    does not exceed the floor, is None.
     """
     images, half = joint_reference
     half = np.asarray(half)
@@ -80,7 +81,7 @@ def _json(interval: Interval) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in interval._asdict().items()}
 
 
-# --- the picture -------------------------------------------------------------------------------------------------------
+# --- the picture ---
 
 _PAPER, _INK, _PALE, _GRID = (255, 255, 255), (33, 37, 41), (108, 117, 125), (222, 226, 230)
 _JOINT, _NONE = (27, 138, 90), (173, 181, 189)
@@ -94,7 +95,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def picture(judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: str = "", number: int = 64) -> Image.Image:
+def picture(
+    judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: str = "", number: int = 64
+) -> Image.Image:
     """A sheet for people: the first ``number`` samples, unsorted, framed by the judge's verdict; below, the rates.
 
     A frame shows the colour of all attributes, of a single one, or grey for none; a verdict on which the two
@@ -167,7 +170,8 @@ def _chart(
         draw.text((start - 12, middle), name, fill=_INK, font=_font(16), anchor="rm")
         rate, low, high = (interval[key] for key in ("rate", "low", "high"))
         if rate is None:
-            draw.text((start + 6, middle), "the ceiling does not exceed the floor", fill=_PALE, font=_font(14), anchor="lm")
+            reason = "the ceiling does not exceed the floor"
+            draw.text((start + 6, middle), reason, fill=_PALE, font=_font(14), anchor="lm")
             continue
         draw.rectangle((start, middle - 8, max(start, at(rate)), middle + 8), fill=colour)
         ends = [at(0.0 if low is None else low), at(1.0 if high is None else high)]
@@ -180,6 +184,7 @@ def _chart(
     for name, anchor in (("floor", "rs"), ("ceiling", "ls")):
         x = at(report[name])
         draw.line((x, top - 6, x, top + _BAR), fill=_INK, width=2)
-        draw.text((x + (4 if anchor == "ls" else -4), top - 6), f"{name} {report[name]:.2f}", fill=_INK, font=_font(14), anchor=anchor)
+        text = f"{name} {report[name]:.2f}"
+        draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=_INK, font=_font(14), anchor=anchor)
     note = f"{report['samples']} samples; bars with 95 % intervals; normalised = (joint - floor) / (ceiling - floor)"
     draw.text((left, bottom + 30), note, fill=_PALE, font=_font(13))

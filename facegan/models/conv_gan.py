@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from facegan.nn import Conv2d, Linear, PixelNorm
-from facegan.ops import adain
+from facegan.ops import adain, setup_filter, upsample2d
 
 MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these sizes
 GROWN_FROM = 16  # G3's extra layers sit at this size and above
+RGB_GAIN = 0.25  # the sum over all sizes starts at the contrast of a photograph, not at several times it
 CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 8, 256: 8, 512: 8}  # at width 1
 
 
@@ -80,7 +81,8 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, *z_shape] (and y [N, K] when conditional) -> image [N, 3, R, R] in [-1, 1]."""
+    """z [N, *z_shape] (and y [N, K] when conditional) -> image [N, 3, R, R], about [-1, 1]: linear, as a saturated
+    output has no gradient; clipped where it becomes a picture."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -94,7 +96,9 @@ class Generator(nn.Module):
             previous = widths[max(index - 1, 0)]
             grown = config.grown and size >= GROWN_FROM
             self.blocks[str(size)] = GeneratorBlock(previous, width, up=2 if index else 1, grown=grown)
-        self.to_rgb = Conv2d(widths[-1], 3, 1)
+        # Every size adds its own picture ("skip" outputs, Karras et al. 2020, fig. 7): the coarse ones are right within minutes.
+        self.to_rgb = nn.ModuleDict({str(size): Conv2d(width, 3, 1) for size, width in zip(sizes, widths, strict=True)})
+        self.register_buffer("resample_filter", setup_filter(), persistent=False)
 
     def forward(
         self,
@@ -128,13 +132,16 @@ class Generator(nn.Module):
             latent = torch.cat([latent, y.to(latent.dtype)], dim=1)
         x = self.stem(latent).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         features: list[Tensor] = []
+        image = None
         for size, block in self.blocks.items():
             x = block(x)
             if int(size) in MERGE_RESOLUTIONS:
                 if style is not None:
                     x = adain(x, style[len(features)], alpha=alpha, mask=resized_mask(mask, x))
                 features.append(x)
-        return torch.tanh(self.to_rgb(x)), features
+            colours = self.to_rgb[size](x) * RGB_GAIN
+            image = colours if image is None else upsample2d(image, self.resample_filter) + colours
+        return image, features
 
     def extra_parameters(self) -> list[nn.Parameter]:
         """The layers that G3 has and G1 has not."""

@@ -89,7 +89,8 @@ def bias_act_ref(
     gain = DEFAULT_GAINS[act] if gain is None else gain
     fresh = b is not None
     if b is not None:
-        b = b.to(x.dtype).view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
+        trailing = x.ndim - 1 - dim if dim >= 0 else -1 - dim
+        b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
     if gain != 1 and gain > 0 and act in _HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)

@@ -19,7 +19,7 @@ from torch import Tensor
 from facegan.errors import FaceganError
 from facegan.ops.upfirdn2d import upfirdn2d
 
-_aten = torch.ops.aten
+_convolution_backward = torch.ops.aten.convolution_backward.default
 # A plain global, as autograd runs backward passes of CUDA graphs in threads of its own.
 _weight_gradients_off = 0
 
@@ -125,7 +125,7 @@ def conv2d_resample(
 
 
 def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool]) -> Any:
-    return _aten.convolution_backward(dy, x, w, bias_sizes, *options, mask)
+    return _convolution_backward(dy, x, w, bias_sizes, *options, mask)
 
 
 class _Conv(torch.autograd.Function):
@@ -135,7 +135,7 @@ class _Conv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.options, ctx.bias = options, b is not None
-        y: Tensor = _aten.convolution(x, w, b, *options)
+        y: Tensor = torch.convolution(x, w, b, *options)
         return y
 
     @staticmethod

@@ -137,7 +137,7 @@ def _pair(name: str, value: Pair) -> tuple[int, int]:
         raise FaceganError(
             f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal)."
         )
-    return pair  # type: ignore[return-value]
+    return pair
 
 
 def _padding(padding: Pair) -> tuple[int, int, int, int]:

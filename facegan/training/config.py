@@ -159,22 +159,28 @@ def validated(config: TrainConfig) -> TrainConfig:
         raise FaceganError("--out is missing: name the folder of the run, e.g. --out runs/first")
     if config.resolution not in (16, 32, 64, 128, 256, 512):
         raise FaceganError(f"--resolution is {config.resolution}: expected 16, 32, 64, 128, 256 or 512")
-    for name in ("batch", "log_every", "r1_every", "keep_checkpoints", "critic_views", "harvest_every"):
-        if getattr(config, name) < 1:
+    for name in ("batch", "log_every", "r1_every", "keep_checkpoints", "critic_views", "harvest_every", "minimum_images",
+                 "patience", "self_augment_buffer"):  # fmt: skip
+        if not getattr(config, name) >= 1:
             raise FaceganError(f"--{name.replace('_', '-')} is {getattr(config, name)}: expected at least 1")
-    for name in ("epochs", "phase1_epochs", "phase2_epochs", "pretrain_epochs", "r1_gamma", "ema_images"):
-        if getattr(config, name) < 0:
+    for name in ("epochs", "phase1_epochs", "phase2_epochs", "pretrain_epochs", "images_per_epoch", "snapshot_every", "seed",
+                 "num", "lr", "inherit_lr", "r1_gamma", "critic_gradient_penalty", "ema_images", "width"):  # fmt: skip
+        if not getattr(config, name) >= 0:  # so that NaN is refused too
             raise FaceganError(f"--{name.replace('_', '-')} is {getattr(config, name)}: expected 0 or more")
     if config.epochs and not 0 <= config.switch <= config.epochs:
         raise FaceganError(f"--switch-epoch is {config.switch}: expected 0 to --epochs ({config.epochs})")
     for name in ("merge_alpha", "replay", "self_augment_share", "merge_ramp"):
         if not 0 <= getattr(config, name) <= 1:
             raise FaceganError(f"--{name.replace('_', '-')} is {getattr(config, name)}: expected 0 to 1")
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(config, name) < 1:
+            raise FaceganError(f"--{name} is {getattr(config, name)}: expected 0 to below 1")
     if config.self_augment_share > 0.25:
         raise FaceganError(f"--self-augment-share is {config.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
     if min(config.alphas) < 0 or sum(config.alphas) == 0 or min(config.betas) < 0 or sum(config.betas) == 0:
         raise FaceganError("--alpha and --beta need weights of 0 or more, and not all of them 0")
     if config.betas[0] == 0 and config.betas[1] == 0:
         raise FaceganError("--beta 0,0 leaves the generator nothing to learn")
-    config.z_dims  # noqa: B018 - parsed here so that a bad shape is refused before any work
+    if min(config.z_dims) < 1:
+        raise FaceganError(f"--z-shape is {config.z_shape!r}: expected sizes of at least 1")
     return config

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ class RunFolder:
         record = {"facegan": __version__, "config": config.to_json(), "data_fingerprint": fingerprint}
         path = self.root / "config.json"
         if path.exists():
-            return self._compare(json.loads(path.read_text()), record)
+            return self._compare(self.record(), record)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if any(item for item in self.root.iterdir() if not item.name.startswith(".")):
@@ -56,13 +57,20 @@ class RunFolder:
             )
 
     def config(self) -> TrainConfig:
-        return TrainConfig(**self.record()["config"])
+        try:
+            return TrainConfig(**self.record()["config"])
+        except TypeError as error:
+            raise FaceganError(f"{self.root} is of another version of facegan ({error}): use that one, or train anew") from error
 
     def record(self) -> dict:
         path = self.root / "config.json"
-        if not path.exists():
+        try:
+            record = json.loads(path.read_text())
+        except (OSError, ValueError):
+            record = {}
+        if not isinstance(record, dict) or not {"config", "data_fingerprint"} <= record.keys():
             raise FaceganError(f"{self.root} is not a run: expected a folder that `facegan train --out` made")
-        return json.loads(path.read_text())
+        return record
 
     # --- finished stages
     def finished(self, stage: str) -> bool:
@@ -81,7 +89,7 @@ class RunFolder:
     def finish(self, stage: str, tensors: dict, facts: dict) -> None:
         facts = {**facts, "order": len(self.finished_stages()), "metrics_bytes": self.metrics_bytes()}
         checkpoint.save(self.stages / stage, tensors, facts)
-        for path in self.checkpoints.glob(f"{stage}-*"):
+        for path in self._checkpoints_of(stage):
             shutil.rmtree(path, ignore_errors=True)
 
     # --- checkpoints of the running stage
@@ -96,7 +104,8 @@ class RunFolder:
         return checkpoint.load(paths[-1]) if paths else None
 
     def _checkpoints_of(self, stage: str) -> list[Path]:
-        return sorted(path for path in self.checkpoints.glob(f"{stage}-*") if (path / checkpoint.FACTS).exists())
+        # Seven digits, not *: with attributes `beard` and `beard-long` one stage's name begins like another's.
+        return sorted(self.checkpoints.glob(glob.escape(stage) + "-" + "[0-9]" * 7))
 
     # --- records
     def metrics_bytes(self) -> int:

@@ -73,13 +73,21 @@ class Terms:
 
     def means(self, context: Context) -> dict[str, float]:
         """Means since the last call, over all processes; empties the sums."""
+        means = {name: total / self.counts[name] for name, total in self.totals(context).items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def totals(self, context: Context) -> dict[str, float]:
+        """The sums so far, averaged over all processes."""
         if not self.sums:
             return {}
-        names = list(self.sums)
-        values = torch.stack([self.sums[name] / self.counts[name] for name in names]).to(context.device)
-        values = context.accelerator.reduce(values, reduction="mean").cpu()
-        self.sums, self.counts = {}, {}
-        return dict(zip(names, values.tolist(), strict=True))
+        values = torch.stack(list(self.sums.values())).to(context.device)
+        return dict(zip(self.sums, context.accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+
+    def restore(self, totals: dict[str, float], counts: dict[str, int], device: torch.device) -> None:
+        """Go on from what `totals` and `counts` were when a checkpoint was written: a resumed row equals an undisturbed one."""
+        self.sums = {name: torch.tensor(total, dtype=torch.float64, device=device) for name, total in totals.items()}
+        self.counts = dict(counts)
 
 
 def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -> None:
@@ -126,8 +134,7 @@ class StageRun:
                 if step % self.config.log_every == 0 or ended:
                     self._log(step, bar)
                 signum = interruption.agreed(self.context, step)
-                if (step % self.snapshot_every == 0 and not ended) or (signum and not ended):
-                    self._log(step, bar)  # also proves that the state about to be saved is finite
+                if (step % self.snapshot_every == 0 or signum) and not ended:
                     self._snapshot(step)
                 if signum and not ended:
                     raise Interrupted(signum, self.stage.name, step)
@@ -144,12 +151,13 @@ class StageRun:
     def _resume(self, metrics_offset: int) -> int:
         found = self.context.folder.newest_checkpoint(self.stage.name)
         if found is None:
-            facts: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0}
+            facts: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
         else:
             tensors, facts = found
             self.stage.load_state(tensors, facts)
             log.info("%s: resumed at step %d of %d", self.stage.name, facts["step"], self.stage.steps)
         self.seconds, self.waited = facts["seconds"], facts["waited"]
+        self.terms.restore(*facts["terms"], self.context.device)
         self.context.accelerator.wait_for_everyone()
         if self.main:
             self.context.folder.rewind_metrics(facts["metrics_bytes"])
@@ -157,12 +165,7 @@ class StageRun:
 
     def _log(self, step: int, bar: Any) -> None:
         means = self.terms.means(self.context)
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise FaceganError(
-                f"{self.stage.name}: {' and '.join(bad)} became {means[bad[0]]} by step {step}; the last good state is kept in "
-                f"{self.context.folder.checkpoints}: try a smaller --lr or a larger --r1-gamma with a new --out"
-            )
+        self._refuse_broken(means, step)
         if not means or not self.main:
             return
         images = step * self.config.batch
@@ -174,11 +177,21 @@ class StageRun:
         self.context.accelerator.log({f"{self.stage.name}/{name}": value for name, value in numbers.items()}, step=step)
         bar.set_postfix({name.split("/")[-1][:9]: f"{value:.3f}" for name, value in list(means.items())[:4]})
 
+    def _refuse_broken(self, terms: dict[str, float], step: int) -> None:
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            raise FaceganError(
+                f"{self.stage.name}: {' and '.join(bad)} became {terms[bad[0]]} by step {step}; the last good state is kept in "
+                f"{self.context.folder.checkpoints}: try a smaller --lr or a larger --r1-gamma with a new --out"
+            )
+
     def _snapshot(self, step: int) -> None:
+        totals = self.terms.totals(self.context)
+        self._refuse_broken(totals, step)  # what is about to replace the last good state must be good itself
         if self.main:
             self._picture(step)
             tensors, facts = self.stage.state()
-            facts |= {"seconds": self.seconds, "waited": self.waited}
+            facts |= {"seconds": self.seconds, "waited": self.waited, "terms": [totals, self.terms.counts]}
             self.context.folder.save_checkpoint(self.stage.name, step, tensors, facts, self.config.keep_checkpoints)
         self.context.accelerator.wait_for_everyone()
 

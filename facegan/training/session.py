@@ -28,7 +28,7 @@ def accelerator_for(config: TrainConfig) -> Accelerator:
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=False)
     return Accelerator(
         cpu=config.cpu or not torch.cuda.is_available(),
-        mixed_precision=config.mixed_precision,
+        mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=config.out, logging_dir=config.out),
         dataloader_config=DataLoaderConfiguration(),
@@ -81,6 +81,11 @@ def run(config: TrainConfig) -> Path:
         if config.phase1_from:
             adopt(context, RunFolder(config.phase1_from))
         train(context, METHODS[config.method](context))
+    except OSError as error:  # a row, a picture or an id list that cannot be written
+        raise FaceganError(
+            f"--out {context.folder.root} cannot be written ({error}); what was saved before is whole: make room or allow "
+            "writing there, then run the same command again"
+        ) from error
     finally:
         accelerator.end_training()
     return context.folder.root
@@ -89,9 +94,12 @@ def run(config: TrainConfig) -> Path:
 def adopt(context: Context, other: RunFolder) -> None:
     """Take over the finished phase 1 of another run, if it is of the same data and networks."""
     theirs, ours = other.config(), context.config
+    if not other.finished("phase1"):
+        raise FaceganError(f"--phase1-from {other.root} has not finished its phase 1: let it end first, or leave the flag away")
     for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
         if getattr(theirs, name) != getattr(ours, name):
-            raise FaceganError(f"--phase1-from {other.root} has --{name} {getattr(theirs, name)!r}, this run {getattr(ours, name)!r}: they must agree")
+            flag = name.replace("_", "-")
+            raise FaceganError(f"--phase1-from {other.root} has --{flag} {getattr(theirs, name)!r}, this run {getattr(ours, name)!r}: they must agree")
     for stage in ("pretrain", "phase1"):
         if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
             tensors, facts = other.load_stage(stage)

@@ -17,7 +17,7 @@ from facegan.training import checkpoint
 from facegan.training.batches import DataClock, RealBatches
 from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder
-from facegan.training.randomness import Randomness
+from facegan.training.randomness import Randomness, generator
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Context:
 
     def seed_networks(self, stage: str) -> None:
         """Initial weights come from the global generator: set it from the run's seed and the stage's name."""
-        torch.manual_seed(int.from_bytes(f"{self.config.seed}/{stage}".encode(), "little") % (1 << 63))
+        torch.manual_seed(int(generator(self.config.seed, f"{stage}/networks").integers(1 << 63)))
 
 
 class Stage:
@@ -91,6 +91,11 @@ class Stage:
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What later stages and users need when this one has ended."""
         raise NotImplementedError
+
+    def arithmetic(self, full: bool = False) -> torch.autocast:
+        """The run's autocast, or fp32 where second derivatives are taken."""
+        lower = self.context.config.mixed_precision == "bf16" and not full
+        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=lower)
 
     # --- state, as a checkpoint holds it
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

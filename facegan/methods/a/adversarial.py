@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -73,12 +72,6 @@ class AdversarialStage(Stage):
         if self.average:
             self.average.update(config.batch, (step + 1) * config.batch)
         return terms
-
-    def arithmetic(self, full: bool = False) -> Any:
-        """The run's autocast, or fp32 where second derivatives are taken."""
-        if full:
-            return torch.autocast(self.context.device.type, enabled=False)
-        return self.context.accelerator.autocast() if self.context.config.mixed_precision != "no" else nullcontext()
 
     def noise(self, stream: str, step: int, count: int) -> Tensor:
         return self.context.randomness.normal(f"{self.name}/{stream}", step, (count, *self.context.config.z_dims))

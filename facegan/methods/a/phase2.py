@@ -77,13 +77,13 @@ class Phase2(Stage):
             )
         return sources
 
-    def _negative_batch(self, step: int, count: int) -> Tensor:
+    def _negative_parts(self, step: int, count: int) -> list[Tensor]:
         """A quarter each: harvested, degraded, carrying another attribute, any without attribute k."""
         quarter = count // 4
         blurry = self.sources.get("harvest")
         parts = [self.sources["others"](step, quarter), self.sources["negatives"](step, count - 3 * quarter)]
         if not self.context.config.blurry_negatives:
-            return torch.cat([*parts, self.sources["negatives"](step + self.steps, 2 * quarter)])
+            return [*parts, self.sources["negatives"](step + self.steps, 2 * quarter)]
         degraded = quarter if blurry else 2 * quarter
         random, size = self.context.randomness, self.context.config.resolution
         parts.append(degrade(
@@ -93,7 +93,7 @@ class Phase2(Stage):
         ))  # fmt: skip
         if blurry:
             parts.append(blurry(step, quarter))
-        return torch.cat(parts)
+        return parts
 
     def _validation_set(self, index: dict[str, np.ndarray], harvest: np.ndarray | None) -> dict[str, Tensor]:
         """Images the critic never trains on, the same on every process: positives, negatives, blurry."""
@@ -115,13 +115,14 @@ class Phase2(Stage):
     # --- training
     def step(self, step: int) -> dict[str, Tensor]:
         config, half = self.context.config, self.context.config.batch // 2
-        images = torch.cat([self.sources["positives"](step, half), self._negative_batch(step, half)])
+        parts = [self.sources["positives"](step, half), *self._negative_parts(step, half)]
         if config.critic_views > 1:  # trained on the views it will be averaged over
-            numbers = self.context.randomness.uniform(f"{self.name}/views", step, (2 * half, VIEW_NUMBERS))
-            images = view(images, numbers)
+            parts = [self._viewed(part, f"{self.name}/views{i}", step) for i, part in enumerate(parts)]
+        images = torch.cat(parts)
         penalised = config.critic_gradient_penalty > 0 and step % config.r1_every == 0
         images = images.detach().requires_grad_(penalised)
-        scores = self.wrapped(images).float()
+        with self.arithmetic(full=penalised):
+            scores = self.wrapped(images).float()
         yes, no = scores[: len(scores) // 2], scores[len(scores) // 2 :]
         loss = (yes - 1).square().mean() + no.square().mean()
         terms = {"D2/loss": loss.detach(), "D2/yes": yes.mean(), "D2/no": no.mean()}
@@ -133,6 +134,11 @@ class Phase2(Stage):
         self.context.accelerator.backward(loss)
         self.optimizer.step()
         return terms
+
+    def _viewed(self, images: Tensor, stream: str, step: int) -> Tensor:
+        """One random view of each; drawn per part of the batch, as every process holds a slice of every part."""
+        count = len(images) * self.context.accelerator.num_processes
+        return view(images, self.context.randomness.uniform(stream, step, (count, VIEW_NUMBERS)))
 
     @torch.no_grad()
     def after_step(self, step: int) -> bool:

@@ -146,12 +146,19 @@ class Phase3(AdversarialStage):
 
     def extra_loss(self, fake: Tensor, z: Tensor, y: Tensor | None) -> Tensor | None:
         """Replay: some fakes must match H inside the mask, so that attribute k is not forgotten where H shows it."""
-        generator, count = self.generator, round(self.context.config.replay * len(z))
-        if generator.mode != "regional" or not generator.merging or not count:
+        generator, config = self.generator, self.context.config
+        if generator.mode != "regional" or not generator.merging:
+            return None
+        # Spread evenly over the global batch, so that the same samples are chosen on any number of processes.
+        places = np.floor(np.arange(config.batch + 1) * config.replay)
+        chosen = places[1:] > places[:-1]
+        mine = torch.from_numpy(self.context.randomness.shard.of(chosen)).to(z.device)
+        if not chosen.any():
             return None
         with torch.no_grad():
-            kept = generator.snapshot(z[:count], None if y is None else y[:count])
-        return ((fake[:count] - kept).abs() * generator.mask).mean()
+            kept = generator.snapshot(z[mine], None if y is None else y[mine])
+        difference = ((fake[mine] - kept).abs() * generator.mask).mean((1, 2, 3))
+        return difference.sum() * self.context.accelerator.num_processes / int(chosen.sum())
 
     def observe(self, step: int, fake: Tensor, scores: Tensor) -> None:
         if self.own:
