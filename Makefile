@@ -15,7 +15,7 @@ test: $(READY)   ## the test suite
 	$(BIN)/pytest tests
 
 lint: $(READY)   ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/mypy
 
 bench: $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest benchmarks --benchmark-only

@@ -11,5 +11,4 @@ setup(
         *(f"facegan_kernels{name}" for name in ["", *("." + sub for sub in find_packages("kernels/facegan_kernels"))]),
     ],
     package_dir={"facegan_kernels": "kernels/facegan_kernels"},
-    package_data={"facegan": ["py.typed"], "facegan_kernels": ["py.typed"]},
 )

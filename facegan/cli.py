@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--seeds", default="0-15", help="which faces: 0-63, or 1,5,9 (default: %(default)s); one seed, one face")
     generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
     generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
-    generate.add_argument("--best", type=int, default=0, metavar="N", help="write only the N of these seeds that the run's critics score highest")
+    generate.add_argument("--best", type=int, default=0, metavar="N", help="only the N that the run's critics score highest")
     generate.set_defaults(command=run_generate)
 
     evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")

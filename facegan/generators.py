@@ -25,7 +25,8 @@ class TrainedRun:
         self.stage = stage or self._last_generator()
         tensors, facts = self.folder.load_stage(self.stage)
         if "generator" not in facts:
-            raise FaceganError(f"stage {self.stage!r} of {root} has no generator: name one of {', '.join(self.generator_stages())}")
+            known = ', '.join(self.generator_stages())
+            raise FaceganError(f"stage {self.stage!r} of {root} has no generator: name one of {known}")
         self.generator: MergedGenerator = unpack_generator(tensors, facts)
 
     def generator_stages(self) -> list[str]:

@@ -174,7 +174,8 @@ def _material(
     """What one classifier learns from, and the rows of ``data`` that its images come from."""
     rows = np.concatenate([judge_rows, half])
     labels = labels_of(data.table, groups.attributes, groups.joint)[rows]
-    rows, labels = rows[(known := ~np.isnan(labels).all(1))], labels[known]
+    known = ~np.isnan(labels).all(1)
+    rows, labels = rows[known], labels[known]
     _, held = holdout(data.identities, rows, config.validation, config.seed, "judge-validation")
     learn = ~np.isin(rows, held)
     kinds = [np.isin(rows, only) for only in groups.only] + [np.isin(rows, half), (labels == 0).all(1)]
@@ -187,7 +188,16 @@ def _material(
             )
     strata = tuple(np.flatnonzero(kind & learn) for kind in kinds)
     images = _pixels(data, rows, config.resolution)
-    return Material(images, torch.from_numpy(labels), strata, np.flatnonzero(~learn)), rows
+    if config.auxiliary:
+        labels = np.concatenate([labels, _other_columns(data.table, rows)], 1)
+    return Material(images, torch.from_numpy(labels), strata, np.flatnonzero(~learn), len(groups.attributes)), rows
+
+
+def _other_columns(table: AttributeTable, rows: np.ndarray) -> np.ndarray:
+    """float32 [N, C] in {0, 1, NaN}: every column of the table of which both sides occur often enough to learn."""
+    values = table.values[rows]
+    binary = np.where(np.isnan(values), np.nan, values >= 0.5).astype(np.float32)
+    return binary[:, np.minimum((binary == 0).sum(0), (binary == 1).sum(0)) >= max(8, len(rows) // 100)]
 
 
 def train_judge(
@@ -216,7 +226,7 @@ def train_judge(
             material, rows = _material(data, groups, split.judge, half, config)
             net, record = fit(material, config, member, device, bar)
             held = material.validation
-            temperatures.append(temperature(logits_of(net, material.images[held]), material.labels[held]))
+            temperatures.append(temperature(logits_of(net, material.images[held]), material.labels[held][:, : len(groups.attributes)]))
             nets.append(net)
             ids.append(tuple(data.table.ids[row] for row in rows))
             strata = [len(s) for s in material.strata]
@@ -226,7 +236,7 @@ def train_judge(
         "attributes": list(names),
         "definitions": [asdict(attribute) for attribute in groups.attributes],
         "resolution": int(data.images.shape[-1]),
-        "config": asdict(config),
+        "config": asdict(config) | {"shares": list(config.shares)},  # as JSON has it
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "code_sha256": _code_digest(),
         "members": members,

@@ -35,8 +35,9 @@ class JudgeConfig:
     ema: float = 0.98  # of the weights, per step
     smoothing: float = 0.03  # labels become 0.03 and 0.97
     bootstrap: float = 0.1  # share of the net's own opinion in the target (Reed et al. 2015, "soft")
-    shares: tuple[float, float, float] = (0.55, 0.2, 0.25)  # clean, mildly, strongly spoiled images; the last two grow in
-    ramp: float = 0.6  # share of the steps over which they do, as fine features are learnt from clean faces first
+    shares: tuple[float, float, float] = (0.55, 0.2, 0.25)  # of clean, mildly and strongly spoiled images in a batch
+    ramp: float = 0.6  # share of the steps in which spoiling grows to that: thin lines are learnt from clean faces
+    auxiliary: float = 1.0  # weight of the table's other columns, which teach what faces are; 0 leaves them out
     blend: float = 0.15  # share of images averaged with another
     validation: float = 0.15  # of the identities, for the choice of step and temperature
     checks: int = 5  # validations in the second half of the fit
@@ -68,12 +69,12 @@ def new_net(num_attributes: int, width: int, generator: torch.Generator) -> Judg
     net = net.to_empty(device="cpu")
     for module in net.modules():
         if isinstance(module, nn.GroupNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+            module.reset_parameters()  # ones and zeros: not random
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             gain = math.sqrt(2.0) if isinstance(module, nn.Conv2d) else 0.1
             nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()), generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -82,9 +83,10 @@ class Material:
     """What one classifier learns from."""
 
     images: Tensor  # uint8 [N, 3, R, R]
-    labels: Tensor  # float32 [N, K], NaN where unknown
+    labels: Tensor  # float32 [N, K + C], NaN where unknown: the K attributes, then C other columns of the table
     strata: tuple[np.ndarray, ...]  # positions in ``images``; every stratum fills an equal share of each batch
     validation: np.ndarray  # positions kept out of all strata
+    num_attributes: int  # K
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -93,9 +95,9 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def masked_loss(logits: Tensor, labels: Tensor, hard: Tensor, smoothing: float, bootstrap: float) -> Tensor:
-    """Binary cross-entropy over the known labels only: NaN labels give neither loss nor gradient.
+    """[K] binary cross-entropy over the known labels only: NaN labels give neither loss nor gradient.
 
-    The two sides of each attribute weigh the same among the images that are not ``hard`` (bool [N]: strongly spoiled,
+    The two sides of each column weigh the same among the images that are not ``hard`` (bool [N]: strongly spoiled,
     so that only zeros are left); the hard ones come on top, with a negative's weight. Counting them among the negatives
     would thin out the clean ones, and tilt the verdict on clean faces towards "yes".
     """
@@ -107,7 +109,7 @@ def masked_loss(logits: Tensor, labels: Tensor, hard: Tensor, smoothing: float, 
     sides = torch.stack([known & (truth > 0.5), known & (truth < 0.5)]).to(loss.dtype)  # [2, N, K]
     count = (sides * ~hard[:, None]).sum(1, keepdim=True)
     weight = (sides / count.clamp(min=1)).sum(0)
-    return (loss * weight).sum() / weight.sum().clamp(min=1e-8)
+    return (loss * weight).sum(0) / weight.sum(0).clamp(min=1e-8)
 
 
 def balanced_nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def balanced_nll(logits: Tensor, labels: Tensor) -> Tensor:
 def draw_batch(
     material: Material, config: JudgeConfig, hardness: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """An equal share of every stratum, spoiled: float images [B, 3, R, R], labels [B, K], and which are strongly so [B].
+    """An equal share of every stratum, spoiled: float images [B, 3, R, R], labels [B, K], which are hard [B].
 
     ``hardness`` in [0, 1] scales the shares of spoiled images.
     """
@@ -141,14 +143,14 @@ def draw_batch(
 
 
 @torch.no_grad()
-def logits_of(net: nn.Module, images: Tensor, batch: int = 256) -> Tensor:
+def logits_of(net: JudgeNet, images: Tensor, batch: int = 256) -> Tensor:
     """Mean logits of a face and its mirror image, [N, K] on the CPU; ``images`` float in [-1, 1] or uint8."""
     device = next(net.parameters()).device
-    out = []
-    for part in images.split(batch):
+    out = [torch.empty(0, net.head.out_features)]
+    for part in images.split(batch) if len(images) else ():  # PixelUnshuffle does not take an empty batch
         part = (to_float(part) if part.dtype == torch.uint8 else part).to(device)
         out.append(((net(part) + net(part.flip(-1))) / 2).float().cpu())
-    return torch.cat(out) if out else torch.empty(0, net.head.out_features)  # type: ignore[union-attr,arg-type]
+    return torch.cat(out)
 
 
 def fit(material: Material, config: JudgeConfig, member: int, device: torch.device, bar: tqdm) -> tuple[JudgeNet, dict]:
@@ -157,7 +159,7 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
     Every random number depends on (seed, member, step) alone, so a fit is the same in any process.
     """
     net = new_net(material.labels.shape[1], config.width, stream(config.seed, member, 0)).to(device)
-    average = copy.deepcopy(net)
+    average, wanted = copy.deepcopy(net), material.num_attributes
     optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     held_images, held_labels = material.images[material.validation], material.labels[material.validation]
     checks = {config.steps - round(i * config.steps / 2 / config.checks) for i in range(config.checks)}
@@ -169,7 +171,8 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
             group["lr"] = config.lr * rise * (1 + math.cos(math.pi * step / config.steps)) / 2
         images, labels, hard = draw_batch(material, config, hardness, stream(config.seed, member, step))
         logits = net(images.to(device))
-        loss = masked_loss(logits, labels.to(device), hard.to(device), config.smoothing, config.bootstrap)
+        losses = masked_loss(logits, labels.to(device), hard.to(device), config.smoothing, config.bootstrap)
+        loss = losses[:wanted].mean() + (config.auxiliary * losses[wanted:].mean() if len(losses) > wanted else 0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -179,12 +182,19 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
                 slow.lerp_(fast, 1 - decay)
         bar.update()
         if step in checks:
-            score = float(balanced_nll(logits_of(average, held_images), held_labels).sum())
+            score = float(balanced_nll(logits_of(average, held_images)[:, :wanted], held_labels[:, :wanted]).sum())
             if score < best:
                 best, best_step = score, step
                 best_state = {name: value.clone() for name, value in average.state_dict().items()}
     average.load_state_dict(best_state)
+    average.head = _first_outputs(average.head, wanted)
     return average.eval().requires_grad_(False), {"step": best_step, "validation_nll": best}
+
+
+def _first_outputs(head: nn.Linear, number: int) -> nn.Linear:
+    kept = nn.utils.skip_init(nn.Linear, head.in_features, number, device=head.weight.device)
+    kept.load_state_dict({name: value[:number] for name, value in head.state_dict().items()})
+    return kept
 
 
 def temperature(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from facegan.nn import Conv2d, Linear, PixelNorm
 from facegan.ops import adain, setup_filter, upsample2d
+
+M = TypeVar("M", bound=nn.Module)
 
 MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these sizes
 GROWN_FROM = 16  # G3's extra layers sit at this size and above
@@ -67,22 +70,34 @@ class ResidualBlock(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Upsample, convolve, activate; with `grown`, G3's extra residual block behind it."""
+    """Convolve to the block's width, upsample, convolve; with `grown`, G3's extra residual block behind it.
+
+    The first convolution runs before the upsampling, where it costs a quarter.
+    """
+
+    resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, up: int, grown: bool) -> None:
         super().__init__()
-        self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu", up=up)
+        self.up = up
+        self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu")
         self.conv1 = Conv2d(out_channels, out_channels, 3, act="lrelu")
         self.extra = ResidualBlock(out_channels) if grown else None
+        self.register_buffer("resample_filter", setup_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(self.conv0(x))
+        x = self.conv0(x)
+        if self.up > 1:
+            x = upsample2d(x, self.resample_filter, self.up)
+        x = self.conv1(x)
         return x if self.extra is None else self.extra(x)
 
 
 class Generator(nn.Module):
     """z [N, *z_shape] (and y [N, K] when conditional) -> image [N, 3, R, R], about [-1, 1]: linear, as a saturated
     output has no gradient; clipped where it becomes a picture."""
+
+    resample_filter: Tensor
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -132,7 +147,7 @@ class Generator(nn.Module):
             latent = torch.cat([latent, y.to(latent.dtype)], dim=1)
         x = self.stem(latent).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         features: list[Tensor] = []
-        image = None
+        image: Tensor | None = None
         for size, block in self.blocks.items():
             x = block(x)
             if int(size) in MERGE_RESOLUTIONS:
@@ -141,11 +156,17 @@ class Generator(nn.Module):
                 features.append(x)
             colours = self.to_rgb[size](x) * RGB_GAIN
             image = colours if image is None else upsample2d(image, self.resample_filter) + colours
+        assert image is not None
         return image, features
 
     def extra_parameters(self) -> list[nn.Parameter]:
         """The layers that G3 has and G1 has not."""
         return [p for name, p in self.named_parameters() if ".extra." in name]
+
+
+def channels_last(module: M) -> M:
+    """The same module with NHWC weights: the faster layout for convolutions, here and on tensor cores."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def resized_mask(mask: Tensor | None, like: Tensor) -> Tensor | None:
@@ -188,14 +209,13 @@ class Discriminator(nn.Module):
         sizes = block_sizes(config.width_px)[::-1]
         widths = [channels(size, config.width) for size in sizes]
         self.from_rgb = Conv2d(3 + config.num_attributes, widths[0], 1, act="lrelu")
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                Conv2d(widths[i], widths[i], 3, act="lrelu"), Conv2d(widths[i], widths[i + 1], 3, act="lrelu", down=2)
-            )
-            for i in range(len(sizes) - 1)
+        # Fine detail is looked at once, at full size; a convolution there costs more than all the rest together.
+        self.detail = Conv2d(widths[0], widths[0], 3, act="lrelu")
+        self.blocks = nn.Sequential(
+            *(Conv2d(narrow, wide, 3, act="lrelu", down=2) for narrow, wide in zip(widths, widths[1:], strict=False))
         )
         shrink = config.width_px // 4
-        rows = -(-config.height // shrink)
+        rows = config.height // shrink  # each halving drops an odd row, which its filters still see
         self.final = Conv2d(widths[-1], widths[-1], 3, act="lrelu")
         self.hidden = Linear(widths[-1] * rows * 4, widths[-1], act="lrelu")
         self.score = Linear(widths[-1], 1)
@@ -207,6 +227,5 @@ class Discriminator(nn.Module):
             maps = y.to(image.dtype)[:, :, None, None].expand(-1, -1, *image.shape[2:])
             image = torch.cat([image, maps], dim=1)
         x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            x = block(x)
+        x = self.blocks(self.detail(x))
         return self.score(self.hidden(self.final(x).flatten(1))).squeeze(1)

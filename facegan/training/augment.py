@@ -43,7 +43,8 @@ def whole_pixels(u: Tensor, most: int) -> Tensor:
 def diffaugment(x: Tensor, u: Tensor, shift: float = 0.0625) -> Tensor:
     """Colour and translation with random numbers u [N, 5] in [0, 1).
 
-    The shift is at most `shift` of the side: half of the paper's, as a regional discriminator must not see its neighbour's region.
+    The shift is at most `shift` of the side: half of the paper's, as a regional discriminator must not see its
+    neighbour's region.
     """
     u = u[:, :, None, None, None]
     x = colour(x, (u[:, 0] - 0.5) * 0.6, u[:, 1] * 1.0 + 0.5, u[:, 2] + 0.5)

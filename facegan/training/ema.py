@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
-class Average:
+class Average(Generic[M]):
     """Holds `network`, an averaged copy of `source` that is never trained and never prepared by Accelerate."""
 
-    def __init__(self, source: nn.Module, half_life_images: float) -> None:
+    def __init__(self, source: M, half_life_images: float) -> None:
         self.half_life = half_life_images
         self.source = source
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
@@ -21,7 +24,8 @@ class Average:
         """After a step of `batch` images; early on the half-life is capped at a tenth of what was seen."""
         half_life = min(self.half_life, 0.1 * images_seen)
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
-        averaged, current = list(self.network.parameters()), [p.detach() for p in self.source.parameters()]
+        averaged: list[Tensor] = [*self.network.parameters()]
+        current = [p.detach() for p in self.source.parameters()]
         torch._foreach_lerp_(averaged, current, 1.0 - beta)
         for kept, new in zip(self.network.buffers(), self.source.buffers(), strict=True):
             kept.copy_(new)

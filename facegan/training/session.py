@@ -99,7 +99,8 @@ def adopt(context: Context, other: RunFolder) -> None:
     for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
         if getattr(theirs, name) != getattr(ours, name):
             flag = name.replace("_", "-")
-            raise FaceganError(f"--phase1-from {other.root} has --{flag} {getattr(theirs, name)!r}, this run {getattr(ours, name)!r}: they must agree")
+            values = f"{getattr(theirs, name)!r}, this run {getattr(ours, name)!r}"
+            raise FaceganError(f"--phase1-from {other.root} has --{flag} {values}: they must agree")
     for stage in ("pretrain", "phase1"):
         if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
             tensors, facts = other.load_stage(stage)

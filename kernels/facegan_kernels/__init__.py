@@ -1,5 +1,7 @@
 """Optional accelerator kernels for facegan: Triton and ahead-of-time compiled C++/CUDA.
 
+No kernel ships yet: `KERNELS` is empty, `find` always answers with a reason, and the PyTorch reference serves every operator.
+
 Protocol with `facegan.backend` (the whole of it):
 
 * `find(op, backend, device_type)` answers with the kernel, a callable that takes the positional arguments of the registered
@@ -18,7 +20,7 @@ from typing import Any
 
 DEVICES: dict[str, tuple[str, ...]] = {"triton": ("cuda",), "native": ("cpu", "cuda")}
 
-# (backend, registered operator) -> module
+# (backend, registered operator) -> module; none yet
 KERNELS: dict[tuple[str, str], str] = {}
 
 

@@ -20,6 +20,15 @@ TOP, LOW = Attribute("top", "Top", "!Top", "Top", "Top"), Attribute("low", "Low"
 TINY = JudgeConfig(steps=40, batch=20, width=4, checks=2, seed=3)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny nets gain nothing from more, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def world():
     """Crude stand-in faces of 16 px: attribute `top` is a bright band above, `low` one below."""
@@ -158,7 +167,8 @@ def test_batches_are_balanced_over_the_strata():
 
 def test_save_and_load_give_the_same_judge(world, judge, tmp_path):
     judge.save(tmp_path / "j")
-    assert sorted(path.name for path in (tmp_path / "j").iterdir()) == ["judge.json", "judge.safetensors", "judge_ids.json"]
+    names = sorted(path.name for path in (tmp_path / "j").iterdir())
+    assert names == ["judge.json", "judge.safetensors", "judge_ids.json"]
     torch.manual_seed(9)
     state = torch.random.get_rng_state()
     loaded = Judge.load(tmp_path / "j")
@@ -241,7 +251,8 @@ def test_large_images_are_judged_at_the_nets_resolution(world):
 def test_fit_keeps_the_best_validated_average(world):
     data, _, _ = world
     labels = torch.from_numpy(data.table.values.copy())
-    strata = tuple(np.flatnonzero((data.table.values[:300] == pair).all(1)) for pair in ((1, 0), (0, 1), (1, 1), (0, 0)))
+    kinds = ((1, 0), (0, 1), (1, 1), (0, 0))
+    strata = tuple(np.flatnonzero((data.table.values[:300] == kind).all(1)) for kind in kinds)
     material = judge_net.Material(torch.from_numpy(data.images), labels, strata, np.arange(300, 400))
     net, record = judge_net.fit(material, TINY, 0, torch.device("cpu"), tqdm(disable=True))
     score = judge_net.balanced_nll(judge_net.logits_of(net, material.images[300:]), labels[300:]).sum().item()

@@ -30,12 +30,13 @@ def flat(*colours):
     return torch.tensor(colours, dtype=torch.float32).reshape(-1, 3, 1, 1).expand(-1, 3, 12, 12)
 
 
-BOTH, UNSURE, BALD, BEARD, NONE = (0.8, 0.8, 0.0), (0.2, 0.8, 0.0), (0.8, -0.8, 0.0), (-0.8, 0.8, 0.0), (-0.8, -0.8, 0.0)
+BOTH, UNSURE, NONE = (0.8, 0.8, 0.0), (0.2, 0.8, 0.0), (-0.8, -0.8, 0.0)
+BALD, BEARD = (0.8, -0.8, 0.0), (-0.8, 0.8, 0.0)
 
 
 def test_measure_puts_every_part_in_its_place():
     samples = flat(BOTH, BOTH, UNSURE, BALD, BEARD, NONE, NONE, NONE)
-    # UNSURE is joint to classifier 0 alone; in half 1 it is rated by classifier 0 (seen by 1), in half 0 by classifier 1
+    # UNSURE is joint to classifier 0 alone, which rates half 1; half 0 is rated by classifier 1
     joint = flat(BOTH, UNSURE, UNSURE, BOTH)
     report = measure(StubJudge(), samples, g1_samples=flat(BALD, BALD, BALD, UNSURE), held_out_x1=flat(BALD, NONE),
                      joint_reference=(joint, np.array([0, 0, 1, 1])))  # fmt: skip
@@ -91,7 +92,8 @@ def test_bad_references_are_named():
 def test_frames_of_the_picture_tell_the_verdict():
     judge = StubJudge()
     samples = flat(BOTH, BALD, BEARD, NONE, UNSURE)
-    report = measure(judge, samples, g1_samples=None, held_out_x1=flat(BALD), joint_reference=(flat(BOTH), np.array([0])))
+    joint = (flat(BOTH), np.array([0]))
+    report = measure(judge, samples, g1_samples=None, held_out_x1=flat(BALD), joint_reference=joint)
     sheet = picture(judge, samples, report, title="five faces")
     assert sheet.mode == "RGB"
     # the frames are the first full-height coloured rectangles: read one pixel inside each frame's corner

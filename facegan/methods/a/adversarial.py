@@ -12,6 +12,7 @@ from torch import Tensor
 from facegan.methods.a.discriminators import Discriminators
 from facegan.methods.a.losses import discriminator_loss, generator_loss, r1_penalty
 from facegan.methods.a.merge import MergedGenerator, pack_generator
+from facegan.models.conv_gan import channels_last
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
 from facegan.training.ema import Average
 from facegan.training.stage import Context, Stage
@@ -35,8 +36,8 @@ class AdversarialStage(Stage):
     ) -> None:
         super().__init__(context, steps, used)
         config, accelerator = context.config, context.accelerator
-        self.generator = generator.to(context.device, memory_format=torch.channels_last)
-        self.discriminators = discriminators.to(context.device, memory_format=torch.channels_last)
+        self.generator = channels_last(generator).to(context.device)
+        self.discriminators = channels_last(discriminators).to(context.device)
         self.reals = reals
         adam: dict[str, Any] = dict(lr=config.lr, betas=(config.beta1, config.beta2))
         optimizer_g = torch.optim.Adam(self._groups(inherited_rate), **adam)

@@ -16,6 +16,8 @@ class RegionalDiscriminator(nn.Module):
     What it cannot see it cannot punish: the one for `bald` learns from faces without beards and never objects to a beard.
     """
 
+    mask: Tensor | None
+
     def __init__(self, mask: Tensor | None, resolution: int, width: float, num_attributes: int = 0) -> None:
         super().__init__()
         top, bottom = (0, resolution) if mask is None else covered_rows(mask)
@@ -30,13 +32,15 @@ class RegionalDiscriminator(nn.Module):
 
 
 def covered_rows(mask: Tensor, threshold: float = 0.02) -> tuple[int, int]:
-    """First and last row that the mask lets through, widened to multiples of an eighth of the height."""
+    """First and last row that the mask lets through, widened to multiples of an eighth of the height and at least a quarter."""
     height = mask.shape[2]
     step = max(1, height // 8)
     rows = (mask.amax(dim=(0, 1, 3)) > threshold).nonzero().flatten()
     if len(rows) == 0:
         return 0, height
-    return int(rows[0]) // step * step, -(-(int(rows[-1]) + 1) // step) * step
+    top, bottom = int(rows[0]) // step * step, -(-(int(rows[-1]) + 1) // step) * step
+    top = min(top, height - 2 * step)
+    return top, max(bottom, top + 2 * step)
 
 
 class Discriminators(nn.Module):

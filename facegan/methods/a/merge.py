@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facegan.models.conv_gan import Generator, GeneratorConfig
+from facegan.models.conv_gan import Generator, GeneratorConfig, channels_last
 from facegan.ops import adain
 from facegan.training import checkpoint
 
@@ -17,6 +17,8 @@ class MergedGenerator(nn.Module):
 
     `strength` is the alpha of the merge: 0 before the switch, when H is not even evaluated.
     """
+
+    mask: Tensor | None
 
     def __init__(
         self, generator: Generator, snapshot: Generator | None = None, mode: str = "none", mask: Tensor | None = None
@@ -34,7 +36,7 @@ class MergedGenerator(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z [N, *z_shape], y [N, K] or None -> image [N, 3, R, R] in [-1, 1]."""
-        if not self.merging:
+        if self.snapshot is None or not self.merging:
             return self.generator(z, y)
         with torch.no_grad():
             image, features = self.snapshot.run(z, y)
@@ -53,7 +55,7 @@ class MergedGenerator(nn.Module):
 def pack_generator(merged: MergedGenerator) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts from which `unpack_generator` rebuilds the sampled generator."""
     tensors = checkpoint.pack("generator", merged.generator.state_dict())
-    if merged.merging:
+    if merged.snapshot is not None and merged.merging:
         tensors |= checkpoint.pack("snapshot", merged.snapshot.state_dict())
     if merged.mask is not None:
         tensors["mask"] = merged.mask
@@ -70,4 +72,4 @@ def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Merge
         snapshot.load_state_dict(checkpoint.unpack("snapshot", tensors))
     merged = MergedGenerator(generator, snapshot, facts["merge"], tensors.get("mask"))
     merged.strength = facts["strength"]
-    return merged.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return channels_last(merged).eval().requires_grad_(False)

@@ -40,9 +40,12 @@ class Phase1(AdversarialStage):
         self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
         merged = unpack_generator(*context.folder.load_stage(pretrained)) if pretrained else new_generator(context)
         merged.requires_grad_(True)
-        sets = labelled_sets(context) if context.config.conditional else [(context.attribute_set(0), None)]
-        used = np.concatenate([index for index, _ in sets])
-        reals = conditional_reals(context, sets) if context.config.conditional else plain_reals(context, used, self.name)
+        if context.config.conditional:
+            sets = labelled_sets(context)
+            used, reals = np.concatenate(sets), conditional_reals(context, sets)
+        else:
+            used = context.attribute_set(0)
+            reals = plain_reals(context, used, self.name)
         steps = context.steps(context.config.phase1_epochs)
         super().__init__(context, steps, used, merged, Discriminators([new_discriminator(context)]), [reals])
         size = context.config.resolution
@@ -114,13 +117,12 @@ def plain_reals(context: Context, index: np.ndarray, stream: str) -> Any:
     return reals
 
 
-def labelled_sets(context: Context) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(X_k, unit vector k) for each attribute and (none of them, zeros): all that may be trained on."""
-    size = len(context.groups.attributes)
-    sets = [(context.attribute_set(k), np.eye(size, dtype=np.float32)[k]) for k in range(size)]
+def labelled_sets(context: Context) -> list[np.ndarray]:
+    """X_1 .. X_K and the faces with none of the attributes: what `conditional_labels` names (1, 0), (0, 1), (0, 0)."""
+    sets = [context.attribute_set(k) for k in range(len(context.groups.attributes))]
     without = [context.data.table.select(attribute.negative) for attribute in context.groups.attributes]
     none = np.intersect1d(np.flatnonzero(np.logical_and.reduce(without)), context.split.train)
-    return [*sets, (none, np.zeros(size, dtype=np.float32))]
+    return [*sets, none]
 
 
 def conditional_labels(context: Context, stream: str, step: int, count: int) -> Tensor:
@@ -131,9 +133,9 @@ def conditional_labels(context: Context, stream: str, step: int, count: int) -> 
     return torch.from_numpy(context.randomness.shard.of(table[kinds])).to(context.device)
 
 
-def conditional_reals(context: Context, sets: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+def conditional_reals(context: Context, sets: list[np.ndarray]) -> Any:
     """Reals of every set with their y; each image's set is drawn like the fakes' labels."""
-    sources = [context.reals(index, f"phase1/reals{k}") for k, (index, _) in enumerate(sets)]
+    sources = [context.reals(index, f"phase1/reals{k}") for k, index in enumerate(sets)]
 
     def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
         labels = conditional_labels(context, "phase1/real-labels", step, count)

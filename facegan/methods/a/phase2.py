@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facegan.data.splits import holdout
 from facegan.methods.a.losses import r1_penalty
-from facegan.models.conv_gan import Discriminator, DiscriminatorConfig
+from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, channels_last
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
@@ -31,7 +31,7 @@ def load_critic(folder: RunFolder, name: str) -> Discriminator:
     tensors, facts = folder.load_stage(name)
     critic = Discriminator(DiscriminatorConfig(**facts["critic"]))
     critic.load_state_dict(checkpoint.unpack("critic", tensors))
-    return critic.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return channels_last(critic).eval().requires_grad_(False)
 
 
 class Phase2(Stage):
@@ -47,15 +47,16 @@ class Phase2(Stage):
         positives = context.attribute_set(k)
         super().__init__(context, context.steps(config.phase2_epochs), np.concatenate([positives, negatives]))
         parts = {"positives": positives, "others": others, "negatives": negatives}
-        held = {part: holdout(identities, index, VALIDATION_SHARE, config.seed, "critic-validation") for part, index in parts.items()}
+        held = {
+            part: holdout(identities, index, VALIDATION_SHARE, config.seed, "critic-validation")
+            for part, index in parts.items()
+        }
         harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if config.blurry_negatives else None
         self.sources = self._sources({part: rest for part, (rest, _) in held.items()}, harvest)
         self.validation = self._validation_set({part: held_out for part, (_, held_out) in held.items()}, harvest)
 
         size = config.resolution
-        self.critic = Discriminator(DiscriminatorConfig(size, size, config.width)).to(
-            context.device, memory_format=torch.channels_last
-        )
+        self.critic = channels_last(Discriminator(DiscriminatorConfig(size, size, config.width))).to(context.device)
         optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.lr, betas=(0.9, 0.99))
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}

@@ -53,7 +53,8 @@ class Phase3(AdversarialStage):
         if config.masks == "regression":
             return regions.regression(context.data, attributes, context.split.train)
         critics = [phase2.load_critic(context.folder, phase2.stage_name(context, j)) for j in range(len(attributes))]
-        images = [to_float(np.ascontiguousarray(context.data.images[context.attribute_set(j)[:256]])) for j in range(len(attributes))]
+        shown = [context.attribute_set(j)[:256] for j in range(len(attributes))]
+        images = [to_float(np.ascontiguousarray(context.data.images[index])) for index in shown]
         return regions.saliency(critics, images)
 
     def _generator(self, context: Context, source: str) -> MergedGenerator:

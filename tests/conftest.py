@@ -1,0 +1,104 @@
+"""Shared by the tests of training: a small data set whose truth is known, and one call that trains on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facegan.training.config import TrainConfig, from_arguments
+
+COLUMNS = (
+    "5_o_Clock_Shadow", "Bald", "Blurry", "Eyeglasses", "Goatee", "Male", "Mustache", "No_Beard", "Receding_Hairline",
+    "Sideburns", "Smiling", "Wearing_Hat", "Young",
+)  # fmt: skip
+FACES, SIDE = 240, 16
+TINY = dict(
+    resolution=SIDE, width=0.25, batch=8, minimum_images=4, images_per_epoch=8, phase1_epochs=6, phase2_epochs=6, epochs=6,
+    harvest_every=1, snapshot_every=3, log_every=2, cpu=True,
+)  # fmt: skip
+
+
+def draw_truth(random: np.random.Generator) -> dict[str, bool]:
+    """Attributes of one person: every combination occurs, often enough for each group that training tells apart."""
+    truth = {column: bool(random.random() < 0.08) for column in COLUMNS}
+    bald, beard = random.random() < 0.4, random.random() < 0.4
+    truth |= {"Bald": bald, "No_Beard": not beard, "Male": bald or beard or random.random() < 0.4}
+    truth |= {"Goatee": beard and random.random() < 0.8, "Eyeglasses": bool(random.random() < 0.25)}
+    return truth
+
+
+def draw_face(truth: dict[str, bool], random: np.random.Generator) -> np.ndarray:
+    """uint8 [16, 16, 3]: noise on grey; baldness brightens the top quarter, a beard darkens the bottom quarter."""
+    face = random.normal(128, 20, (SIDE, SIDE, 3))
+    face[: SIDE // 4] += 80 * truth["Bald"]
+    face[-SIDE // 4 :] -= 80 * (not truth["No_Beard"])
+    face[6:8] -= 60 * truth["Eyeglasses"]
+    return face.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in CelebA's layout; files 2i and 2i + 1 show the same person."""
+    folder = tmp_path_factory.mktemp("faces")
+    (folder / "img_align_celeba").mkdir()
+    random, lines, people = np.random.default_rng(7), [str(FACES), " ".join(COLUMNS) + " "], []
+    for index in range(FACES):
+        truth = truth if index % 2 else draw_truth(random)
+        name = f"{index:06d}.png"
+        Image.fromarray(draw_face(truth, random)).save(folder / "img_align_celeba" / name)
+        lines.append(name + " " + " ".join(" 1" if truth[column] else "-1" for column in COLUMNS))
+        people.append(f"{name} {index // 2}")
+    (folder / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
+    (folder / "identity_CelebA.txt").write_text("\n".join(people) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images of the tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def configure(faces: Path) -> Callable[..., TrainConfig]:
+    """configure(out=..., **flags): the smallest configuration that goes through every phase."""
+
+    def configure(**flags: object) -> TrainConfig:
+        return from_arguments({**TINY, "data": str(faces), "recipe": "seed", **flags})
+
+    return configure
+
+
+@pytest.fixture(scope="session")
+def train(configure: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """train(out=None, **flags): a few steps of every phase in this process; returns the run's folder."""
+    from facegan.training.session import run
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def train(out: Path | None = None, **flags: object) -> Path:
+        return run(configure(out=str(out or tmp_path_factory.mktemp("run") / "run"), **flags))
+
+    yield train
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Path], list[dict]]:
+    """The rows of a run's metrics.jsonl without those that tell time."""
+    clocks = {"seconds", "images_per_second", "data_wait"}
+
+    def rows(run: Path) -> list[dict]:
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        return [{key: value for key, value in json.loads(line).items() if key not in clocks} for line in lines]
+
+    return rows

@@ -1,0 +1,101 @@
+"""Randomness, batches and the running average: functions of the step, whatever the number of processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from facegan.training.batches import DataClock, RealBatches, to_float, to_uint8
+from facegan.training.ema import Average
+from facegan.training.randomness import Randomness, Shard, generator, permuted
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 6])
+def test_shards_together_are_the_batch_of_one_process(world: int) -> None:
+    for draw in ("normal", "uniform"):
+        whole = getattr(Randomness(4, Shard(), CPU), draw)("z", 31, (12, 5))
+        parts = [getattr(Randomness(4, Shard(rank, world), CPU), draw)("z", 31, (12, 5)) for rank in range(world)]
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not divide over 3 processes"):
+        Shard(0, 3).of(np.zeros(8))
+
+
+def test_streams_steps_and_seeds_differ_and_repeat() -> None:
+    keys = [(seed, stream, step) for seed in (0, 1) for stream in ("a", "b") for step in (0, 1, 2)]
+    draws = {key: generator(*key).random(64) for key in keys}
+    assert len({values.tobytes() for values in draws.values()}) == len(keys)
+    assert all(np.array_equal(generator(*key).random(64), values) for key, values in draws.items())
+    # a long draw of one step does not run into the next step's
+    assert not np.isin(generator(0, "a", 0).random(100_000), generator(0, "a", 1).random(1000)).any()
+
+
+@pytest.mark.parametrize(("size", "count"), [(7, 3), (7, 7), (5, 12), (1, 4)])
+def test_a_walk_visits_each_item_once_a_pass_in_changing_order(size: int, count: int) -> None:
+    walk = np.concatenate([permuted(3, "x", step * count, count, size) for step in range(6 * size)])
+    passes = walk[: len(walk) // size * size].reshape(-1, size)
+    assert (np.sort(passes, axis=1) == np.arange(size)).all()
+    assert size == 1 or len({tuple(row) for row in passes}) > len(passes) // 2
+    # the position is a function of the start alone, not of the slices by which one came there
+    assert np.array_equal(permuted(3, "x", 0, len(walk), size), walk)
+
+
+def images(count: int = 10) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 4, 4), dtype=np.uint8)
+
+
+def test_real_batches_walk_over_their_subset_and_flip_half() -> None:
+    source, index = images(), np.array([1, 4, 8, 9, 2])
+    batches = RealBatches(source, index, "reals", Randomness(0, Shard(), CPU), DataClock())
+    plain = {to_float(source[i : i + 1]).numpy().tobytes(): i for i in index}
+    mirrored = {to_float(np.ascontiguousarray(source[i : i + 1, :, :, ::-1])).numpy().tobytes(): i for i in index}
+    seen, flips = [], 0
+    for step in range(40):
+        for image in batches(step, 5).contiguous().numpy():
+            key = image[None].tobytes()
+            flips += key in mirrored
+            seen.append({**plain, **mirrored}[key])
+    assert all(sorted(seen[i : i + 5]) == sorted(index) for i in range(0, 200, 5))
+    assert 70 < flips < 130  # 200 fair coins
+    assert torch.equal(batches(3, 5), batches(3, 5)) and not torch.equal(batches(3, 5), batches(4, 5))
+
+
+def test_real_batches_of_two_processes_are_the_halves_of_one() -> None:
+    whole, *parts = (
+        RealBatches(images(), np.arange(10), "reals", Randomness(0, shard, CPU), DataClock())(7, 6)
+        for shard in (Shard(), Shard(0, 2), Shard(1, 2))
+    )
+    assert torch.equal(torch.cat(parts), whole) and whole.dtype == torch.float32
+    assert whole.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bytes_survive_the_way_to_floats_and_back() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    values = to_float(every)
+    assert values.min() == -1 and values.max() == 1
+    assert np.array_equal(to_uint8(values).numpy(), every)
+    assert to_uint8(torch.tensor([[[[-7.0, 7.0]]]])).flatten().tolist() == [0, 255]
+
+
+def test_running_average_in_closed_form() -> None:
+    """Constant weights w after a start at w0: w + (w0 - w) * product of the betas, beta = 0.5^(batch / half-life)."""
+    network = torch.nn.Linear(2, 1).double()
+    network.register_buffer("count", torch.zeros(1))
+    with torch.no_grad():
+        network.weight.fill_(3.0)
+    average, batch, half_life = Average(network, 160.0), 32, 160.0
+    with torch.no_grad():
+        network.weight.fill_(-1.0)
+        network.count.fill_(5.0)
+    left = 1.0
+    for step in range(1, 120):
+        average.update(batch, step * batch)
+        left *= 0.5 ** (batch / min(half_life, 0.1 * step * batch))
+        assert average.network.weight.flatten().tolist() == pytest.approx([-1 + 4 * left] * 2, rel=1e-12)
+    assert average.network.count.item() == 5.0 and not average.network.weight.requires_grad
+    assert network.weight.requires_grad and network.weight[0, 0] == -1
