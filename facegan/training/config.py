@@ -48,10 +48,11 @@ class TrainConfig:
     conditional: bool = option(False, "feed the attribute vector y to generator and discriminators", group="networks")
     grow: bool = option(True, "phase 3: add zero-initialised residual blocks to the generator", group="networks")
     # --- optimisation
-    lr: float = option(2e-3, "Adam's learning rate (equalised layers)", group="optimisation")
+    lr: float = option(4e-3, "Adam's learning rate (equalised layers)", group="optimisation")
     beta1: float = option(0.0, "Adam's beta 1", group="optimisation")
     beta2: float = option(0.99, "Adam's beta 2", group="optimisation")
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
+    inherit_discriminator: bool = option(False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation")
     ema_images: float = option(0.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
     r1_gamma: float = option(0.0, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
     r1_every: int = option(8, "steps between R1 penalties, each weighted by that number", group="optimisation")
@@ -101,7 +102,7 @@ class TrainConfig:
 
 # What a recipe changes. `seed`: every value of the source. `best`: what docs/results.md shows to work.
 # `plain`: the baseline, a GAN fine-tuned on attribute 2. `conditional`: Mirza & Osindero asked for the unseen combination.
-TRICKS = dict(ema_images=5_000.0, r1_gamma=0.1, augment="color,translation")
+TRICKS = dict(ema_images=5_000.0, r1_gamma=0.1, augment="color,translation", inherit_discriminator=True)
 RECIPES: dict[str, dict[str, Any]] = {
     "seed": {},
     "best": dict(
@@ -179,8 +180,6 @@ def validated(config: TrainConfig) -> TrainConfig:
         raise FaceganError(f"--self-augment-share is {config.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
     if min(config.alphas) < 0 or sum(config.alphas) == 0 or min(config.betas) < 0 or sum(config.betas) == 0:
         raise FaceganError("--alpha and --beta need weights of 0 or more, and not all of them 0")
-    if config.betas[0] == 0 and config.betas[1] == 0:
-        raise FaceganError("--beta 0,0 leaves the generator nothing to learn")
     if min(config.z_dims) < 1:
         raise FaceganError(f"--z-shape is {config.z_shape!r}: expected sizes of at least 1")
     return config

@@ -13,6 +13,7 @@ from facegan.methods.a.discriminators import Discriminators
 from facegan.methods.a.losses import discriminator_loss, generator_loss, r1_penalty
 from facegan.methods.a.merge import MergedGenerator, pack_generator
 from facegan.models.conv_gan import channels_last
+from facegan.training import checkpoint
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
 from facegan.training.ema import Average
 from facegan.training.stage import Context, Stage
@@ -166,4 +167,6 @@ class AdversarialStage(Stage):
         return self.sampled()(z, y).float()
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return pack_generator(self.sampled())
+        tensors, facts = pack_generator(self.sampled())
+        first = self.discriminators.get_submodule("members.0.network")  # for a later stage to inherit
+        return tensors | checkpoint.pack("discriminator", first.state_dict()), facts

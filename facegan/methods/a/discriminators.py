@@ -31,6 +31,17 @@ class RegionalDiscriminator(nn.Module):
         return self.network(image, y)
 
 
+    def inherit(self, weights: dict[str, Tensor]) -> None:
+        """Start from a full-image discriminator's weights, of its last map only the rows that this one sees."""
+        full = weights["hidden.weight"].unflatten(1, (self.network.final.weight.shape[0], 4, 4))
+        shrink = self.network.config.width_px // 4
+        top = self.rows.start // shrink
+        rows = full[:, :, top : top + -(-self.network.config.height // shrink)].flatten(1)
+        # The equalised layer divides by the root of its inputs' number: fewer inputs, smaller stored weights.
+        rows = rows * (rows.shape[1] / weights["hidden.weight"].shape[1]) ** 0.5
+        self.network.load_state_dict({**weights, "hidden.weight": rows})
+
+
 def covered_rows(mask: Tensor, threshold: float = 0.02) -> tuple[int, int]:
     """First and last row that the mask lets through, widened to multiples of an eighth of the height and at least a quarter."""
     height = mask.shape[2]

@@ -17,6 +17,7 @@ from facegan.methods.a.phase1 import new_discriminator, sharpness_bounds
 from facegan.methods.a.selfaugment import OwnSamples
 from facegan.models.conv_gan import Discriminator, Generator, grow
 from facegan.ops import adain
+from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, view
 from facegan.training.batches import to_float
 from facegan.training.stage import Context
@@ -37,6 +38,10 @@ class Phase3(AdversarialStage):
         self.total = context.steps(config.epochs)
         self.switch_step = context.steps(config.switch) if config.switch else self.total
         members, reals, used = self._adversaries(context)
+        if config.inherit_discriminator:
+            weights = checkpoint.unpack("discriminator", context.folder.load_stage(source)[0])
+            for member in members:
+                member.inherit(weights)
         merged = self._generator(context, source)
         super().__init__(context, self.total, used, merged, Discriminators(members), reals, config.inherit_lr)
         bounds = sharpness_bounds(context, context.attribute_set(k))
@@ -154,7 +159,7 @@ class Phase3(AdversarialStage):
         places = np.floor(np.arange(config.batch + 1) * config.replay)
         chosen = places[1:] > places[:-1]
         mine = torch.from_numpy(self.context.randomness.shard.of(chosen)).to(z.device)
-        if not chosen.any():
+        if not chosen.any() or generator.snapshot is None or generator.mask is None:
             return None
         with torch.no_grad():
             kept = generator.snapshot(z[mine], None if y is None else y[mine])
