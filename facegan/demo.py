@@ -19,8 +19,9 @@ from facegan.training.session import run
 SAMPLES = 1024
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
-    data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=60, phase2_epochs=16, epochs=60
-)
+    data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=60, phase2_epochs=24, epochs=60,
+    lr=0.005, ema_images=1000.0, augment="none",
+)  # fmt: skip
 
 
 def settings(out: Path, seed: int, recipe: str) -> TrainConfig:

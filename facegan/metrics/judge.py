@@ -186,7 +186,8 @@ def _material(
                 f"judge: no image of the group {name!r} is left to learn from ({int(kind.sum())} in its part of the "
                 f"data); use more images, or attributes that more of them carry."
             )
-    strata = tuple(np.flatnonzero(kind & learn) for kind in kinds)
+    # X_k twice: whether a face that surely has one attribute is given the other by mistake decides the joint rate
+    strata = tuple(np.flatnonzero(kind & learn) for kind in [*kinds[: len(groups.only)], *kinds])
     images = _pixels(data, rows, config.resolution)
     if config.auxiliary:
         labels = np.concatenate([labels, _other_columns(data.table, rows)], 1)
@@ -225,8 +226,9 @@ def train_judge(
         for member, half in enumerate(split.joint_halves):
             material, rows = _material(data, groups, split.judge, half, config)
             net, record = fit(material, config, member, device, bar)
-            held = material.validation
-            temperatures.append(temperature(logits_of(net, material.images[held]), material.labels[held][:, : len(groups.attributes)]))
+            held, wanted = material.validation, len(groups.attributes)
+            held_labels = material.labels[held][:, :wanted]
+            temperatures.append(temperature(logits_of(net, material.images[held]), held_labels))
             nets.append(net)
             ids.append(tuple(data.table.ids[row] for row in rows))
             strata = [len(s) for s in material.strata]

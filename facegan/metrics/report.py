@@ -146,7 +146,7 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float | None]
     lines = [("joint", report["joint"], _JOINT)]
     for k, (name, interval) in enumerate(report["marginals"].items()):
         lines.append((name, interval, _SINGLE[k % len(_SINGLE)]))
-    return [*lines, ("normalised", report["normalised"], _INK)]
+    return [*lines, ("normalised", report["normalised"], _PALE)]
 
 
 def _chart(

@@ -6,6 +6,7 @@ The command line is made from the fields, so that a flag, its default and its he
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -53,8 +54,8 @@ class TrainConfig:
     beta2: float = option(0.99, "Adam's beta 2", group="optimisation")
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
     inherit_discriminator: bool = option(False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation")
-    ema_images: float = option(0.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
-    r1_gamma: float = option(0.0, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
+    ema_images: float = option(2_000.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
+    r1_gamma: float = option(0.1, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
     r1_every: int = option(8, "steps between R1 penalties, each weighted by that number", group="optimisation")
     augment: str = option("none", "differentiable augmentation of what discriminators see (Zhao et al. 2020)", ("none", "color,translation"), group="optimisation")
     # --- phase 3: the losses
@@ -102,7 +103,7 @@ class TrainConfig:
 
 # What a recipe changes. `seed`: every value of the source. `best`: what docs/results.md shows to work.
 # `plain`: the baseline, a GAN fine-tuned on attribute 2. `conditional`: Mirza & Osindero asked for the unseen combination.
-TRICKS = dict(ema_images=5_000.0, r1_gamma=0.1, augment="color,translation", inherit_discriminator=True)
+TRICKS = dict(augment="color,translation", inherit_discriminator=True)
 RECIPES: dict[str, dict[str, Any]] = {
     "seed": {},
     "best": dict(
@@ -178,8 +179,9 @@ def validated(config: TrainConfig) -> TrainConfig:
             raise FaceganError(f"--{name} is {getattr(config, name)}: expected 0 to below 1")
     if config.self_augment_share > 0.25:
         raise FaceganError(f"--self-augment-share is {config.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
-    if min(config.alphas) < 0 or sum(config.alphas) == 0 or min(config.betas) < 0 or sum(config.betas) == 0:
-        raise FaceganError("--alpha and --beta need weights of 0 or more, and not all of them 0")
+    for name, weights in (("alpha", config.alphas), ("beta", config.betas)):
+        if min(weights) < 0 or not 0 < sum(weights) < math.inf:
+            raise FaceganError(f"--{name} is {getattr(config, name)!r}: expected weights of 0 or more, and not all of them 0")
     if min(config.z_dims) < 1:
         raise FaceganError(f"--z-shape is {config.z_shape!r}: expected sizes of at least 1")
     return config

@@ -67,28 +67,34 @@ def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:
 
 def run(config: TrainConfig) -> Path:
     """Train, or go on training, the run in `config.out`; returns its folder."""
-    from facegan.methods import METHODS
-
     accelerator = accelerator_for(config)
     context = make_context(config, accelerator)
     if accelerator.is_main_process:
         context.folder.claim(config, context.data.fingerprint)
         describe(context)
     accelerator.wait_for_everyone()
+    try:
+        run_stages(context)
+    except OSError as error:  # a row, a picture or an id list that cannot be written
+        raise FaceganError(
+            f"--out {context.folder.root} cannot be written ({error}); what was saved before is whole: make room or allow "
+            "writing there, then run the same command again"
+        ) from error
+    return context.folder.root
+
+
+def run_stages(context: Context) -> None:
+    from facegan.methods import METHODS
+
+    config, accelerator = context.config, context.accelerator
     scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
     accelerator.init_trackers("tensorboard", config=scalars)
     try:
         if config.phase1_from:
             adopt(context, RunFolder(config.phase1_from))
         train(context, METHODS[config.method](context))
-    except OSError as error:  # a row, a picture or an id list that cannot be written
-        raise FaceganError(
-            f"--out {context.folder.root} cannot be written ({error}); what was saved before is whole: make room or allow "
-            "writing there, then run the same command again"
-        ) from error
     finally:
         accelerator.end_training()
-    return context.folder.root
 
 
 def adopt(context: Context, other: RunFolder) -> None:

@@ -34,11 +34,10 @@ def test_a_grown_generator_equals_its_origin_bit_by_bit_and_can_leave_it(resolut
     assert all(weight.grad.abs().sum() > 0 for weight in last)
 
 
-def test_generator_output_shape_range_and_noise_images() -> None:
+def test_generator_output_shape_and_noise_images() -> None:
     flat, image = generator(), generator(z_shape=(2, 3, 4))
     z = noise(5, (2, 3, 4))
     assert flat(noise()).shape == (3, 3, 32, 32) and image(z).shape == (5, 3, 32, 32)
-    assert flat(100 * noise()).abs().max() <= 1
     # z is normalised: only its direction counts
     torch.testing.assert_close(flat(10 * noise()), flat(noise()))
 

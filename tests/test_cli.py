@@ -1,0 +1,232 @@
+"""The command line: a user's mistake is one sentence and exit status 2, and costs nothing that was there before."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from facegan import cli
+from facegan.training import checkpoint, loop
+from facegan.training.folder import RunFolder
+
+SHORT = dict(phase1_epochs=4, phase2_epochs=2, epochs=2, snapshot_every=2)
+
+
+@pytest.fixture
+def words(configure: Callable, tmp_path: Path) -> Callable[..., list[str]]:
+    """The command `facegan train` for the smallest run, with some flags changed; None leaves a flag away."""
+
+    def words(**flags: object) -> list[str]:
+        config = configure(out=str(tmp_path / "run"), **{**SHORT, **flags})
+        plain = {name: getattr(config, name) for name in {"out", "data", "recipe", "resolution", "width", "batch", "cpu",
+                 "minimum_images", "images_per_epoch", "harvest_every", "log_every", *SHORT, *flags}}  # fmt: skip
+        switch = {True: "--{}", False: "--no-{}"}
+        text = [("train",)]
+        for name, value in plain.items():
+            flag = name.replace("_", "-")
+            text.append((switch[value].format(flag),) if isinstance(value, bool) else (f"--{flag}={value}",))
+        return [word for part in text for word in part]
+
+    return words
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture) -> Callable[[list[str]], str]:
+    """Runs a command that must fail; returns the one sentence that it said."""
+
+    def refusal(arguments: list[str]) -> str:
+        capsys.readouterr()
+        assert cli.main(arguments) == 2
+        errors = capsys.readouterr().err
+        assert "Traceback" not in errors
+        said = [line for line in errors.splitlines() if line.startswith("facegan: ")]
+        assert len(said) == 1, errors
+        return errors[errors.index("facegan: ") :]
+
+    return refusal
+
+
+def test_help_of_every_command_shows_its_defaults(capsys: pytest.CaptureFixture) -> None:
+    commands = (["train"], ["generate"], ["evaluate"], ["demo"], ["data", "inspect"], ["data", "synth"])
+    for command in commands:
+        with pytest.raises(SystemExit) as left:
+            cli.main([*command, "--help"])
+        assert left.value.code == 0
+        text = capsys.readouterr().out
+        assert "default" in text and "--" in text, command
+    from dataclasses import fields
+
+    from facegan.training.config import TrainConfig
+
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all("--" + item.name.replace("_", "-") in text for item in fields(TrainConfig))
+    assert "(default: 1,1,0.1" in text and "(default: feature" in text
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert left.value.code == 0 and all(name in text for name in ("train", "generate", "evaluate", "data", "demo"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["train", "--no-such-flag"], ["train", "--batch", "many"], ["train", "--merge", "blend"]])
+def test_words_that_do_not_parse(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--data=/no/such/place"], "no such folder or file"),
+        (["--attributes=bald,wings"], "'wings' is neither a built-in nor a column"),
+        (["--attributes=bald,x=Bald &/!Bald"], "Bald &"),
+        (["--attributes=bald"], "expected at least two"),
+        (["--attributes=bald,bald"], "more than once"),
+        (["--minimum-images=5000"], "at least 5000 are needed"),
+        (["--alpha=1,2"], "--alpha"), (["--beta=a,b"], "--beta"), (["--resolution=20"], "--resolution is 20"),
+        (["--batch=12"], "--batch is 12: expected a multiple of 8"), (["--out="], "--out is missing"), (["--width=nan"], "--width"),
+        (["--phase1-from=/no/such/run"], "is not a run"),
+        (["--discriminators=regional", "--masks=halves", "--attributes=bald,Young", "--merge=none", "--phase1-epochs=0"], "knows no region"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_flags(extra: list[str], said: str, words: Callable, refusal: Callable) -> None:
+    assert said in refusal([*words(), *extra])
+
+
+def test_data_without_faces(words: Callable, refusal: Callable, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "contains no image" in refusal([*words(), f"--data={tmp_path / 'empty'}"])
+    (tmp_path / "text.zip").write_text("no archive")
+    assert "no readable zip" in refusal([*words(), f"--data={tmp_path / 'text.zip'}"])
+    assert not (tmp_path / "run/config.json").exists()
+
+
+def test_an_out_folder_of_another_configuration_says_what_differs(words: Callable, refusal: Callable, tmp_path: Path) -> None:
+    assert cli.main(words()) == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    said = refusal(words(width=0.5, epochs=3))
+    assert "--width 0.25 there, 0.5 here" in said and "--epochs 2 there, 3 here" in said and "--batch" not in said
+    assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    assert cli.main(words(keep_checkpoints=5)) == 0  # what changes nothing that is computed is free
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    (tmp_path / "run/config.json").write_text(json.dumps({**record, "data_fingerprint": "other"}))
+    assert "the images or labels under --data changed" in refusal(words())
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"model_type": "bert"}'])
+def test_an_out_folder_that_is_no_run(content: str | None, words: Callable, refusal: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "run" / ("thesis.tex" if content is None else "config.json")
+    file.write_text(content or "years of work")
+    said = refusal(words())
+    assert ("holds other files" if content is None else "is not a run") in said
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [file.name] and file.read_text() == (content or "years of work")
+
+
+def test_an_out_folder_below_a_file(words: Callable, refusal: Callable, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal([*words(), f"--out={tmp_path / 'file/run'}"])
+
+
+def failing(error: OSError, after: int, function: Callable) -> Callable:
+    calls = 0
+
+    def method(*arguments: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise error
+        return function(*arguments, **options)
+
+    return method
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EROFS, "Read-only file system")])
+@pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "ids"])
+def test_a_full_or_readonly_disk_costs_nothing_saved_before(
+    what: str, error: OSError, words: Callable, refusal: Callable, tmp_path: Path, train: Callable
+) -> None:
+    owner, name, after = {
+        "checkpoint": (checkpoint, "save_file", 1), "metrics": (RunFolder, "append_metrics", 1),
+        "picture": (loop, "save_png", 1), "ids": (RunFolder, "write_ids", 1),
+    }[what]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, failing(error, after, getattr(owner, name)))
+        said = refusal(words())
+    assert error.strerror in said and "what was saved before is whole" in said and "run the same command again" in said
+    saved = [*tmp_path.glob("run/checkpoints/*"), *tmp_path.glob("run/stages/*")]
+    assert saved
+    for folder in saved:
+        tensors, _ = checkpoint.load(folder)
+        assert all(tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+    assert cli.main(words()) == 0
+    undisturbed = train(**SHORT)
+    for file in undisturbed.glob("stages/*/model.safetensors"):
+        assert file.read_bytes() == (tmp_path / "run" / file.relative_to(undisturbed)).read_bytes()
+
+
+def test_a_loss_that_breaks_stops_the_run_and_spares_the_last_good_state(
+    words: Callable, refusal: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facegan.methods.a import adversarial
+
+    monkeypatch.setattr(adversarial, "generator_loss", breaking_after(5, adversarial.generator_loss))
+    said = refusal(words(phase1_epochs=20, snapshot_every=2, log_every=50))
+    assert "phase1: G/loss became nan by step 6" in said and "--lr" in said
+    kept = sorted(tmp_path.glob("run/checkpoints/*"))
+    assert kept[-1].name == "phase1-0000004"
+    for tensor in checkpoint.load(kept[-1])[0].values():
+        assert not tensor.is_floating_point() or tensor.isfinite().all()
+
+
+def breaking_after(steps: int, function: Callable) -> Callable:
+    calls = 0
+
+    def loss(*arguments: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return function(*arguments) * (math.nan if calls > steps else 1.0)
+
+    return loss
+
+
+def test_generate_and_inspect_and_synth(words: Callable, refusal: Callable, tmp_path: Path, faces: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(words()) == 0
+    run, out = str(tmp_path / "run"), tmp_path / "faces"
+    assert cli.main(["generate", run, "--seeds", "3,5", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["grid.png", "seed0003.png", "seed0005.png"]
+    assert cli.main(["generate", run, "--seeds", "5", "--out", str(tmp_path / "one")]) == 0
+    assert (tmp_path / "one/seed0005.png").read_bytes() == (out / "seed0005.png").read_bytes()
+    assert "is not a run" in refusal(["generate", str(faces), "--out", str(out)])
+    assert "no finished stage 'phase9'" in refusal(["generate", run, "--stage", "phase9", "--out", str(out)])
+    assert "--seeds" in refusal(["generate", run, "--seeds", "a-b", "--out", str(out)])
+    capsys.readouterr()
+    assert cli.main(["data", "inspect", str(faces)]) == 0
+    assert "bald" in capsys.readouterr().out
+    assert cli.main(["data", "synth", "--num", "3", "--resolution", "16", "--out", str(tmp_path / "drawn")]) == 0
+    assert len(list((tmp_path / "drawn/img_align_celeba").iterdir())) == 3
+    assert "resolution" in refusal(["data", "synth", "--num", "3", "--resolution", "-1", "--out", str(tmp_path / "drawn2")])
+
+
+def test_phase_1_of_another_run_is_taken_over(words: Callable, refusal: Callable, tmp_path: Path) -> None:
+    first = str(tmp_path / "first")
+    assert cli.main([*words(), f"--out={first}"]) == 0
+    second = [*words(merge="none"), f"--out={tmp_path / 'second'}", f"--phase1-from={first}"]
+    assert cli.main(second) == 0 and cli.main(second) == 0
+    one, two = (checkpoint.load(tmp_path / name / "stages/phase1")[0] for name in ("first", "second"))
+    assert one.keys() == two.keys() and all(torch.equal(two[name], tensor) for name, tensor in one.items())
+    third = [*words(width=0.5), f"--out={tmp_path / 'third'}", f"--phase1-from={first}"]
+    assert "--width 0.25, this run 0.5: they must agree" in refusal(third)
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "config.json").write_bytes((tmp_path / "first/config.json").read_bytes())
+    fourth = [*words(), f"--out={tmp_path / 'fourth'}", f"--phase1-from={unfinished}"]
+    assert "has not finished its phase 1" in refusal(fourth)
