@@ -113,7 +113,8 @@ def main() -> int:
     print(f"{'kill':>4}  {'last row of stage':<18}{'step':>5}  {'alive':>7}")
     for number, kill in enumerate(kills, 1):
         print(f"{number:>4}  {kill.stage:<18}{kill.step:>5}  {kill.seconds:>5.1f} s")
-    print(f"{len(kills)} kills; " + (f"different: {', '.join(found)}" if found else "all stages and metrics are identical to an undisturbed run's"))
+    verdict = f"different: {', '.join(found)}" if found else "all stages and metrics are identical to an undisturbed run's"
+    print(f"{len(kills)} kills; {verdict}")
     return 1 if found else 0
 
 

@@ -48,9 +48,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faces")
     (folder / "img_align_celeba").mkdir()
     random, lines, people = np.random.default_rng(7), [str(FACES), " ".join(COLUMNS) + " "], []
+    truths = [draw_truth(random) for _ in range(FACES // 2)]
     for index in range(FACES):
-        truth = truth if index % 2 else draw_truth(random)
-        name = f"{index:06d}.png"
+        truth, name = truths[index // 2], f"{index:06d}.png"
         Image.fromarray(draw_face(truth, random)).save(folder / "img_align_celeba" / name)
         lines.append(name + " " + " ".join(" 1" if truth[column] else "-1" for column in COLUMNS))
         people.append(f"{name} {index // 2}")

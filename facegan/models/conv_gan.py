@@ -20,6 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 
 MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these sizes
 GROWN_FROM = 16  # G3's extra layers sit at this size and above
+MODULATION_GAIN = 0.5
 RGB_GAIN = 0.25  # the sum over all sizes starts at the contrast of a photograph, not at several times it
 CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 8, 256: 8, 512: 8}  # at width 1
 
@@ -70,26 +71,30 @@ class ResidualBlock(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Convolve to the block's width, upsample, convolve; with `grown`, G3's extra residual block behind it.
+    """Convolve to the block's width, upsample, convolve, modulate by z; with `grown`, G3's extra residual block behind it.
 
-    The first convolution runs before the upsampling, where it costs a quarter.
+    The first convolution runs before the upsampling, where it costs a quarter. The modulation (Chen et al. 2019, "On Self
+    Modulation for Generative Adversarial Networks") lets z speak at every size; without it few-image runs collapse to one face.
     """
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, up: int, grown: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, latent: int, up: int, grown: bool) -> None:
         super().__init__()
         self.up = up
         self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu")
         self.conv1 = Conv2d(out_channels, out_channels, 3, act="lrelu")
+        self.modulation = Linear(latent, 2 * out_channels)
+        self.norm = PixelNorm()
         self.extra = ResidualBlock(out_channels) if grown else None
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         x = self.conv0(x)
         if self.up > 1:
             x = upsample2d(x, self.resample_filter, self.up)
-        x = self.conv1(x)
+        scale, shift = (MODULATION_GAIN * self.modulation(latent))[:, :, None, None].chunk(2, dim=1)
+        x = self.norm(self.conv1(x)) * (1 + scale) + shift
         return x if self.extra is None else self.extra(x)
 
 
@@ -110,7 +115,8 @@ class Generator(nn.Module):
         for index, (size, width) in enumerate(zip(sizes, widths, strict=True)):
             previous = widths[max(index - 1, 0)]
             grown = config.grown and size >= GROWN_FROM
-            self.blocks[str(size)] = GeneratorBlock(previous, width, up=2 if index else 1, grown=grown)
+            inputs = config.z_dim + config.num_attributes
+            self.blocks[str(size)] = GeneratorBlock(previous, width, inputs, up=2 if index else 1, grown=grown)
         # Every size adds its own picture ("skip" outputs, Karras et al. 2020, fig. 7): the coarse ones are right within minutes.
         self.to_rgb = nn.ModuleDict({str(size): Conv2d(width, 3, 1) for size, width in zip(sizes, widths, strict=True)})
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
@@ -149,7 +155,7 @@ class Generator(nn.Module):
         features: list[Tensor] = []
         image: Tensor | None = None
         for size, block in self.blocks.items():
-            x = block(x)
+            x = block(x, latent)
             if int(size) in MERGE_RESOLUTIONS:
                 if style is not None:
                     x = adain(x, style[len(features)], alpha=alpha, mask=resized_mask(mask, x))
@@ -187,6 +193,19 @@ def grow(generator: Generator) -> Generator:
     return grown
 
 
+def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """[N, C, H, W] -> one map [N, 1, H, W]: how much neighbours in the batch differ (Karras et al. 2018, section 3).
+
+    Groups are consecutive images, so that a batch sharded over processes keeps the groups it has on one. A batch that
+    does not divide into groups is one group.
+    """
+    count = len(x)
+    groups = x.reshape(-1, group if count % group == 0 else count, *x.shape[1:])
+    deviation = (groups.float().var(dim=1, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / group]
+    maps = deviation.repeat_interleave(groups.shape[1]).to(x.dtype)
+    return maps[:, None, None, None].expand(-1, 1, *x.shape[2:])
+
+
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """Everything that rebuilds a discriminator."""
@@ -195,6 +214,7 @@ class DiscriminatorConfig:
     width_px: int = 64
     width: float = 1.0
     num_attributes: int = 0  # > 0: y enters as extra constant maps (Mirza & Osindero 2014)
+    deviation: bool = True  # sees how much neighbours in the batch differ; not for a critic, whose score is one image's
 
 
 class Discriminator(nn.Module):
@@ -216,7 +236,7 @@ class Discriminator(nn.Module):
         )
         shrink = config.width_px // 4
         rows = config.height // shrink  # each halving drops an odd row, which its filters still see
-        self.final = Conv2d(widths[-1], widths[-1], 3, act="lrelu")
+        self.final = Conv2d(widths[-1] + config.deviation, widths[-1], 3, act="lrelu")
         self.hidden = Linear(widths[-1] * rows * 4, widths[-1], act="lrelu")
         self.score = Linear(widths[-1], 1)
 
@@ -228,4 +248,6 @@ class Discriminator(nn.Module):
             image = torch.cat([image, maps], dim=1)
         x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
         x = self.blocks(self.detail(x))
+        if self.config.deviation:
+            x = torch.cat([x, minibatch_deviation(x)], dim=1)
         return self.score(self.hidden(self.final(x).flatten(1))).squeeze(1)

@@ -55,8 +55,8 @@ class TrainConfig:
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
     inherit_discriminator: bool = option(False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation")
     ema_images: float = option(2_000.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
-    r1_gamma: float = option(0.1, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
-    r1_every: int = option(8, "steps between R1 penalties, each weighted by that number", group="optimisation")
+    r1_gamma: float = option(5.0, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
+    r1_every: int = option(4, "steps between R1 penalties, each weighted by that number", group="optimisation")
     augment: str = option("none", "differentiable augmentation of what discriminators see (Zhao et al. 2020)", ("none", "color,translation"), group="optimisation")
     # --- phase 3: the losses
     discriminators: str = option("full", "full: one on whole images of X_k; regional: one per attribute, under its mask; both: and a full one on composites", ("full", "regional", "both"), group="losses")

@@ -8,7 +8,7 @@ import torch
 
 from facegan.methods.a.discriminators import RegionalDiscriminator, covered_rows
 from facegan.methods.a.merge import MergedGenerator, pack_generator, unpack_generator
-from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, grow
+from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, grow, minibatch_deviation
 
 
 def generator(seed: int = 0, **config: object) -> Generator:
@@ -52,6 +52,16 @@ def test_conditional_networks_listen_to_y_and_ask_for_it() -> None:
     for network, argument in ((g, z), (d, x)):
         with pytest.raises(ValueError, match="y is missing"):
             network(argument)
+
+
+@pytest.mark.parametrize(("count", "group"), [(8, 4), (6, 6), (1, 1)])
+def test_minibatch_deviation_of_consecutive_groups(count: int, group: int) -> None:
+    x = np.random.default_rng(0).standard_normal((count, 5, 2, 3))
+    maps = minibatch_deviation(torch.tensor(x)).numpy()
+    assert maps.shape == (count, 1, 2, 3)
+    for start in range(0, count, group):
+        expected = np.sqrt(x[start : start + group].var(0) + 1e-8).mean()
+        np.testing.assert_allclose(maps[start : start + group], expected, rtol=1e-5)
 
 
 # --- the merge

@@ -56,7 +56,8 @@ class Phase2(Stage):
         self.validation = self._validation_set({part: held_out for part, (_, held_out) in held.items()}, harvest)
 
         size = config.resolution
-        self.critic = channels_last(Discriminator(DiscriminatorConfig(size, size, config.width))).to(context.device)
+        shape = DiscriminatorConfig(size, size, config.width, deviation=False)
+        self.critic = channels_last(Discriminator(shape)).to(context.device)
         optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.lr, betas=(0.9, 0.99))
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
