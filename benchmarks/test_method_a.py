@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facegan.methods.a.phase1 import Phase1
+from facegan.models.conv_gan import MODULATION_GAIN, RGB_GAIN
 from facegan.training.batches import to_float
 from facegan.training.config import from_arguments
 from facegan.training.session import accelerator_for, make_context
 
 RESOLUTION, BATCH, WIDTH = 32, 32, 0.5
-RGB_GAIN = 0.25
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -74,7 +74,8 @@ class PlainStep:
             x = self._conv(self.g, f"blocks.{size}.conv0", x)
             x = self._upsample(x) if image is not None else x
             x = self._conv(self.g, f"blocks.{size}.conv1", x)
-            scale, shift = F.linear(z, *self._scaled(self.g, f"blocks.{size}.modulation"))[:, :, None, None].chunk(2, dim=1)
+            modulation = MODULATION_GAIN * F.linear(z, *self._scaled(self.g, f"blocks.{size}.modulation"))
+            scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
             x = self._normalised(x) * (1 + scale) + shift
             colours = F.conv2d(x, *self._scaled(self.g, f"to_rgb.{size}")) * RGB_GAIN
             image = colours if image is None else self._upsample(image) + colours

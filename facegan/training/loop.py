@@ -157,7 +157,8 @@ class StageRun:
             self.stage.load_state(tensors, facts)
             log.info("%s: resumed at step %d of %d", self.stage.name, facts["step"], self.stage.steps)
         self.seconds, self.waited = facts["seconds"], facts["waited"]
-        self.terms.restore(*facts["terms"], self.context.device)
+        totals, counts = facts["terms"]
+        self.terms.restore(totals, counts, self.context.device)
         self.context.accelerator.wait_for_everyone()
         if self.main:
             self.context.folder.rewind_metrics(facts["metrics_bytes"])

@@ -36,7 +36,7 @@ class RegionalDiscriminator(nn.Module):
         full = weights["hidden.weight"].unflatten(1, (self.network.final.weight.shape[0], 4, 4))
         shrink = self.network.config.width_px // 4
         top = self.rows.start // shrink
-        rows = full[:, :, top : top + -(-self.network.config.height // shrink)].flatten(1)
+        rows = full[:, :, top : top + self.network.config.height // shrink].flatten(1)
         # The equalised layer divides by the root of its inputs' number: fewer inputs, smaller stored weights.
         rows = rows * (rows.shape[1] / weights["hidden.weight"].shape[1]) ** 0.5
         self.network.load_state_dict({**weights, "hidden.weight": rows})
