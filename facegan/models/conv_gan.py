@@ -39,6 +39,7 @@ class GeneratorConfig:
     width: float = 1.0
     num_attributes: int = 0  # > 0: conditional on y, joined to z (Mirza & Osindero 2014, fig. 1)
     grown: bool = False  # with G3's extra residual blocks
+    modulated: bool = True  # z scales and shifts the maps of every size
 
     @property
     def z_dim(self) -> int:
@@ -73,18 +74,18 @@ class ResidualBlock(nn.Module):
 class GeneratorBlock(nn.Module):
     """Convolve to the block's width, upsample, convolve, modulate by z; with `grown`, G3's extra residual block behind it.
 
-    The first convolution runs before the upsampling, where it costs a quarter. The modulation (Chen et al. 2019, "On Self
-    Modulation for Generative Adversarial Networks") lets z speak at every size; without it few-image runs collapse to one face.
+    The first convolution runs before the upsampling, where it costs a quarter. With `modulated`, z also scales and shifts the
+    normalised maps of every size (Chen et al. 2019, "On Self Modulation for Generative Adversarial Networks"), against collapse.
     """
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, latent: int, up: int, grown: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, latent: int, up: int, grown: bool, modulated: bool) -> None:
         super().__init__()
         self.up = up
         self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu")
         self.conv1 = Conv2d(out_channels, out_channels, 3, act="lrelu")
-        self.modulation = Linear(latent, 2 * out_channels)
+        self.modulation = Linear(latent, 2 * out_channels) if modulated else None
         self.norm = PixelNorm()
         self.extra = ResidualBlock(out_channels) if grown else None
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
@@ -93,8 +94,10 @@ class GeneratorBlock(nn.Module):
         x = self.conv0(x)
         if self.up > 1:
             x = upsample2d(x, self.resample_filter, self.up)
-        scale, shift = (MODULATION_GAIN * self.modulation(latent))[:, :, None, None].chunk(2, dim=1)
-        x = self.norm(self.conv1(x)) * (1 + scale) + shift
+        x = self.conv1(x)
+        if self.modulation is not None:
+            scale, shift = (MODULATION_GAIN * self.modulation(latent))[:, :, None, None].chunk(2, dim=1)
+            x = self.norm(x) * (1 + scale) + shift
         return x if self.extra is None else self.extra(x)
 
 
@@ -116,7 +119,9 @@ class Generator(nn.Module):
             previous = widths[max(index - 1, 0)]
             grown = config.grown and size >= GROWN_FROM
             inputs = config.z_dim + config.num_attributes
-            self.blocks[str(size)] = GeneratorBlock(previous, width, inputs, up=2 if index else 1, grown=grown)
+            self.blocks[str(size)] = GeneratorBlock(
+                previous, width, inputs, up=2 if index else 1, grown=grown, modulated=config.modulated
+            )
         # Every size adds its own picture ("skip" outputs, Karras et al. 2020, fig. 7): the coarse ones are right within minutes.
         self.to_rgb = nn.ModuleDict({str(size): Conv2d(width, 3, 1) for size, width in zip(sizes, widths, strict=True)})
         self.register_buffer("resample_filter", setup_filter(), persistent=False)

@@ -46,6 +46,8 @@ class TrainConfig:
     # --- networks
     width: float = option(1.0, "width of generator and discriminators (1: 128 maps at 8 px, 16 at 64 px)", group="networks")
     z_shape: str = option("128", "shape of the noise: C, or C,H,W for a noise image", group="networks")
+    modulate: bool = option(True, "let z scale and shift the generator's maps at every size: more variety, slower to sharpen", group="networks")
+    minibatch_deviation: bool = option(True, "show the discriminators how much the images of a batch differ, against collapse", group="networks")
     conditional: bool = option(False, "feed the attribute vector y to generator and discriminators", group="networks")
     grow: bool = option(True, "phase 3: add zero-initialised residual blocks to the generator", group="networks")
     # --- optimisation

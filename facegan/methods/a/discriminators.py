@@ -18,12 +18,12 @@ class RegionalDiscriminator(nn.Module):
 
     mask: Tensor | None
 
-    def __init__(self, mask: Tensor | None, resolution: int, width: float, num_attributes: int = 0) -> None:
+    def __init__(self, mask: Tensor | None, resolution: int, width: float, num_attributes: int = 0, deviation: bool = True) -> None:
         super().__init__()
         top, bottom = (0, resolution) if mask is None else covered_rows(mask)
         self.rows = slice(top, bottom)
         self.register_buffer("mask", None if mask is None else mask[:, :, self.rows].contiguous())
-        self.network = Discriminator(DiscriminatorConfig(bottom - top, resolution, width, num_attributes))
+        self.network = Discriminator(DiscriminatorConfig(bottom - top, resolution, width, num_attributes, deviation))
 
     def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         if self.mask is not None:

@@ -24,13 +24,14 @@ UNTRAINED = 0.1  # share of the phase from which every sample is kept
 def new_generator(context: Context) -> MergedGenerator:
     config = context.config
     asked = len(context.groups.attributes) if config.conditional else 0
-    return MergedGenerator(Generator(GeneratorConfig(config.resolution, config.z_dims, config.width, asked)))
+    shape = GeneratorConfig(config.resolution, config.z_dims, config.width, asked, modulated=config.modulate)
+    return MergedGenerator(Generator(shape))
 
 
 def new_discriminator(context: Context, mask: Tensor | None = None) -> RegionalDiscriminator:
     config = context.config
     asked = len(context.groups.attributes) if config.conditional else 0
-    return RegionalDiscriminator(mask, config.resolution, config.width, asked)
+    return RegionalDiscriminator(mask, config.resolution, config.width, asked, config.minibatch_deviation)
 
 
 class Phase1(AdversarialStage):
