@@ -21,8 +21,11 @@ bench: $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest benchmarks --benchmark-only
 
 # torch comes first and alone: the build of this package then finds it, and needs no second copy in an isolated environment.
+# Without an NVIDIA driver the CPU wheel spares gigabytes of CUDA; where its index cannot be reached, the default one has torch too.
+CPU_TORCH := torch --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
 $(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv: apt-get install python3-venv, then make again."; exit 1; }
+	@command -v nvidia-smi >/dev/null || $(BIN)/pip install -q -c constraints.txt $(CPU_TORCH) || echo "Taking torch from the default index."
 	$(BIN)/pip install -q -c constraints.txt setuptools wheel torch
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(READY)

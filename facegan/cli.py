@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FaceganError as error:
         print(f"facegan: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        place = error.filename or "a file"
+        print(f"facegan: {place}: {error.strerror or error}; make room, or name a place where you may read and write", file=sys.stderr)
+        return 2
     except Interrupted as interruption:
         print(f"facegan: {interruption}", file=sys.stderr)
         return 128 + interruption.signum

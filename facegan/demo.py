@@ -20,7 +20,7 @@ SAMPLES = 1024
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
     data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=60, phase2_epochs=24, epochs=60,
-    lr=0.005, ema_images=1000.0, augment="none",
+    lr=0.005, ema_images=1000.0, r1_gamma=0.1, r1_every=8, augment="none", modulate=False,
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     head = ["", f"{' and '.join(names)} [95 %]", "normalised [95 %]", *names]
     lines = [head]
     for name, row in rows.items():
-        marginals = [f"{row['marginals'][attribute]['rate']:.2f}" for attribute in names]
+        marginals = [f"{row['marginals'][attribute]:.2f}" for attribute in names]
         lines.append([TITLES[name], interval(row["joint"]), interval(row["normalised"]), *marginals])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -18,7 +18,7 @@ from facegan.data.faces import open_faces
 from facegan.data.splits import split
 from facegan.errors import FaceganError
 from facegan.generators import TrainedRun
-from facegan.metrics.judge import Judge, load_or_train, refuse_shared_files
+from facegan.metrics.judge import Judge, load_or_train, refuse_partial
 from facegan.metrics.report import measure, picture
 from facegan.training.batches import to_float
 from facegan.training.config import TrainConfig
@@ -39,6 +39,7 @@ class Evaluator:
         names = tuple(attribute.name for attribute in self.groups.attributes)
         if self.judge.attributes != names:
             raise FaceganError(f"--judge {judge} knows {', '.join(self.judge.attributes)}, the run asks for {', '.join(names)}")
+        refuse_partial(self.judge, self.data, self.split)
 
     def faces(self, index: np.ndarray) -> Tensor:
         return to_float(np.ascontiguousarray(self.data.images[np.sort(index)[:REFERENCE_MOST]]))
@@ -46,10 +47,10 @@ class Evaluator:
     def rate(self, trained: TrainedRun, samples: int) -> tuple[dict[str, Any], Image.Image]:
         """The report (as `report.json` has it) and its picture."""
         start = time.perf_counter()
-        refuse_shared_files(self.judge, trained.critic_files())
         seeds = range(samples)
         images = trained.faces(seeds)
-        phase1 = TrainedRun(trained.folder.root, "phase1").faces(seeds) if trained.has("phase1") else None
+        # Asked for attribute 1 alone, also where the network is conditional: the floor knows no other.
+        phase1 = TrainedRun(trained.folder.root, "phase1").faces(seeds, asked=[0]) if trained.has("phase1") else None
         halves = self.split.joint_halves
         reference = torch.cat([self.faces(half) for half in halves])
         which = np.repeat([0, 1], [min(len(half), REFERENCE_MOST) for half in halves])
@@ -60,6 +61,7 @@ class Evaluator:
         scores = trained.critic_scores(images)
         report |= {
             "self_score": None if scores is None else float(scores.mean()),
+            "critics": trained.critic_facts(),
             "run": str(trained.folder.root),
             "stage": trained.stage,
             "command": " ".join(["facegan", *sys.argv[1:]]),
@@ -74,9 +76,9 @@ def evaluate(run: str, data: str, stage: str, samples: int, judge: str, out: str
     if samples < 1:
         raise FaceganError(f"--samples is {samples}: expected at least 1")
     trained = TrainedRun(run, stage)
-    report, sheet = Evaluator(trained.config, data, judge).rate(trained, samples)
     folder = Path(out) if out else trained.folder.root / ("evaluation" + (f"-{stage}" if stage else ""))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
+    report, sheet = Evaluator(trained.config, data, judge).rate(trained, samples)
     write_json(folder / "report.json", report)
     save_png(sheet, folder / "report.png")
     print(summary(report))
@@ -95,12 +97,14 @@ def interval(values: dict[str, float | None]) -> str:
 def summary(report: dict[str, Any]) -> str:
     """The report in lines, the judge's own quality among them."""
     card, floors = report["judge"], report["floors"]
+    critics = (f"{name} {fact['balanced_accuracy']:.3f} (blurry {fact['blurry_accuracy']:.3f})" for name, fact in report["critics"].items())
     rows = [
         ("joint rate", interval(report["joint"])),
         ("floor", f"{report['floor']:.3f}  ({', '.join(f'{name} {value:.3f}' for name, value in floors.items())})"),
         ("ceiling", f"{report['ceiling']:.3f}"),
         ("normalised", interval(report["normalised"])),
-        *((name, interval(values)) for name, values in report["marginals"].items()),
+        *((name, interval(values)) for name, values in report["marginal_intervals"].items()),
+        ("critics", ", ".join(critics) or "none"),
         ("self score", "no critics" if report["self_score"] is None else f"{report['self_score']:.3f}"),
         ("judge", ", ".join(f"{name} {value:.3f}" for name, value in card["balanced_accuracy"].items()) + " balanced accuracy"),
         ("samples", str(report["samples"])),

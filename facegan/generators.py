@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.methods.a.phase2 import load_critic
-from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
+
+MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
 
 
 class TrainedRun:
@@ -47,20 +50,26 @@ class TrainedRun:
     def critics(self) -> list[nn.Module]:
         return [load_critic(self.folder, stage) for stage in self.critic_stages()]
 
-    def critic_files(self) -> list[Path]:
-        return [self.folder.stages / stage / checkpoint.TENSORS for stage in self.critic_stages()]
+    def critic_facts(self) -> dict[str, dict[str, float]]:
+        """{attribute: {balanced_accuracy, blurry_accuracy}}, as each critic was validated in training."""
+        facts = {stage.removeprefix("phase2-"): self.folder.load_stage(stage)[1] for stage in self.critic_stages()}
+        return {name: {key: fact[key] for key in ("balanced_accuracy", "blurry_accuracy")} for name, fact in facts.items()}
+
+    def without_critic(self) -> list[str]:
+        """The attributes that no critic of this run knows."""
+        return [name for name in names(self.config.attributes) if f"phase2-{name}" not in self.critic_stages()]
 
     @torch.no_grad()
-    def faces(self, seeds: Sequence[int], batch: int = 64) -> Tensor:
+    def faces(self, seeds: Sequence[int], asked: Sequence[int] | None = None, batch: int = 64) -> Tensor:
         """Images float32 [N, 3, R, R] in [-1, 1]: z of a seed is numpy's `RandomState(seed).randn`, so one seed is one face
-        whatever stands beside it; a conditional generator is asked for all attributes at once."""
+        whatever stands beside it; a conditional generator is asked for the attributes `asked` (from 0), all by default."""
+        known = range(self.generator.generator.config.num_attributes)  # none, unless the generator is conditional
+        y = torch.tensor([float(asked is None or k in asked) for k in known])
         images = []
         for start in range(0, len(seeds), batch):
             part = seeds[start : start + batch]
             z = np.stack([np.random.RandomState(seed).randn(*self.config.z_dims) for seed in part]).astype(np.float32)
-            asked = self.generator.generator.config.num_attributes
-            y = torch.ones(len(part), asked) if asked else None
-            images.append(self.generator(torch.from_numpy(z), y).float())
+            images.append(self.generator(torch.from_numpy(z), y.expand(len(part), -1) if len(y) else None).float())
         return torch.cat(images)
 
     @torch.no_grad()
@@ -75,12 +84,14 @@ class TrainedRun:
 
 def parse_seeds(text: str) -> list[int]:
     """`"0-3,7"` -> [0, 1, 2, 3, 7]."""
-    seeds: list[int] = []
+    ranges = []
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise FaceganError(f"--seeds is {text!r}: expected numbers and ranges such as 0-63 or 1,5,9")
-        seeds += range(int(low), int(high or low) + 1)
-    if not seeds:
-        raise FaceganError(f"--seeds is {text!r}: the range is empty")
-    return seeds
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip(), re.ASCII)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, LARGEST_SEED + 1)
+        if high > LARGEST_SEED:
+            raise FaceganError(f"--seeds is {text[:60]!r}: expected numbers and ranges such as 0-63 or 1,5,9, up to {LARGEST_SEED}")
+        ranges.append(range(low, high + 1))
+    count = sum(map(len, ranges))
+    if not 0 < count <= MOST_SEEDS:
+        raise FaceganError(f"--seeds is {text[:60]!r}, {count} faces: expected 1 to {MOST_SEEDS} in one call")
+    return [seed for part in ranges for seed in part]

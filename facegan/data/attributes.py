@@ -102,6 +102,12 @@ def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
     return attributes
 
 
+def names(spec: str) -> list[str]:
+    """What the attributes of such a list are called, in its order; for a run at hand without its data."""
+    written = (_split(item, "=")[0].strip().strip('"') for item in _split(spec, ","))
+    return [ALIASES.get(name, name) for name in written]
+
+
 def _split(text: str, mark: str) -> list[str]:
     """Split at `mark` outside double quotes."""
     parts = [""]

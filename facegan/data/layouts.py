@@ -274,50 +274,28 @@ def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
 
 
 def class_folders(source: Source, images: Sequence[str]) -> Rows:
-    """An image carries what its folder says, and what others say only if the same name or content is there too."""
+    """An image carries what its folder says, and what others say only if the same content is there too: file names tell
+    nothing, as cameras number alike."""
     root = posixpath.commonpath([posixpath.dirname(name) for name in images])
-    inside = {name: posixpath.relpath(name, root or ".").split("/", 1) for name in images}
-    stray = [name for name, parts in inside.items() if len(parts) == 1]
+    ids = {name: posixpath.relpath(name, root or ".") for name in images}
+    stray = [name for name in images if "/" not in ids[name]]
     if stray:
         raise FaceganError(
             f"data {source.path}: nothing tells the attributes of {len(stray)} images such as {stray[0]}: there is no "
             f"attribute file, and they stand beside, not in, class folders; {LAYOUTS}"
         )
-    columns = sorted({parts[0] for parts in inside.values()})
+    folders = {name: ids[name].split("/")[0] for name in images}
+    columns = sorted(set(folders.values()))
     content = _contents(source, images)
-    same = _merged(images, {name: parts[1] for name, parts in inside.items()}, content)
-    members = [name for name in images if same[name] == name]
+    first: dict[str, str] = {}  # content -> the file that stands for it
+    for name in images:
+        first.setdefault(content[name], name)
+    members = list(first.values())
     row = {name: i for i, name in enumerate(members)}
     values = np.zeros((len(members), len(columns)), np.float32)
     for name in images:
-        values[row[same[name]], columns.index(inside[name][0])] = 1
-    differing = sum(content[name] != content[same[name]] for name in images)
-    notes = []
-    if differing:
-        notes.append(
-            f"{differing} images share a file name with another folder's but not the content, and are taken for the "
-            "same image: rename them if they are not"
-        )
-    ids = [posixpath.relpath(name, root or ".") for name in members]
-    return Rows(ids, columns, values, members, [""] * len(ids), notes)
-
-
-def _merged(names: Sequence[str], *keys: dict[str, str]) -> dict[str, str]:
-    """The first name that each one is the same as: equal under any of `keys`, or through a chain of such."""
-    parent = {name: name for name in names}
-    rank = {name: i for i, name in enumerate(names)}
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for key in keys:
-        first: dict[str, str] = {}
-        for name in names:
-            ends = find(first.setdefault(key[name], name)), find(name)
-            parent[max(ends, key=rank.__getitem__)] = min(ends, key=rank.__getitem__)
-    return {name: find(name) for name in names}
+        values[row[first[content[name]]], columns.index(folders[name])] = 1
+    return Rows([ids[name] for name in members], columns, values, members, [""] * len(members), [])
 
 
 def _contents(source: Source, images: Sequence[str]) -> dict[str, str]:

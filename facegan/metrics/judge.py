@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -348,16 +347,19 @@ def load_or_train(
     return judge
 
 
-def refuse_shared_files(judge: Judge, critics_files: Iterable[str | Path]) -> None:
-    """Raise FaceganError if a generator to be rated was trained against this very judge.
-
-    ``critics_files`` are the weight files of the critics of its training, or their sha256 in hex, as logged by the run.
-    """
-    for critic in critics_files:
-        logged = len(str(critic)) == 64 and not Path(critic).exists()
-        digest = str(critic).lower() if logged else hashlib.sha256(Path(critic).read_bytes()).hexdigest()
-        if digest == judge.card["weights_sha256"]:
-            raise FaceganError(
-                f"judge: the critic {critic} of this generator's training is the judge itself, so the judge's verdict "
-                "would mean nothing; train a judge with another seed or split."
-            )
+def refuse_partial(judge: Judge, data: FaceData, split: Split) -> None:
+    """Raise FaceganError unless ``judge`` is of these images, and learnt from none that it must not know: the generator
+    side's, and the joint half on which each classifier gives the ceiling."""
+    if judge.card["data"]["fingerprint"] != data.fingerprint:
+        raise FaceganError(
+            f"judge: it learnt from {judge.card['data']['name']!r}, and the images of {data.name!r} are others, or "
+            "differ in size or labels; train a judge on these, as happens where none is named."
+        )
+    for learnt, unseen in zip(judge.learnt_ids, reversed(split.joint_halves), strict=True):
+        for rows, owner in ((split.train, "the generator's side"), (unseen, "the joint half that measures the ceiling")):
+            shared = {data.table.ids[row] for row in rows}.intersection(learnt)
+            if shared:
+                raise FaceganError(
+                    f"judge: it learnt from {len(shared)} images of {owner}, such as {min(shared)}, so its verdict would "
+                    "mean nothing; train a judge on this split, as happens where none is named."
+                )

@@ -40,8 +40,8 @@ def measure(
     is rated by the classifier that learnt from the *other* half.
     Returns a dict for JSON: ``attributes``, ``samples`` (their number), ``joint`` {rate, low, high}, ``floor``,
     ``floors`` {phase1, blurred}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals``
-    {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that does not exist, as where the ceiling
-    does not exceed the floor, is None.
+    {name: rate}, ``marginal_intervals`` {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that
+    does not exist, as where the ceiling does not exceed the floor, is None.
     """
     images, half = joint_reference
     half = np.asarray(half)
@@ -62,16 +62,18 @@ def measure(
     normalised = normalised_joint_rate(
         verdicts[:, -1], list(floors.values()), ceiling, resamples=resamples, seed=seed, confidence=confidence
     )
-    rates = [_json(wilson(float(column.sum()), len(column), confidence)) for column in verdicts.T]
+    *marginals, joint = (_json(wilson(float(column.sum()), len(column), confidence)) for column in verdicts.T)
+    intervals = dict(zip(judge.attributes, marginals, strict=True))
     return {
         "attributes": list(judge.attributes),
         "samples": len(samples),
-        "joint": rates[-1],
+        "joint": joint,
         "floor": max(float(part.mean()) for part in floors.values()),
         "floors": {name: float(part.mean()) for name, part in floors.items()},
         "ceiling": float(ceiling.mean()),
         "normalised": _json(normalised),
-        "marginals": dict(zip(judge.attributes, rates, strict=False)),
+        "marginals": {name: interval["rate"] for name, interval in intervals.items()},
+        "marginal_intervals": intervals,
         "sharpness": target,
         "judge": judge.card,
     }
@@ -144,7 +146,7 @@ def _legend(draw: ImageDraw.ImageDraw, attributes: Sequence[str], x: int, y: int
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float | None], tuple[int, int, int]]]:
     """(name, {rate, low, high}, colour) of each bar, top to bottom."""
     lines = [("joint", report["joint"], _JOINT)]
-    for k, (name, interval) in enumerate(report["marginals"].items()):
+    for k, (name, interval) in enumerate(report["marginal_intervals"].items()):
         lines.append((name, interval, _SINGLE[k % len(_SINGLE)]))
     return [*lines, ("normalised", report["normalised"], _PALE)]
 

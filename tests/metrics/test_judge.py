@@ -13,7 +13,7 @@ from facegan.data.splits import Split
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
 from facegan.metrics import judge_net
-from facegan.metrics.judge import Judge, labels_of, load_or_train, refuse_shared_files, train_judge
+from facegan.metrics.judge import Judge, labels_of, load_or_train, refuse_partial, train_judge
 from facegan.metrics.judge_net import JudgeConfig, masked_loss, temperature
 
 TOP, LOW = Attribute("top", "Top", "!Top", "Top", "Top"), Attribute("low", "Low", "!Low", "Low", "Low")
@@ -211,16 +211,20 @@ def test_the_cache_is_used_only_for_the_same_question(world, tmp_path, monkeypat
     assert len(calls) == 4
 
 
-def test_a_critic_that_is_the_judge_is_refused(judge, tmp_path):
+def test_a_judge_that_knows_what_it_must_not_is_refused(world, judge, tmp_path):
+    data, groups, split = world
     judge.save(tmp_path)
-    other = tmp_path / "critic.safetensors"
-    other.write_bytes(b"something else")
-    refuse_shared_files(judge, [other, "0" * 64])
-    copy = tmp_path / "renamed.bin"
-    copy.write_bytes((tmp_path / "judge.safetensors").read_bytes())
-    for shared in (copy, judge.card["weights_sha256"], judge.card["weights_sha256"].upper()):
-        with pytest.raises(FaceganError, match="judge itself"):
-            refuse_shared_files(judge, [other, shared])
+    for same in (judge, Judge.load(tmp_path)):
+        refuse_partial(same, data, split)
+    other = SimpleNamespace(**{**vars(data), "fingerprint": "bands-2"})
+    with pytest.raises(FaceganError, match="the images of 'bands' are others"):
+        refuse_partial(judge, other, split)
+    # one image of the judge's quarter, which the generator of another split learns from
+    learnt = next(row for row in split.judge if all(data.table.ids[row] in ids for ids in judge.learnt_ids))
+    with pytest.raises(FaceganError, match=f"1 images of the generator's side, such as {data.table.ids[learnt]}"):
+        refuse_partial(judge, data, Split(np.append(split.train, learnt), split.judge, split.joint_halves))
+    with pytest.raises(FaceganError, match="joint half"):
+        refuse_partial(judge, data, Split(split.train, split.judge, split.joint_halves[::-1]))
 
 
 def test_bad_input_is_named(world, judge):

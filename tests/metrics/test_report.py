@@ -41,8 +41,9 @@ def test_measure_puts_every_part_in_its_place():
     report = measure(StubJudge(), samples, g1_samples=flat(BALD, BALD, BALD, UNSURE), held_out_x1=flat(BALD, NONE),
                      joint_reference=(joint, np.array([0, 0, 1, 1])))  # fmt: skip
     assert report["joint"]["rate"] == pytest.approx(2.5 / 8)
-    assert report["marginals"]["bald"]["rate"] == pytest.approx(3.5 / 8)
-    assert report["marginals"]["beard"]["rate"] == pytest.approx(4 / 8)
+    assert report["marginals"] == {"bald": pytest.approx(3.5 / 8), "beard": pytest.approx(4 / 8)}
+    for name, interval in report["marginal_intervals"].items():
+        assert interval["low"] < interval["rate"] == report["marginals"][name] < interval["high"]
     assert report["ceiling"] == pytest.approx(3 / 4)
     assert report["floors"] == {"phase1": pytest.approx(0.5 / 4), "blurred": 0.0}
     assert report["floor"] == pytest.approx(0.125)
@@ -109,5 +110,5 @@ def test_the_picture_survives_a_report_without_limits():
     interval = {"rate": None, "low": None, "high": None}
     rates = {"rate": 0.5, "low": 0.1, "high": 0.9}
     report = SimpleNamespace(d={"joint": rates, "floor": 0.9, "ceiling": 0.2, "normalised": interval,
-                                "marginals": {"bald": rates, "beard": rates}, "samples": 1}).d  # fmt: skip
+                                "marginal_intervals": {"bald": rates, "beard": rates}, "samples": 1}).d  # fmt: skip
     assert picture(judge, flat(BOTH), report).width > 1000
