@@ -62,9 +62,23 @@ def replace_folder(source: Path, target: Path) -> None:
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and facts of a folder that `save` wrote."""
     try:
-        return load_file(folder / TENSORS), json.loads((folder / FACTS).read_text())
+        return load_file(folder / TENSORS), load_facts(folder)
+    except FaceganError:
+        raise
     except Exception as error:
-        raise FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {FACTS}") from error
+        raise unreadable(folder, error) from error
+
+
+def load_facts(folder: Path) -> dict[str, Any]:
+    """The facts alone."""
+    try:
+        return json.loads((folder / FACTS).read_text())
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(folder: Path, error: Exception) -> FaceganError:
+    return FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {FACTS}")
 
 
 def sweep(parent: Path) -> None:

@@ -99,6 +99,16 @@ class TrainConfig:
     def switch(self) -> int:
         return self.epochs // 2 if self.switch_epoch < 0 else self.switch_epoch
 
+    @property
+    def regional(self) -> bool:
+        """Whether anything of phase 3 looks through the attributes' masks."""
+        return self.discriminators != "full" or self.merge == "regional"
+
+    @property
+    def by_saliency(self) -> bool:
+        """Whether those masks come from the critics, so that phase 3 needs all of them."""
+        return self.regional and self.masks == "saliency"
+
     def to_json(self) -> dict:
         return asdict(self)
 
@@ -173,6 +183,13 @@ def validated(config: TrainConfig) -> TrainConfig:
             raise FaceganError(f"--{name.replace('_', '-')} is {getattr(config, name)}: expected 0 or more")
     if config.epochs and not 0 <= config.switch <= config.epochs:
         raise FaceganError(f"--switch-epoch is {config.switch}: expected 0 to --epochs ({config.epochs})")
+    if config.epochs and config.merge != "none" and not 0 < config.switch < config.epochs:
+        raise FaceganError(
+            f"--merge is {config.merge!r}, but would never begin with the switch at epoch {config.switch} of {config.epochs}: "
+            "add --switch-epoch -1 (and --epochs of more than 1), or --merge none"
+        )
+    if config.epochs and config.by_saliency and not config.phase2_epochs:
+        raise FaceganError("--masks is 'saliency', which needs critics, but --phase2-epochs is 0: give it epochs, or --masks regression")
     for name in ("merge_alpha", "replay", "self_augment_share", "merge_ramp"):
         if not 0 <= getattr(config, name) <= 1:
             raise FaceganError(f"--{name.replace('_', '-')} is {getattr(config, name)}: expected 0 to 1")
@@ -184,6 +201,8 @@ def validated(config: TrainConfig) -> TrainConfig:
     for name, weights in (("alpha", config.alphas), ("beta", config.betas)):
         if min(weights) < 0 or not 0 < sum(weights) < math.inf:
             raise FaceganError(f"--{name} is {getattr(config, name)!r}: expected weights of 0 or more, and not all of them 0")
+    if not sum(config.alphas[:2]) > 0:
+        raise FaceganError(f"--alpha is {config.alpha!r}: expected a1 + a2 above 0, as a discriminator without critics has only these")
     if min(config.z_dims) < 1:
         raise FaceganError(f"--z-shape is {config.z_shape!r}: expected sizes of at least 1")
     return config

@@ -79,7 +79,11 @@ class RunFolder:
     def finished_stages(self) -> list[str]:
         """In the order in which they ended."""
         done = [path.parent for path in self.stages.glob(f"*/{checkpoint.FACTS}")]
-        return [path.name for path in sorted(done, key=lambda path: json.loads((path / checkpoint.FACTS).read_text())["order"])]
+        return [path.name for path in sorted(done, key=lambda path: checkpoint.load_facts(path)["order"])]
+
+    def facts(self, stage: str) -> dict:
+        """What `finish` recorded of a stage, without reading its tensors."""
+        return checkpoint.load_facts(self.stages / stage)
 
     def load_stage(self, stage: str) -> tuple[dict, dict]:
         if not self.finished(stage):
@@ -125,6 +129,10 @@ class RunFolder:
         path = self.root / "ids" / f"{stage}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(sorted(ids)) + "\n")
+
+    def ids(self, stage: str) -> list[str]:
+        """What `write_ids` wrote."""
+        return (self.root / "ids" / f"{stage}.txt").read_text().splitlines()
 
 
 def write_json(path: Path, value: Any) -> None:

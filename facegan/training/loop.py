@@ -48,11 +48,11 @@ class Interruption:
         self.signum = signum
         signal.signal(signum, self.before[signal.Signals(signum)])
 
-    def agreed(self, context: Context, step: int) -> int:
-        """The signal that any process got, as all of them see it."""
+    def agreed(self, context: Context, step: int, ended: bool) -> int:
+        """The signal that any process got, as all of them see it; asked for now and then, and when the stage has ended."""
         if context.accelerator.num_processes == 1:
             return self.signum
-        if step % AGREE_EVERY:
+        if step % AGREE_EVERY and not ended:
             return 0
         flag = torch.tensor([self.signum], device=context.device)
         return int(context.accelerator.gather(flag).max())
@@ -99,7 +99,7 @@ def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -
     offset = 0
     for name, build in stages:
         if folder.finished(name):
-            offset = folder.load_stage(name)[1]["metrics_bytes"]
+            offset = folder.facts(name)["metrics_bytes"]
             continue
         context.seed_networks(name)
         StageRun(context, build()).run(offset)
@@ -133,7 +133,7 @@ class StageRun:
                 ended = self.stage.after_step(step) or step >= self.stage.steps
                 if step % self.config.log_every == 0 or ended:
                     self._log(step, bar)
-                signum = interruption.agreed(self.context, step)
+                signum = interruption.agreed(self.context, step, ended)
                 if (step % self.snapshot_every == 0 or signum) and not ended:
                     self._snapshot(step)
                 if signum and not ended:
@@ -176,7 +176,7 @@ class StageRun:
         self.context.folder.append_metrics(row)
         numbers = {name: value for name, value in row.items() if isinstance(value, float)}
         self.context.accelerator.log({f"{self.stage.name}/{name}": value for name, value in numbers.items()}, step=step)
-        bar.set_postfix({name.split("/")[-1][:9]: f"{value:.3f}" for name, value in list(means.items())[:4]})
+        bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if name.endswith("/loss")})
 
     def _refuse_broken(self, terms: dict[str, float], step: int) -> None:
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
@@ -210,3 +210,5 @@ class StageRun:
         self.context.folder.finish(self.stage.name, tensors, facts)
         waited = self.waited / max(self.seconds, 1e-9)
         log.info("%s: %d steps in %.0f s, %.1f %% of it waiting for data", self.stage.name, step, self.seconds, 100 * waited)
+        if self.stage.closing():
+            log.info("%s: %s", self.stage.name, self.stage.closing())

@@ -107,9 +107,12 @@ def adopt(context: Context, other: RunFolder) -> None:
             flag = name.replace("_", "-")
             values = f"{getattr(theirs, name)!r}, this run {getattr(ours, name)!r}"
             raise FaceganError(f"--phase1-from {other.root} has --{flag} {values}: they must agree")
+    if other.record()["data_fingerprint"] != context.data.fingerprint:
+        raise FaceganError(f"--phase1-from {other.root} learned from other images or labels than --data now holds: train phase 1 anew")
     for stage in ("pretrain", "phase1"):
         if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
             tensors, facts = other.load_stage(stage)
+            context.folder.write_ids(stage, other.ids(stage))
             context.folder.finish(stage, tensors, {**facts, "taken_from": str(other.root)})
     context.accelerator.wait_for_everyone()
 

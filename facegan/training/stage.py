@@ -88,6 +88,10 @@ class Stage:
     def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         pass
 
+    def closing(self) -> str:
+        """What the log shall say of the result when the stage has ended; may be empty."""
+        return ""
+
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What later stages and users need when this one has ended."""
         raise NotImplementedError

@@ -107,7 +107,8 @@ def test_each_stage_uses_its_groups_alone(finished: tuple[str, Path], faces: Pat
     assert groups("pretrain") == {"bald", "beard", "other"}
     assert groups("phase1") == ({"bald", "beard", "other"} if recipe == "conditional" else {"bald"})
     if recipe != "conditional":
-        assert groups("phase3-beard") == {"bald", "beard"}
+        # the regression behind the masks of `best` looks at every face of the train part whose labels are known
+        assert groups("phase3-beard") == ({"bald", "beard", "other"} if recipe == "best" else {"bald", "beard"})
     if "phase2-bald" in seen:
         truths = [truth_of(name, table) for name in seen["phase2-bald"]]
         assert all(bald_only(truth) or not truth["Bald"] for truth in truths)
@@ -197,7 +198,7 @@ def test_conditional_reals_come_with_their_own_label(context_of: Callable[..., C
             assert np.array_equal(label, [[1, 0], [0, 1], [0, 0]][kind])
             kinds[kind] += 1
     assert kinds.min() > 110  # of 480, a third each
-    asked = torch.cat([phase1.conditional_labels(context, "x", step, 24) for step in range(20)])
+    asked = torch.cat([phase1.conditional_labels(context, "x", step, 24, 3) for step in range(20)])
     assert not asked.all(1).any()
 
 
@@ -238,7 +239,7 @@ def test_a_critic_validates_on_people_it_never_trains_on_and_keeps_its_best_weig
     context_of: Callable[..., Context], train: Train
 ) -> None:
     context = context_of(phase2_epochs=60)
-    run = train(Path(context.folder.root), phase2_epochs=60, epochs=1, patience=3)
+    run = train(Path(context.folder.root), phase2_epochs=60, epochs=2, patience=3)
     facts = json.loads((run / "stages/phase2-bald/state.json").read_text())
     assert 0.8 < facts["balanced_accuracy"] <= 1 and 0 <= facts["blurry_accuracy"] <= 1
     assert 10 <= facts["best_step"] <= facts["steps"] <= 60
@@ -396,7 +397,7 @@ def test_own_samples_take_at_most_a_quarter_and_only_what_is_accepted(context_of
         dict(discriminators="both", masks="halves", inherit_discriminator=True, merge="none"),
         dict(critic_views=3, critic_gradient_penalty=0.1, r1_every=2),
         dict(r1_gamma=0.1, r1_every=2, mixed_precision="bf16", augment="color,translation", ema_images=50.0),
-        dict(blurry_negatives=False, switch_epoch=0),
+        dict(blurry_negatives=False, merge="none", switch_epoch=0),
         dict(phase1_epochs=0, phase2_epochs=0, epochs=0),
     ],
     ids=lambda flags: "-".join(f"{name}={value}" for name, value in flags.items())[:60],

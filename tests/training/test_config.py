@@ -22,7 +22,7 @@ def test_a_recipe_is_defaults_and_its_differences_and_any_flag_overrides_it(reci
     for name, value in config.to_json().items():
         expected = {"out": "x", "recipe": recipe, **RECIPES[recipe]}.get(name, getattr(plain, name))
         assert value == expected, name
-    overridden = parse("--recipe", recipe, "--merge", "image", "--alpha", "2,3,4", "--no-grow", "--lr", "0.5")
+    overridden = parse("--recipe", recipe, "--merge", "image", "--switch-epoch=-1", "--alpha", "2,3,4", "--no-grow", "--lr", "0.5")
     assert (overridden.merge, overridden.alphas, overridden.grow, overridden.lr) == ("image", (2.0, 3.0, 4.0), False, 0.5)
     assert TrainConfig(**overridden.to_json()) == overridden
 
@@ -36,7 +36,7 @@ def test_the_seed_recipe_holds_every_value_of_the_source() -> None:
 
 def test_a_shorter_run_keeps_the_place_of_the_switch() -> None:
     assert parse("--recipe", "seed", "--epochs", "40").switch == 20
-    assert parse("--recipe", "seed", "--epochs", "40", "--switch-epoch", "0").switch == 0
+    assert parse("--recipe", "seed", "--epochs", "40", "--switch-epoch", "0", "--merge", "none").switch == 0
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,8 @@ def test_a_shorter_run_keeps_the_place_of_the_switch() -> None:
         (["--resolution", "48"], "--resolution"), (["--batch", "0"], "--batch"), (["--log-every", "0"], "--log-every"),
         (["--alpha", "1,1"], "--alpha"), (["--alpha", "1,x,1"], "--alpha"), (["--beta", "1,2,3"], "--beta"),
         (["--alpha", "0,0,0"], "--alpha"), (["--alpha=-1,1,1"], "--alpha"), (["--beta", "0,0"], "--beta"),
+        (["--alpha", "0,0,1"], "--alpha"), (["--merge", "feature"], "--merge"), (["--recipe", "seed", "--epochs", "1"], "--merge"),
+        (["--masks", "saliency", "--phase2-epochs", "0"], "--masks"),
         (["--switch-epoch", "9999"], "--switch-epoch"), (["--epochs", "-1"], "--epochs"), (["--replay", "1.5"], "--replay"),
         (["--merge-alpha", "2"], "--merge-alpha"), (["--self-augment-share", "0.5"], "--self-augment-share"),
         (["--z-shape", "0"], "--z-shape"), (["--z-shape", "3,"], "--z-shape"), (["--lr", "-1"], "--lr"), (["--lr", "nan"], "--lr"),

@@ -2,13 +2,16 @@
 
     pretrain? -> phase1 -> [phase2-<k-1> -> phase3-<k>] for k = 2..K         one full-image discriminator (recipe seed)
     pretrain? -> phase1 -> phase2-<k> for every k -> phase3-<all>            regional discriminators (recipe best)
+
+With one full-image discriminator and K >= 3, each next phase 3 inherits G alone, without its merge with H. Saliency masks need
+all critics, which then come before the first phase 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from facegan.methods.a import phase2
+from facegan.methods.a import phase2, regions
 from facegan.methods.a.phase1 import Phase1, Pretraining
 from facegan.methods.a.phase3 import Phase3
 from facegan.training.stage import Context, Stage
@@ -17,6 +20,8 @@ from facegan.training.stage import Context, Stage
 def plan(context: Context) -> Iterator[tuple[str, Callable[[], Stage]]]:
     """The stages of a run in order, each as (name, builder): a builder reads what the earlier ones left."""
     config, attributes = context.config, context.groups.attributes
+    if config.epochs and config.regional and config.masks == "halves":
+        regions.halves(attributes, config.resolution)  # refuses an attribute without a region now, not after phase 1
     pretrained = "pretrain" if config.pretrain_epochs else None
     if pretrained:
         yield pretrained, lambda: Pretraining(context)
@@ -24,19 +29,18 @@ def plan(context: Context) -> Iterator[tuple[str, Callable[[], Stage]]]:
     if not config.epochs:
         return
     last = len(attributes) - 1
-    if config.discriminators != "full":
-        critics = [k for k in range(last + 1) if needs_critic(context, k)]
+    critics = [k for k in range(last + 1) if needs_critic(context, k)]
+    first = config.discriminators != "full" or config.by_saliency
+    if first:
         yield from (critic_stage(context, k) for k in critics)
+    if config.discriminators != "full":
         yield phase3_stage(context, last, "phase1", [phase2.stage_name(context, k) for k in critics])
         return
     source = "phase1"
     for k in range(1, last + 1):
-        if needs_critic(context, k - 1):
-            yield critic_stage(context, k - 1)
-        if k == last and needs_critic(context, last):
-            yield critic_stage(context, last)
-        earlier = [phase2.stage_name(context, j) for j in range(k) if needs_critic(context, j)]
-        name, builder = phase3_stage(context, k, source, earlier)
+        if not first:
+            yield from (critic_stage(context, j) for j in critics if j == k - 1 or j == k == last)
+        name, builder = phase3_stage(context, k, source, [phase2.stage_name(context, j) for j in critics if j < k])
         yield name, builder
         source = name
 
@@ -47,9 +51,8 @@ def needs_critic(context: Context, k: int) -> bool:
     if not config.phase2_epochs:
         return False
     last = k == len(context.groups.attributes) - 1
-    saliency = config.masks == "saliency" and (config.discriminators != "full" or config.merge == "regional")
     in_loss = config.alphas[2] > 0 or config.betas[1] > 0 or config.self_augment
-    return config.critics == "all" or saliency or (in_loss and not last)
+    return config.critics == "all" or config.by_saliency or (in_loss and not last)
 
 
 def critic_stage(context: Context, k: int) -> tuple[str, Callable[[], Stage]]:

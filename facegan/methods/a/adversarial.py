@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ SAMPLES = 64
 
 class AdversarialStage(Stage):
     """One step: fakes once, discriminators on (reals, fakes), generator on the same fakes through the updated discriminators."""
+
+    alphas: Sequence[float] = (1.0, 1.0, 0.0)  # of L(D): the plain LSGAN, whatever `--alpha` gives phase 3
+    rated: Sequence[str] = ("D",)  # what the metrics call each discriminator
 
     def __init__(
         self,
@@ -104,9 +107,11 @@ class AdversarialStage(Stage):
         shown = self.seen(fake, "augment-fake", step)
         scores = self.wrapped_d(reals, [shown] * len(reals), labels, y)
         target = self.critic_target(fake)
-        losses = [discriminator_loss(real.float(), fake.float(), target, config.alphas) for real, fake in scores]
+        losses = [discriminator_loss(real.float(), fake.float(), target, self.alphas) for real, fake in scores]
         total = torch.stack(losses).mean()
-        terms = {"D/loss": total.detach(), "D/real": scores[0][0].mean(), "D/fake": scores[0][1].mean()}
+        terms = {"D/loss": total.detach()}
+        for name, (on_real, on_fake) in zip(self.rated, scores, strict=True):
+            terms |= {f"{name}/real": on_real.mean(), f"{name}/fake": on_fake.mean()}
         if penalised:
             penalty = torch.stack([r1_penalty(s[0], x, config.r1_gamma) for s, x in zip(scores, reals, strict=True)]).mean()
             terms["D/r1"] = penalty.detach()

@@ -44,6 +44,7 @@ class Phase1(AdversarialStage):
         if context.config.conditional:
             sets = labelled_sets(context)
             used, reals = np.concatenate(sets), conditional_reals(context, sets)
+            self.kinds = len(sets)
         else:
             used = context.attribute_set(0)
             reals = plain_reals(context, used, self.name)
@@ -57,7 +58,7 @@ class Phase1(AdversarialStage):
     def asked(self, step: int, count: int) -> Tensor | None:
         if not self.context.config.conditional:
             return None
-        return conditional_labels(self.context, f"{self.name}/asked", step, count)
+        return conditional_labels(self.context, f"{self.name}/asked", step, count, self.kinds)
 
     @torch.no_grad()
     def after_step(self, step: int) -> bool:
@@ -119,19 +120,18 @@ def plain_reals(context: Context, index: np.ndarray, stream: str) -> Any:
 
 
 def labelled_sets(context: Context) -> list[np.ndarray]:
-    """X_1 .. X_K and the faces with none of the attributes: what `conditional_labels` names (1, 0), (0, 1), (0, 0)."""
+    """X_1 .. X_K and the faces with none of the attributes (if any): `conditional_labels` names them (1, 0), (0, 1), (0, 0)."""
     sets = [context.attribute_set(k) for k in range(len(context.groups.attributes))]
     without = [context.data.table.select(attribute.negative) for attribute in context.groups.attributes]
     none = np.intersect1d(np.flatnonzero(np.logical_and.reduce(without)), context.split.train)
-    return [*sets, none]
+    return [*sets, none] if len(none) else sets
 
 
-def conditional_labels(context: Context, stream: str, step: int, count: int) -> Tensor:
-    """y of a batch: (1, 0), (0, 1), ... (0, 0), each equally often, never all ones."""
-    size = len(context.groups.attributes)
-    kinds = generator(context.config.seed, stream, step).integers(size + 1, size=count)
-    table = np.concatenate([np.eye(size, dtype=np.float32), np.zeros((1, size), dtype=np.float32)])
-    return torch.from_numpy(context.randomness.shard.of(table[kinds])).to(context.device)
+def conditional_labels(context: Context, stream: str, step: int, count: int, kinds: int) -> Tensor:
+    """y of a batch: the first `kinds` of (1, 0), (0, 1), ... (0, 0), each equally often, never all ones."""
+    table = np.eye(kinds, len(context.groups.attributes), dtype=np.float32)
+    drawn = generator(context.config.seed, stream, step).integers(kinds, size=count)
+    return torch.from_numpy(context.randomness.shard.of(table[drawn])).to(context.device)
 
 
 def conditional_reals(context: Context, sets: list[np.ndarray]) -> Any:
@@ -139,7 +139,7 @@ def conditional_reals(context: Context, sets: list[np.ndarray]) -> Any:
     sources = [context.reals(index, f"phase1/reals{k}") for k, index in enumerate(sets)]
 
     def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
-        labels = conditional_labels(context, "phase1/real-labels", step, count)
+        labels = conditional_labels(context, "phase1/real-labels", step, count, len(sets))
         kinds = torch.where(labels.any(1), labels.argmax(1), len(sets) - 1)
         stacked = torch.stack([source(step, count) for source in sources])
         return stacked[kinds, torch.arange(len(kinds), device=kinds.device)], labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,18 +43,19 @@ class Phase2(Stage):
         config, accelerator = context.config, context.accelerator
         table, identities = context.data.table, context.data.identities
         lacking = np.flatnonzero(table.select(context.groups.attributes[k].negative))
-        others = np.concatenate([context.attribute_set(j) for j in range(len(context.groups.attributes)) if j != k])
+        others = np.unique(np.concatenate([context.attribute_set(j) for j in range(len(context.groups.attributes)) if j != k]))
         negatives = np.intersect1d(lacking, context.split.train)
         positives = context.attribute_set(k)
         super().__init__(context, context.steps(config.phase2_epochs), np.concatenate([positives, negatives]))
         parts = {"positives": positives, "others": others, "negatives": negatives}
-        held = {
-            part: holdout(identities, index, VALIDATION_SHARE, config.seed, "critic-validation")
-            for part, index in parts.items()
-        }
+        # Held out together: the parts overlap, and an image or person of one must not come back by another.
+        everyone = np.unique(np.concatenate(list(parts.values())))
+        rest, held_out = holdout(
+            identities, everyone, VALIDATION_SHARE, config.seed, "critic-validation", strata=[positives, others]
+        )
         harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if config.blurry_negatives else None
-        self.sources = self._sources({part: rest for part, (rest, _) in held.items()}, harvest)
-        self.validation = self._validation_set({part: held_out for part, (_, held_out) in held.items()}, harvest)
+        self.sources = self._sources({part: np.intersect1d(index, rest) for part, index in parts.items()}, harvest)
+        self.validation = self._validation_set({part: np.intersect1d(index, held_out) for part, index in parts.items()}, harvest)
 
         size = config.resolution
         shape = DiscriminatorConfig(size, size, config.width, deviation=False)
@@ -102,7 +104,8 @@ class Phase2(Stage):
         images = self.context.data.images
 
         def take(rows: np.ndarray) -> Tensor:
-            return to_float(np.ascontiguousarray(images[rows[:VALIDATION_MOST]]))
+            spread = rows[:: max(1, math.ceil(len(rows) / VALIDATION_MOST))]
+            return to_float(np.ascontiguousarray(images[spread]))
 
         positives = take(index["positives"])
         negatives = torch.cat([take(index["others"]), take(index["negatives"])])
@@ -160,6 +163,9 @@ class Phase2(Stage):
         if len(images) == 0:
             return 0.5
         return float(torch.cat([self.critic(part.to(self.context.device)) for part in images.split(256)]).gt(0.5).float().mean())
+
+    def closing(self) -> str:
+        return f"balanced accuracy {self.facts['balanced_accuracy']:.3f}, accuracy on blurry negatives {self.facts['blurry_accuracy']:.3f}"
 
     # --- state
     def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -34,33 +34,39 @@ class Phase3(AdversarialStage):
         self.name, self.k = name, k
         self.title = f"phase 3 ({' + '.join(a.name for a in context.groups.attributes[: k + 1])})"
         self.critics = [phase2.load_critic(context.folder, critic).to(context.device) for critic in critics]
-        self.masks = self._masks(context)
+        self.alphas = config.alphas
+        self.masks, shown = self._masks(context)
         self.total = context.steps(config.epochs)
         self.switch_step = context.steps(config.switch) if config.switch else self.total
         members, reals, used = self._adversaries(context)
+        if len(members) > 1:
+            names = [attribute.name for attribute in context.groups.attributes] + ["full"]
+            self.rated = [f"D/{name}" for name in names[: len(members)]]
         if config.inherit_discriminator:
             weights = checkpoint.unpack("discriminator", context.folder.load_stage(source)[0])
             for member in members:
                 member.inherit(weights)
         merged = self._generator(context, source)
-        super().__init__(context, self.total, used, merged, Discriminators(members), reals, config.inherit_lr)
+        super().__init__(context, self.total, np.union1d(used, shown), merged, Discriminators(members), reals, config.inherit_lr)
         bounds = sharpness_bounds(context, context.attribute_set(k))
         self.own = OwnSamples(context, bounds) if config.self_augment else None
 
     # --- construction
-    def _masks(self, context: Context) -> Tensor | None:
-        """[K, 1, R, R], where anything of this run is regional."""
+    def _masks(self, context: Context) -> tuple[Tensor | None, np.ndarray]:
+        """[K, 1, R, R], where anything of this run is regional, and the rows of the images that they are learned from."""
         config, attributes = context.config, context.groups.attributes
-        if config.discriminators == "full" and config.merge != "regional":
-            return None
+        none = np.zeros(0, np.int64)
+        if not config.regional:
+            return None, none
         if config.masks == "halves":
-            return regions.halves(attributes, config.resolution)
+            return regions.halves(attributes, config.resolution), none
         if config.masks == "regression":
-            return regions.regression(context.data, attributes, context.split.train)
+            rows = regions.design_matrix(context.data, attributes, context.split.train)[1]
+            return regions.regression(context.data, attributes, rows), rows
         critics = [phase2.load_critic(context.folder, phase2.stage_name(context, j)) for j in range(len(attributes))]
         shown = [context.attribute_set(j)[:256] for j in range(len(attributes))]
         images = [to_float(np.ascontiguousarray(context.data.images[index])) for index in shown]
-        return regions.saliency(critics, images)
+        return regions.saliency(critics, images), np.concatenate(shown)
 
     def _generator(self, context: Context, source: str) -> MergedGenerator:
         config = context.config
