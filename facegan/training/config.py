@@ -113,7 +113,8 @@ class TrainConfig:
         return asdict(self)
 
 
-# What a recipe changes. `seed`: every value of the source. `best`: what docs/results.md shows to work.
+# What a recipe changes. `seed`: every value of the source; what that leaves open (R1, the average, modulation) is as above.
+# `best`: what docs/results.md shows to work.
 # `plain`: the baseline, a GAN fine-tuned on attribute 2. `conditional`: Mirza & Osindero asked for the unseen combination.
 TRICKS = dict(augment="color,translation", inherit_discriminator=True)
 RECIPES: dict[str, dict[str, Any]] = {

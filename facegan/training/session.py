@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration
+from accelerate.utils import ProjectConfiguration
 
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
@@ -31,7 +31,6 @@ def accelerator_for(config: TrainConfig) -> Accelerator:
         mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=config.out, logging_dir=config.out),
-        dataloader_config=DataLoaderConfiguration(),
         kwargs_handlers=[ddp],
     )
 
