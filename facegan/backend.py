@@ -1,8 +1,8 @@
 """Which backend serves which op, and why another does not.
 
 `reference` is plain PyTorch and always there; `triton` and `native` come from the optional package `facegan_kernels`
-(its docstring states the protocol). `auto` takes the first of `PREFERENCE` that has every kernel of the op for the tensor's
-device. A backend asked for by name, through `FACEGAN_BACKEND` or `use_backend`, never falls back: it serves or it raises.
+(its docstring states the protocol). `auto` takes the first of `PREFERENCE` for the tensor's device that has every kernel of
+the op. A backend asked for by name, through `FACEGAN_BACKEND` or `use_backend`, never falls back: it serves or it raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from facegan.errors import FaceganError
 
 BACKENDS = ("reference", "triton", "native")
-PREFERENCE = ("triton", "native", "reference")
+# What `auto` tries, by device; an interpreted Triton kernel on the CPU is for tests and never chosen by itself.
+PREFERENCE = {"cuda": ("triton", "native", "reference"), "cpu": ("native", "reference")}
 ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 
 Kernel = Callable[..., Any]
@@ -30,6 +31,7 @@ class BackendUnavailable(FaceganError):
 
 _operators: dict[str, tuple[str, ...]] = {}  # op -> registered operators it needs, forward and backward
 _references: dict[str, Kernel] = {}  # registered operator -> its PyTorch form
+_optional: set[str] = set()  # operators that the PyTorch form serves where a backend has no kernel
 _found: dict[tuple[str, str, str], Kernel | str] = {}  # (operator, backend, device) -> kernel or reason
 _selected: dict[tuple[str, str, str], str] = {}  # (op, requested, device) -> backend
 _requested: ContextVar[str | None] = ContextVar("facegan_backend", default=None)
@@ -44,8 +46,10 @@ def _checked(name: str, origin: str) -> str:
 _default = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
 
 
-def register(op: str, operator: str, reference: Kernel) -> None:
+def register(op: str, operator: str, reference: Kernel, optional: bool = False) -> None:
     """Declares a registered operator that `op` is made of, with its PyTorch form."""
+    if optional:
+        _optional.add(operator)
     _operators[op] = (*_operators.get(op, ()), operator)
     _references[operator] = reference
 
@@ -60,6 +64,8 @@ def ops() -> tuple[str, ...]:
 def kernel(operator: str, backend: str, device_type: str) -> Kernel:
     """The callable behind one registered operator; raises BackendUnavailable with the reason."""
     found = _find(operator, backend, device_type)
+    if isinstance(found, str) and operator in _optional:
+        return _references[operator]
     if isinstance(found, str):
         raise BackendUnavailable(f"Backend {backend!r} cannot serve {operator} on {device_type}: {found}.")
     return found
@@ -85,7 +91,8 @@ def _ask(operator: str, backend: str, device_type: str) -> Kernel | str:
 
 def unavailable(op: str, backend: str, device_type: str) -> str | None:
     """None when `backend` has every kernel of `op` for `device_type`, else the reason why not."""
-    found = (_find(operator, backend, device_type) for operator in _operators[op])
+    needed = (operator for operator in _operators[op] if operator not in _optional)
+    found = (_find(operator, backend, device_type) for operator in needed)
     return next((reason for reason in found if isinstance(reason, str)), None)
 
 
@@ -101,7 +108,8 @@ def select(op: str, device_type: str) -> str:
 
 def _select(op: str, requested: str, device_type: str) -> str:
     if _checked(requested, ENVIRONMENT_VARIABLE) == "auto":
-        return next(name for name in PREFERENCE if unavailable(op, name, device_type) is None)
+        order = PREFERENCE.get(device_type, ("reference",))
+        return next(name for name in order if unavailable(op, name, device_type) is None)
     reason = unavailable(op, requested, device_type)
     if reason is not None:
         raise BackendUnavailable(

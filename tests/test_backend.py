@@ -5,6 +5,7 @@ import json
 import threading
 
 import facegan_kernels
+import facegan_kernels.native
 import pytest
 import torch
 
@@ -115,6 +116,8 @@ def test_reasons_are_asked_for_once(clean, monkeypatch):
 def test_protocol_gives_reasons(monkeypatch):
     rows = {("triton", "bias_act"): "facegan_kernels.no_such", ("native", "bias_act"): "facegan_kernels.no_such"}
     monkeypatch.setattr(facegan_kernels, "KERNELS", rows)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(facegan_kernels.native, "unavailable", lambda device: None)
     assert facegan_kernels.find("adain", "native", "cpu") == "facegan_kernels ships no native kernel for adain"
     assert facegan_kernels.find("bias_act", "triton", "cpu") == "the triton kernels run on cuda tensors, not on cpu"
     assert "facegan_kernels.no_such cannot be imported: No module" in facegan_kernels.find("bias_act", "native", "cpu")

@@ -126,8 +126,15 @@ def activation_slope(y: Tensor, act: str, alpha: float, gain: float, clamp: floa
         slope = y - y * y / gain  # gain a (1 - a)
     else:
         below = gain * alpha if act == "lrelu" else 0.0
-        slope = torch.where(y > 0 if gain > 0 else y < 0, gain, below).to(y.dtype)
+        above = y.new_full((), gain)  # of y's dtype; two plain numbers would meet in float32
+        slope = torch.where(y > 0 if gain > 0 else y < 0, above, below)
     return slope if clamp is None else torch.where(y.abs() < clamp, slope, 0.0)
+
+
+def slope_derivative(y: Tensor, act: str, gain: float, clamp: float | None) -> Tensor:
+    """d slope / d y of tanh and sigmoid; the other slopes are constant but for their steps."""
+    derivative = -2 * y / gain if act == "tanh" else 1 - 2 * y / gain
+    return derivative if clamp is None else torch.where(y.abs() < clamp, derivative, 0.0)
 
 
 def bias_act_backward_ref(
@@ -139,6 +146,23 @@ def bias_act_backward_ref(
     if not bias:
         return dx, dx.new_empty(0)
     return dx, dx.sum(others) if others else dx.clone()
+
+
+def bias_act_double_backward_ref(
+    ddx: Tensor,
+    ddb: Tensor | None,
+    dy: Tensor,
+    y: Tensor,
+    dim: int,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Gradients (dy, y) of `bias_act_backward`, whose outputs' gradients are ddx, ddb; that of y is empty where it is zero."""
+    t = ddx if ddb is None else ddx + ddb.view(-1, *(1,) * (y.ndim - 1 - dim))
+    d_dy = t * activation_slope(y, act, alpha, gain, clamp)
+    return d_dy, d_dy.new_empty(0) if act in _HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
 
 
 class _BiasAct(torch.autograd.Function):
@@ -165,6 +189,21 @@ class _BiasAct(torch.autograd.Function):
         return dx, db if ctx.options[5] else None, *(None,) * 6
 
 
+class _BiasActBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, y: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(dy, y)
+        ctx.options = options
+        dx, db = _bias_act_backward(dy, y, *options)
+        return dx, db
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
+        (dy, y), (*options, bias, chosen) = ctx.saved_tensors, ctx.options
+        d_dy, d_y = torch.ops.facegan.bias_act_double_backward(ddx, ddb if bias else None, dy, y, *options, chosen)
+        return d_dy, d_y if options[1] not in _HOMOGENEOUS else None, *(None,) * 7
+
+
 def _bias_act_kernel(
     x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
 ) -> Tensor:
@@ -179,7 +218,7 @@ _bias_act = register(
     autograd=_BiasAct.apply,
     reference=_bias_act_kernel,
 )
-register(
+_bias_act_backward = register(
     "bias_act",
     "bias_act_backward(Tensor dy, Tensor y, int dim, str act, float alpha, float gain, float? clamp, bool bias, str backend)"
     " -> (Tensor, Tensor)",
@@ -187,6 +226,17 @@ register(
         torch.empty_like(dy),
         dy.new_empty(y.shape[dim] if bias else 0),
     ),
-    autograd=lambda *args: bias_act_backward_ref(*args[:-1]),
+    autograd=_BiasActBackward.apply,
     reference=bias_act_backward_ref,
+)
+register(
+    "bias_act",
+    "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, str act, float alpha, float gain,"
+    " float? clamp, str backend) -> (Tensor, Tensor)",
+    fake=lambda ddx, ddb, dy, y, dim, act, *_: (
+        torch.empty_like(y),
+        y.new_empty(0) if act in _HOMOGENEOUS else torch.empty_like(y),
+    ),
+    autograd=lambda *args: bias_act_double_backward_ref(*args[:-1]),
+    reference=bias_act_double_backward_ref,
 )

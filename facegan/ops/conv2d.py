@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,11 @@ def no_weight_gradients() -> Iterator[None]:
         yield
     finally:
         _weight_gradients_off -= 1
+
+
+def weight_gradients_wanted() -> bool:
+    """False inside `no_weight_gradients()`."""
+    return not _weight_gradients_off
 
 
 def conv2d(
@@ -68,8 +73,7 @@ def conv2d(
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    options = ((stride, stride), (padding, padding), (1, 1), transposed, (0, 0), groups)
-    y: Tensor = _Conv.apply(x, weight, bias, options)
+    y: Tensor = _Conv.apply(x, weight, bias, _options(stride, padding, groups, transposed))
     return y
 
 
@@ -101,27 +105,63 @@ def conv2d_resample(
         x: [N, I, H, W]; weight: [O, I, K, K]; f: FIR filter [KF] or [KF, KF], needed when up or down is not 1.
         padding: of the convolution at the higher resolution; K // 2 yields H * up or H / down.
     """
+    if f is None and max(up, down) > 1:
+        raise FaceganError(f"conv2d_resample: up is {up} and down is {down}, but f is None; expected a filter.")
+    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    if steps.before is not None:
+        x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
+    x = conv2d(x, steps.weight(weight), **steps.convolution)
+    if steps.after is not None:
+        x = upfirdn2d(x, f, up=steps.up, padding=steps.after, gain=float(up * up))
+    return x
+
+
+class Resampling(NamedTuple):
+    """The steps of a convolution with resampling: perhaps a filter, the convolution, perhaps a filter."""
+
+    before: tuple[int, int, int, int] | None = None  # padding of the filter before the convolution
+    down: int = 1  # what that filter decimates by
+    after: tuple[int, int, int, int] | None = None  # padding of the filter after the convolution
+    up: int = 1  # what is zero-inserted by that filter
+    stride: int = 1
+    padding: int = 0
+    transposed: bool = False
+
+    @property
+    def convolution(self) -> dict[str, Any]:
+        """Arguments of `conv2d`."""
+        return dict(stride=self.stride, padding=self.padding, transposed=self.transposed)
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        """Arguments of `aten::convolution` after the bias."""
+        return _options(self.stride, self.padding, 1, self.transposed)
+
+    def weight(self, w: Tensor) -> Tensor:
+        """[O, I, K, K] in the form that the convolution takes; applied twice, the weight again."""
+        return w.flip(2, 3).transpose(0, 1) if self.transposed else w
+
+
+def resampling(kernel: int, taps: int, up: int, down: int, padding: int) -> Resampling:
+    """The cheapest order of steps for a K x K kernel and a filter of so many taps; `padding` as in `conv2d_resample`."""
+    if up > 1 and down > 1:
+        raise FaceganError(f"conv2d_resample: up is {up} and down is {down}; expected one of the two to be 1.")
     if up == down == 1:
-        return conv2d(x, weight, padding=padding)
-    if f is None or (up > 1 and down > 1):
-        raise FaceganError(
-            f"conv2d_resample: up is {up}, down is {down}; expected a filter f and one of the two to be 1."
-        )
-    taps, kernel = f.shape[0], weight.shape[2]
+        return Resampling(padding=padding)
     if up > 1:
         # p0, p1 pad the zero-inserted plane for both filters; the transposed convolution brings K - 1 before, K - up after.
         before, after = padding + (taps + up - 1) // 2, padding + (taps - up) // 2
         if kernel == 1:
-            x = conv2d(x, weight)
-        else:
-            x = conv2d(x, weight.flip(2, 3).transpose(0, 1), stride=up, transposed=True)
-            before, after = before - (kernel - 1), after - (kernel - up)
-        up_left = up if kernel == 1 else 1
-        return upfirdn2d(x, f, up=up_left, padding=(before, after, before, after), gain=float(up * up))
+            return Resampling(after=(before, after, before, after), up=up)
+        before, after = before - (kernel - 1), after - (kernel - up)
+        return Resampling(after=(before, after, before, after), stride=up, transposed=True)
     before, after = padding + (taps - down + 1) // 2, padding + (taps - down) // 2
-    if kernel == 1:
-        return conv2d(upfirdn2d(x, f, down=down, padding=(before, after, before, after)), weight)
-    return conv2d(upfirdn2d(x, f, padding=(before, after, before, after)), weight, stride=down)
+    pads = (before, after, before, after)
+    return Resampling(before=pads, down=down) if kernel == 1 else Resampling(before=pads, stride=down)
+
+
+def _options(stride: int, padding: int, groups: int, transposed: bool) -> tuple[Any, ...]:
+    return (stride, stride), (padding, padding), (1, 1), transposed, (0, 0), groups
 
 
 def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool]) -> Any:
@@ -146,12 +186,12 @@ class _Conv(torch.autograd.Function):
             need_w = need_b = False
         if not torch.is_grad_enabled():  # nobody will differentiate this: one call for all
             return *_backward(dy, x, w, [dy.shape[1]] if ctx.bias else None, options, [need_x, need_w, need_b]), None
-        dx = _ConvInputGrad.apply(dy, w, x, options) if need_x else None
-        dw = _ConvWeightGrad.apply(dy, x, w, options) if need_w else None
+        dx = ConvInputGrad.apply(dy, w, x, options) if need_x else None
+        dw = ConvWeightGrad.apply(dy, x, w, options) if need_w else None
         return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None
 
 
-class _ConvInputGrad(torch.autograd.Function):
+class ConvInputGrad(torch.autograd.Function):
     """DX(dy, w); x gives the shape only."""
 
     @staticmethod
@@ -166,10 +206,10 @@ class _ConvInputGrad(torch.autograd.Function):
         dy, w = ctx.saved_tensors
         need_dy, need_w = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not _weight_gradients_off
         d_dy = _Conv.apply(g, w, None, ctx.options) if need_dy else None
-        return d_dy, _ConvWeightGrad.apply(dy, g, w, ctx.options) if need_w else None, None, None
+        return d_dy, ConvWeightGrad.apply(dy, g, w, ctx.options) if need_w else None, None, None
 
 
-class _ConvWeightGrad(torch.autograd.Function):
+class ConvWeightGrad(torch.autograd.Function):
     """DW(dy, x); w gives the shape only."""
 
     @staticmethod
@@ -183,4 +223,4 @@ class _ConvWeightGrad(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         dy, x = ctx.saved_tensors
         d_dy = _Conv.apply(x, g, None, ctx.options) if ctx.needs_input_grad[0] else None
-        return d_dy, _ConvInputGrad.apply(dy, g, x, ctx.options) if ctx.needs_input_grad[1] else None, None, None
+        return d_dy, ConvInputGrad.apply(dy, g, x, ctx.options) if ctx.needs_input_grad[1] else None, None, None

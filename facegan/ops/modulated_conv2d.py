@@ -1,13 +1,14 @@
 """The synthesis layer of StyleGAN2 (Karras et al. 2020, eqs. 1 and 3): modulate, convolve, demodulate, noise, bias, activation.
 
 Scaling the input channels by the style and the output channels by the demodulation coefficients equals convolving with
-modulated weights, with one weight for the whole batch and without the [N, O, I, K, K] tensor of the grouped form. Between
-the convolution (any backend: oneDNN, cuDNN) and the next layer everything elementwise is one registered operator:
-`modulated_epilogue: y = clamp(gain * act(x * d + noise + b))`.
+modulated weights, with one weight for the whole batch and without the [N, O, I, K, K] tensor of the grouped form. The library
+(oneDNN, cuDNN) convolves; what is before and after it are the operators of `facegan.ops.modulation`. Few channels at high
+resolution may go through one kernel of our own instead; `facegan.ops.plans` measures which is faster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +16,19 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.bias_act import activation_slope, bias_act_ref, check_activation
-from facegan.ops.conv2d import conv2d_resample
-from facegan.ops.registration import register
-from facegan.ops.upfirdn2d import setup_filter
+from facegan.ops.bias_act import bias_act, check_activation
+from facegan.ops.conv2d import (
+    ConvInputGrad,
+    ConvWeightGrad,
+    Resampling,
+    conv2d,
+    conv2d_resample,
+    resampling,
+    weight_gradients_wanted,
+)
+from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref
+from facegan.ops.pointwise import pointwise  # noqa: F401  (registers the toRGB operators)
+from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
 
 
 def modulated_conv2d(
@@ -51,14 +61,24 @@ def modulated_conv2d(
     """
     gain = check_activation("modulated_conv2d", act, _ALPHA, gain, clamp)
     _check(x, weight, styles, bias)
-    x, d = _modulated(x, weight, styles, demodulate, up, down, padding, resample_filter)
-    noise = _checked_noise(noise, x)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
     chosen = backend.select("modulated_conv2d", x.device.type)
+    f = _filter(resample_filter, up, down, x.device)
+    noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
     if chosen == "reference":
-        return modulated_epilogue_ref(x, d, noise, bias, act, _ALPHA, gain, clamp)
+        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+        return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
     bias = None if bias is None else bias.to(x.dtype)
-    y: Tensor = torch.ops.facegan.modulated_epilogue(x, d, noise, bias, act, _ALPHA, gain, clamp, chosen)
-    return y
+    if weight.shape[2] == 1 and weight.shape[0] <= _FEW and max(up, down) == 1 and not demodulate and noise is None:
+        y = torch.ops.facegan.pointwise(x, styles[:, None] * weight[:, :, 0, 0], chosen)
+        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
+    if act in ("tanh", "sigmoid"):  # the fused epilogue inverts its activation
+        y = _layer(x, weight, styles, demodulate, f, steps, noise, None, ("linear", _ALPHA, 1.0, None, chosen))
+        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+    return _layer(x, weight, styles, demodulate, f, steps, noise, bias, (act, _ALPHA, gain, clamp, chosen))
 
 
 def modulated_conv2d_ref(
@@ -78,21 +98,26 @@ def modulated_conv2d_ref(
     clamp: float | None = None,
 ) -> Tensor:
     """`modulated_conv2d` in PyTorch, the non-grouped form; arguments as there, unchecked."""
+    f = _filter(resample_filter, up, down, x.device)
     with backend.use_backend("reference"):
-        x, d = _modulated(x, weight, styles, demodulate, up, down, padding, resample_filter)
-    return modulated_epilogue_ref(x, d, noise, bias, act, _ALPHA, gain, clamp)
+        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+    return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
 
 
 _ALPHA = 0.2  # slope of lrelu below zero
+_FEW = 4  # output channels of a toRGB layer, at most
+_UNPADDED = (0, 0, 0, 0)
+
+
+def _filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
+    return setup_filter(device=device) if f is None and max(up, down) > 1 else f
 
 
 def _modulated(
-    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, up: int, down: int, padding: int, f: Tensor | None
+    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, f: Tensor | None, up: int, down: int, padding: int
 ) -> tuple[Tensor, Tensor | None]:
     """The convolution of the modulated input, and the demodulation coefficients [N, O] still to be applied."""
     d = demodulation(weight, styles).to(x.dtype) if demodulate else None
-    if f is None and max(up, down) > 1:
-        f = setup_filter(device=x.device)
     x = x * styles.to(x.dtype)[:, :, None, None]
     return conv2d_resample(x, weight.to(x.dtype), f, up=up, down=down, padding=padding), d
 
@@ -102,48 +127,6 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     if styles.dtype in (torch.float16, torch.bfloat16):
         styles = styles.float()
     return torch.rsqrt(styles.square() @ weight.to(styles.dtype).square().sum((2, 3)).T + 1e-8)
-
-
-def modulated_epilogue_ref(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    act: str,
-    alpha: float,
-    gain: float | None,
-    clamp: float | None,
-) -> Tensor:
-    """`clamp(gain * act(x * d + noise + b))`: x [N, O, H, W], d [N, O], noise broadcast to [N, 1, H, W], b [O]."""
-    if noise is not None:
-        noise = noise.to(x.dtype)
-        x = noise + x if d is None else torch.addcmul(noise, x, d[:, :, None, None])
-    elif d is not None:
-        x = x * d[:, :, None, None]
-    return bias_act_ref(x, b, 1, act, alpha, gain, clamp)
-
-
-def modulated_epilogue_backward_ref(
-    dy: Tensor,
-    y: Tensor,
-    x: Tensor,
-    d: Tensor | None,
-    noise_batch: int,
-    bias: bool,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients (x, d, noise [noise_batch, 1, H, W], b); what is not wanted (d None, noise_batch 0, not bias) is empty."""
-    dz = dy * activation_slope(y, act, alpha, gain, clamp)
-    empty = dz.new_empty(0)
-    dx = dz if d is None else dz * d[:, :, None, None]
-    dd = empty if d is None else (dz * x).sum((2, 3))
-    dn = empty
-    if noise_batch:
-        dn = dz.sum((0, 1) if noise_batch == 1 else 1, keepdim=True)
-    return dx, dd, dn, dz.sum((0, 2, 3)) if bias else empty
 
 
 def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> None:
@@ -161,62 +144,137 @@ def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> No
         raise FaceganError(f"modulated_conv2d: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}].")
 
 
-def _checked_noise(noise: Tensor | None, y: Tensor) -> Tensor | None:
-    """The noise as [1 or N, 1, H', W'] in y's dtype."""
+def _checked_noise(noise: Tensor | None, x: Tensor, height: int, width: int) -> Tensor | None:
+    """The noise as [1 or N, 1, H', W'] in x's dtype."""
     if noise is None:
         return None
     shaped = noise[None, None] if noise.ndim == 2 else noise
-    if shaped.shape not in ((1, 1, *y.shape[2:]), (y.shape[0], 1, *y.shape[2:])):
+    if shaped.shape not in ((1, 1, height, width), (x.shape[0], 1, height, width)):
         raise FaceganError(
             f"modulated_conv2d: noise has shape {list(noise.shape)}; expected [H, W] or [N, 1, H, W] with N 1 or "
-            f"{y.shape[0]} and H, W = {y.shape[2]}, {y.shape[3]}, the size of the layer's output."
+            f"{x.shape[0]} and H, W = {height}, {width}, the size of the layer's output."
         )
-    return shaped.to(y.dtype)
+    return shaped.to(x.dtype)
 
 
-class _ModulatedEpilogue(torch.autograd.Function):
+def _layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulate: bool,
+    f: Tensor | None,
+    steps: Resampling,
+    noise: Tensor | None,
+    bias: Tensor | None,
+    options: tuple[Any, ...],
+) -> Tensor:
+    """The layer out of registered operators; f with its gain, `options` are (act, alpha, gain, clamp, backend)."""
+    d = demodulation(weight, styles) if demodulate else None
+    weight = weight.to(x.dtype)
+    # A compiler recomputes by itself and knows the native convolution; 1 x 1 kernels resample in a filter of its own.
+    if torch.compiler.is_compiling() or x.numel() == 0 or max(steps.up, steps.down) > 1:
+        return _composed(x, weight, styles, d, noise, bias, f, steps, options)
+    y: Tensor = _SynthesisLayer.apply(x, weight, styles, d, noise, bias, f, steps, options)
+    return y
+
+
+def _composed(
+    x: Tensor,
+    w: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor | None,
+    steps: Resampling,
+    options: tuple[Any, ...],
+) -> Tensor:
+    if steps.before is not None:
+        x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
+    x = torch.ops.facegan.modulate(x, s, options[-1])
+    x = conv2d(x, steps.weight(w), **steps.convolution)
+    if steps.up > 1:
+        x = upfirdn2d(x, f, up=steps.up, padding=steps.after or 0)
+        steps = Resampling()
+    y: Tensor = torch.ops.facegan.modulated_epilogue(x, d, noise, b, *_after(f, steps), *options)
+    return y
+
+
+def _before(x: Tensor, s: Tensor, f: Tensor | None, steps: Resampling, chosen: str) -> Tensor:
+    """The convolution's input."""
+    if steps.before is None:
+        y: Tensor = torch.ops.facegan.modulate(x, s, chosen)
+    elif torch.is_grad_enabled():  # the fused form's gradient would divide by s
+        y = torch.ops.facegan.modulate(_filtered(x, f, steps.before, False, chosen), s, chosen)
+    else:
+        y = torch.ops.facegan.modulated_epilogue(x, s, None, None, f, steps.before, "linear", 0.0, 1.0, None, chosen)
+    return y
+
+
+def _after(f: Tensor | None, steps: Resampling) -> tuple[Tensor | None, Sequence[int]]:
+    """The epilogue's filter and its padding."""
+    return (None, _UNPADDED) if steps.after is None else (f, steps.after)
+
+
+def _filtered(x: Tensor, f: Tensor | None, padding: Sequence[int], flip: bool, chosen: str) -> Tensor:
+    y: Tensor = torch.ops.facegan.upfirdn2d(x, f, (1, 1), (1, 1), padding, flip, 1.0, chosen)
+    return y
+
+
+def _forward(
+    x: Tensor,
+    w: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor | None,
+    steps: Resampling,
+    options: tuple[Any, ...],
+) -> Tensor:
+    """Below autograd."""
+    z = torch.convolution(_before(x, s, f, steps, options[-1]), steps.weight(w), None, *steps.options)
+    y: Tensor = torch.ops.facegan.modulated_epilogue(z, d, noise, b, *_after(f, steps), *options)
+    return y
+
+
+class _SynthesisLayer(torch.autograd.Function):
+    """Keeps x and y only: the modulated input is made anew for the weight gradient, one cheap pass for a whole activation."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, *options: Any) -> Tensor:
-        y: Tensor = _modulated_epilogue(x, d, noise, b, *options)
-        ctx.save_for_backward(y, x if d is not None else None, d)  # x is needed for d's gradient alone
-        noise_batch = noise.shape[0] if noise is not None and ctx.needs_input_grad[2] else 0
-        ctx.options = (noise_batch, b is not None and ctx.needs_input_grad[3], *options)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        s: Tensor,
+        d: Tensor | None,
+        noise: Tensor | None,
+        b: Tensor | None,
+        f: Tensor | None,
+        steps: Resampling,
+        options: tuple[Any, ...],
+    ) -> Tensor:
+        y = _forward(x, w, s, d, noise, b, f, steps, options)
+        ctx.save_for_backward(x, w, s, d, noise, b, f, y)
+        ctx.steps, ctx.options = steps, options
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-        y, x, d = ctx.saved_tensors
-        noise_batch, bias, *_ = ctx.options
-        dx, dd, dn, db = torch.ops.facegan.modulated_epilogue_backward(dy, y, y if x is None else x, d, *ctx.options)
-        return dx, None if d is None else dd, dn if noise_batch else None, db if bias else None, *(None,) * 5
-
-
-def _modulated_epilogue_kernel(x: Tensor, *args: Any) -> Tensor:
-    y = modulated_epilogue_ref(x, *args)
-    return y.clone() if y is x else y  # an operator must not return its argument
-
-
-def _fake_backward(
-    dy: Tensor, y: Tensor, x: Tensor, d: Tensor | None, noise_batch: int, bias: bool, *_: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    noise = (noise_batch, 1, *y.shape[2:]) if noise_batch else (0,)
-    dd = (0,) if d is None else d.shape
-    return torch.empty_like(dy), dy.new_empty(dd), dy.new_empty(noise), dy.new_empty(y.shape[1] if bias else 0)
-
-
-_modulated_epilogue = register(
-    "modulated_conv2d",
-    "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, str act, float alpha, float gain, float? clamp,"
-    " str backend) -> Tensor",
-    fake=lambda x, *_: torch.empty_like(x),
-    autograd=_ModulatedEpilogue.apply,
-    reference=_modulated_epilogue_kernel,
-)
-register(
-    "modulated_conv2d",
-    "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor x, Tensor? d, int noise_batch, bool bias, str act, float alpha,"
-    " float gain, float? clamp, str backend) -> (Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake_backward,
-    autograd=lambda *args: modulated_epilogue_backward_ref(*args[:-1]),
-    reference=modulated_epilogue_backward_ref,
-)
+        (x, w, s, d, noise, b, f, y), steps, chosen = ctx.saved_tensors, ctx.steps, ctx.options[-1]
+        need_x, need_w, need_s, *wanted = ctx.needs_input_grad[:6]
+        need_w = need_w and weight_gradients_wanted()
+        after, padding = _after(f, steps)
+        g, dd, dn, db = epilogue_gradients(dy, y, d, noise, b, after, padding, wanted, ctx.options)
+        modulated, weight = _before(x, s, f, steps, chosen), steps.weight(w)
+        dw = steps.weight(ConvWeightGrad.apply(g, modulated, weight, steps.options)) if need_w else None
+        dx = ds = None
+        if need_x or need_s:
+            g = ConvInputGrad.apply(g, weight, modulated, steps.options)
+            del modulated  # of which the call above needs the shape alone
+            if steps.before is not None:
+                taps, (top, bottom, left, right) = f.shape[0] - 1, steps.before
+                g = _filtered(g, f, (taps - top, taps - bottom, taps - left, taps - right), True, chosen)
+            dx, ds = torch.ops.facegan.modulate_backward(g, x, s, chosen)
+            ds = ds.to(s.dtype)
+        return dx, dw, ds, dd, dn, db, None, None, None

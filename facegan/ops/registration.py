@@ -17,18 +17,24 @@ library = torch.library.Library("facegan", "DEF")
 
 
 def register(
-    op: str, schema: str, *, fake: Callable[..., Any], autograd: Callable[..., Any], reference: Callable[..., Any]
+    op: str,
+    schema: str,
+    *,
+    fake: Callable[..., Any],
+    autograd: Callable[..., Any],
+    reference: Callable[..., Any],
+    optional: bool = False,
 ) -> Callable[..., Any]:
     """Defines `facegan::<schema>`, a part of `op`; returns it as seen from below autograd (kernels only, no graph).
 
     `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the
-    kernels without the last.
+    kernels without the last. An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
 
-    `autograd` runs when a gradient may be wanted. For a forward operator it applies an autograd.Function; for a backward
-    operator it is the PyTorch form itself, whose native graph then serves gradients of any higher order.
+    `autograd` runs when a gradient may be wanted: it applies an autograd.Function made of registered operators, or, where no
+    training asks for more, it is the PyTorch form itself, whose native graph serves gradients of any higher order.
     """
     name = schema.split("(")[0]
-    backend.register(op, name, reference)
+    backend.register(op, name, reference, optional)
     library.define(schema)
     operator = getattr(torch.ops.facegan, name).default
 

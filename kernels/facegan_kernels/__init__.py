@@ -1,15 +1,13 @@
 """Optional accelerator kernels for facegan: Triton and ahead-of-time compiled C++/CUDA.
 
-No kernel ships yet: `KERNELS` is empty, `find` always answers with a reason, and the PyTorch reference serves every operator.
-
 Protocol with `facegan.backend` (the whole of it):
 
 * `find(op, backend, device_type)` answers with the kernel, a callable that takes the positional arguments of the registered
   operator `facegan::<op>` without its last one (`backend`) and returns the same tensors, or with one clause (a `str`) that
   says why there is none. It never raises, and the caller keeps the answer.
-* A kernel is one row of `KERNELS`: the module that holds a function named like the operator. The module is imported when
-  somebody asks, so `import facegan_kernels` needs neither Triton nor a compiled library.
-* A module that cannot work here raises ImportError with the reason as its message.
+* A kernel is a function named like the operator in a module that `KERNELS` names. The module is imported when somebody asks,
+  so `import facegan_kernels` needs neither Triton nor a compiled library.
+* `facegan_kernels.<backend>.unavailable(device_type)` says beforehand why no kernel of a backend can run on such tensors.
 """
 
 from __future__ import annotations
@@ -18,10 +16,31 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-DEVICES: dict[str, tuple[str, ...]] = {"triton": ("cuda",), "native": ("cpu", "cuda")}
+# module -> the operators it serves; the same modules under facegan_kernels.triton and facegan_kernels.native
+_MODULES = {
+    "bias_act": ("bias_act", "bias_act_backward", "bias_act_double_backward"),
+    "upfirdn2d": ("upfirdn2d",),
+    "adain": ("adain", "adain_backward", "adain_affine", "adain_affine_backward"),
+    "modulated_conv2d": (
+        "modulate",
+        "modulate_backward",
+        "modulated_epilogue",
+        "modulated_epilogue_backward",
+        "modulated_epilogue_double_backward",
+    ),
+}
+_TRITON_ONLY = {
+    "pointwise": ("pointwise", "pointwise_backward"),
+    "implicit_gemm": ("modulated_implicit_gemm",),
+}
 
-# (backend, registered operator) -> module; none yet
-KERNELS: dict[tuple[str, str], str] = {}
+# (backend, registered operator) -> module
+KERNELS: dict[tuple[str, str], str] = {
+    (backend, operator): f"facegan_kernels.{backend}.{module}"
+    for backend, modules in (("triton", {**_MODULES, **_TRITON_ONLY}), ("native", _MODULES))
+    for module, operators in modules.items()
+    for operator in operators
+}
 
 
 def find(op: str, backend: str, device_type: str) -> Callable[..., Any] | str:
@@ -29,8 +48,9 @@ def find(op: str, backend: str, device_type: str) -> Callable[..., Any] | str:
     module = KERNELS.get((backend, op))
     if module is None:
         return f"facegan_kernels ships no {backend} kernel for {op}"
-    if device_type not in DEVICES[backend]:
-        return f"the {backend} kernels run on {' and '.join(DEVICES[backend])} tensors, not on {device_type}"
+    reason: str | None = importlib.import_module(f"facegan_kernels.{backend}").unavailable(device_type)
+    if reason is not None:
+        return reason
     try:
         kernel: Callable[..., Any] = getattr(importlib.import_module(module), op)
     except ImportError as error:

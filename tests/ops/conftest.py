@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
+import facegan_kernels
 import pytest
 import torch
 
-# relative and absolute tolerance per dtype, for values of order one
-TOLERANCES = {
-    torch.float64: dict(rtol=1e-10, atol=1e-10),
-    torch.float32: dict(rtol=1e-4, atol=1e-5),
-    torch.float16: dict(rtol=4e-3, atol=4e-3),
-    torch.bfloat16: dict(rtol=3e-2, atol=3e-2),
-}
-
-
-@pytest.fixture(scope="session")
-def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
-    return TOLERANCES.__getitem__
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small only lose by threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from facegan import backend
 
 
 @pytest.fixture(autouse=True)
-def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fresh memory is NaN, so an element that nobody wrote shows."""
-    for name in ("empty", "empty_like"):
-        monkeypatch.setattr(torch, name, _poisoned(getattr(torch, name)))
-    monkeypatch.setattr(torch.Tensor, "new_empty", _poisoned(torch.Tensor.new_empty))
+def guarded(one_thread: None, poisoned_empty: None) -> None:
     torch.manual_seed(0)
-    yield
 
 
-def _poisoned(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
-        fresh = allocate(*args, **kwargs)
-        real = not isinstance(fresh, torch._subclasses.FakeTensor) and not torch.compiler.is_compiling()
-        return fresh.fill_(float("nan")) if real and fresh.is_floating_point() else fresh
-
-    return poisoned
+@pytest.fixture(params=["reference", "registered"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Through PyTorch's own graph, or through the registered operators that kernels serve, here by their PyTorch forms."""
+    if request.param == "registered":
+        monkeypatch.setattr(backend, "_found", {})
+        monkeypatch.setattr(backend, "_selected", {})
+        monkeypatch.setattr(backend, "_default", "native")
+        monkeypatch.setattr(facegan_kernels, "find", lambda op, *_: backend._references[op])
+    else:
+        monkeypatch.setattr(backend, "_default", "reference")
+    return str(request.param)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from facegan.errors import FaceganError
 from facegan.ops import conv2d, conv2d_resample, no_weight_gradients, setup_filter, upfirdn2d
-from facegan.ops.conv2d import _ConvWeightGrad
+from facegan.ops.conv2d import ConvWeightGrad
 
 CASES = [
     dict(padding=1),
@@ -63,8 +63,8 @@ def test_penalty_gradient_without_first_order_weight_gradients():
 
 def test_no_weight_gradients_saves_the_work(monkeypatch):
     calls = []
-    original = _ConvWeightGrad.forward
-    monkeypatch.setattr(_ConvWeightGrad, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
+    original = ConvWeightGrad.forward
+    monkeypatch.setattr(ConvWeightGrad, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
     x, weight, _ = sample(CASES[0])
     torch.autograd.grad(conv2d(x, weight).sum(), x, create_graph=True)
     assert calls == [1]  # the trap: computed although nobody asked
@@ -136,5 +136,5 @@ def test_bad_arguments():
         conv2d(torch.zeros(1, 3, 4, 4), torch.zeros(2, 4, 3, 3))
     with pytest.raises(FaceganError, match=r"x has shape \[3, 4, 4\]"):
         conv2d(torch.zeros(3, 4, 4), torch.zeros(2, 3, 3, 3))
-    with pytest.raises(FaceganError, match="up is 2, down is 2"):
+    with pytest.raises(FaceganError, match="up is 2 and down is 2"):
         conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), setup_filter(), up=2, down=2)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from facegan.errors import FaceganError
-from facegan.ops import modulated_conv2d, setup_filter, upfirdn2d
+from facegan.ops import modulated_conv2d, no_weight_gradients, setup_filter, upfirdn2d
 
 
 def restated(
@@ -37,15 +37,11 @@ def sample(dtype=torch.float64, n=2, i=3, o=5, kernel=3, size=(4, 5)):
     return x, weight, (1 + 0.5 * torch.randn(n, i, dtype=dtype)).requires_grad_()
 
 
-def epilogue(x, d, noise, b, act="lrelu", gain=1.2, clamp=None):
-    return torch.ops.facegan.modulated_epilogue(x, d, noise, b, act, 0.2, gain, clamp, "reference")
-
-
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("resample", [dict(), dict(up=2), dict(down=2)])
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_agrees_with_the_grouped_form(kernel, resample, demodulate, dtype, tolerance):
+def test_agrees_with_the_grouped_form(path, kernel, resample, demodulate, dtype, tolerance):
     scale = 0.2  # keeps undemodulated results of order one
     x, weight, styles = (t.detach() for t in sample(kernel=kernel, size=(6, 8)))
     weight = weight * scale
@@ -68,7 +64,7 @@ def test_agrees_with_the_grouped_form(kernel, resample, demodulate, dtype, toler
 
 @pytest.mark.parametrize("n,i,o", [(0, 3, 5), (1, 1, 1), (3, 7, 2)])
 @pytest.mark.parametrize("noise", [None, torch.randn(5, 5), torch.randn(1, 1, 5, 5)])
-def test_shapes(n, i, o, noise):
+def test_shapes(path, n, i, o, noise):
     x, weight, styles = sample(n=n, i=i, o=o, size=(5, 5))
     noise = None if noise is None else noise.double()
     y = modulated_conv2d(x, weight, styles, padding=1, noise=noise)
@@ -85,8 +81,8 @@ def test_demodulation_gives_unit_variance():
     assert y.var().item() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("options", [dict(), dict(up=2), dict(down=2), dict(demodulate=False)])
-def test_gradients_of_both_orders(options):
+@pytest.mark.parametrize("options", [dict(), dict(up=2), dict(down=2), dict(demodulate=False), dict(clamp=1.0)])
+def test_gradients_of_both_orders(path, options):
     x, weight, styles = sample(i=2, o=2, size=(4, 4))
     side = 4 * options.get("up", 1) // options.get("down", 1)
     noise = torch.randn(1, 1, side, side, dtype=torch.float64, requires_grad=True)
@@ -99,43 +95,124 @@ def test_gradients_of_both_orders(options):
     assert torch.autograd.gradgradcheck(layer, (x, weight, styles, noise, bias), fast_mode=True)
 
 
-def epilogue_inputs(demodulated, noise_batch, biased, dtype=torch.float64):
-    x = torch.randn(2, 3, 2, 2, dtype=dtype, requires_grad=True)
-    d = torch.rand(2, 3, dtype=dtype, requires_grad=True) if demodulated else None
-    noise = torch.randn(noise_batch, 1, 2, 2, dtype=dtype, requires_grad=True) if noise_batch else None
+def test_tanh_and_no_activation_of_their_own(path):
+    x, weight, styles = sample(i=2, o=2, size=(3, 3))
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    y = modulated_conv2d(x, weight, styles, padding=1, bias=bias, act="tanh", gain=0.7)
+    expected = torch.tanh(restated(x, weight, styles, True, padding=1, bias=bias)) * 0.7
+    torch.testing.assert_close(y, expected)
+    cotangent = torch.randn_like(y)
+    inputs = (x, weight, styles, bias)
+    torch.testing.assert_close(torch.autograd.grad(y, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent))
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 4])
+def test_to_rgb(path, outputs):
+    x, weight, styles = sample(i=5, o=outputs, kernel=1, size=(3, 4))
+    bias = torch.randn(outputs, dtype=torch.float64, requires_grad=True)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+
+        def layer(x, weight, styles, bias, memory_format=memory_format):
+            x = x.contiguous(memory_format=memory_format)
+            return modulated_conv2d(x, weight, styles, demodulate=False, bias=bias, clamp=3.0)
+
+        expected = restated(x, weight, styles, False, bias=bias, clamp=3.0)
+        torch.testing.assert_close(layer(x, weight, styles, bias), expected)
+        assert torch.autograd.gradcheck(layer, (x, weight, styles, bias), fast_mode=True)
+        assert torch.autograd.gradgradcheck(layer, (x, weight, styles, bias), fast_mode=True)
+
+
+def test_layer_keeps_its_input_and_output_alone(path):
+    """What is saved besides the small tensors: x and y, neither the modulated input nor the convolution's output."""
+    if path == "reference":
+        pytest.skip("the reference keeps what PyTorch's graph keeps")
+    x, weight, styles = sample(torch.float32, size=(16, 16))
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        y = modulated_conv2d(x, weight, styles, padding=1, noise=torch.randn(16, 16), act="lrelu")
+    large = {t.data_ptr() for t in saved if t.numel() >= x.numel()}
+    assert large == {x.data_ptr(), y.data_ptr()}
+
+
+def test_no_weight_gradients(path):
+    x, weight, styles = sample()
+    y = modulated_conv2d(x, weight, styles, padding=1, act="lrelu")
+    with no_weight_gradients():
+        (dx,) = torch.autograd.grad(y.square().sum(), [x], create_graph=True)
+    expected = restated(x, weight, styles, True, padding=1, act="lrelu", gain=2**0.5)
+    (dx2,) = torch.autograd.grad(expected.square().sum(), [x], create_graph=True)
+    inputs = (x, weight, styles)
+    torch.testing.assert_close(torch.autograd.grad(dx.norm(), inputs), torch.autograd.grad(dx2.norm(), inputs))
+
+
+def test_autocast(path):
+    x, weight, styles = sample(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = modulated_conv2d(x, weight, styles, padding=1, act="lrelu")
+        y.float().square().mean().backward()
+    assert y.dtype == torch.bfloat16
+    assert weight.grad.dtype == torch.float32 and x.grad.dtype == torch.float32
+
+
+def epilogue_inputs(demodulated, noise_batch, biased, dtype=torch.float64, filtered=False):
+    x = torch.randn(2, 3, 3, 2, dtype=dtype, requires_grad=True)
+    size = (2, 4) if filtered else (3, 2)
+    d = (0.2 + torch.rand(2, 3, dtype=dtype)).requires_grad_() if demodulated else None
+    noise = torch.randn(noise_batch, 1, *size, dtype=dtype, requires_grad=True) if noise_batch else None
     return x, d, noise, torch.randn(3, dtype=dtype, requires_grad=True) if biased else None
 
 
+def epilogue(x, d, noise, b, f=None, act="lrelu", gain=1.2, clamp=None):
+    padding = (0, 0, 0, 0) if f is None else (1, -1, 2, 1)
+    return torch.ops.facegan.modulated_epilogue(x, d, noise, b, f, padding, act, 0.2, gain, clamp, "reference")
+
+
 @pytest.mark.parametrize(
-    "demodulated,noise_batch,biased", [(True, 2, True), (True, 1, False), (False, 1, True), (False, 0, False)]
+    "demodulated,noise_batch,biased,filtered",
+    [(True, 2, True, False), (True, 1, False, True), (False, 1, True, True), (False, 0, False, False), (True, 0, True, True)],
 )
-@pytest.mark.parametrize("act", ["lrelu", "tanh"])
-def test_epilogue_gradients_of_both_orders(demodulated, noise_batch, biased, act):
-    inputs = epilogue_inputs(demodulated, noise_batch, biased)
+@pytest.mark.parametrize("act,gain,clamp", [("lrelu", 1.2, 1.0), ("relu", -0.7, None), ("linear", 1.0, 0.8)])
+def test_epilogue_gradients_of_both_orders(demodulated, noise_batch, biased, filtered, act, gain, clamp):
+    inputs = epilogue_inputs(demodulated, noise_batch, biased, filtered=filtered)
     wanted = tuple(t for t in inputs if t is not None)
+    f = torch.tensor([1.0, 2.0]) if filtered else None
 
     def function(*given):
         given = iter(given)
-        return epilogue(*(None if t is None else next(given) for t in inputs), act=act)
+        return epilogue(*(None if t is None else next(given) for t in inputs), f, act, gain, clamp)
 
     assert torch.autograd.gradcheck(function, wanted)
     assert torch.autograd.gradgradcheck(function, wanted)
 
 
+OPTIONS = ("lrelu", 0.2, 1.0, 0.5, "reference")
+
+
 @pytest.mark.parametrize("demodulated,noise_batch,biased", [(True, 2, True), (True, 1, False), (False, 0, False)])
 def test_opcheck(demodulated, noise_batch, biased):
     x, d, noise, b = epilogue_inputs(demodulated, noise_batch, biased, torch.float32)
-    ops = torch.ops.facegan
-    torch.library.opcheck(ops.modulated_epilogue.default, (x, d, noise, b, "lrelu", 0.2, 1.0, 0.5, "reference"))
-    torch.library.opcheck(
-        ops.modulated_epilogue_backward.default,
-        (torch.randn_like(x).requires_grad_(), torch.randn_like(x).requires_grad_(), x, d, noise_batch, biased)
-        + ("lrelu", 0.2, 1.0, 0.5, "reference"),
-    )
+    dy, y = torch.randn_like(x).requires_grad_(), torch.randn_like(x).requires_grad_()
+    ops, check = torch.ops.facegan, torch.library.opcheck
+    check(ops.modulated_epilogue.default, (x, d, noise, b, None, (0, 0, 0, 0), *OPTIONS))
+    check(ops.modulated_epilogue_backward.default, (dy, y, d, noise, noise_batch, *OPTIONS))
+    gsums = torch.randn(3, 2, 3, requires_grad=True)
+    gdn = None if noise is None else torch.randn_like(noise).requires_grad_()
+    check(ops.modulated_epilogue_double_backward.default, (torch.randn_like(x).requires_grad_(), gsums, gdn, dy, y, d, noise, *OPTIONS))
+
+
+def test_opcheck_of_the_filtered_epilogue_and_the_products():
+    x, d, noise, b = epilogue_inputs(True, 2, True, torch.float32, filtered=True)
+    ops, check = torch.ops.facegan, torch.library.opcheck
+    check(ops.modulated_epilogue.default, (x, d, noise, b, torch.tensor([1.0, 2.0]), (1, -1, 2, 1), *OPTIONS))
+    s, w, g = torch.randn(2, 3).requires_grad_(), torch.randn(2, 4, 3).requires_grad_(), torch.randn_like(x).requires_grad_()
+    check(ops.modulate.default, (x, s, "reference"))
+    check(ops.modulate_backward.default, (g, x, s, "reference"))
+    check(ops.pointwise.default, (x, w, "reference"))
+    check(ops.pointwise_backward.default, (torch.randn(2, 4, 3, 2).requires_grad_(), x, w, "reference"))
 
 
 @pytest.mark.parametrize("options", [dict(), dict(up=2)])
-def test_compiles_whole(options):
+def test_compiles_whole(path, options):
     inputs = sample(torch.float32)
 
     def layer(*inputs):
