@@ -58,13 +58,21 @@ def parser() -> argparse.ArgumentParser:
     training_config.add_arguments(train)
     train.set_defaults(command=run_train)
 
-    generate = commands.add_parser("generate", help="make faces with a trained run")
-    generate.add_argument("run", help="folder that `facegan train --out` made")
+    generate = commands.add_parser("generate", help="make faces with a trained run or a StyleGAN2 network")
+    generate.add_argument("run", help="folder of `facegan train --out` or `facegan convert`, or a StyleGAN2 .pkl or .pt file")
     generate.add_argument("--seeds", default="0-15", help="which faces: 0-63, or 1,5,9 (default: %(default)s); one seed, one face")
     generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
     generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
     generate.add_argument("--best", type=int, default=0, metavar="N", help="only the N that the run's critics score highest")
+    generate.add_argument("--truncation", type=float, default=1.0, metavar="PSI",
+                          help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
+    generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
     generate.set_defaults(command=run_generate)
+
+    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run")
+    convert.add_argument("source", metavar="IN", help=".pkl (stylegan2-ada-pytorch, stylegan3 --cfg=stylegan2), .pt, or a folder of ours")
+    convert.add_argument("out", metavar="OUT", help="folder for model.safetensors and config.json, or FILE.pt in rosinality's form")
+    convert.set_defaults(command=run_convert)
 
     evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
     evaluate.add_argument("run", help="folder that `facegan train --out` made")
@@ -110,6 +118,12 @@ def run_generate(arguments: dict) -> None:
     from facegan.generate import generate
 
     generate(**arguments)
+
+
+def run_convert(arguments: dict) -> None:
+    from facegan.checkpoints.networks import convert
+
+    convert(**arguments)
 
 
 def run_evaluate(arguments: dict) -> None:

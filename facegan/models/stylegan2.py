@@ -42,6 +42,14 @@ class StyleGAN2Config:
     def __post_init__(self) -> None:
         if self.resolution < 4 or self.resolution & (self.resolution - 1):
             raise FaceganError(f"StyleGAN2: resolution is {self.resolution}; expected a power of two of at least 4.")
+        for name in ("z_dim", "w_dim", "mapping_layers", "channel_max", "group"):
+            if getattr(self, name) < 1:
+                raise FaceganError(f"StyleGAN2: {name} is {getattr(self, name)}; expected at least 1.")
+        if self.channel_base < self.resolution:
+            raise FaceganError(
+                f"StyleGAN2: channel_base is {self.channel_base}; expected at least the resolution, {self.resolution}, "
+                "or its layers would have no channels."
+            )
 
     @property
     def sizes(self) -> list[int]:

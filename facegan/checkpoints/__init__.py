@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, read without running anything that lies in them, and our own on disk."""

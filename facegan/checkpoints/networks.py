@@ -1,0 +1,126 @@
+"""StyleGAN2 networks on disk and from any supported file: `open_networks(path)`, `save_networks(folder)`, `facegan convert`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from facegan.checkpoints import nvidia, rosinality
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+KIND = "stylegan2"
+LARGEST = 4 << 30  # bytes of a checkpoint that is worth opening
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A configuration and the state dicts of "G_ema", "G" and "D", those that there are."""
+
+    config: StyleGAN2Config
+    states: dict[str, dict[str, Tensor]]
+
+    def generator(self) -> Generator:
+        """The averaged generator, or the trained one where there is no average; in evaluation mode, without gradients."""
+        generator = Generator(self.config)
+        generator.load_state_dict(self.states["G_ema" if "G_ema" in self.states else "G"])
+        return generator.eval().requires_grad_(False)
+
+    def discriminator(self) -> Discriminator | None:
+        if "D" not in self.states:
+            return None
+        discriminator = Discriminator(self.config)
+        discriminator.load_state_dict(self.states["D"])
+        return discriminator.eval().requires_grad_(False)
+
+
+def is_network(path: str | Path) -> bool:
+    """Whether `open_networks` is what opens this path: a checkpoint file, or a folder that describes a StyleGAN2 network."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.suffix in (".pkl", ".pt", ".pth")
+    try:
+        return bool(json.loads((path / CONFIG).read_text()).get("kind") == KIND)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def open_networks(path: str | Path) -> Networks:
+    """A folder that `facegan convert` or a training wrote, an NVIDIA `.pkl`, or a `.pt`; no code of a file is ever run."""
+    path = Path(path)
+    if path.is_dir():
+        return _checked(_open_folder(path), path)
+    if not path.is_file():
+        raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
+    if path.stat().st_size > LARGEST:
+        raise FaceganError(f"{path} has {path.stat().st_size >> 20} MiB, more than any StyleGAN2 checkpoint.")
+    if path.suffix == ".pkl":
+        return _checked(Networks(*nvidia.read(path.read_bytes(), str(path))), path)
+    if path.suffix in (".pt", ".pth"):
+        return _checked(Networks(*rosinality.read(path)), path)
+    raise FaceganError(f"{path} is of no known kind; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
+
+
+def _open_folder(folder: Path) -> Networks:
+    try:
+        facts = json.loads((folder / CONFIG).read_text())
+        if facts.pop("kind", None) != KIND:
+            raise FaceganError(f"{folder / CONFIG} does not describe a StyleGAN2 network.")
+        tensors = load_file(folder / WEIGHTS)
+        config = StyleGAN2Config(**facts)
+    except (OSError, ValueError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        if isinstance(error, FaceganError):
+            raise
+        raise FaceganError(f"{folder} holds no readable {WEIGHTS} and {CONFIG}: {error}") from None
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        network, _, rest = name.partition(".")
+        states.setdefault(network, {})[rest] = value
+    return Networks(config, states)
+
+
+def _checked(networks: Networks, path: Path) -> Networks:
+    """The same, when every tensor has the name and the shape that our network of that configuration expects."""
+    if not {"G_ema", "G"} & networks.states.keys():
+        raise FaceganError(f"{path} holds no generator.")
+    for name, state in networks.states.items():
+        if name not in ("G_ema", "G", "D"):
+            raise FaceganError(f"{path} holds a network {name!r}; expected G_ema, G and D.")
+        with torch.device("meta"):  # a hostile file may name any size; its tensors alone take memory
+            expected = (Discriminator if name == "D" else Generator)(networks.config).state_dict()
+        for key in sorted(expected.keys() | state.keys()):
+            theirs, ours = state.get(key), expected.get(key)
+            if theirs is None or ours is None or theirs.shape != ours.shape:
+                raise FaceganError(f"{path}: {name}.{key} is {_size(theirs)} in the file, and {_size(ours)} in a network of its kind.")
+    return networks
+
+
+def _size(value: Tensor | None) -> str:
+    return "absent" if value is None else str(list(value.shape))
+
+
+def save_networks(networks: Networks, folder: str | Path) -> None:
+    """`folder/model.safetensors` and `folder/config.json`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{name}.{key}": value.contiguous() for name, state in networks.states.items() for key, value in state.items()}
+    save_file(tensors, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps({"kind": KIND, **networks.config.to_json()}, indent=2) + "\n")
+
+
+def convert(source: str, out: str) -> None:
+    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
+    networks = open_networks(source)
+    if Path(out).suffix == ".pt":
+        rosinality.write(Path(out), networks.config, networks.states)
+    else:
+        save_networks(networks, out)
+    config = networks.config
+    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}")

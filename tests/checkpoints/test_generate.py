@@ -1,0 +1,52 @@
+"""`facegan generate NETWORK` and `facegan convert` as a user calls them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facegan.checkpoints.networks import Networks, save_networks
+from facegan.cli import main
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+
+
+@pytest.fixture
+def network(tmp_path):
+    torch.manual_seed(0)
+    config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=2, channel_base=64, channel_max=8)
+    generator = Generator(config)
+    generator.mapping.w_avg.normal_()
+    save_networks(Networks(config, {"G_ema": generator.state_dict()}), tmp_path / "net")
+    return tmp_path / "net", generator
+
+
+def test_a_seed_means_what_it_means_to_nvidia(network, tmp_path):
+    folder, generator = network
+    assert main(["generate", str(folder), "--seeds", "0,7", "--truncation", "0.7", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["grid.png", "seed0000.png", "seed0007.png"]
+    z = torch.from_numpy(np.random.RandomState(7).randn(1, 4)).float()
+    with torch.no_grad():
+        w_avg = generator.mapping.w_avg
+        image = generator.synthesis(w_avg + 0.7 * (generator.mapping(z) - w_avg), "const")[0]
+    expected = np.clip(image.permute(1, 2, 0).numpy() * 127.5 + 128, 0, 255)
+    found = np.asarray(Image.open(tmp_path / "out" / "seed0007.png")).astype(float)
+    assert np.abs(found - np.floor(expected)).max() <= 1  # a last digit may round across
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["generate", "nowhere.pkl", "--out", "o"], "nowhere.pkl does not exist"),
+        (["generate", "NET", "--best", "3", "--out", "o"], "is a network: --stage and --best"),
+        (["convert", "nowhere", "o"], "nowhere does not exist"),
+        (["convert", "BROKEN", "o"], "is refused: it asks for os.system"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(network, tmp_path, capsys, arguments, words):
+    (tmp_path / "broken.pkl").write_bytes(b"\x80\x03cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    names = {"NET": str(network[0]), "BROKEN": str(tmp_path / "broken.pkl"), "o": str(tmp_path / "o")}
+    assert main([names.get(a, a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1

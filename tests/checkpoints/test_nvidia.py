@@ -1,0 +1,235 @@
+"""NVIDIA's pickles: one that is written here in their format converts to identical tensors; hostile ones are refused unrun."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+import struct
+import sys
+import types
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from facegan.checkpoints.networks import convert, open_networks
+from facegan.checkpoints.unpickling import load
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+
+CONFIG = StyleGAN2Config(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12, half_sizes=1, conv_clamp=256.0)
+FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
+SOURCE = "raise SystemExit('the source text of a pickle was run')"
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """Modules of the names that NVIDIA's pickles refer to, as far as writing one needs them."""
+    util, persistence = types.ModuleType("dnnlib.util"), types.ModuleType("torch_utils.persistence")
+
+    class EasyDict(dict):
+        __module__, __qualname__ = "dnnlib.util", "EasyDict"
+
+    def reconstruct(meta):
+        raise AssertionError("only named, never called")
+
+    reconstruct.__module__, reconstruct.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
+    util.EasyDict, persistence._reconstruct_persistent_obj = EasyDict, reconstruct
+    for name, module in {"dnnlib": types.ModuleType("dnnlib"), "dnnlib.util": util,
+                         "torch_utils": types.ModuleType("torch_utils"), "torch_utils.persistence": persistence}.items():  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    return types.SimpleNamespace(EasyDict=EasyDict, reconstruct=reconstruct)
+
+
+class Persistent:
+    """A module as NVIDIA's persistence saves it."""
+
+    def __init__(self, foreign, class_name, state):
+        self.foreign, self.class_name, self.state = foreign, class_name, state
+
+    def __reduce__(self):
+        meta = self.foreign.EasyDict(type="class", version=6, module_src=SOURCE, class_name=self.class_name, state=self.state)
+        return self.foreign.reconstruct, (meta,)
+
+
+def module(foreign, class_name, tensors, parameters, **state):
+    """Nested modules from flat names; names in `parameters` become parameters, the others buffers."""
+    own = {name: value for name, value in tensors.items() if "." not in name}
+    children = OrderedDict.fromkeys(name.split(".")[0] for name in tensors if "." in name)
+    modules = OrderedDict()
+    for child in children:
+        below = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(child + ".")}
+        inner = {name.split(".", 1)[1] for name in parameters if name.startswith(child + ".")}
+        modules[child] = module(foreign, "Layer", below, inner)
+    return Persistent(foreign, class_name, {
+        "training": False,
+        "_parameters": OrderedDict((n, torch.nn.Parameter(v)) for n, v in own.items() if n in parameters),
+        "_buffers": OrderedDict((n, v) for n, v in own.items() if n not in parameters),
+        "_modules": modules, "_backward_hooks": OrderedDict(), **state,
+    })  # fmt: skip
+
+
+def theirs(network):
+    """Our state dict in NVIDIA's conventions, restated: turned up layers, and a filter beside what resamples."""
+    tensors = {}
+    for name, value in network.state_dict().items():
+        tensors[name] = value.flip(2, 3) if ".conv0.weight" in name and name.startswith("synthesis") else value
+    for size in (8, 16) if "synthesis.b4.const" in tensors else ():
+        tensors[f"synthesis.b{size}.resample_filter"] = torch.outer(FILTER, FILTER) / 64
+    return tensors
+
+
+@pytest.fixture
+def networks():
+    torch.manual_seed(0)
+    found = Generator(CONFIG), Discriminator(CONFIG)
+    for network in found:
+        network.load_state_dict({name: torch.randn_like(value) for name, value in network.state_dict().items()})
+    return found
+
+
+@pytest.fixture
+def snapshot(foreign, networks):
+    """write(protocol=4, **changes): the bytes of a network pickle."""
+
+    def write(protocol=4, change=lambda tensors: tensors, **extra):
+        g, d = networks
+        kwargs = foreign.EasyDict(
+            c_dim=0, img_channels=3, synthesis_kwargs=foreign.EasyDict(num_fp16_res=1, conv_clamp=256),
+            lr=np.float32(0.002), steps=np.int64(7), betas=[np.float64(0), 0.99],
+        )  # fmt: skip
+        generator = module(foreign, "Generator", change(theirs(g)), {n for n, _ in g.named_parameters()}, _init_kwargs=kwargs)
+        discriminator = module(foreign, "Discriminator", theirs(d), {n for n, _ in d.named_parameters()})
+        content = {"G": None, "D": discriminator, "G_ema": generator, "training_set_kwargs": kwargs, "augment_pipe": None, **extra}
+        return pickle.dumps(content, protocol=protocol)
+
+    return write
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_converts_to_identical_tensors(snapshot, networks, tmp_path, protocol):
+    (tmp_path / "net.pkl").write_bytes(snapshot(protocol))
+    convert(str(tmp_path / "net.pkl"), str(tmp_path / "net"))
+    opened = open_networks(tmp_path / "net")
+    assert opened.config == CONFIG
+    for found, network in ((opened.generator(), networks[0]), (opened.discriminator(), networks[1])):
+        for (name, value), (other, expected) in zip(found.state_dict().items(), network.state_dict().items(), strict=True):
+            assert name == other and torch.equal(value, expected), name
+    z = torch.randn(2, 6)
+    assert torch.equal(opened.generator()(z, noise_mode="const"), networks[0](z, noise_mode="const"))
+
+
+class Calls:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def forged(module_name, name, *args):
+    """A pickle that calls module_name.name(*args), whether or not it can be imported here."""
+    body = pickle.dumps(args, protocol=3)[2:-1]
+    return b"\x80\x03" + f"c{module_name}\n{name}\n".encode() + body + b"R."
+
+
+def storage_of(data):
+    return forged("torch.storage", "_load_from_bytes", data)
+
+
+HOSTILE = {
+    "os.system through reduce": (lambda mark: pickle.dumps(Calls(os.system, f"touch {mark}")), "posix.system|nt.system"),
+    "eval": (lambda mark: pickle.dumps(Calls(eval, f"open({str(mark)!r}, 'w')")), "builtins.eval"),
+    "exec by the old name": (lambda mark: forged("__builtin__", "exec", f"open({str(mark)!r}, 'w')"), "__builtin__.exec"),
+    "getattr": (lambda mark: forged("builtins", "getattr", "x", "y"), "builtins.getattr"),
+    "a dotted name": (lambda mark: b"\x80\x04\x8c\x0bcollections\x8c\x13OrderedDict.popitem\x93.", "collections.OrderedDict.popitem"),
+    "functools": (lambda mark: forged("functools", "partial", 1), "functools.partial"),
+    "copyreg": (lambda mark: forged("copyreg", "_reconstructor", 1, 2, 3), "copyreg._reconstructor"),
+    "subprocess by INST": (lambda mark: b"(S'true'\nisubprocess\nPopen\n.", "subprocess.Popen"),
+    "numpy object array": (lambda mark: pickle.dumps(np.array([{}], dtype=object)), r"numpy\.\w+"),
+    "numpy object dtype": (lambda mark: forged("numpy", "dtype", "O8", False, True), "dtype 'O8'"),
+    "pickle inside a storage": (lambda mark: storage_of(pickle.dumps(Calls(os.system, f"touch {mark}"))), "not a readable network"),
+    "pickle inside a zip storage": (lambda mark: storage_of(zipped(Calls(os.system, f"touch {mark}"))), "not a readable network"),
+    "attributes on a function": (lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.", "a function"),
+    "slots on a function": (lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x01\x00\x00\x00aK\x01s\x86b.", "a function"),
+    "persistent id": (lambda mark: b"\x80\x02X\x01\x00\x00\x00aQ.", "persistent"),
+    "legacy TensorFlow": (lambda mark: forged("dnnlib.tflib.network", "Network"), "TensorFlow"),
+    "truncated": (lambda mark: pickle.dumps({"G_ema": list(range(1000))})[:-50], "not a readable network"),
+    "not a pickle": (lambda mark: b"<html>404</html>", "not a readable network"),
+    "empty": (lambda mark: b"", "not a readable network"),
+    "nested too deeply": (lambda mark: b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".", "holds no StyleGAN2 network"),
+    "claims more bytes than it has": (lambda mark: b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x.", "not a readable network"),
+}  # fmt: skip
+
+
+def zipped(payload):
+    buffer = io.BytesIO()
+    torch.save(payload, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles_are_refused_unrun(name, tmp_path):
+    make, words = HOSTILE[name]
+    mark = tmp_path / "mark"
+    (tmp_path / "net.pkl").write_bytes(make(mark))
+    with pytest.raises(FaceganError, match=words) as refusal:
+        open_networks(tmp_path / "net.pkl")
+    assert "\n" not in str(refusal.value) and not mark.exists()
+
+
+class Tensor:
+    """Pickles as a tensor of four stored numbers that claims any size and stride."""
+
+    def __init__(self, size, stride):
+        self.arguments = torch.zeros(4).storage(), 0, size, stride, False, OrderedDict()
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
+@pytest.mark.parametrize("size,stride", [((1 << 40,), (0,)), ((2, 4), (4, 1)), ((-1,), (1,)), ((4,), (-1,)), ((2,), (1, 1)), ((3,), (2,))])
+def test_tensors_beyond_their_storage_are_refused(size, stride):
+    with pytest.raises(FaceganError, match="not a readable network"):
+        load(pickle.dumps(Tensor(size, stride), protocol=4), "it")
+    assert load(pickle.dumps(Tensor((2, 2), (2, 1)), protocol=4), "it").shape == (2, 2)
+
+
+def test_a_cycle_of_modules_is_refused(foreign, tmp_path):
+    state = {"_parameters": OrderedDict(weight=torch.zeros(1)), "_modules": OrderedDict()}
+    state["_modules"]["again"] = Persistent(foreign, "Layer", state)
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": Persistent(foreign, "Generator", state)}, protocol=4))
+    with pytest.raises(FaceganError, match="deeper than any StyleGAN2"):
+        open_networks(tmp_path / "net.pkl")
+
+
+def test_networks_that_are_not_stylegan2(foreign, snapshot, tmp_path):
+    def attempt(data):
+        (tmp_path / "net.pkl").write_bytes(data)
+        open_networks(tmp_path / "net.pkl")
+
+    third = {"_modules": OrderedDict(synthesis=module(foreign, "SynthesisNetwork", {"L0_36_512.weight": torch.zeros(1)}, set()))}
+    with pytest.raises(FaceganError, match="StyleGAN3-T and -R"):
+        attempt(pickle.dumps({"G_ema": Persistent(foreign, "Generator", third)}, protocol=4))
+    with pytest.raises(FaceganError, match="holds no StyleGAN2 network"):
+        attempt(pickle.dumps({"weights": [1, 2]}))
+    with pytest.raises(FaceganError, match="other than"):
+        attempt(snapshot(change=lambda t: {**t, "synthesis.b8.resample_filter": torch.ones(4, 4)}))
+    with pytest.raises(FaceganError, match=r"G_ema.synthesis.b8.conv1.bias is \[3\] in the file, and \[12\]"):
+        attempt(snapshot(change=lambda t: {**t, "synthesis.b8.conv1.bias": torch.zeros(3)}))
+    with pytest.raises(FaceganError, match="absent in the file"):
+        attempt(snapshot(change=lambda t: {n: v for n, v in t.items() if n != "synthesis.b16.torgb.weight"}))
+    with pytest.raises(FaceganError, match="G_ema.extra"):
+        attempt(snapshot(change=lambda t: {**t, "extra": torch.zeros(1)}))
+
+
+def test_the_format_written_here_names_what_nvidias_does(snapshot):
+    """The pickles above are real ones: they name the functions that the reader lists, and carry source text."""
+    data = snapshot()
+    strings = {argument for _, argument, _ in pickletools.genops(data) if isinstance(argument, str)}
+    assert {"torch_utils.persistence", "_reconstruct_persistent_obj", "dnnlib.util", "EasyDict", SOURCE} <= strings
