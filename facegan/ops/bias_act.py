@@ -180,11 +180,14 @@ class _BiasAct(torch.autograd.Function):
     ) -> Tensor:
         y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp, chosen)
         ctx.save_for_backward(y)
+        ctx.set_materialize_grads(False)  # a second-order graph meets y without a gradient of its own
         ctx.options = (dim, act, alpha, gain, clamp, b is not None and ctx.needs_input_grad[1], chosen)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 8
         dx, db = torch.ops.facegan.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
         return dx, db if ctx.options[5] else None, *(None,) * 6
 

@@ -256,11 +256,14 @@ class _SynthesisLayer(torch.autograd.Function):
     ) -> Tensor:
         y = _forward(x, w, s, d, noise, b, f, steps, options)
         ctx.save_for_backward(x, w, s, d, noise, b, f, y)
+        ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
         ctx.steps, ctx.options = steps, options
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 9
         (x, w, s, d, noise, b, f, y), steps, chosen = ctx.saved_tensors, ctx.steps, ctx.options[-1]
         need_x, need_w, need_s, *wanted = ctx.needs_input_grad[:6]
         need_w = need_w and weight_gradients_wanted()

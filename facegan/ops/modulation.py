@@ -189,11 +189,14 @@ class _Epilogue(torch.autograd.Function):
     ) -> Tensor:
         y: Tensor = modulated_epilogue(x, d, noise, b, f, padding, *options)
         ctx.save_for_backward(y, d, noise, b, f)
+        ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
         ctx.padding, ctx.options = padding, options
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 11
         y, d, noise, b, f = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:4]
         return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.options), *(None,) * 7
