@@ -29,16 +29,17 @@ _MODULES = {
         "modulated_epilogue_double_backward",
     ),
 }
-_TRITON_ONLY = {
-    "pointwise": ("pointwise", "pointwise_backward"),
-    "implicit_gemm": ("modulated_implicit_gemm",),
+# what one backend alone has
+_OWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "triton": {"pointwise": ("pointwise", "pointwise_backward"), "implicit_gemm": ("modulated_conv2d_fused",)},
+    "native": {"winograd": ("modulated_conv2d_fused",)},
 }
 
 # (backend, registered operator) -> module
 KERNELS: dict[tuple[str, str], str] = {
     (backend, operator): f"facegan_kernels.{backend}.{module}"
-    for backend, modules in (("triton", {**_MODULES, **_TRITON_ONLY}), ("native", _MODULES))
-    for module, operators in modules.items()
+    for backend, own in _OWN.items()
+    for module, operators in (*_MODULES.items(), *own.items())
     for operator in operators
 }
 

@@ -1,0 +1,198 @@
+"""FIR kernels: zero-insert, pad, filter, decimate, then an epilogue, in one pass; `upfirdn2d.py` holds the launchers.
+
+Per axis, with t = i * up - o * down + pad, input pixel i has the weight f[K - 1 - t] in output pixel o (f[t] when flipped), for
+0 <= t < K: polyphase, so that inserted zeros are never multiplied.
+
+`fir` walks down a strip of the image. Along a row, the filter is a small banded matrix, applied by `tl.dot`, so that a pixel is
+loaded once and not once per tap; along the columns, a row of x adds to the sums of all rows of y in reach, which lie in registers.
+A pixel that is not finite therefore makes NaN of its tile's part of a row rather than of the filter's reach only (0 * inf).
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .activation import activate
+
+
+@triton.jit
+def _at(column, plane, H, W, C, CHANNELS_LAST: tl.constexpr):
+    """Offsets [columns, planes] from the start of a row of a sample."""
+    if CHANNELS_LAST:
+        return (column * C)[:, None] + plane[None, :]
+    else:
+        return column[:, None] + (plane.to(tl.int64) * H * W)[None, :]
+
+
+@triton.jit
+def _band(f, out, column, pad, K: tl.constexpr, UP: tl.constexpr, DOWN: tl.constexpr, FLIP: tl.constexpr, dtype: tl.constexpr):
+    """The filter along a row as a matrix [out, column], in two terms of x's dtype: rounded taps alone would cost a half type's
+    result its last bit."""
+    t = column[None, :] * UP - out[:, None] * DOWN + pad
+    weight = tl.load(f + (t if FLIP else K - 1 - t), (t >= 0) & (t < K), other=0.0).to(tl.float32)
+    high = weight.to(dtype)
+    return high, (weight - high.to(tl.float32)).to(dtype)
+
+
+@triton.jit
+def _across(band, main, halo, v, OPERAND: tl.constexpr):
+    """v + band @ row, where `band` is (high, low) for `main`, then for `halo`; OPERAND is the type that tl.dot shall see."""
+    main, halo = main.to(OPERAND), halo.to(OPERAND)
+    if main.dtype == tl.float32 and band[0].dtype == tl.float32:
+        v = tl.dot(band[2], halo, v, input_precision="tf32x3")
+        return tl.dot(band[0], main, v, input_precision="tf32x3")
+    else:
+        v = tl.dot(band[3].to(OPERAND), halo, v)
+        v = tl.dot(band[2].to(OPERAND), halo, v)
+        v = tl.dot(band[1].to(OPERAND), main, v)
+        return tl.dot(band[0].to(OPERAND), main, v)
+
+
+@triton.jit
+def _scatter(
+    sums, zero, taps, bands, main, halo, j: tl.constexpr, KH: tl.constexpr, SEPARABLE: tl.constexpr,
+    UP: tl.constexpr, DOWN: tl.constexpr, PHASE: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr, OPERAND: tl.constexpr,
+):  # fmt: skip
+    """The sums of the rows of y under way, those of this step first, with what row j of this step's window adds to each."""
+    new = ()
+    if SEPARABLE:
+        row = _across(bands, main, halo, zero, OPERAND)
+    for u in tl.static_range(len(sums)):
+        v = sums[u]
+        for t in tl.static_range(KH):  # the tap between row j and the row of this sum, if there is one
+            if t == j * UP + PHASE - u // OUT * IN * UP - u % OUT * DOWN:
+                if SEPARABLE:
+                    v = v + taps[t] * row
+                else:
+                    v = _across(bands[4 * t : 4 * t + 4], main, halo, v, OPERAND)
+        new += (v,)
+    return new
+
+
+@triton.jit
+def fir(
+    x, f, y, d, noise, b, C, H, W, OH, OW, noise_stride, first_row, first_column, pad_x, strips, steps,
+    KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr, FLIP: tl.constexpr,
+    UP_Y: tl.constexpr, DOWN_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_X: tl.constexpr,
+    PHASE: tl.constexpr, WINDOW: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr,
+    BEFORE: tl.constexpr, AFTER: tl.constexpr, HALO: tl.constexpr,
+    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    COLUMNS: tl.constexpr, PLANES: tl.constexpr,
+):  # fmt: skip
+    """y = clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows.
+
+    A step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and moves on by IN rows. The columns of x are the
+    main ones, as many as belong to COLUMNS, and BEFORE + AFTER beside them. PHASE is the first window's first tap in the first row.
+    """
+    pid = tl.program_id(0)
+    blocks, tiles = tl.cdiv(C, PLANES), tl.cdiv(OW, COLUMNS)
+    if CHANNELS_LAST:  # neighbours in memory run together
+        block, pid = pid % blocks, pid // blocks
+        tile, pid = pid % tiles, pid // tiles
+        strip, n = pid % strips, pid // strips
+    else:
+        tile, pid = pid % tiles, pid // tiles
+        strip, pid = pid % strips, pid // strips
+        block, n = pid % blocks, pid // blocks
+    n = n.to(tl.int64)
+    INNER: tl.constexpr = COLUMNS * DOWN_X // UP_X
+    plane, out = block * PLANES + tl.arange(0, PLANES), tile * COLUMNS + tl.arange(0, COLUMNS)
+    column = tile * INNER + first_column + tl.arange(0, INNER)
+    beside = tl.arange(0, HALO)
+    beside_column = tile * INNER + first_column + tl.where(beside < BEFORE, beside - BEFORE, beside + (INNER - BEFORE))
+    in_main = ((column >= 0) & (column < W))[:, None]
+    in_halo = ((beside < BEFORE + AFTER) & (beside_column >= 0) & (beside_column < W))[:, None]
+    in_out = (out < OW)[:, None]
+    at_main, at_halo = _at(column, plane, H, W, C, CHANNELS_LAST), _at(beside_column, plane, H, W, C, CHANNELS_LAST)
+    at_out = _at(out, plane, OH, OW, C, CHANNELS_LAST)
+    x += n * C * H * W
+    y += n * C * OH * OW
+    pitch = C if CHANNELS_LAST else 1
+
+    dtype: tl.constexpr = x.dtype.element_ty
+    bands = ()
+    for k in tl.static_range(1 if SEPARABLE else KH):
+        first_tap = f + (0 if SEPARABLE else k if FLIP else KH - 1 - k) * KW
+        bands += _band(first_tap, out, column, pad_x, KW, UP_X, DOWN_X, FLIP, dtype)
+        bands += _band(first_tap, out, beside_column, pad_x, KW, UP_X, DOWN_X, FLIP, dtype)
+    taps = ()
+    if SEPARABLE:
+        for k in tl.static_range(KH):
+            taps += (tl.load(f + (k if FLIP else KH - 1 - k)).to(tl.float32),)
+    if d is not None:
+        factor = tl.load(d + n * C + plane, plane < C, other=0.0).to(tl.float32)[None, :]
+    if b is not None:
+        bias = tl.load(b + plane, plane < C, other=0.0).to(tl.float32)[None, :]
+
+    first = strip * steps
+    KEPT: tl.constexpr = WINDOW - IN if WINDOW > IN else 0
+    WARM_UP: tl.constexpr = (KEPT + IN - 1) // IN  # steps that only begin sums
+    zero = tl.zeros((COLUMNS, PLANES), tl.float32)
+    sums = ()
+    for _ in tl.static_range(WARM_UP * OUT):
+        sums += (zero,)
+    for s in range(steps + WARM_UP):
+        step = first - WARM_UP + s
+        under_way = sums
+        for _ in tl.static_range(OUT):
+            under_way += (zero,)
+        for j in tl.static_range(KEPT, WINDOW):
+            i = step * IN + first_row + j
+            present = (i >= 0) & (i < H) & (i >= first * IN + first_row)
+            live = (plane < tl.where(present, C, 0))[None, :]
+            row = x + i.to(tl.int64) * W * pitch
+            main = tl.load(row + at_main, in_main & live, other=0.0)
+            halo = tl.load(row + at_halo, in_halo & live, other=0.0)
+            under_way = _scatter(under_way, zero, taps, bands, main, halo, j, KH, SEPARABLE, UP_Y, DOWN_Y, PHASE, OUT, IN, OPERAND)
+        for u in tl.static_range(OUT):
+            v = under_way[u]
+            o = step * OUT + u
+            present = (step >= first) & (o < OH)
+            live = (plane < tl.where(present, C, 0))[None, :]
+            if d is not None:
+                v = v * factor
+            if noise is not None:
+                at_noise = noise + n * noise_stride + o.to(tl.int64) * OW + out
+                v = v + tl.load(at_noise, out < tl.where(present, OW, 0), other=0.0).to(tl.float32)[:, None]
+            if b is not None:
+                v = v + bias
+            tl.store(y + o.to(tl.int64) * OW * pitch + at_out, activate(v, ACT, ALPHA, GAIN, CLAMP), in_out & live)
+        sums = under_way[OUT:]
+
+
+@triton.jit
+def fir_direct(
+    x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW,
+    SEPARABLE: tl.constexpr, FLIP: tl.constexpr, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The same, one load per tap: for float64, and for factors and filters that `fir` does not take."""
+    e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = e < total
+    if CHANNELS_LAST:
+        c, pixel = e % C, e // C
+        ox, pixel = pixel % OW, pixel // OW
+        oy, n = pixel % OH, pixel // OH
+    else:
+        ox, pixel = e % OW, e // OW
+        oy, pixel = pixel % OH, pixel // OH
+        c, n = pixel % C, pixel // C
+    v = tl.zeros((BLOCK,), WIDE)
+    for ky in range(KH):
+        iy = oy * down_y - top + (ky if FLIP else KH - 1 - ky)
+        for kx in range(KW):
+            ix = ox * down_x - left + (kx if FLIP else KW - 1 - kx)
+            present = live & (iy >= 0) & (iy < H * up_y) & (iy % up_y == 0) & (ix >= 0) & (ix < W * up_x) & (ix % up_x == 0)
+            row, column = iy // up_y, ix // up_x
+            at = ((n * H + row) * W + column) * C + c if CHANNELS_LAST else ((n * C + c) * H + row) * W + column
+            tap = tl.load(f + ky).to(WIDE) * tl.load(f + kx).to(WIDE) if SEPARABLE else tl.load(f + ky * KW + kx).to(WIDE)
+            v += tap * tl.load(x + at, present, other=0.0).to(WIDE)
+    if d is not None:
+        v = v * tl.load(d + n * C + c, live, other=0.0).to(WIDE)
+    if noise is not None:
+        v = v + tl.load(noise + n * noise_stride + oy * OW + ox, live, other=0.0).to(WIDE)
+    if b is not None:
+        v = v + tl.load(b + c, live, other=0.0).to(WIDE)
+    tl.store(y + e, activate(v, ACT, ALPHA, GAIN, CLAMP), live)

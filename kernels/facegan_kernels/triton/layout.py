@@ -1,0 +1,94 @@
+"""Memory formats: tiles [pixels, channels] of a dense [N, C, H, W] tensor, whichever of the two is contiguous in memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def place(C, P, steps, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """This program's sample, its block of `steps` tiles of pixels and its block of channels; neighbours in memory run together."""
+    pid = tl.program_id(0)
+    across, along = tl.cdiv(C, CHANNELS), tl.cdiv(P, PIXELS * steps)
+    if CHANNELS_LAST:
+        block_c, pid = pid % across, pid // across
+        block_p, n = pid % along, pid // along
+    else:
+        block_p, pid = pid % along, pid // along
+        block_c, n = pid % across, pid // across
+    return n.to(tl.int64), block_p, block_c * CHANNELS + tl.arange(0, CHANNELS)
+
+
+@triton.jit
+def offsets(n, p, c, C, P, CHANNELS_LAST: tl.constexpr):
+    """Offsets [pixels, channels] into a dense [N, C, P] or [N, P, C] tensor, in 64 bits where they may exceed 31."""
+    if CHANNELS_LAST:
+        return n * C * P + (p.to(tl.int64) * C)[:, None] + c[None, :]
+    else:
+        return n * C * P + p[:, None] + (c.to(tl.int64) * P)[None, :]
+
+
+ENOUGH_PROGRAMS = 1024
+
+
+class Tiles(NamedTuple):
+    """How a [N, C, H, W] tensor is cut up: `steps` tiles [PIXELS, CHANNELS] per program, one after another along the pixels."""
+
+    pixels: int
+    channels: int
+    steps: int
+    blocks_p: int
+    blocks_c: int
+    programs: int
+
+
+def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
+    """A tile of at most `elements`, powers of two: 64 of what is contiguous, and more of one where there is less of the other."""
+    (n, c), plane = x.shape[:2], x.shape[2] * x.shape[3]
+    all_pixels, all_channels = triton.next_power_of_2(plane), triton.next_power_of_2(c)
+    if is_channels_last(x):
+        pixels = min(elements // min(64, all_channels), all_pixels)
+        channels = min(elements // pixels, all_channels)
+    else:
+        channels = min(elements // min(max(64, elements // 64), all_pixels), all_channels)
+        pixels = min(elements // channels, all_pixels)
+    blocks_c, steps = triton.cdiv(c, channels), 1
+    # long programs write fewer partial sums, but enough of them should be left to fill a GPU
+    while steps < most_steps and n * blocks_c * triton.cdiv(plane, 2 * steps * pixels) >= ENOUGH_PROGRAMS:
+        steps *= 2
+    blocks_p = triton.cdiv(plane, pixels * steps)
+    return Tiles(pixels, channels, steps, blocks_p, blocks_c, n * blocks_p * blocks_c)
+
+
+def dense(x: Tensor) -> Tensor:
+    """x in NCHW or channels_last without gaps."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+
+
+def like(x: Tensor, other: Tensor) -> Tensor:
+    """x laid out as the dense tensor `other`."""
+    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(other))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Of a dense x; where both are true, because sizes are 1, they are the same order in memory."""
+    return bool(torch._prims_common.suggest_memory_format(x) == torch.channels_last)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+_TYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+
+
+def operand(dtype: torch.dtype) -> tl.dtype:
+    """The type that tl.dot shall see: Triton's interpreter multiplies matrices of bfloat16 as if they were integers."""
+    return tl.float32 if triton.knobs.runtime.interpret else _TYPES[dtype]

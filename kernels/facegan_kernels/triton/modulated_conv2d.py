@@ -1,0 +1,275 @@
+"""The memory-bound passes around the convolution of a synthesis layer: `facegan/ops/modulation.py` states their formulas.
+
+Everything is one of three kernels over tiles [pixels, channels] (see `layout`): scale and activate (`modulate`,
+`modulated_epilogue`), the gradient with all sums that go with it (`modulate_backward`, `modulated_epilogue_backward`) and the
+gradient of that. Sums are partial per program, finished by a torch.sum over a small buffer: no atomics, so a run repeats bit by
+bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .activation import activate, rounded, times_slope
+from .layout import Tiles, dense, is_channels_last, like, offsets, place, tiles, wide
+
+
+@triton.jit
+def _unclamped(v, y, CLAMP: tl.constexpr):
+    """v, zero where the output y was clamped."""
+    return times_slope(v, y, "linear", 1.0, 1.0, CLAMP)
+
+
+@triton.jit
+def _forward(
+    x, d, noise, b, y, C, P, noise_stride,
+    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """y = clamp(gain * act(x * d + noise + b)), one tile."""
+    n, block_p, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
+    p = block_p * PIXELS + tl.arange(0, PIXELS)
+    inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
+    v = tl.load(x + at, inside).to(WIDE)
+    if d is not None:
+        v = v * tl.load(d + n * C + c, c < C).to(WIDE)[None, :]
+    if noise is not None:
+        v = v + tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
+    if b is not None:
+        v = v + tl.load(b + c, c < C).to(WIDE)[None, :]
+    tl.store(y + at, activate(v, ACT, ALPHA, GAIN, CLAMP), inside)
+
+
+@triton.jit
+def _backward(
+    dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps,
+    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr, SUMS: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """dz = g d with g = dy slope(y); the sums over this program's pixels into sums [blocks, SUMS, N, C], those of g over its
+    channels into dn [blocks, N, P]."""
+    n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
+    block_c = tl.min(c) // CHANNELS
+    with_y = tl.zeros((PIXELS, CHANNELS), WIDE)
+    with_noise = tl.zeros((PIXELS, CHANNELS), WIDE)
+    alone = tl.zeros((PIXELS, CHANNELS), WIDE)
+    factor = None
+    if d is not None:
+        factor = tl.load(d + n * C + c, c < C).to(WIDE)[None, :]
+    for step in range(steps):
+        p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
+        inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
+        output = tl.load(y + at, inside, 0.0).to(WIDE)
+        g = tl.load(dy + at, inside, 0.0).to(WIDE)
+        with_y += _unclamped(g * output, output, CLAMP)
+        g = times_slope(g, output, ACT, ALPHA, GAIN, CLAMP)
+        if dn is not None:
+            tl.store(dn + (block_c.to(tl.int64) * N + n) * P + p, tl.sum(g, 1), p < P)
+        if SUMS == 3:
+            alone += g
+            if noise is not None:
+                with_noise += g * tl.load(noise + n * noise_stride + p, p < P, 0.0).to(WIDE)[:, None]
+        if d is not None:
+            g = g * factor
+        tl.store(dz + at, g, inside)
+    sums += (block_p.to(tl.int64) * SUMS * N + n) * C + c
+    tl.store(sums, tl.sum(with_y, 0), c < C)
+    if SUMS == 3:
+        tl.store(sums + N * C, tl.sum(with_noise, 0), c < C)
+        tl.store(sums + 2 * N * C, tl.sum(alone, 0), c < C)
+
+
+@triton.jit
+def _double_backward(
+    gdz, gsums, gdn, dy, y, d, noise, d_dy, d_y, d_d, d_noise, N, C, P, noise_stride, gdn_stride, steps,
+    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Gradients of dy, y, d (partial: [blocks, N, C]) and noise (partial: [blocks, N, P]), given those of dz, sums and dn."""
+    n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
+    block_c = tl.min(c) // CHANNELS
+    with_g = tl.zeros((PIXELS, CHANNELS), WIDE)
+    at_c = n * C + c
+    factor, of_y, of_noise, of_sum = None, None, None, None
+    if d is not None:
+        factor = tl.load(d + at_c, c < C).to(WIDE)[None, :]
+    if gsums is not None:
+        of_y = tl.load(gsums + at_c, c < C).to(WIDE)[None, :]
+        of_sum = tl.load(gsums + 2 * N * C + at_c, c < C).to(WIDE)[None, :]
+        if noise is not None:
+            of_noise = tl.load(gsums + N * C + at_c, c < C, 0.0).to(WIDE)[None, :]
+    for step in range(steps):
+        p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
+        inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
+        output = tl.load(y + at, inside, 0.0).to(WIDE)
+        given = tl.load(dy + at, inside, 0.0).to(WIDE)
+        of_g = tl.load(gdz + at, inside, 0.0).to(WIDE)
+        g = times_slope(given, output, ACT, ALPHA, GAIN, CLAMP)
+        if d is not None:
+            with_g += of_g * g
+            of_g = of_g * factor
+        if gdn is not None:
+            of_g = of_g + tl.load(gdn + n * gdn_stride + p, p < P).to(WIDE)[:, None]
+        if gsums is not None:
+            of_g = of_g + of_sum
+            if noise is not None:
+                of_g = of_g + of_noise * tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
+                tl.store(d_noise + (block_c.to(tl.int64) * N + n) * P + p, tl.sum(g * of_noise, 1), p < P)
+        of_dy = times_slope(of_g, output, ACT, ALPHA, GAIN, CLAMP)
+        if gsums is not None:
+            of_dy = of_dy + _unclamped(of_y * output, output, CLAMP)
+            tl.store(d_y + at, _unclamped(of_y * given, output, CLAMP), inside)
+        tl.store(d_dy + at, of_dy, inside)
+    if d is not None:
+        tl.store(d_d + (block_p.to(tl.int64) * N + n) * C + c, tl.sum(with_g, 0), c < C)
+
+
+def _options(x: Tensor, act: str, alpha: float, gain: float, clamp: float | None) -> dict[str, object]:
+    return dict(
+        ACT=act,
+        ALPHA=alpha,
+        GAIN=gain,
+        CLAMP=rounded(clamp, x.dtype),
+        CHANNELS_LAST=is_channels_last(x),
+        WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32,
+    )
+
+
+def _dense(v: Tensor | None) -> Tensor | None:
+    return None if v is None else v.contiguous()
+
+
+def _stride(v: Tensor | None) -> int:
+    """From one sample to the next of [1 or N, 1, H, W]."""
+    return 0 if v is None or v.shape[0] == 1 else v.shape[2] * v.shape[3]
+
+
+def modulate(x: Tensor, s: Tensor) -> Tensor:
+    return modulated_epilogue(x, s, None, None, None, [0, 0, 0, 0], "linear", 1.0, 1.0, None)
+
+
+def modulated_epilogue(
+    x: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor | None,
+    padding: list[int],
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    if f is not None:
+        from .upfirdn2d import fir_epilogue
+
+        return fir_epilogue(x, d, noise, b, f, padding, act, alpha, gain, clamp)
+    x = dense(x)
+    y = torch.empty_like(x)
+    if x.numel():
+        t = tiles(x, 8192, 1)
+        _forward[(t.programs,)](
+            x, _dense(d), _dense(noise), _dense(b), y, x.shape[1], x.shape[2] * x.shape[3], _stride(noise),
+            PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(x, act, alpha, gain, clamp),
+        )  # fmt: skip
+    return y
+
+
+def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    dx, sums, _ = _gradients(g, x, s, None, 0, 1, "linear", 1.0, 1.0, None)
+    return dx, sums[0]
+
+
+def modulated_epilogue_backward(
+    dy: Tensor,
+    y: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    noise_batch: int,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, act, alpha, gain, clamp)
+
+
+def _gradients(
+    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, rows: int, *activation: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dz, the first `rows` of the sums, dn)."""
+    dy = dense(dy)
+    y, (n, c, height, width) = like(y, dy), dy.shape
+    dz = torch.empty_like(dy)
+    if not dy.numel():
+        dn = dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
+        return dz, dy.new_zeros((rows, n, c), dtype=wide(dy.dtype)), dn
+    t = tiles(dy, 2048, 16)
+    sums = dy.new_empty((t.blocks_p, rows, n, c), dtype=wide(dy.dtype))
+    partial = _noise_sums(dy, noise_batch, t)
+    _backward[(t.programs,)](
+        dy, y, _dense(d), _dense(noise), dz, sums, partial, n, c, height * width, _stride(noise), t.steps,
+        SUMS=rows, PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(dy, *activation),
+    )  # fmt: skip
+    return dz, _summed(sums), dy.new_empty(0) if partial is None else _noise_summed(partial, noise_batch, dy)
+
+
+def _summed(partial: Tensor) -> Tensor:
+    return partial[0] if partial.shape[0] == 1 else partial.sum(0)
+
+
+def _noise_sums(x: Tensor, noise_batch: int, t: Tiles) -> Tensor | None:
+    """Where the sums over channels go, [blocks, N, 1, H, W]: at once to the result's dtype where one block is all there is."""
+    n, _, height, width = x.shape
+    whole = t.blocks_c == 1 and noise_batch == n
+    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=x.dtype if whole else wide(x.dtype)) if noise_batch else None
+
+
+def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
+    """[blocks, N, 1, H, W] -> [noise_batch, 1, H, W] in x's dtype."""
+    if noise_batch == 1 and partial.shape[1] > 1:
+        return partial.flatten(0, 1).sum(0, keepdim=True).to(x.dtype)
+    return _summed(partial).to(x.dtype)
+
+
+def modulated_epilogue_double_backward(
+    gdz: Tensor,
+    gsums: Tensor | None,
+    gdn: Tensor | None,
+    dy: Tensor,
+    y: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    noise = None if d is None or gsums is None else noise
+    noise_batch = 0 if noise is None else noise.shape[0]
+    shape, (n, c, height, width) = dense(y), y.shape
+    dy = dense(dy)
+    gdz, y = like(gdz, dy), like(y, dy)
+    d_dy, d_y = torch.empty_like(dy), dy.new_empty(0) if gsums is None else torch.empty_like(dy)
+    if not dy.numel():
+        d_d = dy.new_zeros(0 if d is None else (n, c), dtype=wide(dy.dtype))
+        return d_dy, d_y, d_d, dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
+    t = tiles(dy, 2048, 16)
+    of_d = None if d is None else dy.new_empty((t.blocks_p, n, c), dtype=wide(dy.dtype))
+    of_noise = _noise_sums(dy, noise_batch, t)
+    _double_backward[(t.programs,)](
+        gdz, _dense(gsums), _dense(gdn), dy, y, _dense(d), _dense(noise), d_dy, d_y, of_d, of_noise,
+        n, c, height * width, _stride(noise), _stride(gdn), t.steps,
+        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, act, alpha, gain, clamp),
+    )  # fmt: skip
+    return (
+        d_dy,
+        d_y if gsums is None else like(d_y, shape),
+        dy.new_empty(0, dtype=wide(dy.dtype)) if of_d is None else _summed(of_d),
+        dy.new_empty(0) if of_noise is None else _noise_summed(of_noise, noise_batch, dy),
+    )
