@@ -1,0 +1,172 @@
+// What surrounds the convolution of a synthesis layer: modulate, modulated_epilogue and their gradients, each in one pass.
+
+#include "fir.h"
+#include "sweep.h"
+
+namespace facegan::cpu {
+namespace {
+
+/// Values of batch 1 or n (0: none, filled in) in W for every sample, [n, count].
+template <typename W, typename T>
+std::vector<W> per_sample(const T* given, int64_t batch, int64_t n, int64_t count, W absent) {
+  std::vector<W> values(n * count, absent);
+  if (given)
+    for (int64_t sample = 0; sample < n; ++sample)
+      for (int64_t i = 0; i < count; ++i) values[sample * count + i] = W(given[(batch == 1 ? 0 : sample * count) + i]);
+  return values;
+}
+
+/// The noise's gradient [batch, hw] of sums over channels [n, hw].
+template <typename T, typename W>
+void sum_samples(const std::vector<W>& sums, T* out, int64_t batch, int64_t n, int64_t hw) {
+  for (int64_t i = 0; i < batch * hw; ++i) {
+    double sum = 0;
+    if (batch == 1)
+      for (int64_t sample = 0; sample < n; ++sample) sum += sums[sample * hw + i];
+    else
+      sum = sums[i];
+    out[i] = T(W(sum));
+  }
+}
+
+void modulate(Tensor x, Tensor s, Tensor y, int64_t n, int64_t c, int64_t hw, bool channels_last) {
+  large_pages(y);
+  with_dtype("modulate", x, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    sweep({n, c, hw, channels_last},
+          [in = read<T>(x), s = read<W>(s), out = written<T>(y)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
+            out[i] = T(W(in[i]) * s[k]);
+          });
+  });
+}
+
+void modulate_backward(
+    Tensor g, Tensor x, Tensor s, Tensor dx, Tensor ds, int64_t n, int64_t c, int64_t hw, bool channels_last) {
+  large_pages(dx);
+  with_dtype("modulate_backward", g, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    std::vector<double> sums(n * c);
+    sweep<1, false, W>(
+        {n, c, hw, channels_last}, sums.data(), nullptr,
+        [grad = read<T>(g), in = read<T>(x), s = read<W>(s), out = written<T>(dx)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
+          const W g = W(grad[i]);
+          out[i] = T(g * s[k]);
+          return Terms<W, 1>{{g * W(in[i])}, W(0)};
+        });
+    std::copy(sums.begin(), sums.end(), written<W>(ds));
+  });
+}
+
+void modulated_epilogue(
+    Tensor x, OptionalTensor d, OptionalTensor noise, OptionalTensor b, OptionalTensor f, Tensor y, int64_t n, int64_t c,
+    int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch, int64_t kh, int64_t kw,
+    int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
+  if (y.numel() == 0) return;
+  large_pages(y);
+  with_dtype("modulated_epilogue", x, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    const auto ds = per_sample(read<W>(d), n, n, c, W(1)), bs = per_sample(read<T>(b), 1, n, c, W(0));
+    const auto noises = per_sample(read<T>(noise), noise_batch, n, oh * ow, W(0));
+    with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
+      const auto element = [=, d = ds.data(), noise = noises.data(), b = bs.data()](W v, int64_t k, int64_t p) FACEGAN_INLINE {
+        return T(activation(epilogue(v, d[k], noise[p], b[k])));
+      };
+      if (!f) {
+        return sweep({n, c, h * w, channels_last},
+                     [=, in = read<T>(x), out = written<T>(y)](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+                       out[i] = element(W(in[i]), k, p);
+                     });
+      }
+      const Fir<W> fir(Axis(h, oh, 1, 1, pad_top, kh), Axis(w, ow, 1, 1, pad_left, kw == 0 ? kh : kw), read<W>(f), kh, kw, false, 1);
+      fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last,
+               [=](int64_t plane, int64_t o, const W* row, T* out) FACEGAN_INLINE {
+                 const int64_t k = channels_last ? plane * c : plane, p = (channels_last ? plane : plane / c) * oh * ow + o * ow;
+                 for (int64_t pixel = 0; pixel < (channels_last ? ow : 1); ++pixel) {
+                   const int64_t first = pixel * c, count = channels_last ? c : ow;
+                   FACEGAN_SIMD
+                   for (int64_t i = 0; i < count; ++i)
+                     out[first + i] = element(row[first + i], channels_last ? k + i : k, channels_last ? p + pixel : p + i);
+                 }
+               });
+    });
+  });
+}
+
+void modulated_epilogue_backward(
+    Tensor dy, Tensor y, OptionalTensor d, OptionalTensor noise, Tensor dz, Tensor sums, OptionalTensor dn, int64_t n, int64_t c,
+    int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act, double alpha, double gain, double clamp) {
+  const Maps maps{n, c, hw, channels_last};
+  large_pages(dz);
+  with_dtype("modulated_epilogue_backward", dy, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    const auto ds = per_sample(read<W>(d), n, n, c, W(1)), noises = per_sample(read<T>(noise), noise_batch, n, hw, W(0));
+    std::vector<double> totals(3 * n * c);
+    std::vector<W> pixels(dn ? n * hw : 0);
+    with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
+      const auto element = [=, dout = read<T>(dy), out = read<T>(y), d = ds.data(), noise = noises.data(), dz = written<T>(dz)](
+                               int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+        const W value = W(out[i]), grad = W(dout[i]), g = grad * activation.slope(value);
+        dz[i] = T(g * d[k]);
+        return Terms<W, 3>{{activation.passes(value) ? grad * value : W(0), g * noise[p], g}, g};
+      };
+      if (dn) sweep<3, true>(maps, totals.data(), pixels.data(), element);
+      else sweep<3, false, W>(maps, totals.data(), nullptr, element);
+    });
+    std::copy(totals.begin(), totals.end(), written<W>(sums));
+    if (dn) sum_samples(pixels, written<T>(dn), dn_batch, n, hw);
+  });
+}
+
+void modulated_epilogue_double_backward(
+    Tensor gdz, OptionalTensor gsums, OptionalTensor gdn, Tensor dy, Tensor y, OptionalTensor d, OptionalTensor noise,
+    Tensor d_dy, OptionalTensor d_y, OptionalTensor d_d, OptionalTensor d_noise, int64_t n, int64_t c, int64_t hw,
+    bool channels_last, int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
+  const Maps maps{n, c, hw, channels_last};
+  large_pages(d_dy);
+  with_dtype("modulated_epilogue_double_backward", dy, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    const auto ds = per_sample(read<W>(d), n, n, c, W(1)), sums = per_sample(read<W>(gsums), 1, 1, 3 * n * c, W(0));
+    const auto noises = per_sample(read<T>(noise), noise_batch, n, hw, W(0));
+    const auto gdns = per_sample(read<T>(gdn), gdn_batch, n, hw, W(0));
+    std::vector<double> totals(n * c);
+    std::vector<W> pixels(n * hw);
+    with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
+      const auto element = [=, gdz = read<T>(gdz), dout = read<T>(dy), out = read<T>(y), d = ds.data(), noise = noises.data(),
+                            gdn = gdns.data(), g0 = sums.data(), g1 = sums.data() + n * c, g2 = sums.data() + 2 * n * c,
+                            of_dy = written<T>(d_dy), of_y = written<T>(d_y)](int64_t i, int64_t k, int64_t p, auto with_y) FACEGAN_INLINE {
+        const W value = W(out[i]), grad = W(dout[i]), a = activation.slope(value), through = W(gdz[i]);
+        const W direct = activation.passes(value) ? g0[k] : W(0);  // of sums[0] = sum dy y m
+        of_dy[i] = T(a * (through * d[k] + g1[k] * noise[p] + g2[k] + gdn[p]) + direct * value);
+        if constexpr (with_y) of_y[i] = T(direct * grad);
+        return Terms<W, 1>{{through * grad * a}, g1[k] * grad * a};
+      };
+      if (d_y) {
+        sweep<1, true>(maps, totals.data(), pixels.data(), [=](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+          return element(i, k, p, std::true_type());
+        });
+      } else {
+        sweep<1, false, W>(maps, totals.data(), nullptr, [=](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+          return element(i, k, p, std::false_type());
+        });
+      }
+    });
+    if (d_d) std::copy(totals.begin(), totals.end(), written<W>(d_d));
+    if (d_noise) sum_samples(pixels, written<T>(d_noise), noise_batch, n, hw);
+  });
+}
+
+}  // namespace
+}  // namespace facegan::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
+  library.impl("modulate", TORCH_BOX(&facegan::cpu::modulate));
+  library.impl("modulate_backward", TORCH_BOX(&facegan::cpu::modulate_backward));
+  library.impl("modulated_epilogue", TORCH_BOX(&facegan::cpu::modulated_epilogue));
+  library.impl("modulated_epilogue_backward", TORCH_BOX(&facegan::cpu::modulated_epilogue_backward));
+  library.impl("modulated_epilogue_double_backward", TORCH_BOX(&facegan::cpu::modulated_epilogue_double_backward));
+}

@@ -1,0 +1,47 @@
+"""The compiled operators: thin wrappers over the libraries built from csrc/, for CPU and CUDA tensors alike.
+
+A wrapper brings its arguments into the form that the schemas in csrc/ops.cpp name (dense maps of one format, plain sizes),
+allocates the results and calls `torch.ops.facegan_native`. Importing one loads the CPU library, which holds the schemas; the
+CUDA library is loaded with it where torch sees a GPU. `unavailable(device)` is the one answer to "may it be used there?".
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+
+# FACEGAN_LIBRARIES: another folder, such as that of a build with a sanitizer (csrc/asan.sh)
+LIBRARIES = Path(os.environ.get("FACEGAN_LIBRARIES") or Path(__file__).resolve().parent.parent / "lib")
+_SUFFIXES = (".so", ".dylib", ".dll", ".pyd")
+_BUILD = "build it with a C++ compiler: pip install --no-build-isolation facegan"
+
+
+@cache
+def unavailable(device_type: str) -> str | None:
+    """Loads the library for "cpu" or "cuda" tensors, once; None when it is there, else one clause that says why not."""
+    if device_type == "cuda":
+        reason = unavailable("cpu")
+        if reason is not None:
+            return reason
+        if not torch.cuda.is_available():
+            return "torch sees no CUDA device"
+    path = next((p for p in (LIBRARIES / f"libfacegan_{device_type}{s}" for s in _SUFFIXES) if p.is_file()), None)
+    if path is None:
+        remedy = _BUILD if device_type == "cpu" else f"{_BUILD} where nvcc is installed, with FACEGAN_BUILD=cuda"
+        return f"the compiled library for {device_type} was not built; {remedy}"
+    try:
+        torch.ops.load_library(path)
+    except (OSError, RuntimeError) as error:
+        return f"{path.name} cannot be loaded by torch {torch.__version__} ({error}); {_BUILD}"
+    return None
+
+
+def require() -> None:
+    """Raises ImportError with the reason when the compiled operators cannot work here at all."""
+    reason = unavailable("cpu")
+    if reason is not None:
+        raise ImportError(reason)
+    unavailable("cuda")  # loaded where it can be; whether it serves is asked per device
