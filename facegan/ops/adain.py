@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import register
+from facegan.ops.registration import like, register
 
 
 def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -193,7 +193,7 @@ class _AdaINAffine(torch.autograd.Function):
 _adain = register(
     "adain",
     "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend) -> Tensor",
-    fake=lambda content, *_: torch.empty_like(content),
+    fake=lambda content, *_: like(content),
     autograd=_AdaIN.apply,
     reference=adain_ref,
 )
@@ -201,21 +201,21 @@ register(
     "adain",
     "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend)"
     " -> (Tensor, Tensor)",
-    fake=lambda dy, content, style, *_: (torch.empty_like(content), torch.empty_like(style)),
+    fake=lambda dy, content, style, *_: (like(content), like(style)),
     autograd=lambda *args: adain_backward_ref(*args[:-1]),
     reference=adain_backward_ref,
 )
 _adain_affine = register(
     "adain_affine",
     "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps, str backend) -> Tensor",
-    fake=lambda x, *_: torch.empty_like(x),
+    fake=lambda x, *_: like(x),
     autograd=_AdaINAffine.apply,
     reference=adain_affine_ref,
 )
 register(
     "adain_affine",
     "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps, str backend) -> (Tensor, Tensor, Tensor)",
-    fake=lambda dy, x, *_: (torch.empty_like(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
+    fake=lambda dy, x, *_: (like(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
     autograd=lambda *args: adain_affine_backward_ref(*args[:-1]),
     reference=adain_affine_backward_ref,
 )

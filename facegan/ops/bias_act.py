@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import register
+from facegan.ops.registration import like, register
 
 # He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
@@ -217,7 +217,7 @@ def _bias_act_kernel(
 _bias_act = register(
     "bias_act",
     "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp, str backend) -> Tensor",
-    fake=lambda x, *_: torch.empty_like(x),
+    fake=lambda x, *_: like(x),
     autograd=_BiasAct.apply,
     reference=_bias_act_kernel,
 )
@@ -226,7 +226,7 @@ _bias_act_backward = register(
     "bias_act_backward(Tensor dy, Tensor y, int dim, str act, float alpha, float gain, float? clamp, bool bias, str backend)"
     " -> (Tensor, Tensor)",
     fake=lambda dy, y, dim, act, alpha, gain, clamp, bias, _: (
-        torch.empty_like(dy),
+        like(dy),
         dy.new_empty(y.shape[dim] if bias else 0),
     ),
     autograd=_BiasActBackward.apply,
@@ -237,8 +237,8 @@ register(
     "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, str act, float alpha, float gain,"
     " float? clamp, str backend) -> (Tensor, Tensor)",
     fake=lambda ddx, ddb, dy, y, dim, act, *_: (
-        torch.empty_like(y),
-        y.new_empty(0) if act in _HOMOGENEOUS else torch.empty_like(y),
+        like(y),
+        y.new_empty(0) if act in _HOMOGENEOUS else like(y),
     ),
     autograd=lambda *args: bias_act_double_backward_ref(*args[:-1]),
     reference=bias_act_double_backward_ref,

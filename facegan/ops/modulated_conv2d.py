@@ -16,6 +16,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
+from facegan.ops import plans
 from facegan.ops.bias_act import bias_act, check_activation
 from facegan.ops.conv2d import (
     ConvInputGrad,
@@ -28,6 +29,7 @@ from facegan.ops.conv2d import (
 )
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref
 from facegan.ops.pointwise import pointwise  # noqa: F401  (registers the toRGB operators)
+from facegan.ops.registration import like, register
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
 
 
@@ -174,8 +176,11 @@ def _layer(
     # A compiler recomputes by itself and knows the native convolution; 1 x 1 kernels resample in a filter of its own.
     if torch.compiler.is_compiling() or x.numel() == 0 or max(steps.up, steps.down) > 1:
         return _composed(x, weight, styles, d, noise, bias, f, steps, options)
-    y: Tensor = _SynthesisLayer.apply(x, weight, styles, d, noise, bias, f, steps, options)
-    return y
+    tensors = (x, weight, styles, d, noise, bias)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        y: Tensor = _SynthesisLayer.apply(*tensors, f, steps, options)
+        return y
+    return _planned(*tensors, f, steps, options, isinstance(weight, torch.nn.Parameter))
 
 
 def _composed(
@@ -221,7 +226,7 @@ def _filtered(x: Tensor, f: Tensor | None, padding: Sequence[int], flip: bool, c
     return y
 
 
-def _forward(
+def _planned(
     x: Tensor,
     w: Tensor,
     s: Tensor,
@@ -231,11 +236,26 @@ def _forward(
     f: Tensor | None,
     steps: Resampling,
     options: tuple[Any, ...],
+    inference: bool,
 ) -> Tensor:
-    """Below autograd."""
-    z = torch.convolution(_before(x, s, f, steps, options[-1]), steps.weight(w), None, *steps.options)
-    y: Tensor = torch.ops.facegan.modulated_epilogue(z, d, noise, b, *_after(f, steps), *options)
-    return y
+    """The layer's value, by the plan that suits its shape."""
+
+    def library() -> Tensor:
+        z = torch.convolution(_before(x, s, f, steps, options[-1]), steps.weight(w), None, *steps.options)
+        y: Tensor = torch.ops.facegan.modulated_epilogue(z, d, noise, b, *_after(f, steps), *options)
+        return y
+
+    def fused() -> Tensor:
+        y: Tensor = torch.ops.facegan.modulated_conv2d_fused(x, w, s, d, noise, b, steps.padding, *options)
+        return y
+
+    if steps.before is not None or steps.after is not None:
+        return library()
+    plan = plans.rule(x, w, steps.padding, options[-1], inference)
+    if plan is None:
+        key = (list(x.shape), list(w.shape), str(x.dtype), x.stride(1) == 1, d is not None, noise is not None)
+        plan = plans.choose(key, x.device, {"library": library, "fused": fused})
+    return fused() if plan == "fused" else library()
 
 
 class _SynthesisLayer(torch.autograd.Function):
@@ -254,7 +274,7 @@ class _SynthesisLayer(torch.autograd.Function):
         steps: Resampling,
         options: tuple[Any, ...],
     ) -> Tensor:
-        y = _forward(x, w, s, d, noise, b, f, steps, options)
+        y = _planned(x, w, s, d, noise, b, f, steps, options, inference=False)
         ctx.save_for_backward(x, w, s, d, noise, b, f, y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
         ctx.steps, ctx.options = steps, options
@@ -281,3 +301,34 @@ class _SynthesisLayer(torch.autograd.Function):
             dx, ds = torch.ops.facegan.modulate_backward(g, x, s, chosen)
             ds = ds.to(s.dtype)
         return dx, dw, ds, dd, dn, db, None, None, None
+
+
+def modulated_conv2d_fused_ref(
+    x: Tensor,
+    weight: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    padding: int,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    """The layer without resampling as one operator, which has no gradient of its own: `_SynthesisLayer` knows it."""
+    x = conv2d(x * s.to(x.dtype)[:, :, None, None], weight, padding=padding)
+    return modulated_epilogue_ref(x, d, noise, b, None, _UNPADDED, act, alpha, gain, clamp)
+
+
+register(
+    "modulated_conv2d",
+    "modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, str act,"
+    " float alpha, float gain, float? clamp, str backend) -> Tensor",
+    fake=lambda x, w, s, d, noise, b, padding, *_: like(
+        x, (x.shape[0], w.shape[0], *(side + 2 * padding - w.shape[2] + 1 for side in x.shape[2:]))
+    ),
+    autograd=lambda *args: modulated_conv2d_fused_ref(*args[:-1]),
+    reference=modulated_conv2d_fused_ref,
+    optional=True,
+)

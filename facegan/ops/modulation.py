@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from facegan.ops.bias_act import activation_slope, bias_act_ref
-from facegan.ops.registration import register
+from facegan.ops.registration import like, register
 from facegan.ops.upfirdn2d import upfirdn2d_ref
 
 OP = "modulated_conv2d"
@@ -260,26 +260,25 @@ def _modulated_epilogue_kernel(x: Tensor, *args: Any) -> Tensor:
 
 def _fake_epilogue(x: Tensor, d: Any, noise: Any, b: Any, f: Tensor | None, padding: list[int], *_: Any) -> Tensor:
     if f is None:
-        return torch.empty_like(x)
+        return like(x)
     height = x.shape[2] + padding[0] + padding[1] - f.shape[0] + 1
     width = x.shape[3] + padding[2] + padding[3] - f.shape[-1] + 1
-    y = x.new_empty((*x.shape[:2], height, width))
-    return y.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+    return like(x, (*x.shape[:2], height, width))
 
 
 def _fake_epilogue_backward(
     dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     dn = dy.new_empty((noise_batch, 1, *y.shape[2:]) if noise_batch else 0)
-    return torch.empty_like(dy), wide(y).new_empty((3, *y.shape[:2])), dn
+    return like(dy), wide(y).new_empty((3, *y.shape[:2])), dn
 
 
 def _fake_double_backward(
     gdz: Tensor, gsums: Any, gdn: Any, dy: Tensor, y: Tensor, d: Any, noise: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    d_y = y.new_empty(0) if gsums is None else torch.empty_like(y)
+    d_y = y.new_empty(0) if gsums is None else like(y)
     d_d = wide(y).new_empty(0 if d is None else y.shape[:2])
-    return torch.empty_like(dy), d_y, d_d, y.new_empty(0 if noise is None or d is None or gsums is None else noise.shape)
+    return like(dy), d_y, d_d, y.new_empty(0 if noise is None or d is None or gsums is None else noise.shape)
 
 
 _ACTIVATION = "str act, float alpha, float gain, float? clamp, str backend"
@@ -287,14 +286,14 @@ _ACTIVATION = "str act, float alpha, float gain, float? clamp, str backend"
 modulate = register(
     OP,
     "modulate(Tensor x, Tensor s, str backend) -> Tensor",
-    fake=lambda x, *_: torch.empty_like(x),
+    fake=lambda x, *_: like(x),
     autograd=_Modulate.apply,
     reference=modulate_ref,
 )
 modulate_backward = register(
     OP,
     "modulate_backward(Tensor g, Tensor x, Tensor s, str backend) -> (Tensor, Tensor)",
-    fake=lambda g, x, s, _: (torch.empty_like(g), wide(x).new_empty(s.shape)),
+    fake=lambda g, x, s, _: (like(g), wide(x).new_empty(s.shape)),
     autograd=_ModulateBackward.apply,
     reference=modulate_backward_ref,
 )

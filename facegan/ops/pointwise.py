@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from facegan.ops.modulation import OP, wide
-from facegan.ops.registration import register
+from facegan.ops.registration import like, register
 
 
 def pointwise_ref(x: Tensor, w: Tensor) -> Tensor:
@@ -63,9 +63,7 @@ class _PointwiseBackward(torch.autograd.Function):
 pointwise = register(
     OP,
     "pointwise(Tensor x, Tensor w, str backend) -> Tensor",
-    fake=lambda x, w, _: x.new_empty((x.shape[0], w.shape[1], *x.shape[2:])).contiguous(
-        memory_format=torch._prims_common.suggest_memory_format(x)
-    ),
+    fake=lambda x, w, _: like(x, (x.shape[0], w.shape[1], *x.shape[2:])),
     autograd=_Pointwise.apply,
     reference=pointwise_ref,
     optional=True,
@@ -73,7 +71,7 @@ pointwise = register(
 pointwise_backward = register(
     OP,
     "pointwise_backward(Tensor dy, Tensor x, Tensor w, str backend) -> (Tensor, Tensor)",
-    fake=lambda dy, x, w, _: (torch.empty_like(x), wide(x).new_empty(w.shape)),
+    fake=lambda dy, x, w, _: (like(x), wide(x).new_empty(w.shape)),
     autograd=_PointwiseBackward.apply,
     reference=pointwise_backward_ref,
     optional=True,

@@ -6,14 +6,26 @@ graph shows which kernel it runs, and a backward pass, which autograd may run in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from facegan import backend
 
 library = torch.library.Library("facegan", "DEF")
+
+
+def dense(x: Tensor) -> Tensor:
+    """x itself when it lies without gaps in channels_last or in rows, as its strides suggest, else a copy that does."""
+    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+
+
+def like(x: Tensor, shape: Sequence[int | torch.SymInt] | None = None) -> Tensor:
+    """A fake kernel's result in x's format: every kernel is given its first tensor `dense` and keeps to its format."""
+    memory_format = torch._prims_common.suggest_memory_format(x)
+    return x.new_empty(x.shape if shape is None else shape).contiguous(memory_format=memory_format)
 
 
 def register(
@@ -28,7 +40,8 @@ def register(
     """Defines `facegan::<schema>`, a part of `op`; returns it as seen from below autograd (kernels only, no graph).
 
     `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the
-    kernels without the last. An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
+    kernels without the last and with their first tensor `dense`. An `optional` operator is served by its PyTorch form on a
+    backend that has no kernel for it.
 
     `autograd` runs when a gradient may be wanted: it applies an autograd.Function made of registered operators, or, where no
     training asks for more, it is the PyTorch form itself, whose native graph serves gradients of any higher order.
@@ -39,7 +52,8 @@ def register(
     operator = getattr(torch.ops.facegan, name).default
 
     def kernel(*args: Any) -> Any:
-        return backend.kernel(name, args[-1], args[0].device.type)(*args[:-1])
+        first = dense(args[0])
+        return backend.kernel(name, args[-1], first.device.type)(first, *args[1:-1])
 
     def below_autograd(*args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():

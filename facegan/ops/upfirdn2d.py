@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import register
+from facegan.ops.registration import like, register
 
 Pair = int | Sequence[int]
 
@@ -209,10 +209,7 @@ class _UpFirDn2d(torch.autograd.Function):
 def _upfirdn2d_kernel(
     x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip: bool, gain: float
 ) -> Tensor:
-    return _in_format_of(x, upfirdn2d_ref(x, f, up, down, padding, flip, gain))
-
-
-def _in_format_of(x: Tensor, y: Tensor) -> Tensor:
+    y = upfirdn2d_ref(x, f, up, down, padding, flip, gain)
     return y.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
 
 
@@ -220,9 +217,7 @@ _upfirdn2d = register(
     "upfirdn2d",
     "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain, str backend)"
     " -> Tensor",
-    fake=lambda x, f, up, down, padding, flip, gain, _: _in_format_of(
-        x, x.new_empty(_output_shape(x, _taps(f), up, down, padding))
-    ),
+    fake=lambda x, f, up, down, padding, flip, gain, _: like(x, _output_shape(x, _taps(f), up, down, padding)),
     autograd=_UpFirDn2d.apply,
     reference=_upfirdn2d_kernel,
 )
