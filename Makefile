@@ -4,28 +4,58 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench help
+.PHONY: demo test test-kernels test-package lint kernel-check gpu-check asan sanitize bench bench-report help
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(READY)   ## train Method A small on drawn faces, with its baselines, and print the table
 	$(BIN)/facegan demo --out runs/demo
 
-test: $(READY)   ## the test suite
-	$(BIN)/pytest tests
+test: test-kernels test-package ## the test suite; -j2 runs its halves at the same time
+
+test-kernels: $(READY) ## the operators on every backend that can run here; Triton's kernels by its interpreter
+	$(BIN)/pytest tests/ops tests/kernels
+
+test-package: $(READY) ## all other tests
+	$(BIN)/pytest tests --ignore=tests/ops --ignore=tests/kernels
 
 lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/mypy
 
+kernel-check: $(READY) ## compile every kernel for its GPUs, no GPU needed: registers, spills, access width, bytes moved
+	$(BIN)/python benchmarks/kernel_check
+
+gpu-check: $(READY) ## on a GPU: its tests, the benchmarks, one JSON of results
+	$(BIN)/python benchmarks/gpu_check.py
+
+# A copy of the package in build/asan, so that the one in use stays as it is.
+asan: $(READY)   ## the compiled CPU kernels' tests under AddressSanitizer
+	CXXFLAGS="-fsanitize=address -fno-omit-frame-pointer -g" FACEGAN_BUILD=cpu \
+		$(BIN)/pip install -q --no-build-isolation --no-deps --upgrade --target build/asan .
+	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/asan \
+		$(BIN)/pytest tests/kernels -m "not gpu" -k native
+
+# Without torch's memory pool, so that a kernel that leaves its tensor leaves the allocation as well.
+SANITIZE := PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --error-exitcode=1
+sanitize: $(READY) ## on a GPU: the compiled CUDA kernels' tests under compute-sanitizer
+	$(SANITIZE) --tool=memcheck $(BIN)/python -m pytest tests/kernels -m gpu -k native
+	$(SANITIZE) --tool=racecheck $(BIN)/python -m pytest tests/kernels -m gpu -k native
+
 bench: $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest benchmarks --benchmark-only
 
-# torch comes first and alone: the build of this package then finds it, and needs no second copy in an isolated environment.
+bench-report: $(READY) ## the README's table and the roofline from benchmarks/results
+	$(BIN)/python benchmarks/report.py
+
+# torch and ninja come first: the build of this package then finds them, and needs no second copy in an isolated environment.
 # Without an NVIDIA driver the CPU wheel spares gigabytes of CUDA; where its index cannot be reached, the default one has torch too.
+# The last line says whether the compiled kernels are there, or why not.
 CPU_TORCH := torch --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
-$(READY): pyproject.toml setup.py constraints.txt
+SOURCES   := $(wildcard csrc/*.* csrc/*/*.*)
+$(READY): pyproject.toml setup.py constraints.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv: apt-get install python3-venv, then make again."; exit 1; }
 	@command -v nvidia-smi >/dev/null || $(BIN)/pip install -q -c constraints.txt $(CPU_TORCH) || echo "Taking torch from the default index."
-	$(BIN)/pip install -q -c constraints.txt setuptools wheel torch
-	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt setuptools wheel ninja torch
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev,triton]'
+	@$(BIN)/python -m facegan.env | grep library
 	touch $(READY)

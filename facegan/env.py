@@ -19,13 +19,15 @@ PACKAGES = ("torch", "numpy", "pillow", "accelerate", "safetensors", "triton")
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices, and for each device, op and backend "available" or the reason why not."""
+    """Versions, devices, compiled libraries, and for each device, op and backend "available" or the reason why not."""
     cuda = torch.cuda.is_available()
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "cuda": torch.version.cuda or "this PyTorch is built without CUDA",
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "requested": backend.requested_backend(),
+        "build": _build(),
+        "libraries": {part: _library(part) for part in ("cpu", "cuda")},
         "ops": {device: _ops(device) for device in (("cpu", "cuda") if cuda else ("cpu",))},
     }
 
@@ -35,6 +37,28 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _build() -> dict[str, Any]:
+    """How the compiled libraries were built: facegan_kernels/lib/_build_info.json, {} where nothing was."""
+    try:
+        from facegan_kernels import native
+    except ImportError:
+        return {}
+    record = native.LIBRARIES / "_build_info.json"
+    return json.loads(record.read_text()) if record.is_file() else {}
+
+
+def _library(part: str) -> str:
+    """Loaded, or why not; where the build left the library out, its reason comes first."""
+    try:
+        from facegan_kernels import native
+    except ImportError as error:
+        return f"the package facegan_kernels is not installed ({error})"
+    reason = native.unavailable(part)
+    if reason is None:
+        return "loaded"
+    return _build().get("reasons", {}).get(part, reason)
 
 
 def _ops(device: str) -> dict[str, dict[str, str]]:
@@ -49,6 +73,11 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"{name:12} {version}" for name, version in found["versions"].items()]
     lines += [f"{'cuda':12} {found['cuda']}", f"{'gpus':12} {', '.join(found['gpus']) or 'none'}"]
     lines += [f"{'backend':12} {found['requested']} ({backend.ENVIRONMENT_VARIABLE})"]
+    build = found["build"]
+    for part, state in found["libraries"].items():
+        made = build.get("libraries", {}).get(part)
+        origin = f" ({made['compiler']}, torch {build['torch']}, commit {build['commit'] or 'unknown'})" if made else ""
+        lines += [f"{part + ' library':12} {state}{origin}"]
     for device, ops in found["ops"].items():
         lines += ["", f"ops on {device}"]
         lines += [f"  {op:18} {name:10} {state}" for op, states in ops.items() for name, state in states.items()]
