@@ -96,6 +96,13 @@ def test_opcheck(act, biased):
     )
 
 
+def test_fake_kernels_know_the_strides_of_results():
+    """Also of tensors that are dense in neither format."""
+    x = torch.randn(2, 3, 4, 5).transpose(2, 3)
+    torch.library.opcheck(torch.ops.facegan.bias_act.default, (x, torch.randn(3), 1, "lrelu", 0.2, 1.0, None, "reference"))
+    torch.library.opcheck(torch.ops.facegan.modulate.default, (x, torch.randn(2, 3), "reference"))
+
+
 @pytest.mark.parametrize("function", [lambda x, b: bias_act(x, b), lambda x, b: operator(x, b, "lrelu", 2**0.5)])
 def test_compiles_whole(function):
     x, b = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(3, requires_grad=True)
