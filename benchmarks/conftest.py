@@ -1,71 +1,188 @@
-"""Forward + backward of an op next to a plain PyTorch form of it, alternating in one run, so that both see the same machine."""
+"""Every benchmark measures an operator, backend by backend, beside its rivals, alternating in one run.
+
+    pytest benchmarks --benchmark-only                  # what this machine has: a GPU's `check` set, else the `cpu` set
+    pytest benchmarks --benchmark-only --results benchmarks/results     # and write the figures, one JSON per machine
+    pytest benchmarks --benchmark-only --cases full     # the whole grid, hours
+    pytest benchmarks --benchmark-only --peer-nvidia ~/stylegan3        # NVIDIA's operators from your own clone as a rival
+
+Rivals: `eager`, the reference backend; `compiled`, the same under torch.compile; `peer`; and what nothing of this kind can beat:
+`copy`, a copy of as many bytes as the operator must move, or for convolutions `library`, the plain convolution without anything
+around it. A test is named test_<operator>; a case that it asks for by `case` brings shape, dtype, layout and order of gradient.
+"""
 
 from __future__ import annotations
 
-import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-SHAPES = {"cpu": [(32, 64, 16, 16), (32, 32, 32, 32)], "cuda": [(16, 128, 128, 128), (16, 64, 256, 256)]}
-CASES = [(device, shape) for device in DEVICES for shape in SHAPES[device]]
-FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+sys.path.insert(0, str(Path(__file__).parents[1]))  # pytest's importlib mode leaves the folder of the package `benchmarks` out
+
+from benchmarks import cases, contest, record, timer
+from benchmarks.cases import Case
+from benchmarks.contest import Function, Work
+from benchmarks.peer import Peer, peer_dtype
+from facegan import backend as backends
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("facegan benchmarks")
+    group.addoption("--cases", choices=list(cases.SETS), help="default: check with a CUDA GPU, else cpu")
+    group.addoption("--peer-nvidia", metavar="PATH", help="your clone of NVlabs/stylegan3: its operators become a rival")
+    group.addoption("--results", metavar="DIR", help="write the figures into DIR, one JSON per machine")
+    group.addoption("--budget", type=float, default=float("inf"), metavar="SECONDS", help="skip what would start later than this")
+
+
+def chosen_set(config: pytest.Config) -> str:
+    return config.getoption("--cases") or ("check" if torch.cuda.is_available() else "cpu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if device_of(config) == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError(f"--cases {chosen_set(config)} needs a CUDA GPU that PyTorch can see; expected --cases cpu here")
+    config.stash[STARTED], config.stash[ROWS] = time.monotonic(), []
+    path = config.getoption("--peer-nvidia")
+    config.stash[PEER] = Peer(path) if path else None
+
+
+STARTED, ROWS, PEER = pytest.StashKey[float](), pytest.StashKey[list[record.Row]](), pytest.StashKey[Peer | None]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if {"device", "shape", "memory_format"} <= set(metafunc.fixturenames):
-        cases = [
-            pytest.param(device, shape, memory_format, id=f"{device}-{'x'.join(map(str, shape))}-{name}")
-            for device, shape in CASES
-            for name, memory_format in FORMATS.items()
-        ]
-        metafunc.parametrize("device,shape,memory_format", cases)
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", [device_of(metafunc.config)], scope="session")
+    op = metafunc.function.__name__.removeprefix("test_")
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", [case for case in cases.select(chosen_set(metafunc.config)) if case.op == op], ids=str)
+    if "backend" in metafunc.fixturenames:
+        choice = cases.BACKENDS[device_of(metafunc.config)] if op != "conv2d" else ("reference",)  # it has one implementation
+        metafunc.parametrize("backend", choice)
+
+
+def device_of(config: pytest.Config) -> str:
+    return "cpu" if chosen_set(config) == "cpu" else "cuda"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the order of the set, the most important case first; what is no case last."""
+    position = {str(case): index for index, case in enumerate(cases.select(chosen_set(config)))}
+    ticks = timer.clock(device_of(config))
+
+    def case_of(item: pytest.Item) -> str:
+        return str(item.callspec.params.get("case")) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+
+    items.sort(key=lambda item: position.get(case_of(item), len(position)))
+    for item in items:
+        if "ticks" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.benchmark(timer=ticks, group=case_of(item)))
 
 
 @pytest.fixture
-def draw(device: str, memory_format: torch.memory_format) -> Callable[..., Tensor]:
-    """Random leaves that want gradients; the ones with four dimensions in the case's memory format."""
+def ticks(device: str, request: pytest.FixtureRequest) -> timer.Clock:
+    """The device's clock, while the budget lasts."""
+    budget = request.config.getoption("--budget")
+    if time.monotonic() - request.config.stash[STARTED] > budget:
+        pytest.skip(f"the budget of {budget:.0f} s is spent")
+    return timer.clock(device)
 
-    def draw(*shape: int) -> Tensor:
-        x = torch.randn(shape, device=device)
-        return (x.contiguous(memory_format=memory_format) if x.ndim == 4 else x).requires_grad_()
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> Peer | None:
+    return request.config.stash[PEER]
+
+
+@pytest.fixture
+def draw(device: str, case: Case) -> Callable[..., Tensor]:
+    """Random leaves that want gradients, by default in the case's dtype; the ones with four dimensions in its layout."""
+    generator = torch.Generator(device).manual_seed(0)
+
+    def draw(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        x = torch.randn(shape, device=device, dtype=dtype or case.dtype, generator=generator)
+        return (x.contiguous(memory_format=case.memory_format) if x.ndim == 4 else x).requires_grad_()
 
     return draw
 
 
 @pytest.fixture
-def compare(benchmark: Any, device: str) -> Callable[..., None]:
-    """Benchmarks `op(*inputs)` forward + backward; `extra_info["naive / op"]` is the median time of `naive` over that of `op`."""
+def keep(request: pytest.FixtureRequest) -> Callable[[record.Row], None]:
+    """Adds a row to the results."""
+    rows = request.config.stash[ROWS]
+    return rows.append
 
-    def run(function: Callable[..., Tensor], inputs: Sequence[Tensor], cotangent: Tensor) -> None:
-        torch.autograd.grad(function(*inputs), inputs, cotangent)
-        if device == "cuda":
-            torch.cuda.synchronize()
 
-    def compare(op: Callable[..., Tensor], naive: Callable[..., Tensor], *inputs: Tensor) -> None:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+@pytest.fixture
+def measure(benchmark: Any, case: Case, backend: str, device: str, ticks: timer.Clock, keep: Any) -> Iterator[Callable[..., None]]:
+    """`measure(function, inputs, work)` checks the function against the reference, races it and keeps a row.
+
+    `reference`: what to compare with, by default the function itself on the reference backend; `peer`: the same in NVIDIA's words;
+    `library`: a plain convolution and its inputs, in place of the copy.
+    """
+    reason = case.dispatched and backends.unavailable(case.dispatched, backend, device)
+    if reason:
+        pytest.skip(reason)
+
+    def measure(
+        function: Function,
+        inputs: Sequence[Tensor],
+        work: Work,
+        *,
+        reference: Function | None = None,
+        peer: Function | None = None,
+        library: tuple[Function, Sequence[Tensor]] | None = None,
+    ) -> None:
+        order, plain = case.order, reference or function
+        start = time.perf_counter()
+        run = contest.runner(contest.served_by(backend, function), inputs, order)
+        found = run()
+        notes = {"seconds to first call": f"{time.perf_counter() - start:.1f}"}  # tuning, where there is any, included
+        truth = contest.truth(plain, inputs, order)
+        contest.expect_close(found, truth, case.dtype, order, backend)
+        if benchmark.disabled:
+            return benchmark(run)
+        rivals = contest.eager_rivals(plain, inputs, order)
+        if order in cases.COMPILED_ORDERS:
+            contest.add_compiled(rivals, notes, plain, inputs, order)
+        if peer:
+            theirs = [x.detach().to(peer_dtype(x.dtype)).requires_grad_() for x in inputs]
+            rivals["peer"] = contest.runner(peer, theirs, order)
+            contest.expect_close(rivals["peer"](), truth, case.dtype, order, "peer")
+        count = work.bytes(order)
+        if library and order != "double":  # PyTorch's double backward of a convolution is no ceiling
+            rivals["library"] = contest.runner(*library, order)
+        elif count and not library:
+            rivals["copy"] = contest.copying(count, device)
+        del found, truth
+        times = contest.race(benchmark, run, rivals, ticks, contest.WINDOW[device])
+        peaks = {name: contest.peak_bytes(call) for name, call in {"op": run, **rivals}.items()} if device == "cuda" else {}
+        keep(record.row(case, backend, times, count, work.flops(order), peaks, notes))
+
+    def measure_or_skip(*args: Any, **rest: Any) -> None:
         try:
-            y = op(*inputs)
-            torch.testing.assert_close(y, naive(*inputs), rtol=1e-3, atol=1e-3)
-            cotangent = torch.randn_like(y)
-            naive_seconds = []
+            measure(*args, **rest)
+        except torch.OutOfMemoryError:
+            pytest.skip(f"{case} and its rivals need more memory than this GPU has")
 
-            def naive_round() -> None:  # setup of each round of the op: not part of its time
-                start = time.perf_counter()
-                run(naive, inputs, cotangent)
-                naive_seconds.append(time.perf_counter() - start)
+    yield measure_or_skip
+    torch._dynamo.reset()  # one shape, one compilation: nothing is compiled for dynamic shapes
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
-            benchmark.pedantic(run, args=(op, inputs, cotangent), setup=naive_round, rounds=30, warmup_rounds=3)
-            if benchmark.stats is not None:
-                ratio = statistics.median(naive_seconds[3:]) / benchmark.stats.stats.median
-                benchmark.extra_info["naive / op"] = round(ratio, 3)
-        finally:
-            torch.set_num_threads(threads)
 
-    return compare
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    from benchmarks.report import lines
+
+    terminalreporter.section("operators beside their rivals")
+    for line in lines(rows):
+        terminalreporter.write_line(line)
+    folder = config.getoption("--results")
+    if folder:
+        terminalreporter.write_line(f"written: {record.save(Path(folder), device_of(config), rows)}")

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from facegan.ops import adain
+from benchmarks.contest import Work
+from facegan.ops import adain, adain_affine
 
 
-def test_adain(compare, draw, shape):
-    def naive(content, style):
-        def moments(x):
-            return x.mean((2, 3), keepdim=True), (x.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+def test_adain(case, draw, measure):
+    m = case.map_bytes  # backward: dy, content, style in, two gradients out; double: two more in, three out
+    work = Work(3 * m, 5 * m, 8 * m, flop=(8 * case.elements, 14 * case.elements))
+    measure(adain, (draw(*case.shape), draw(*case.shape)), work)
 
-        (mean_c, sigma_c), (mean_s, sigma_s) = moments(content), moments(style)
-        return sigma_s * (content - mean_c) / sigma_c + mean_s
 
-    compare(adain, naive, draw(*shape), draw(*shape))
+def test_adain_affine(case, draw, measure):
+    m = case.map_bytes  # backward: dy, x in, dx out; double: ddx more in, d_dy more out
+    work = Work(2 * m, 3 * m, 5 * m, flop=(5 * case.elements, 9 * case.elements))
+    measure(adain_affine, (draw(*case.shape), draw(case.n, case.c), draw(case.n, case.c)), work)

@@ -1,7 +1,8 @@
-"""One step of method A's phase 1 next to the same step written with torch.nn.functional alone, alternating in one run."""
+"""Method A's training step next to the same step written with torch.nn.functional alone, and to itself on the reference backend."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -15,8 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import contest, record, timer
+from benchmarks.cases import Case
+from facegan import backend as backends
 from facegan.methods.a.phase1 import Phase1
-from facegan.models.conv_gan import MODULATION_GAIN, RGB_GAIN
+from facegan.models.conv_gan import MODULATION_GAIN, RGB_GAIN, channels
 from facegan.training.batches import to_float
 from facegan.training.config import from_arguments
 from facegan.training.session import accelerator_for, make_context
@@ -114,16 +118,20 @@ class PlainStep:
             weight.requires_grad_(True)
 
 
+def phase_1(folder: Path, device: str, **flags: Any) -> Phase1:
+    torch.manual_seed(0)
+    common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, cpu=device == "cpu")
+    config = from_arguments({**common, **flags})
+    return Phase1(make_context(config, accelerator_for(config)), None)
+
+
 @pytest.fixture(params=DEVICES)
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Phase1]:
-    config = from_arguments(dict(
-        out=str(tmp_path), recipe="seed", data="synthetic", num=400, resolution=RESOLUTION, batch=BATCH, width=WIDTH,
-        r1_gamma=0.0, ema_images=0.0, augment="none", cpu=request.param == "cpu",
-    ))  # fmt: skip
+    """Without what the plain step leaves out."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield Phase1(make_context(config, accelerator_for(config)), None)
+    bare = dict(recipe="seed", r1_gamma=0.0, ema_images=0.0, augment="none")
+    yield phase_1(tmp_path, request.param, resolution=RESOLUTION, width=WIDTH, **bare)
     torch.set_num_threads(threads)
 
 
@@ -162,5 +170,31 @@ def test_phase_1_step(benchmark: Any, stage: Phase1) -> None:
         times["ours"].append(synchronised(stage.step, len(times["ours"])))
 
     benchmark.pedantic(our_round, setup=plain_round, rounds=60, warmup_rounds=5)
+    if benchmark.disabled:
+        return
     ratios = [ours / theirs for ours, theirs in zip(times["ours"], times["plain"], strict=True)]
     benchmark.extra_info["step / plain"] = round(statistics.median(ratios[5:]), 3)
+
+
+def test_method_a_step(benchmark: Any, device: str, backend: str, ticks: timer.Clock, tmp_path: Path, keep: Any) -> None:
+    """Everything that a step does by default: augmentation, R1, the running average. A round is one cycle of R1's lazy schedule."""
+    reasons = [backends.unavailable(op, backend, device) for op in ("bias_act", "upfirdn2d", "adain")]
+    if any(reasons):
+        pytest.skip(next(reason for reason in reasons if reason))
+    resolution, width = (RESOLUTION, WIDTH) if device == "cpu" else (64, 1.0)
+    stage = phase_1(tmp_path, device, resolution=resolution, width=width)
+    steps = itertools.count()
+
+    def cycle() -> tuple[()]:
+        for _ in range(stage.context.config.r1_every):
+            stage.step(next(steps))
+        return ()
+
+    run, rivals = contest.served_by(backend, cycle), {"eager": contest.served_by("reference", cycle)}
+    if benchmark.disabled:
+        benchmark(run)
+        return
+    times = contest.race(benchmark, run, rivals, ticks, 5 * contest.WINDOW[device])
+    per_step = {name: [seconds / stage.context.config.r1_every for seconds in found] for name, found in times.items()}
+    c = channels(resolution, width)
+    keep(record.row(Case("method_a_step", "step", "method-a", BATCH, c, resolution, c, "float32", "nhwc"), backend, per_step))

@@ -1,32 +1,46 @@
+"""The filters of StyleGAN2's layers, [1, 3, 3, 1]; forward, backward and double backward do the same work."""
+
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+import pytest
 
-from facegan.ops import downsample2d, setup_filter, upsample2d
-
-
-def kernel(x, f, gain):
-    return (torch.outer(f, f) * gain).expand(x.shape[1], 1, 4, 4)
+from benchmarks.contest import Work
+from facegan.ops import downsample2d, filter2d, setup_filter, upsample2d
 
 
-def test_upsample2d(compare, draw, shape, device):
-    f = setup_filter(device=device)
-
-    def naive(x):
-        """As written in the paper: zeros between the pixels, then the filter."""
-        n, c, h, w = x.shape
-        x = F.pad(x.view(n, c, h, 1, w, 1) if x.is_contiguous() else x.reshape(n, c, h, 1, w, 1), (0, 1, 0, 0, 0, 1))
-        x = F.pad(x.reshape(n, c, 2 * h, 2 * w), (2, 1, 2, 1))
-        return F.conv2d(x, kernel(x, f, 4), groups=c)
-
-    compare(lambda x: upsample2d(x, f), naive, draw(*shape))
+@pytest.fixture
+def f(device):
+    return setup_filter(device=device)
 
 
-def test_downsample2d(compare, draw, shape, device):
-    f = setup_filter(device=device)
+def fir_work(moved, taps):
+    return Work(moved, moved, moved, flop=(2 * taps, 2 * taps))
 
-    def naive(x):
-        return F.conv2d(F.pad(x, (1, 1, 1, 1)), kernel(x, f, 1), groups=x.shape[1])[:, :, ::2, ::2]
 
-    compare(lambda x: downsample2d(x, f), naive, draw(*shape))
+def test_upsample2d(case, draw, measure, peer, f):
+    small = case.size // 2
+    measure(
+        lambda x: upsample2d(x, f),
+        (draw(case.n, case.c, small, small),),
+        fir_work(case.map_bytes * 5 // 4, 4 * case.elements),  # a quarter of the 16 taps meets a pixel
+        peer=peer and (lambda x: peer.upfirdn2d(x, f, 2, 1, 2, 1)),
+    )
+
+
+def test_downsample2d(case, draw, measure, peer, f):
+    measure(
+        lambda x: downsample2d(x, f),
+        (draw(*case.shape),),
+        fir_work(case.map_bytes * 5 // 4, 4 * case.elements),
+        peer=peer and (lambda x: peer.upfirdn2d(x, f, 1, 2, 1, 1)),
+    )
+
+
+def test_filter2d(case, draw, measure, peer, f):
+    """Before the strided convolutions of the discriminator."""
+    measure(
+        lambda x: filter2d(x, f),
+        (draw(*case.shape),),
+        fir_work(2 * case.map_bytes, 16 * case.elements),
+        peer=peer and (lambda x: peer.upfirdn2d(x, f, 1, 1, 2, 1)),
+    )

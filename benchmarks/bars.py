@@ -1,0 +1,99 @@
+"""What the kernels are meant to reach, and whether a machine's figures say that they do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from benchmarks.record import Row
+
+LARGE = 128 << 20  # bytes of a map from which the bandwidth bars hold
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`figure` of every row that `applies` should be `target` or better: at least that, or at most when `smaller`."""
+
+    title: str
+    device: str
+    target: float
+    applies: Callable[[Row], bool]
+    figure: Callable[[Row], float | None]
+    unit: str = "x"
+    smaller: bool = False
+
+    def text(self, value: float) -> str:
+        return f"{100 * value:.0f} %" if self.unit == "%" else f"{value:.2f}x"
+
+    def judged(self, rows: Iterable[Row]) -> str:
+        """ "met", "missed" or "not measured", with the worst and the best figure."""
+        found = sorted(value for row in rows if self.applies(row) and (value := self.figure(row)) is not None)
+        if not found:
+            return "not measured"
+        reached = [value <= self.target if self.smaller else value >= self.target for value in found]
+        spread = " to ".join(dict.fromkeys(self.text(value) for value in (found[0], found[-1])))
+        verdict = "met" if all(reached) else f"**missed** in {reached.count(False)} of {len(found)}"
+        return f"{verdict}: {spread}"
+
+
+def rows_of(op: str, *orders: str, **facts: object) -> Callable[[Row], bool]:
+    """Selects rows by a pattern of the operator's name, orders and other columns."""
+    return lambda row: bool(
+        re.fullmatch(op, row["op"]) and row["order"] in orders and all(row[name] == value for name, value in facts.items())
+    )
+
+
+def over(rival: str) -> Callable[[Row], float | None]:
+    """The speed-up over a rival; over `copy`, the share of the copy's bandwidth."""
+    return lambda row: row["speed_up"].get(rival)
+
+
+def memory(row: Row) -> float | None:
+    """Peak memory as a share of the eager reference's."""
+    peaks = row["peak_bytes"]
+    return peaks["op"] / peaks["eager"] if peaks.get("eager") else None
+
+
+def bandwidth(name: str, op: str, order: str, target: float) -> Bar:
+    chosen = rows_of(op, order, dtype="bfloat16", layout="nhwc")
+    words = {"fwd": "forward", "bwd": "backward"}[order]
+    title = f"`{name}` {words}, maps of 128 MiB and more: share of copy bandwidth"
+    return Bar(title, "cuda", target, lambda row: chosen(row) and row["map_bytes"] >= LARGE, over("copy"), unit="%")
+
+
+def layer(title: str, rival: str, target: float, where: Callable[[Row], bool], order: str = "fwd+bwd") -> Bar:
+    chosen = rows_of("modulated_conv2d", order, n=16, dtype="bfloat16", layout="nhwc")
+    title = f"synthesis layer fwd+bwd, N = 16, {title}"
+    return Bar(title, "cuda", target, lambda row: chosen(row) and where(row), over(rival))
+
+
+def on_cpu(title: str, rival: str, target: float, applies: Callable[[Row], bool]) -> Bar:
+    return Bar(f"{title}, against {rival}", "cpu", target, applies, over(rival))
+
+
+BARS = (
+    bandwidth("bias_act", "bias_act", "fwd", 0.85),
+    bandwidth("bias_act", "bias_act", "bwd", 0.80),
+    bandwidth("adain", "adain|adain_affine", "fwd", 0.85),
+    bandwidth("adain", "adain|adain_affine", "bwd", 0.80),
+    bandwidth("upfirdn2d", "upsample2d|downsample2d|filter2d", "fwd", 0.75),
+    *(
+        layer(f"C = {c}, against eager", "eager", target, lambda row, c=c: row["c"] == c)  # type: ignore[misc]
+        for c, target in ((64, 2.2), (128, 1.6), (256, 1.3), (512, 1.1))
+    ),
+    layer("C <= 128, against compiled", "compiled", 1.2, lambda row: row["c"] <= 128),
+    layer("C > 128, against compiled", "compiled", 1.0, lambda row: row["c"] > 128),
+    layer("4 to 16 px from a CUDA graph, against eager", "eager", 1.1, lambda row: row["size"] <= 16, "graph"),
+    layer("C = 64-128, 128-256 px, against NVIDIA's", "peer", 1.25, lambda row: 64 <= row["c"] <= 128 and 128 <= row["size"] <= 256),
+    Bar(
+        "peak memory of the synthesis layer fwd+bwd, share of eager's",
+        "cuda", 0.6, rows_of("modulated_conv2d", "fwd+bwd", dtype="bfloat16", layout="nhwc"), memory, unit="%", smaller=True,
+    ),
+    on_cpu("`bias_act` fwd+bwd", "eager", 2.0, rows_of("bias_act", "fwd+bwd")),
+    on_cpu("`upfirdn2d` up 2 and down 2", "eager", 3.0, rows_of("upsample2d|downsample2d", "fwd", "fwd+bwd")),
+    on_cpu("`adain`", "eager", 2.0, rows_of("adain", "fwd", "fwd+bwd")),
+    on_cpu("StyleGAN2 generator forward at 128 px", "eager", 1.4, rows_of("generator", "fwd", dtype="float32")),
+    on_cpu("StyleGAN2 generator forward at 128 px", "compiled", 1.1, rows_of("generator", "fwd", dtype="float32")),
+    on_cpu("Method A's whole training step", "eager", 1.15, rows_of("method_a_step", "step")),
+)  # fmt: skip
