@@ -33,9 +33,7 @@ def adain(content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps
 
 
 @through_float32()
-def adain_backward(
-    dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
+def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """(d_content, d_style)"""
     c, channels_last = dense(content)
     dy, s = as_format(dy, channels_last), as_format(style, channels_last)

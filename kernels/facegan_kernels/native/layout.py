@@ -11,6 +11,7 @@ from torch import Tensor
 
 ACTIVATIONS = {"linear": 0, "relu": 1, "lrelu": 2, "tanh": 3, "sigmoid": 4}  # enum class Act of csrc/formulas.h
 _WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -19,18 +20,19 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def dense(x: Tensor) -> tuple[Tensor, bool]:
-    """x as [N, C, H, W] or, with True, [N, H, W, C] without gaps; a copy only where its strides are others."""
+    """x as [N, C, H, W] or, with True, [N, H, W, C] without gaps (any rank); a copy only where its strides are others."""
     if x.is_contiguous():
         return x, False
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+    last = _CHANNELS_LAST.get(x.ndim)
+    if last is not None and x.is_contiguous(memory_format=last):
         return x, True
     memory_format = torch._prims_common.suggest_memory_format(x)
-    return x.contiguous(memory_format=memory_format), memory_format == torch.channels_last
+    return x.contiguous(memory_format=memory_format), memory_format == last
 
 
 def as_format(x: Tensor, channels_last: bool) -> Tensor:
     """x dense in the format of the call's first tensor."""
-    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim] if channels_last else torch.contiguous_format)
 
 
 def like(x: Tensor, y: Tensor) -> Tensor:
@@ -50,10 +52,11 @@ def activation(act: str, alpha: float, gain: float, clamp: float | None, dtype: 
     return ACTIVATIONS[act], alpha, gain, limit
 
 
-def through_float32(*sums: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def through_float32(*sums: int, clamp: int | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates an operator: float16 tensors on a CPU, which has no kernels of that dtype, are computed in float32.
 
-    The results are narrowed again, but for those at the positions `sums`, which are float32 anyway.
+    The results are narrowed again, but for those at the positions `sums`, which are float32 anyway. `clamp` is the position, after
+    the first, of an argument that is narrowed first: a clamped element is known by its value.
     """
 
     def decorate(operator: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +64,9 @@ def through_float32(*sums: int) -> Callable[[Callable[..., Any]], Callable[..., 
         def wrapper(x: Tensor, *args: Any) -> Any:
             if x.dtype != torch.float16 or x.is_cuda:
                 return operator(x, *args)
-            widened = (a.float() if isinstance(a, Tensor) and a.dtype == torch.float16 else a for a in args)
+            widened = [a.float() if isinstance(a, Tensor) and a.dtype == torch.float16 else a for a in args]
+            if clamp is not None and widened[clamp] is not None:
+                widened[clamp] = float(torch.tensor(widened[clamp], dtype=x.dtype))
             results = operator(x.float(), *widened)
             if isinstance(results, Tensor):
                 return results.half()

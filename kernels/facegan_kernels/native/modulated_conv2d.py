@@ -47,7 +47,7 @@ def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     return dx, ds
 
 
-@through_float32()
+@through_float32(clamp=8)
 def modulated_epilogue(
     x: Tensor,
     d: Tensor | None,
@@ -78,7 +78,7 @@ def modulated_epilogue(
     return y
 
 
-@through_float32(1)
+@through_float32(1, clamp=7)
 def modulated_epilogue_backward(
     dy: Tensor,
     y: Tensor,
@@ -102,7 +102,7 @@ def modulated_epilogue_backward(
     return dz, sums, dn
 
 
-@through_float32(2)
+@through_float32(2, clamp=9)
 def modulated_epilogue_double_backward(
     gdz: Tensor,
     gsums: Tensor | None,
