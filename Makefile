@@ -23,16 +23,16 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/mypy
 
 kernel-check: $(READY) ## compile every kernel for its GPUs, no GPU needed: registers, spills, access width, bytes moved
-	$(BIN)/python benchmarks/kernel_check
+	$(BIN)/python -m benchmarks.kernel_check
 
 gpu-check: $(READY) ## on a GPU: its tests, the benchmarks, one JSON of results
 	$(BIN)/python benchmarks/gpu_check.py
 
 # A copy of the package in build/asan, so that the one in use stays as it is.
-asan: $(READY)   ## the compiled CPU kernels' tests under AddressSanitizer
-	CXXFLAGS="-fsanitize=address -fno-omit-frame-pointer -g" FACEGAN_BUILD=cpu \
+asan: $(READY)   ## the compiled CPU kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g" FACEGAN_BUILD=cpu \
 		$(BIN)/pip install -q --no-build-isolation --no-deps --upgrade --target build/asan .
-	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/asan \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/asan \
 		$(BIN)/pytest tests/kernels -m "not gpu" -k native
 
 # Without torch's memory pool, so that a kernel that leaves its tensor leaves the allocation as well.

@@ -40,25 +40,20 @@ def _version(package: str) -> str:
 
 
 def _build() -> dict[str, Any]:
-    """How the compiled libraries were built: facegan_kernels/lib/_build_info.json, {} where nothing was."""
     try:
         from facegan_kernels import native
     except ImportError:
         return {}
-    record = native.LIBRARIES / "_build_info.json"
-    return json.loads(record.read_text()) if record.is_file() else {}
+    return native.build_info()
 
 
 def _library(part: str) -> str:
-    """Loaded, or why not; where the build left the library out, its reason comes first."""
+    """Loaded, or why not."""
     try:
         from facegan_kernels import native
     except ImportError as error:
         return f"the package facegan_kernels is not installed ({error})"
-    reason = native.unavailable(part)
-    if reason is None:
-        return "loaded"
-    return _build().get("reasons", {}).get(part, reason)
+    return native.unavailable(part) or "loaded"
 
 
 def _ops(device: str) -> dict[str, dict[str, str]]:

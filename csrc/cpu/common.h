@@ -17,17 +17,8 @@
 
 #include "../formulas.h"
 
-// A function whose loops are compiled for any x86-64 and once more for AVX2; the loader picks one. Everything called inside must
-// be inlined (FACEGAN_INLINE), or it would stay at the baseline. Wider vectors would not help: the kernels wait for memory.
-// The level is a set of features; "arch=haswell" would ask for Intel's Haswell, and so serve no AMD processor.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 12
-#define FACEGAN_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
-#elif defined(__x86_64__) && defined(__GLIBC__) && (!defined(__clang__) || __clang_major__ >= 17)
-#define FACEGAN_CLONES __attribute__((target_clones("default", "avx2")))
-#else
-#define FACEGAN_CLONES
-#endif
-
+// The build compiles for AVX2 (build_parameters.py), and the loader refuses older processors. Wider vectors would not help: the
+// kernels wait for memory.
 #if defined(_MSC_VER)
 #define FACEGAN_INLINE [[msvc::forceinline]]
 #define FACEGAN_SIMD

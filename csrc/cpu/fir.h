@@ -151,7 +151,7 @@ int64_t rows_at_once(const Fir<W>& fir, int64_t c) {
 /// Rows [begin, end) of one plane x [h, w] -> y [oh, ow] (c = 1) or sample [h, w, c] -> [oh, ow, c]. `padded` holds
 /// `rows` rows of zeros. A row in W, which is y's own where T is W, else `scratch`, is finished by `finish(o, row, y_row)`.
 template <typename T, typename W, typename F>
-FACEGAN_CLONES void fir_rows(
+void fir_rows(
     const Fir<W>& fir, const T* x, T* y, int64_t c, int64_t begin, int64_t end, int64_t rows, W* padded, W* scratch, F finish) {
   const Axis &ay = fir.y, &ax = fir.x;
   const int64_t left = std::max<int64_t>(ax.low, 0), width = std::max<int64_t>(std::min(ax.high, ax.size) - left, 0) * c;

@@ -27,7 +27,7 @@ struct Terms {
 
 /// A chunk of NCHW maps: channel by channel; a channel's sums stay in registers, the pixels' in a row.
 template <int kSums, bool kPixelSums, typename W, typename F>
-FACEGAN_CLONES void planes_chunk(
+void planes_chunk(
     F element, Maps m, int64_t sample, int64_t begin, int64_t end, double* FACEGAN_RESTRICT sums, W* FACEGAN_RESTRICT pixel_sums) {
   for (int64_t ch = 0; ch < m.c; ++ch) {
     const int64_t k = sample * m.c + ch, map = k * m.hw, plane = sample * m.hw;
@@ -53,7 +53,7 @@ FACEGAN_CLONES void planes_chunk(
 
 /// A chunk of channels_last maps: pixel by pixel; `block` [kSums, c] takes the channels' sums of up to 256 pixels.
 template <int kSums, bool kPixelSums, typename W, typename F>
-FACEGAN_CLONES void pixels_chunk(
+void pixels_chunk(
     F element,
     Maps m,
     int64_t sample,

@@ -72,7 +72,7 @@ struct Map {
 };
 
 /// v[36][tiles][c] of the tiles begin <= t < end, whose number `first` is v's row 0.
-FACEGAN_CLONES void input_tiles(
+void input_tiles(
     const float* x, const float* s, float* v, Map map, int64_t begin, int64_t end, int64_t first, int64_t tiles) {
   for (int64_t t = begin; t < end; ++t) {
     const Tile tile(first + t, map.rows(), map.columns());
@@ -107,7 +107,7 @@ struct Epilogue {
 
 /// The pixels of the tiles begin <= t < end, from m[36][tiles][c].
 template <typename A>
-FACEGAN_CLONES void output_tiles(
+void output_tiles(
     const float* m, float* y, Epilogue e, A activation, Map map, int64_t begin, int64_t end, int64_t first, int64_t tiles) {
   for (int64_t t = begin; t < end; ++t) {
     const Tile tile(first + t, map.rows(), map.columns());

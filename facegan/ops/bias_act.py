@@ -57,7 +57,7 @@ def bias_act(
     chosen = backend.select("bias_act", x.device.type)
     if chosen == "reference":
         return bias_act_ref(x, b, dim, act, alpha, gain, clamp)
-    y: Tensor = torch.ops.facegan.bias_act(x, b, dim % x.ndim, act, alpha, gain, clamp, chosen)
+    y: Tensor = torch.ops.facegan.bias_act(x, b, dim % max(x.ndim, 1), act, alpha, gain, clamp, chosen)
     return y
 
 

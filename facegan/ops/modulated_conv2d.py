@@ -29,7 +29,7 @@ from facegan.ops.conv2d import (
 )
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref
 from facegan.ops.pointwise import pointwise  # noqa: F401  (registers the toRGB operators)
-from facegan.ops.registration import like, register
+from facegan.ops.registration import like, register, uncast
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
 
 
@@ -72,7 +72,8 @@ def modulated_conv2d(
         x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
         return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
     bias = None if bias is None else bias.to(x.dtype)
-    if weight.shape[2] == 1 and weight.shape[0] <= _FEW and max(up, down) == 1 and not demodulate and noise is None:
+    plain = weight.shape[2] == up == down == 1 and padding == 0 and not demodulate and noise is None
+    if plain and weight.shape[0] <= _FEW:
         y = torch.ops.facegan.pointwise(x, styles[:, None] * weight[:, :, 0, 0], chosen)
         return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
     steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
@@ -128,7 +129,8 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """`1 / sqrt(sum_{i,k} (s_i w_{oik})^2 + 1e-8)`, [N, O], in float32 or wider: eq. 3 without the weights per sample."""
     if styles.dtype in (torch.float16, torch.bfloat16):
         styles = styles.float()
-    return torch.rsqrt(styles.square() @ weight.to(styles.dtype).square().sum((2, 3)).T + 1e-8)
+    with uncast(styles):
+        return torch.rsqrt(styles.square() @ weight.to(styles.dtype).square().sum((2, 3)).T + 1e-8)
 
 
 def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> None:

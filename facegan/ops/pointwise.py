@@ -11,22 +11,26 @@ import torch
 from torch import Tensor
 
 from facegan.ops.modulation import OP, wide
-from facegan.ops.registration import like, register
+from facegan.ops.registration import like, register, uncast
 
 
 def pointwise_ref(x: Tensor, w: Tensor) -> Tensor:
     """x [N, I, H, W], w [N, O, I] -> [N, O, H, W] in x's dtype and format: a 1 x 1 convolution of its own for every sample."""
-    n, _, height, width = x.shape
+    (n, _, height, width), outputs = x.shape, w.shape[1]
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        y = x.permute(0, 2, 3, 1).flatten(1, 2) @ w.to(x.dtype).mT
-        return y.view(n, height, width, -1).permute(0, 3, 1, 2)
-    return (w.to(x.dtype) @ x.flatten(2)).view(n, -1, height, width)
+        with uncast(x):
+            y = x.permute(0, 2, 3, 1).flatten(1, 2) @ w.to(x.dtype).mT
+        return y.view(n, height, width, outputs).permute(0, 3, 1, 2)
+    with uncast(x):
+        return (w.to(x.dtype) @ x.flatten(2)).view(n, outputs, height, width)
 
 
 def pointwise_backward_ref(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of `pointwise`: x's in its dtype, w's [N, O, I] in float32 or wider."""
-    dw = wide(dy).flatten(2) @ wide(x).flatten(2).mT
-    return pointwise_ref(dy, w.mT), dw
+    with uncast(x):
+        dw = wide(dy).flatten(2) @ wide(x).flatten(2).mT
+    dx = pointwise_ref(dy, w.mT)
+    return dx.contiguous(memory_format=torch._prims_common.suggest_memory_format(x)), dw
 
 
 class _Pointwise(torch.autograd.Function):

@@ -7,10 +7,12 @@ graph shows which kernel it runs, and a backward pass, which autograd may run in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from facegan import backend
 
@@ -26,6 +28,16 @@ def like(x: Tensor, shape: Sequence[int | torch.SymInt] | None = None) -> Tensor
     """A fake kernel's result in x's format: every kernel is given its first tensor `dense` and keeps to its format."""
     memory_format = torch._prims_common.suggest_memory_format(x)
     return x.new_empty(x.shape if shape is None else shape).contiguous(memory_format=memory_format)
+
+
+def uncast(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast narrows the arguments of convolutions and matrix products; those inside keep theirs."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def _has_tangent(x: Tensor) -> bool:
+    return forward_ad.unpack_dual(x).tangent is not None
 
 
 def register(
@@ -60,6 +72,8 @@ def register(
             return operator(*args)
 
     def with_autograd(*args: Any) -> Any:
+        if forward_ad._current_level >= 0 and any(isinstance(a, Tensor) and _has_tangent(a) for a in args):
+            raise NotImplementedError(f"{op}: its kernels have no forward-mode derivatives; ask for them inside use_backend('reference').")
         if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
             return autograd(*args)
         return below_autograd(*args)

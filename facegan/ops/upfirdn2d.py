@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import like, register
+from facegan.ops.registration import like, register, uncast
 
 Pair = int | Sequence[int]
 
@@ -99,12 +99,13 @@ def upfirdn2d_ref(
     f = x.new_ones(1) if f is None else f.to(device=x.device, dtype=x.dtype)
     if x.numel() == 0:  # convolutions reject empty channels; the sum (0) keeps the graph
         return x.new_zeros(_output_shape(x, _taps(f), up, down, pads)) + x.sum()
-    if f.ndim == 2:
-        return _depthwise(x, f * gain, up, down, pads, flip_filter)
-    if f.shape[0] <= _OUTER_PRODUCT_TAPS:
-        return _depthwise(x, f[:, None] * (f * gain), up, down, pads, flip_filter)
-    x = _depthwise(x, f[None, :] * gain, (1, up[1]), (1, down[1]), (0, 0, *pads[2:]), flip_filter)
-    return _depthwise(x, f[:, None], (up[0], 1), (down[0], 1), (*pads[:2], 0, 0), flip_filter)
+    with uncast(x):
+        if f.ndim == 2:
+            return _depthwise(x, f * gain, up, down, pads, flip_filter)
+        if f.shape[0] <= _OUTER_PRODUCT_TAPS:
+            return _depthwise(x, f[:, None] * (f * gain), up, down, pads, flip_filter)
+        x = _depthwise(x, f[None, :] * gain, (1, up[1]), (1, down[1]), (0, 0, *pads[2:]), flip_filter)
+        return _depthwise(x, f[:, None], (up[0], 1), (down[0], 1), (*pads[:2], 0, 0), flip_filter)
 
 
 _OUTER_PRODUCT_TAPS = 6  # up to here one pass with K * K taps beats two passes with K

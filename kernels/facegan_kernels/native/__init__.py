@@ -7,16 +7,26 @@ CUDA library is loaded with it where torch sees a GPU. `unavailable(device)` is 
 
 from __future__ import annotations
 
-import os
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-# FACEGAN_LIBRARIES: another folder, such as that of a build with a sanitizer (csrc/asan.sh)
-LIBRARIES = Path(os.environ.get("FACEGAN_LIBRARIES") or Path(__file__).resolve().parent.parent / "lib")
+LIBRARIES = Path(__file__).resolve().parent.parent / "lib"
 _SUFFIXES = (".so", ".dylib", ".dll", ".pyd")
 _BUILD = "build it with a C++ compiler: pip install --no-build-isolation facegan"
+
+
+@cache
+def build_info() -> dict[str, Any]:
+    """How the libraries were built, or why they were not (csrc/build_native.py writes it); {} where nothing was ever built."""
+    try:
+        info: dict[str, Any] = json.loads((LIBRARIES / "_build_info.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return info
 
 
 @cache
@@ -30,8 +40,13 @@ def unavailable(device_type: str) -> str | None:
             return "torch sees no CUDA device"
     path = next((p for p in (LIBRARIES / f"libfacegan_{device_type}{s}" for s in _SUFFIXES) if p.is_file()), None)
     if path is None:
+        if device_type in build_info().get("reasons", {}):
+            return f"the compiled library for {device_type} was not built: {build_info()['reasons'][device_type]}"
         remedy = _BUILD if device_type == "cpu" else f"{_BUILD} where nvcc is installed, with FACEGAN_BUILD=cuda"
         return f"the compiled library for {device_type} was not built; {remedy}"
+    needs = build_info().get("libraries", {}).get("cpu", {}).get("needs")
+    if needs == "AVX2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return "this processor has no AVX2, which the library was compiled for"
     try:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
