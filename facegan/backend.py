@@ -22,6 +22,11 @@ BACKENDS = ("reference", "triton", "native")
 PREFERENCE = {"cuda": ("triton", "native", "reference"), "cpu": ("native", "reference")}
 ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 
+# Elements below which `auto` stays with PyTorch on a CPU: calling a kernel through autograd costs more than it saves
+# (benchmarks/, one thread). 2^16 for ops not named here.
+SMALL = {"bias_act": 1 << 18}
+_SMALL = 1 << 16
+
 Kernel = Callable[..., Any]
 
 
@@ -96,9 +101,17 @@ def unavailable(op: str, backend: str, device_type: str) -> str | None:
     return next((reason for reason in found if isinstance(reason, str)), None)
 
 
+def select(op: str, x: torch.Tensor) -> str:
+    """The backend that serves `op` on `x` now: the requested one, or for `auto` the first that can and pays."""
+    device_type = x.device.type
+    if device_type == "cpu" and not torch.compiler.is_compiling() and requested_backend() == "auto":
+        if x.numel() < SMALL.get(op, _SMALL):
+            return "reference"
+    return _serving(op, device_type)
+
+
 @torch.compiler.assume_constant_result  # compiled code keeps the backend it was traced with
-def select(op: str, device_type: str) -> str:
-    """The backend that serves `op` on `device_type` now: the requested one, or for `auto` the first that can."""
+def _serving(op: str, device_type: str) -> str:
     requested = _requested.get() or _default
     selected = _selected.get((op, requested, device_type))
     if selected is None:

@@ -22,6 +22,7 @@ def clean(monkeypatch):
     monkeypatch.setattr(backend, "_selected", {})
     monkeypatch.setattr(backend, "_default", "auto")
     monkeypatch.setattr(facegan_kernels, "KERNELS", {})
+    monkeypatch.setattr(backend, "SMALL", {"bias_act": 0})
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def kernels(clean, monkeypatch):
 
 
 def test_auto_falls_back_and_says_why(clean):
-    assert select("bias_act", "cpu") == "reference"
+    assert select("bias_act", torch.zeros(1, 2)) == "reference"
     assert backend.unavailable("bias_act", "triton", "cpu") == "facegan_kernels ships no triton kernel for bias_act"
     assert backend.unavailable("bias_act", "reference", "cpu") is None
 
@@ -66,6 +67,17 @@ def test_auto_prefers_a_kernel_forward_and_backward(kernels):
     assert kernels == ["bias_act", "bias_act_backward"]
     with use_backend("reference"):
         bias_act(x)
+    assert len(kernels) == 2
+
+
+def test_auto_leaves_small_tensors_to_pytorch_where_calls_cost_more(kernels, monkeypatch):
+    monkeypatch.setattr(backend, "SMALL", {"bias_act": 24})
+    bias_act(torch.randn(2, 3, 4))
+    assert kernels == ["bias_act"]
+    bias_act(torch.randn(2, 3, 3))
+    assert kernels == ["bias_act"]
+    with use_backend("native"):  # asked for by name, it serves every size
+        bias_act(torch.randn(2, 3, 3))
     assert len(kernels) == 2
 
 

@@ -156,10 +156,10 @@ def _every_configuration(self: Autotuner, *args: Any, warmup: bool, **kwargs: An
 
 
 def compiled(given: Specialisation) -> Compiled:
-    function = getattr(importlib.import_module(given.module), given.name)
-    while not isinstance(function, triton.runtime.JITFunction):
-        function = function.fn  # autotuners and heuristics wrap it
     try:
+        function = getattr(importlib.import_module(given.module), given.name)
+        while not isinstance(function, triton.runtime.JITFunction):
+            function = function.fn  # autotuners and heuristics wrap it
         with compiling_for(given.arch):
             kernel = function.preload(given.data)
     except Exception:

@@ -41,7 +41,7 @@ def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | Non
             )
         if mask.requires_grad:
             raise FaceganError("adain: mask requires a gradient, but it is a constant; pass mask.detach().")
-    chosen = backend.select("adain", content.device.type)
+    chosen = backend.select("adain", content)
     if chosen == "reference":
         return adain_ref(content, style, alpha, mask, eps)
     y: Tensor = torch.ops.facegan.adain(content, style, alpha, mask, eps, chosen)
@@ -62,7 +62,7 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
             raise FaceganError(
                 f"adain_affine: {name} has shape {list(value.shape)}; expected [N, C] = {list(x.shape[:2])} as x has."
             )
-    chosen = backend.select("adain_affine", x.device.type)
+    chosen = backend.select("adain_affine", x)
     if chosen == "reference":
         return adain_affine_ref(x, scale, shift, eps)
     y: Tensor = torch.ops.facegan.adain_affine(x, scale, shift, eps, chosen)

@@ -54,7 +54,7 @@ def bias_act(
             )
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
-    chosen = backend.select("bias_act", x.device.type)
+    chosen = backend.select("bias_act", x)
     if chosen == "reference":
         return bias_act_ref(x, b, dim, act, alpha, gain, clamp)
     y: Tensor = torch.ops.facegan.bias_act(x, b, dim % max(x.ndim, 1), act, alpha, gain, clamp, chosen)

@@ -65,7 +65,7 @@ def modulated_conv2d(
     _check(x, weight, styles, bias)
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    chosen = backend.select("modulated_conv2d", x.device.type)
+    chosen = backend.select("modulated_conv2d", x)
     f = _filter(resample_filter, up, down, x.device)
     noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
     if chosen == "reference":

@@ -58,7 +58,7 @@ def upfirdn2d(
     """
     up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
     _check(x, f, up, down, padding)
-    chosen = backend.select("upfirdn2d", x.device.type)
+    chosen = backend.select("upfirdn2d", x)
     if chosen == "reference":
         return upfirdn2d_ref(x, f, up, down, padding, flip_filter, gain)
     f = x.new_ones(1) if f is None else f

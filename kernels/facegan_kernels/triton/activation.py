@@ -6,14 +6,20 @@ pass cut off is known by |y| = CLAMP. NaN stays NaN everywhere.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
 
 
+@cache
 def rounded(clamp: float | None, dtype: torch.dtype) -> float | None:
     """The limit that a clamped value of this dtype equals."""
-    return None if clamp is None else min(torch.tensor(clamp, dtype=torch.float64).to(dtype).item(), torch.finfo(dtype).max)
+    if clamp is None:
+        return None
+    # on the CPU whatever the default device is: a GPU would be waited for, and cannot be while a graph is captured
+    return min(torch.tensor(clamp, dtype=torch.float64, device="cpu").to(dtype).item(), torch.finfo(dtype).max)
 
 
 @triton.jit
@@ -25,7 +31,9 @@ def activate(v, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAM
         v = tl.where(v < 0, v * ALPHA, v)
     elif ACT == "tanh":
         decay = tl.exp(-2 * tl.abs(v))  # at most 1: no overflow on either side
-        v = tl.where(v < 0, decay - 1, 1 - decay) / (1 + decay)
+        square = v * v
+        near_zero = v * (1 - square * (1 / 3 - square * (2 / 15 - square * (17 / 315))))  # where 1 - decay would cancel
+        v = tl.where(square < 1e-3, near_zero, tl.where(v < 0, decay - 1, 1 - decay) / (1 + decay))
     elif ACT == "sigmoid":
         decay = tl.exp(-tl.abs(v))
         v = tl.where(v < 0, decay, 1.0) / (1 + decay)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layout import Tiles, dense, is_channels_last, like, offsets, place, tiles, wide
+from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
 from .tuning import tile
 
 MULTIPROCESSORS = 128  # about as many as a large GPU has: fewer programs than that leave some idle
@@ -125,7 +125,7 @@ def _whole_backward(
         tl.store(d_shift + at, sum_dt, (c < C)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps", "blocks"])
 def _partial_moments(
     x, dy, mask, parts, alpha: tl.float64, N, C, P, steps, blocks,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
@@ -162,7 +162,7 @@ def _partial_moments(
         tl.store(parts + 4 * plane + at, tl.sum(sum_dt_x + d * sum_dt, 0)[None, :], inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNELS: tl.constexpr, WIDE: tl.constexpr):
     """Mean, sigma and weight of whole planes, and the sums of dt and of dt x_hat: [3 or 5, N C]."""
     i = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
@@ -191,7 +191,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
         tl.store(out + 4 * NC + i, sum_dt_x / sigma, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _forward(
     content, moments, scale, shift, mask, y, alpha: tl.float64, N, C, P, steps,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
@@ -207,7 +207,7 @@ def _forward(
         _write(y, (1 - blend) * x + blend * (ratio * (x - mean) + b), n, p, c, C, P, CHANNELS_LAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _backward_content(
     dy, content, moments, scale, mask, d_content, alpha: tl.float64, N, C, P, steps,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
@@ -228,7 +228,7 @@ def _backward_content(
         _write(d_content, gradient, n, p, c, C, P, CHANNELS_LAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _backward_style(
     style, moments, sums, mask, d_style, N, C, P, steps,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
@@ -246,15 +246,18 @@ def _backward_style(
         _write(d_style, (constant + (s - mean) * linear) * m, n, p, c, C, P, CHANNELS_LAST)
 
 
+@on_its_device
 def adain(content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> Tensor:
     content = dense(content)
     return _map(content, like(style, content), None, None, alpha, _dense_mask(mask, content), eps)
 
 
+@on_its_device
 def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     return _map(dense(x), None, scale.contiguous(), shift.contiguous(), 1.0, None, eps)
 
 
+@on_its_device
 def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     content = dense(content)
     style, dy, mask = like(style, content), like(dy, content), _dense_mask(mask, content)
@@ -271,6 +274,7 @@ def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mas
     return d_content, d_style
 
 
+@on_its_device
 def adain_affine_backward(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     x = dense(x)
     dy, scale, dx = like(dy, x), scale.contiguous(), torch.empty_like(x)

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .activation import activate, rounded, times_slope, times_slope_derivative
-from .layout import dense, like, wide
+from .layout import dense, like, on_its_device, wide
 from .tuning import tile
 
 _HOMOGENEOUS = ("linear", "relu", "lrelu")  # their slope is a constant but for its steps
@@ -40,7 +40,7 @@ def _along(values, r, c, block_row, rows, columns, channels, BY_ROW: tl.constexp
         return tl.load(values + c, c < columns)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "channels"])
 def _forward(
     x, b, y, rows, columns, channels, BY_ROW: tl.constexpr,
     ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
@@ -54,7 +54,7 @@ def _forward(
     tl.store(y + at, activate(v, ACT, ALPHA, GAIN, CLAMP), inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _backward(
     dy, y, dx, sums, rows, columns, steps, BY_ROW: tl.constexpr,
     ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
@@ -79,7 +79,7 @@ def _backward(
             tl.store(sums + block_row.to(tl.int64) * columns + c, tl.sum(total, 0), c < columns)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "channels"])
 def _double_backward(
     ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, BY_ROW: tl.constexpr,
     ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
@@ -129,6 +129,7 @@ def _matrix(x: Tensor, dim: int | None) -> _Matrix:
     return _Matrix(rows, columns, channels, by_row, min(elements // across, triton.next_power_of_2(rows)), across)
 
 
+@on_its_device
 def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
     x = dense(x)
     y = torch.empty_like(x)
@@ -140,6 +141,7 @@ def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain
     return y
 
 
+@on_its_device
 def bias_act_backward(
     dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None, bias: bool
 ) -> tuple[Tensor, Tensor]:
@@ -161,6 +163,7 @@ def bias_act_backward(
     return dx, y.new_empty(0) if sums is None else sums.view(-1, m.channels).sum(0).to(y.dtype)
 
 
+@on_its_device
 def bias_act_double_backward(
     ddx: Tensor, ddb: Tensor | None, dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None
 ) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,8 @@ loaded once and not once per tap; along the columns, a row of x adds to the sums
 A pixel that is not finite therefore makes NaN of its tile's part of a row rather than of the filter's reach only (0 * inf).
 """
 
+# Tuples of tiles grow while a kernel is compiled, which Python's types cannot say:
+# mypy: disable-error-code="assignment, var-annotated"
 from __future__ import annotations
 
 import triton
@@ -70,7 +72,7 @@ def _scatter(
     return new
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_row", "pad_x", "strips", "steps"])
 def fir(
     x, f, y, d, noise, b, C, H, W, OH, OW, noise_stride, first_row, first_column, pad_x, strips, steps,
     KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr, FLIP: tl.constexpr,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from .activation import activate, rounded
-from .layout import operand
+from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
 from .tuning import autotune
 
@@ -67,6 +67,7 @@ def _layer(
     tl.store(y + at_y, activate(acc, ACT, ALPHA, GAIN, CLAMP), (p < P)[:, None] & (o < C_OUT)[None, :])
 
 
+@on_its_device
 def modulated_conv2d_fused(
     x: Tensor,
     weight: Tensor,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import triton
@@ -31,6 +33,20 @@ def offsets(n, p, c, C, P, CHANNELS_LAST: tl.constexpr):
         return n * C * P + (p.to(tl.int64) * C)[:, None] + c[None, :]
     else:
         return n * C * P + p[:, None] + (c.to(tl.int64) * P)[None, :]
+
+
+Launch = TypeVar("Launch", bound=Callable[..., Any])
+
+
+def on_its_device(launch: Launch) -> Launch:
+    """Decorates a function that launches kernels: Triton takes the current GPU, which need not be that of the first tensor."""
+
+    @wraps(launch)
+    def wrapper(x: Tensor, *args: Any) -> Any:
+        with torch.cuda.device_of(x):
+            return launch(x, *args)
+
+    return cast(Launch, wrapper)
 
 
 ENOUGH_PROGRAMS = 1024

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .activation import activate, rounded, times_slope
-from .layout import Tiles, dense, is_channels_last, like, offsets, place, tiles, wide
+from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
 
 
 @triton.jit
@@ -45,7 +45,7 @@ def _forward(
     tl.store(y + at, activate(v, ACT, ALPHA, GAIN, CLAMP), inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _backward(
     dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps,
     ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr, SUMS: tl.constexpr,
@@ -84,7 +84,7 @@ def _backward(
         tl.store(sums + 2 * N * C, tl.sum(alone, 0), c < C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _double_backward(
     gdz, gsums, gdn, dy, y, d, noise, d_dy, d_y, d_d, d_noise, N, C, P, noise_stride, gdn_stride, steps,
     ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
@@ -153,6 +153,7 @@ def modulate(x: Tensor, s: Tensor) -> Tensor:
     return modulated_epilogue(x, s, None, None, None, [0, 0, 0, 0], "linear", 1.0, 1.0, None)
 
 
+@on_its_device
 def modulated_epilogue(
     x: Tensor,
     d: Tensor | None,
@@ -180,11 +181,13 @@ def modulated_epilogue(
     return y
 
 
+@on_its_device
 def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     dx, sums, _ = _gradients(g, x, s, None, 0, 1, "linear", 1.0, 1.0, None)
     return dx, sums[0]
 
 
+@on_its_device
 def modulated_epilogue_backward(
     dy: Tensor,
     y: Tensor,
@@ -237,6 +240,7 @@ def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
     return _summed(partial).to(x.dtype)
 
 
+@on_its_device
 def modulated_epilogue_double_backward(
     gdz: Tensor,
     gsums: Tensor | None,

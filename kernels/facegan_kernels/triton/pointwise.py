@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layout import dense, is_channels_last, like, offsets, operand, place, tiles, wide
+from .layout import dense, is_channels_last, like, offsets, on_its_device, operand, place, tiles, wide
 
 FEW = 16  # output channels, at most, for which this is a matter of bandwidth
 
@@ -33,7 +33,7 @@ def _forward(
     tl.store(y + offsets(n, p, o, OUT, P, CHANNELS_LAST), total, (p < P)[:, None] & (o < OUT)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "steps"])
 def _backward(
     dy, x, w, dx, dw, N, OUT, C, P, steps,
     FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
@@ -67,6 +67,7 @@ def _library(x: Tensor, w: Tensor, channels_last: bool) -> Tensor:
     return (w @ x.flatten(2)).unflatten(2, x.shape[2:])
 
 
+@on_its_device
 def pointwise(x: Tensor, w: Tensor) -> Tensor:
     x = dense(x)
     if not _is_served(x, w):
@@ -84,6 +85,7 @@ def pointwise(x: Tensor, w: Tensor) -> Tensor:
     return y
 
 
+@on_its_device
 def pointwise_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     x = dense(x)
     dy = like(dy, x)

@@ -3,6 +3,9 @@
 `FACEGAN_AUTOTUNE=0` takes the first configuration everywhere, so that nothing is measured; so does Triton's interpreter, where
 times mean nothing. Kernels whose only limit is memory bandwidth need no tuning: 16-byte accesses with a few in flight per thread
 come within a few per cent of the best, and what they sum keeps the same order in every run.
+
+A kernel is compiled anew for every argument that becomes a multiple of 16, or 1, unless it is named in `do_not_specialize`: the
+sizes that no address of a large tensor needs are, so that another batch size compiles nothing.
 """
 
 from __future__ import annotations

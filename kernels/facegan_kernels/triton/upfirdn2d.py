@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .activation import rounded
 from .fir import fir, fir_direct
-from .layout import dense
+from .layout import dense, on_its_device
 
 TYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}
 FACTORS = {1, 2, 4}
@@ -26,6 +26,7 @@ PROGRAMS = 1024  # strips get shorter only while there are fewer: some for each 
 SUMS = 16384  # elements of all rows of y under way: 128 registers in each of 128 threads
 
 
+@on_its_device
 def upfirdn2d(
     x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], flip_filter: bool, gain: float
 ) -> Tensor:
@@ -87,7 +88,7 @@ def _filter(
     if not channels_last and d is None and noise is None and b is None:  # then samples are just more planes
         samples, channels = 1, samples * channels
     noise_stride = 0 if noise is None or noise.shape[0] == 1 else y.shape[2] * y.shape[3]
-    tensors, sizes = (x, f.contiguous(), y, d, noise, b), (channels, *x.shape[2:], *y.shape[2:], noise_stride)
+    tensors, sizes = (x, f.to(x.device).contiguous(), y, d, noise, b), (channels, *x.shape[2:], *y.shape[2:], noise_stride)
     options = options | {"SEPARABLE": f.ndim == 1, "FLIP": flip_filter, "CHANNELS_LAST": channels_last}
     if x.dtype in TYPES and {*up, *down} <= FACTORS and max(f.shape) <= MOST_TAPS[f.ndim]:
         _strips(tensors, sizes, samples, up, down, padding, options)
