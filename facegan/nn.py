@@ -18,7 +18,7 @@ class Conv2d(nn.Module):
 
     `equalized`: weights are stored as N(0, 1) and scaled by lr_multiplier / sqrt(fan-in) at run time, so that Adam's steps,
     which ignore the gradient's size, are the same share of every layer's weights. Otherwise they are stored at that scale.
-    `up` or `down` resample by the FIR filter [1, 3, 3, 1]. `gain` multiplies the activation, None for its default.
+    `up` or `down` resample by the FIR filter [1, 3, 3, 1]. `gain` multiplies the activation, None for its default; `clamp` limits the result.
     """
 
     resample_filter: Tensor | None
@@ -32,6 +32,7 @@ class Conv2d(nn.Module):
         bias: bool = True,
         act: str = "linear",
         gain: float | None = None,
+        clamp: float | None = None,
         up: int = 1,
         down: int = 1,
         equalized: bool = True,
@@ -47,14 +48,14 @@ class Conv2d(nn.Module):
         weight = torch.randn(out_channels, in_channels, kernel, kernel)
         self.weight = nn.Parameter(weight / lr_multiplier if equalized else weight * scale)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.act, self.gain, self.up, self.down, self.padding = act, gain, up, down, kernel // 2
+        self.act, self.gain, self.clamp, self.up, self.down, self.padding = act, gain, clamp, up, down, kernel // 2
         resample_filter = setup_filter() if max(up, down) > 1 else None
         self.register_buffer("resample_filter", resample_filter, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding)
-        return bias_act(x, _scaled_bias(self), act=self.act, gain=self.gain)
+        return bias_act(x, _scaled_bias(self), act=self.act, gain=self.gain, clamp=self.clamp)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, kernel, _ = self.weight.shape

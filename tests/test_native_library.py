@@ -69,7 +69,8 @@ def test_a_library_of_another_system_is_a_reason_and_not_a_crash(tmp_path: Path)
     (package / "lib" / "libfacegan_cpu.so").write_bytes(b"MZ, and nothing that this system can load" * 100)
     code = (
         "import facegan_kernels, torch; from facegan import backend, ops; ops.bias_act(torch.ones(2, 3));"
-        "print(facegan_kernels.__path__[0], backend.select('bias_act', 'cpu'), backend.unavailable('bias_act', 'native', 'cpu'))"
+        "chosen = backend.select('bias_act', torch.ones(1 << 20));"
+        "print(facegan_kernels.__path__[0], chosen, backend.unavailable('bias_act', 'native', 'cpu'))"
     )
     place, chosen, reason = ask(code, PYTHONPATH=str(tmp_path), FACEGAN_BACKEND="auto").split(" ", 2)
     assert (place, chosen) == (str(package), "reference")

@@ -38,7 +38,8 @@ inline std::optional<Teams> teams(int64_t n, int64_t c, int64_t hw, int64_t larg
   if (accesses > most * held) return std::nullopt;
   while ((int64_t(1) << t.team_log2) < most && (int64_t(1) << t.team_log2) * (held / 2) < accesses) ++t.team_log2;
   while (last && t.threads() < 32) ++t.team_log2;
-  while (!last && t.threads() < 128) ++t.slots_log2;
+  // Several planes share a block only where each is one warp's: a sum over a larger team is over every warp of the block.
+  while (!last && t.team_log2 <= 5 && t.threads() < 128) ++t.slots_log2;
   return t;
 }
 

@@ -48,7 +48,7 @@ def is_network(path: str | Path) -> bool:
         return path.suffix in (".pkl", ".pt", ".pth")
     try:
         return bool(json.loads((path / CONFIG).read_text()).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -75,7 +75,7 @@ def _open_folder(folder: Path) -> Networks:
             raise FaceganError(f"{folder / CONFIG} does not describe a StyleGAN2 network.")
         tensors = load_file(folder / WEIGHTS)
         config = StyleGAN2Config(**facts)
-    except (OSError, ValueError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
         if isinstance(error, FaceganError):
             raise
         raise FaceganError(f"{folder} holds no readable {WEIGHTS} and {CONFIG}: {error}") from None

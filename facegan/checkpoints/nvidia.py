@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.unpickling import Record, load
+from facegan.checkpoints.unpickling import Record, check_size, load
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.ops import setup_filter
@@ -20,7 +20,7 @@ def read(data: bytes, origin: str) -> tuple[StyleGAN2Config, dict[str, dict[str,
     if not isinstance(found, dict) or not isinstance(found.get("G_ema"), Record):
         raise FaceganError(f"{origin} holds no StyleGAN2 network: expected a pickle of {{G, D, G_ema, ...}}.")
     generator = found["G_ema"]
-    tensors = dict(_tensors(generator, origin))
+    tensors = check_size(_tensors(generator, origin, set()), len(data), origin)
     if not any(name.startswith("synthesis.b4.") for name in tensors):
         raise FaceganError(
             f"{origin} is a {generator.class_name} without the blocks of StyleGAN2; StyleGAN3-T and -R networks are not supported."
@@ -29,28 +29,31 @@ def read(data: bytes, origin: str) -> tuple[StyleGAN2Config, dict[str, dict[str,
     states = {"G_ema": _adapted(tensors, origin)}
     for name in ("G", "D"):
         if isinstance(found.get(name), Record):
-            states[name] = _adapted(dict(_tensors(found[name], origin)), origin)
+            states[name] = _adapted(check_size(_tensors(found[name], origin, set()), len(data), origin), origin)
     return config, states
 
 
-def _tensors(record: Record, origin: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of a module's parameters and buffers and those of its children."""
+def _tensors(record: Record, origin: str, seen: set[int], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of a module's parameters and buffers and those of its children, each `seen` once."""
     if depth > 4:  # Generator > synthesis > block > layer > affine
         raise FaceganError(f"{origin} nests modules deeper than any StyleGAN2 network ({prefix}).")
+    if id(record) in seen:  # a thousand references at each of five depths would be 10^15 modules
+        raise FaceganError(f"{origin} holds the same module twice ({prefix}).")
+    seen.add(id(record))
     for kind in ("_parameters", "_buffers"):
         for name, value in _children(record, kind, origin):
             if isinstance(value, Tensor):
                 yield prefix + name, value
     for name, child in _children(record, "_modules", origin):
         if isinstance(child, Record):
-            yield from _tensors(child, origin, f"{prefix}{name}.", depth + 1)
+            yield from _tensors(child, origin, seen, f"{prefix}{name}.", depth + 1)
 
 
 def _children(record: Record, kind: str, origin: str) -> list[tuple[str, Any]]:
     children = record.state.get(kind, {})
-    if not isinstance(children, dict) or not all(isinstance(name, str) for name in dict.keys(children)):
+    if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
         raise FaceganError(f"{origin} holds a {record.class_name} whose {kind} are not a table of names.")
-    return list(dict.items(children))
+    return list(children.items())
 
 
 def _config(state: dict[str, Any], tensors: dict[str, Tensor], origin: str) -> StyleGAN2Config:
@@ -58,8 +61,8 @@ def _config(state: dict[str, Any], tensors: dict[str, Tensor], origin: str) -> S
     given = state.get("_init_kwargs", {})
     synthesis = given.get("synthesis_kwargs", {}) if isinstance(given, dict) else {}
     synthesis = {**given, **synthesis} if isinstance(synthesis, dict) else {}
-    sizes = [int(name.split(".")[1][1:]) for name in tensors if name.startswith("synthesis.b") and name.endswith(".conv1.weight")]
     try:
+        sizes = [int(name.split(".")[1][1:]) for name in tensors if name.startswith("synthesis.b") and name.endswith(".conv1.weight")]
         channels = {size: tensors[f"synthesis.b{size}.conv1.weight"].shape[0] for size in sizes}
         first = tensors["mapping.fc0.weight"]
         w_dim = first.shape[0]
@@ -77,7 +80,7 @@ def _config(state: dict[str, Any], tensors: dict[str, Tensor], origin: str) -> S
             half_sizes=_number(synthesis.get("num_fp16_res"), 0, len(sizes)),
             conv_clamp=_limit(synthesis.get("conv_clamp")),
         )
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise FaceganError(f"{origin} lacks parts of a StyleGAN2 generator ({error}).") from None
 
 

@@ -7,12 +7,15 @@ up layers convolve where ours correlate, so their weights are turned by 180 degr
 from __future__ import annotations
 
 import argparse
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from facegan.checkpoints.unpickling import check_size
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.ops import setup_filter
@@ -22,6 +25,7 @@ GENERATORS = {"G_ema": "g_ema", "G": "g"}  # our name -> the file's
 
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
     """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network."""
+    _refuse_archive(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(path, map_location="cpu", weights_only=True)
@@ -29,13 +33,44 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
         raise FaceganError(f"{path} cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}") from None
     if not isinstance(found, dict) or not any(isinstance(found.get(name), dict) for name in GENERATORS.values()):
         raise FaceganError(f"{path} holds no StyleGAN2 generator: expected the keys g_ema or g.")
+    _refuse_inflation(found, path)
     present = {ours: found[theirs] for ours, theirs in GENERATORS.items() if isinstance(found.get(theirs), dict)}
     config = _config(next(iter(present.values())), path)
     mean = found.get("latent_avg")
-    states = {name: _generator(state, config, mean, path) for name, state in present.items()}
+    try:
+        states = {name: _generator(state, config, mean, path) for name, state in present.items()}
+    except (IndexError, RuntimeError) as error:  # of a view
+        raise FaceganError(f"{path} has tensors of unknown shapes: {error}.") from None
     if isinstance(found.get("d"), dict):
         states["D"] = _renamed(found["d"], discriminator_names(config), path)
     return config, states
+
+
+def _refuse_archive(path: Path) -> None:
+    """torch.save compresses nothing: an archive whose parts are larger than itself is made to fill memory."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            return  # of a torch before 1.6
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise FaceganError(f"{path} cannot be read as weights alone: {error}") from None
+    if size > path.stat().st_size:
+        raise FaceganError(f"{path} is refused: {path.stat().st_size} bytes would unpack to {size}.")
+
+
+def _refuse_inflation(found: dict[str, Any], path: Path) -> None:
+    """Tensors must have their numbers in the file: no stride of 0 that repeats one, no storage whose bytes are absent."""
+    size = path.stat().st_size
+    states = [value for value in found.values() if isinstance(value, dict)]
+    tensors = [("", value) for state in (found, *states) for value in state.values() if isinstance(value, Tensor)]
+    if any(value.layout != torch.strided or value.device.type != "cpu" for _, value in tensors):
+        raise FaceganError(f"{path} holds tensors that are not dense.")
+    stored = {storage.data_ptr(): storage.nbytes() for storage in (value.untyped_storage() for _, value in tensors)}
+    if sum(stored.values()) > size:
+        raise FaceganError(f"{path} is refused: its {size} bytes claim to hold tensors of {sum(stored.values())}.")
+    check_size(tensors, size, str(path))
 
 
 def _config(state: dict[str, Tensor], path: Path) -> StyleGAN2Config:

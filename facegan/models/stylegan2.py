@@ -22,6 +22,20 @@ NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES = ("random", "const", "none")
 
 
+# Beyond any published network; a configuration from a file must not ask for a million layers.
+_RANGES = {
+    "resolution": (4, 4096),
+    "z_dim": (1, 1 << 16),
+    "w_dim": (1, 1 << 16),
+    "c_dim": (0, 1 << 16),
+    "mapping_layers": (1, 64),
+    "channel_base": (4, 1 << 28),
+    "channel_max": (1, 1 << 16),
+    "half_sizes": (0, 11),
+    "group": (1, 1 << 16),
+}
+
+
 @dataclass(frozen=True)
 class StyleGAN2Config:
     """Everything that rebuilds the two networks; stored beside their weights."""
@@ -40,11 +54,17 @@ class StyleGAN2Config:
     group: int = 4  # of the minibatch standard deviation
 
     def __post_init__(self) -> None:
-        if self.resolution < 4 or self.resolution & (self.resolution - 1):
-            raise FaceganError(f"StyleGAN2: resolution is {self.resolution}; expected a power of two of at least 4.")
-        for name in ("z_dim", "w_dim", "mapping_layers", "channel_max", "group"):
-            if getattr(self, name) < 1:
-                raise FaceganError(f"StyleGAN2: {name} is {getattr(self, name)}; expected at least 1.")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise FaceganError(f"StyleGAN2: {name} is {value!r}; expected a whole number from {least} to {most}.")
+        if self.resolution & (self.resolution - 1):
+            raise FaceganError(f"StyleGAN2: resolution is {self.resolution}; expected a power of two from 4 to {_RANGES['resolution'][1]}.")
+        if self.architecture not in ("skip", "resnet"):
+            raise FaceganError(f"StyleGAN2: architecture is {self.architecture!r}; expected skip or resnet.")
+        for name, number in (("mapping_lr", self.mapping_lr), ("conv_clamp", self.conv_clamp)):
+            if number is not None and not (isinstance(number, (int, float)) and 0 < number < math.inf):
+                raise FaceganError(f"StyleGAN2: {name} is {number!r}; expected a positive number.")
         if self.channel_base < self.resolution:
             raise FaceganError(
                 f"StyleGAN2: channel_base is {self.channel_base}; expected at least the resolution, {self.resolution}, "
@@ -65,7 +85,7 @@ class StyleGAN2Config:
         return min(self.channel_base // size, self.channel_max)
 
     def dtype(self, size: int) -> torch.dtype:
-        return torch.bfloat16 if size in self.sizes[len(self.sizes) - self.half_sizes :] else torch.float32
+        return torch.bfloat16 if size > self.resolution >> self.half_sizes else torch.float32
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -262,11 +282,12 @@ class DiscriminatorBlock(nn.Module):
     def __init__(self, size: int, config: StyleGAN2Config) -> None:
         super().__init__()
         channels, out_channels = config.channels(size), config.channels(size // 2)
-        self.dtype, self.clamp = config.dtype(size), config.conv_clamp
-        self.fromrgb = Conv2d(3, channels, 1, act="lrelu") if size == config.resolution else None
-        self.conv0 = Conv2d(channels, channels, 3, act="lrelu")
-        self.conv1 = Conv2d(channels, out_channels, 3, act="lrelu", down=2, gain=1.0)  # sqrt 2 of lrelu times sqrt 1/2
-        self.skip = Conv2d(channels, out_channels, 1, bias=False, down=2, gain=math.sqrt(0.5))
+        self.dtype, clamp = config.dtype(size), config.conv_clamp
+        half = None if clamp is None else clamp * math.sqrt(0.5)
+        self.fromrgb = Conv2d(3, channels, 1, act="lrelu", clamp=clamp) if size == config.resolution else None
+        self.conv0 = Conv2d(channels, channels, 3, act="lrelu", clamp=clamp)
+        self.conv1 = Conv2d(channels, out_channels, 3, act="lrelu", down=2, gain=1.0, clamp=half)  # lrelu's sqrt 2 times sqrt 1/2
+        self.skip = Conv2d(channels, out_channels, 1, bias=False, down=2, gain=math.sqrt(0.5), clamp=half)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype)
@@ -283,7 +304,7 @@ class DiscriminatorEpilogue(nn.Module):
         super().__init__()
         channels = config.channels(4)
         self.group = config.group
-        self.conv = Conv2d(channels + 1, channels, 3, act="lrelu")
+        self.conv = Conv2d(channels + 1, channels, 3, act="lrelu", clamp=config.conv_clamp)
         self.fc = Linear(channels * 16, channels, act="lrelu")
         self.out = Linear(channels, outputs)
 

@@ -41,6 +41,8 @@ def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | Non
             )
         if mask.requires_grad:
             raise FaceganError("adain: mask requires a gradient, but it is a constant; pass mask.detach().")
+    if style.numel() == 0 and content.numel() > 0:
+        raise FaceganError(f"adain: style has shape {list(style.shape)}; expected at least one pixel to take statistics of.")
     chosen = backend.select("adain", content)
     if chosen == "reference":
         return adain_ref(content, style, alpha, mask, eps)

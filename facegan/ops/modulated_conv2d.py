@@ -9,6 +9,7 @@ resolution may go through one kernel of our own instead; `facegan.ops.plans` mea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -113,7 +114,12 @@ _UNPADDED = (0, 0, 0, 0)
 
 
 def _filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
-    return setup_filter(device=device) if f is None and max(up, down) > 1 else f
+    return _default_filter(device) if f is None and max(up, down) > 1 else f
+
+
+@cache  # made once: a copy to the GPU in every call would keep the layer out of CUDA graphs
+def _default_filter(device: torch.device) -> Tensor:
+    return setup_filter(device=device)
 
 
 def _modulated(

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import pickletools
+import resource
 import struct
 import sys
 import types
@@ -65,7 +66,7 @@ def module(foreign, class_name, tensors, parameters, **state):
         inner = {name.split(".", 1)[1] for name in parameters if name.startswith(child + ".")}
         modules[child] = module(foreign, "Layer", below, inner)
     return Persistent(foreign, class_name, {
-        "training": False,
+        "training": False, "_non_persistent_buffers_set": set(),
         "_parameters": OrderedDict((n, torch.nn.Parameter(v)) for n, v in own.items() if n in parameters),
         "_buffers": OrderedDict((n, v) for n, v in own.items() if n not in parameters),
         "_modules": modules, "_backward_hooks": OrderedDict(), **state,
@@ -150,19 +151,25 @@ HOSTILE = {
     "a dotted name": (lambda mark: b"\x80\x04\x8c\x0bcollections\x8c\x13OrderedDict.popitem\x93.", "collections.OrderedDict.popitem"),
     "functools": (lambda mark: forged("functools", "partial", 1), "functools.partial"),
     "copyreg": (lambda mark: forged("copyreg", "_reconstructor", 1, 2, 3), "copyreg._reconstructor"),
-    "subprocess by INST": (lambda mark: b"(S'true'\nisubprocess\nPopen\n.", "subprocess.Popen"),
+    "subprocess by INST": (lambda mark: b"(S'true'\nisubprocess\nPopen\n.", "instruction STRING"),
     "numpy object array": (lambda mark: pickle.dumps(np.array([{}], dtype=object)), r"numpy\.\w+"),
     "numpy object dtype": (lambda mark: forged("numpy", "dtype", "O8", False, True), "dtype 'O8'"),
     "pickle inside a storage": (lambda mark: storage_of(pickle.dumps(Calls(os.system, f"touch {mark}"))), "not a readable network"),
     "pickle inside a zip storage": (lambda mark: storage_of(zipped(Calls(os.system, f"touch {mark}"))), "not a readable network"),
     "attributes on a function": (lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.", "a function"),
     "slots on a function": (lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x01\x00\x00\x00aK\x01s\x86b.", "a function"),
-    "persistent id": (lambda mark: b"\x80\x02X\x01\x00\x00\x00aQ.", "persistent"),
+    "persistent id": (lambda mark: b"\x80\x02X\x01\x00\x00\x00aQ.", "instruction BINPERSID"),
     "legacy TensorFlow": (lambda mark: forged("dnnlib.tflib.network", "Network"), "TensorFlow"),
     "truncated": (lambda mark: pickle.dumps({"G_ema": list(range(1000))})[:-50], "not a readable network"),
     "not a pickle": (lambda mark: b"<html>404</html>", "not a readable network"),
     "empty": (lambda mark: b"", "not a readable network"),
     "nested too deeply": (lambda mark: b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".", "holds no StyleGAN2 network"),
+    "attributes on a dictionary": (lambda mark: forged("collections", "OrderedDict")[:-1] + b"}X\x01\x00\x00\x00aK\x01sb.", "of a dict"),
+    "a dictionary of a dictionary": (lambda mark: forged("collections", "OrderedDict", {"a": 1}), "not a readable network"),
+    "a key that overflows the stack when hashed": (lambda mark: b"\x80\x02})" + b"\x85" * 300_000 + b"Ns.", "keys are not names"),
+    "a dtype that does": (lambda mark: b"\x80\x02cnumpy\ndtype\n)" + b"\x85" * 300_001 + b"R.", "not a readable network"),
+    "a set that does": (lambda mark: b"\x80\x04\x8f()" + b"\x85" * 300_000 + b"\x90.", "something else than names"),
+    "escapes for the terminal": (lambda mark: b"\x80\x04\x8c\x04a\n\x1b[\x8c\x01b\x93.", r"asks for a\\n\\x1b\[.b"),
     "claims more bytes than it has": (lambda mark: b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x.", "not a readable network"),
 }  # fmt: skip
 
@@ -184,13 +191,24 @@ def test_hostile_pickles_are_refused_unrun(name, tmp_path):
 
 
 class Tensor:
-    """Pickles as a tensor of four stored numbers that claims any size and stride."""
+    """Pickles as a tensor of four stored numbers that claims any size and stride, perhaps set on it afterwards."""
 
-    def __init__(self, size, stride):
-        self.arguments = torch.zeros(4).storage(), 0, size, stride, False, OrderedDict()
+    def __init__(self, size, stride, *state, stored=None):
+        stored = torch.zeros(4).storage() if stored is None else stored
+        self.call = torch._utils._rebuild_tensor_v2, (stored, 0, size, stride, False, OrderedDict()), *state
 
     def __reduce__(self):
-        return torch._utils._rebuild_tensor_v2, self.arguments
+        return self.call
+
+
+class Bytes:
+    """Pickles as a storage of these bytes."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.data,)
 
 
 @pytest.mark.parametrize("size,stride", [((1 << 40,), (0,)), ((2, 4), (4, 1)), ((-1,), (1,)), ((4,), (-1,)), ((2,), (1, 1)), ((3,), (2,))])
@@ -200,11 +218,70 @@ def test_tensors_beyond_their_storage_are_refused(size, stride):
     assert load(pickle.dumps(Tensor((2, 2), (2, 1)), protocol=4), "it").shape == (2, 2)
 
 
+@pytest.mark.parametrize("size,stride", [((1 << 24,), (1,)), ((1 << 40,), (0,))])
+def test_no_tensor_is_given_another_storage_size_or_hooks(size, stride):
+    """`Tensor.__setstate__`, which BUILD would call, resizes the storage."""
+    for state in ((torch.zeros(4).storage(), 0, size, stride), (True, None, OrderedDict(hook=print))):
+        with pytest.raises(FaceganError, match="sets attributes of a Tensor|asks for builtins.print"):
+            load(pickle.dumps(Tensor((4,), (1,), state), protocol=4), "it")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])
+def test_storages_of_every_kind(dtype):
+    for expected in (torch.arange(6).to(dtype).view(2, 3).T, torch.zeros(0, 3, dtype=dtype), torch.ones((), dtype=dtype)):
+        found = load(pickle.dumps({"it": expected}, protocol=3), "it")["it"]
+        assert found.dtype == dtype and torch.equal(found, expected)
+
+
+def test_storages_that_lack_their_bytes_are_refused():
+    """PyTorch's own reader returns whatever was in memory for a storage that is claimed and not stored."""
+    buffer = io.BytesIO()
+    torch.save(torch.arange(8.0).storage(), buffer, _use_new_zipfile_serialization=False)
+    data = buffer.getvalue()
+    claim, start = data.replace(b"K\x08Nt", b"J\x00\x00\x00\x10Nt"), data.rindex(b"\x80\x02")
+    without_keys = data[:start] + pickle.dumps([], protocol=2)
+    compressed, expanded = io.BytesIO(zipped(torch.zeros(1))), io.BytesIO()
+    torch.save(torch.zeros(1).expand(1 << 35), expanded, _use_new_zipfile_serialization=False)
+    assert claim != data
+    for bad in (claim, without_keys, data[:-4], compressed.getvalue(), expanded.getvalue()):
+        with pytest.raises(FaceganError, match="not a readable network"):
+            load(pickle.dumps({"it": Bytes(bad)}, protocol=4), "it")
+    tensor = Tensor((8,), (1,), stored=Bytes(data))
+    assert torch.equal(load(pickle.dumps(tensor, protocol=4), "it"), torch.arange(8.0))
+
+
+def test_two_bytes_do_not_fill_gigabytes():
+    """A memo's index is no size: CPython's C unpickler made room for 2^28 entries here."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert load(b"\x80\x02Nr" + struct.pack("<I", 1 << 28) + b".", "it") is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    with pytest.raises(FaceganError, match="BYTEARRAY8"):
+        load(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "it")
+
+
+def test_one_tensor_under_thousands_of_names_is_refused(foreign, tmp_path):
+    shared = torch.zeros(1000)
+    state = {"_parameters": OrderedDict((f"p{i}", shared) for i in range(1000))}
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": Persistent(foreign, "Generator", state)}, protocol=4))
+    with pytest.raises(FaceganError, match="more numbers than that"):
+        open_networks(tmp_path / "net.pkl")
+
+
+def test_nonsense_among_the_arguments_and_names(snapshot, tmp_path):
+    def attempt(**changes):
+        (tmp_path / "net.pkl").write_bytes(snapshot(**changes))
+        return open_networks(tmp_path / "net.pkl")
+
+    for name in ("synthesis.bx.conv1.weight", "synthesis.b1152921504606846976.conv1.weight"):
+        with pytest.raises(FaceganError, match="lacks parts"):
+            attempt(change=lambda t, name=name: {**t, name: torch.zeros(1, 1, 1, 1)})
+
+
 def test_a_cycle_of_modules_is_refused(foreign, tmp_path):
     state = {"_parameters": OrderedDict(weight=torch.zeros(1)), "_modules": OrderedDict()}
     state["_modules"]["again"] = Persistent(foreign, "Layer", state)
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": Persistent(foreign, "Generator", state)}, protocol=4))
-    with pytest.raises(FaceganError, match="deeper than any StyleGAN2"):
+    with pytest.raises(FaceganError, match="holds the same module twice"):
         open_networks(tmp_path / "net.pkl")
 
 

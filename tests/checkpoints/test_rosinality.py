@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import zipfile
 
 import pytest
 import torch
@@ -93,7 +95,40 @@ def test_what_cannot_be_read_or_written(their_generator, tmp_path):
 def test_a_folder_that_is_none_of_ours(tmp_path):
     with pytest.raises(FaceganError, match="holds no readable model.safetensors and config.json"):
         open_networks(tmp_path)
-    (tmp_path / "config.json").write_text('{"kind": "stylegan2", "resolution": 1048576, "channel_base": 1048576}')
+    (tmp_path / "config.json").write_text('{"kind": "stylegan2", "resolution": 4096, "channel_base": 1048576}')
     save_file({"G_ema.mapping.w_avg": torch.zeros(512)}, tmp_path / "model.safetensors")
     with pytest.raises(FaceganError, match="absent in the file"):  # and not gigabytes of noise
         open_networks(tmp_path)
+    for wrong, words in (
+        ('"resolution": 1048576, "channel_base": 1048576', "resolution is 1048576"),
+        ('"mapping_layers": 1000000000', "mapping_layers is 1000000000; expected a whole number from 1 to 64"),
+        ('"z_dim": 4.0', "z_dim is 4.0"),
+        ('"architecture": "orig"', "architecture is 'orig'"),
+        ('"conv_clamp": NaN', "conv_clamp is nan"),
+        ('"z_dim": ' + "[" * 100_000, "holds no readable"),
+    ):
+        (tmp_path / "config.json").write_text('{"kind": "stylegan2", ' + wrong + "}")
+        with pytest.raises(FaceganError, match=words):
+            open_networks(tmp_path)
+
+
+def test_small_files_do_not_fill_memory(their_generator, tmp_path):
+    def attempt(content, words):
+        torch.save(content, tmp_path / "net.pt")
+        with pytest.raises(FaceganError, match=words):
+            open_networks(tmp_path / "net.pt")
+
+    endless = torch.zeros(1).expand(1, 1 << 20, 1 << 20, 3, 3)
+    attempt({"g": {**their_generator, "convs.1.conv.weight": endless}}, "more numbers than that")
+    attempt({"g": their_generator, "latent_avg": torch.zeros(1).expand(1 << 40)}, "more numbers than that")
+    tiny = {f"to_rgbs.{i}.conv.weight": torch.zeros(1) for i in range(14)}
+    tiny |= {f"convs.{i}.conv.weight": torch.zeros(1, 1) for i in range(30)}  # noise maps of 65536 px, if they were made
+    attempt({"g": {**their_generator, **tiny}}, "resolution is 65536")
+    attempt({"g": {**their_generator, "input.input": torch.zeros(0, 12, 4, 4)}}, "unknown shapes")
+    buffer = io.BytesIO()
+    torch.save({"g": {"a": torch.zeros(1 << 20)}}, buffer)
+    with zipfile.ZipFile(buffer) as stored, zipfile.ZipFile(tmp_path / "net.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in stored.infolist():
+            packed.writestr(part.filename, stored.read(part))
+    with pytest.raises(FaceganError, match="bytes would unpack to"):
+        open_networks(tmp_path / "net.pt")

@@ -159,3 +159,9 @@ def test_bad_arguments():
         g(torch.zeros(1, 6), noise_mode="always")
     with pytest.raises(FaceganError, match=r"expected a label \[N, 3\], got none"):
         Generator(StyleGAN2Config(**TINY, c_dim=3))(torch.zeros(1, 6))
+
+
+@pytest.mark.parametrize("half_sizes", range(5))
+def test_half_sizes_are_the_largest(half_sizes):
+    config = StyleGAN2Config(**TINY, half_sizes=half_sizes)  # 4, 8 and 16 px: more than there are means all
+    assert [config.dtype(size) == torch.bfloat16 for size in config.sizes] == [3 - half_sizes <= i for i in range(3)]

@@ -129,3 +129,21 @@ def test_compiles_whole(function):
 def test_bad_arguments(arguments, words):
     with pytest.raises(FaceganError, match=words):
         bias_act(**{"x": torch.zeros(2, 3), **arguments})
+
+
+def test_a_single_number(path):
+    x = torch.tensor(-2.0, dtype=torch.float64, requires_grad=True)
+    y = bias_act(x, act="lrelu", gain=3.0)
+    y.backward()
+    torch.testing.assert_close((y.detach(), x.grad), (torch.tensor(-1.2).double(), torch.tensor(0.6).double()))
+
+
+def test_forward_mode_is_right_or_refused(path):
+    """A kernel that knows nothing of tangents would lose them without a word."""
+    x, tangent = torch.randn(2, 3), torch.randn(2, 3)
+    if path == "registered":
+        with pytest.raises(NotImplementedError, match="bias_act: its kernels have no forward-mode derivatives"):
+            torch.func.jvp(bias_act, (x,), (tangent,))
+    else:
+        _, found = torch.func.jvp(lambda x: bias_act(x, act="relu", gain=1.0), (x,), (tangent,))
+        torch.testing.assert_close(found, torch.where(x > 0, tangent, 0.0))

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from facegan.errors import FaceganError
 from facegan.ops import modulated_conv2d, no_weight_gradients, setup_filter, upfirdn2d
+from facegan.ops.modulated_conv2d import demodulation
 
 
 def restated(
@@ -152,6 +153,42 @@ def test_autocast(path):
         y.float().square().mean().backward()
     assert y.dtype == torch.bfloat16
     assert weight.grad.dtype == torch.float32 and x.grad.dtype == torch.float32
+
+
+def test_demodulation_stays_wide_under_autocast():
+    _, weight, styles = sample(torch.float32, i=64, o=8)
+    expected = (weight.double() * styles.double()[:, None, :, None, None]).square().sum((2, 3, 4)).add(1e-8).rsqrt()
+    with torch.autocast("cpu", torch.bfloat16):
+        d = demodulation(weight, styles)
+    assert d.dtype == torch.float32
+    torch.testing.assert_close(d.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_to_rgb_with_padding(path, padding):
+    x, weight, styles = sample(o=3, kernel=1)
+    y = modulated_conv2d(x, weight, styles, demodulate=False, padding=padding)
+    torch.testing.assert_close(y, restated(x, weight, styles, False, padding=padding))
+
+
+def test_to_rgb_of_no_images(path):
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x, weight, styles = sample(n=0, o=3, kernel=1)
+        y = modulated_conv2d(x.contiguous(memory_format=memory_format), weight, styles, demodulate=False)
+        assert y.shape == (0, 3, 4, 5)
+        y.sum().backward()
+        assert weight.grad.eq(0).all() and x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("formats", [(torch.contiguous_format, torch.channels_last), (torch.channels_last, torch.contiguous_format)])
+def test_gradient_of_to_rgb_has_its_inputs_format(formats):
+    """As the fake kernel says, whose strides a compiler relies on."""
+    x = torch.randn(2, 5, 3, 4).contiguous(memory_format=formats[0])
+    dy = torch.randn(2, 3, 3, 4).contiguous(memory_format=formats[1])
+    w = torch.randn(2, 3, 5)
+    dx, _ = torch.ops.facegan.pointwise_backward(dy, x, w, "reference")
+    assert dx.stride() == x.stride()
+    torch.testing.assert_close(dx, torch.einsum("nohw,noi->nihw", dy, w))
 
 
 def epilogue_inputs(demodulated, noise_batch, biased, dtype=torch.float64, filtered=False):

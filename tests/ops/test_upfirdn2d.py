@@ -159,3 +159,13 @@ def test_bad_arguments(arguments, words):
 def test_setup_filter_rejects_what_is_no_filter():
     with pytest.raises(FaceganError, match=r"taps have shape \[0\]"):
         setup_filter(())
+
+
+@pytest.mark.parametrize("taps", [[1, 3, 3, 1], list(range(1, 9))])
+def test_autocast_leaves_the_dtype(path, taps):
+    x = torch.randn(1, 2, 6, 5)
+    f = setup_filter(taps)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = upfirdn2d(x, f, padding=3)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, upfirdn2d(x, f, padding=3))

@@ -48,7 +48,7 @@ def per_channel(v: Tensor, dtype: torch.dtype) -> Tensor:
 @cache
 def activation(act: str, alpha: float, gain: float, clamp: float | None, dtype: torch.dtype) -> tuple[int, float, float, float]:
     """The schemas' last four arguments. The limit is one that dtype can hold, so that a clamped element is known by its value."""
-    limit = 0.0 if clamp is None else float(torch.tensor(clamp, dtype=dtype))
+    limit = 0.0 if clamp is None else float(torch.tensor(clamp, dtype=dtype, device="cpu"))
     return ACTIVATIONS[act], alpha, gain, limit
 
 
@@ -66,7 +66,7 @@ def through_float32(*sums: int, clamp: int | None = None) -> Callable[[Callable[
                 return operator(x, *args)
             widened = [a.float() if isinstance(a, Tensor) and a.dtype == torch.float16 else a for a in args]
             if clamp is not None and widened[clamp] is not None:
-                widened[clamp] = float(torch.tensor(widened[clamp], dtype=x.dtype))
+                widened[clamp] = float(torch.tensor(widened[clamp], dtype=x.dtype, device="cpu"))
             results = operator(x.float(), *widened)
             if isinstance(results, Tensor):
                 return results.half()

@@ -18,10 +18,11 @@ _input = torch.ops.facegan_native.winograd_input.default
 _output = torch.ops.facegan_native.winograd_output.default
 
 # Lavin & Gray 2016, section 4.3
-_G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
+_G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64, device="cpu") / 24
 _TILE, _POINTS = 4, 36
+_SAMPLES = 4096  # weights compared in every call
 _BYTES = 8 << 20  # of the two buffers: what stays in a last-level cache
-_transformed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> (its state, its transform)
+_transformed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> (its state, a sample, its transform)
 
 
 def modulated_conv2d_fused(
@@ -44,10 +45,10 @@ def modulated_conv2d_fused(
     x = x.contiguous(memory_format=torch.channels_last)
     (n, c, h, w), o = x.shape, weight.shape[0]
     products = _transform(weight)
-    y = torch.empty((n, o, h, w), memory_format=torch.channels_last)
+    y = x.new_empty((n, o, h, w)).contiguous(memory_format=torch.channels_last)
     tiles = n * -(-h // _TILE) * -(-w // _TILE)
     chunk = min(tiles, max(64, _BYTES // (_POINTS * 4 * (c + o))))
-    v, m = torch.empty(_POINTS * chunk * c), torch.empty(_POINTS * chunk * o)
+    v, m = x.new_empty(_POINTS * chunk * c), x.new_empty(_POINTS * chunk * o)
     s, d, b = per_channel(s, x.dtype), None if d is None else per_channel(d, x.dtype), None if b is None else per_channel(b, x.dtype)
     noise = None if noise is None else noise.contiguous()
     tail = (0 if noise is None else noise.shape[0], *activation(act, alpha, gain, clamp, x.dtype))
@@ -62,11 +63,14 @@ def modulated_conv2d_fused(
 
 def _transform(weight: Tensor) -> Tensor:
     """G g G^T of every 3 x 3 kernel, [36, I, O]."""
-    state = weight._version, weight.data_ptr()
-    known, products = _transformed.get(weight, (None, None))
-    if known != state:
+    # `weight.data.copy_(...)` leaves version and place as they are, so a sample of the values is compared as well
+    flat = weight.detach().flatten()
+    state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
+    known, sample, products = _transformed.get(weight, (None, flat, None))
+    step = max(1, flat.numel() // _SAMPLES)
+    if known != state or not torch.equal(sample, flat[::step]):
         both_axes = torch.kron(_G, _G).float()
         taps = weight.detach().permute(2, 3, 1, 0).reshape(9, -1)
         products = (both_axes @ taps).view(_POINTS, weight.shape[1], weight.shape[0])
-        _transformed[weight] = state, products
+        _transformed[weight] = state, flat[::step].clone(), products
     return products
