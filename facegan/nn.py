@@ -18,7 +18,8 @@ class Conv2d(nn.Module):
 
     `equalized`: weights are stored as N(0, 1) and scaled by lr_multiplier / sqrt(fan-in) at run time, so that Adam's steps,
     which ignore the gradient's size, are the same share of every layer's weights. Otherwise they are stored at that scale.
-    `up` or `down` resample by the FIR filter [1, 3, 3, 1]. `gain` multiplies the activation, None for its default; `clamp` limits the result.
+    `up` or `down` resample by the FIR filter [1, 3, 3, 1]. `gain` multiplies the activation, None for its default; `clamp` limits
+    the result.
     """
 
     resample_filter: Tensor | None
