@@ -1,4 +1,8 @@
-"""What each operator may move, as a multiple of the bytes it has to move, and the shapes at which that is looked at."""
+"""What each operator may move, as a multiple of the bytes it has to move, and the shapes at which that is looked at.
+
+The limits are those of tensors too large for a cache; two are wider where a program has to be small to fill a GPU: AdaIN takes
+two passes over channels_last planes above 512 px, and the epilogue's gradient has more partial sums below 8 MiB.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,11 @@ FIR = 1.3
 # A plane too large for the chip is read twice: 3 to 4 passes for 2 to 3 forward, 5 to 8 for 3 to 5 backward.
 TWO_PASSES = {"adain": 1.55, "adain_affine": 1.55, "adain_backward": 1.7, "adain_affine_backward": 1.75}
 ONE_PASS_PIXELS = {"adain": 1024, "adain_affine": 1024, "adain_backward": 256, "adain_affine_backward": 256}
+# In channels_last a program holds whole planes of 32 bytes of channels, 16 of bf16, as memory moves no less: half as many pixels.
+ONE_PASS_PIXELS_NHWC = {"adain": 512, "adain_affine": 512}
+# Four partial sums weigh in beside tensors below 8 MiB: fewer would leave multiprocessors idle, and all of it fits the L2 cache.
+SMALL = 8 << 20  # bytes of the largest tensor
+LIMITS_OF_SMALL = {"modulated_epilogue_backward": 1.15}
 LIMITS = {"upfirdn2d": FIR, "pointwise": 1.1, "pointwise_backward": 1.1}
 PRINTED_ONLY = {"modulated_conv2d_fused"}  # bound by arithmetic; its taps are served from cache
 
@@ -25,10 +34,15 @@ def limit(launch: Launch) -> float | None:
     if launch.operator in PRINTED_ONLY:
         return None
     pixels = max(x.shape[2] * x.shape[3] for x in launch.tensors if x.ndim == 4)
-    if pixels > ONE_PASS_PIXELS.get(launch.operator, pixels):
+    one_pass = ONE_PASS_PIXELS.get(launch.operator, pixels)
+    if not launch.tensors[0].is_contiguous():
+        one_pass = ONE_PASS_PIXELS_NHWC.get(launch.operator, one_pass)
+    if pixels > one_pass:
         return TWO_PASSES[launch.operator]
     if launch.operator == "modulated_epilogue" and len(launch.tensors) > 1 and _filter(launch) is not None:
         return FIR
+    if launch.operator in LIMITS_OF_SMALL and max(map(traffic.size, launch.tensors)) < SMALL:
+        return LIMITS_OF_SMALL[launch.operator]
     return LIMITS.get(launch.operator, ELEMENTWISE)
 
 

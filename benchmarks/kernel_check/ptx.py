@@ -59,12 +59,12 @@ class Body:
         }
         return ", ".join(f"{kind} {word}" for kind, word in words.items())
 
-    def narrow(self) -> str | None:
-        """Why the hot part counts as narrow, or None."""
+    def narrow(self, allowed: float = NARROW_SHARE) -> str | None:
+        """Why the hot part counts as narrow, or None; `allowed` is the share of the bytes that may be."""
         moved = sum(access.width for access in self.hot)
         narrow = [access for access in self.hot if access.width <= NARROW]
         share = sum(access.width for access in narrow) / moved if moved else 0.0
-        if share <= NARROW_SHARE:
+        if share <= allowed:
             return None
         lines = Counter((access.line, access.kind) for access in narrow)
         where = ", ".join(f"{n} {kind} at line {line}" for (line, kind), n in sorted(lines.items()))

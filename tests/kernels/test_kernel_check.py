@@ -186,24 +186,31 @@ class TestPtx:
 
 
 def test_limits_of_operators(tmp_path):
-    """A large plane is allowed a second pass, a small one and everything elementwise is not."""
+    """A large plane is allowed a second pass, a small one and everything elementwise is not; sums weigh in on small tensors."""
     script = """
 import json, torch
 from benchmarks.kernel_check.budget import limit
 from benchmarks.kernel_check.launches import Launch
-def of(operator, size, *rest):
-    return limit(Launch(operator, (torch.empty(1, 8, size, size, device="meta"), *rest), ""))
+def of(operator, size, *rest, format=torch.contiguous_format):
+    return limit(Launch(operator, (torch.empty(1, 8, size, size, device="meta", memory_format=format), *rest), ""))
 f = torch.ones(4, device="meta")
 none = (None, None, None)
 print(json.dumps({
     "elementwise": [of("bias_act", 256), of("modulated_epilogue", 64, *none, None), of("adain", 32)],
-    "two passes": [of("adain", 256)],
+    "two passes": [of("adain", 256), of("adain", 32, format=torch.channels_last)],
+    "sums": [of("modulated_epilogue_backward", 256), of("modulated_epilogue_backward", 1024)],
     "filtered": [of("upfirdn2d", 64), of("modulated_epilogue", 64, *none, f)],
     "arithmetic": [of("modulated_conv2d_fused", 64)],
 }))
 """
     limits = run(tmp_path, script, "1")
-    assert limits == {"elementwise": [1.05, 1.05, 1.05], "two passes": [1.55], "filtered": [1.3, 1.3], "arithmetic": [None]}
+    assert limits == {
+        "elementwise": [1.05, 1.05, 1.05],
+        "two passes": [1.55, 1.55],
+        "sums": [1.15, 1.05],
+        "filtered": [1.3, 1.3],
+        "arithmetic": [None],
+    }
 
 
 def test_kept_results_follow_the_sources(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def on_its_device(launch: Launch) -> Launch:
     return cast(Launch, wrapper)
 
 
-ENOUGH_PROGRAMS = 1024
+ENOUGH_PROGRAMS = 512  # of 128 threads or more: about four for each multiprocessor of a large GPU
 
 
 class Tiles(NamedTuple):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .activation import activate, rounded, times_slope
 from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
+from .tuning import tile
 
 
 @triton.jit
@@ -212,7 +213,7 @@ def _gradients(
     if not dy.numel():
         dn = dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
         return dz, dy.new_zeros((rows, n, c), dtype=wide(dy.dtype)), dn
-    t = tiles(dy, 2048, 16)
+    t = tiles(dy, tile(dy.element_size()), 16)
     sums = dy.new_empty((t.blocks_p, rows, n, c), dtype=wide(dy.dtype))
     partial = _noise_sums(dy, noise_batch, t)
     _backward[(t.programs,)](
