@@ -43,8 +43,8 @@ struct Activation {
     return -limit > y ? -limit : y;
   }
 
-  /// Whether y is not clamped; NaN, where there is a limit, is neither.
-  FACEGAN_HD bool passes(W y) const { return std::abs(y) < limit || limit != limit; }
+  /// Whether y is not clamped.
+  FACEGAN_HD bool passes(W y) const { return !(std::abs(y) >= limit); }
 
   /// d y / d v.
   FACEGAN_HD W slope(W y) const {

@@ -213,7 +213,7 @@ def _gradients(
     if not dy.numel():
         dn = dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
         return dz, dy.new_zeros((rows, n, c), dtype=wide(dy.dtype)), dn
-    t = tiles(dy, tile(dy.element_size()), 16)
+    t = tiles(dy, tile(dy.element_size()) // (2 if dy.dtype == torch.float32 else 1), 16)  # float32 would spill at the full tile
     sums = dy.new_empty((t.blocks_p, rows, n, c), dtype=wide(dy.dtype))
     partial = _noise_sums(dy, noise_batch, t)
     _backward[(t.programs,)](
