@@ -1,11 +1,10 @@
 """Shared by the tests of the kernels: every test runs on each backend that this machine has.
 
-Without a CUDA GPU the Triton kernels run under Triton's interpreter, on tensors of the CPU.
+Without a CUDA GPU the Triton kernels run under Triton's interpreter, on tensors of the CPU (tests/conftest.py asks for it).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,12 +12,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from facegan import backend
+
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read by triton.jit, so before any kernel is imported
-
-from facegan import backend  # noqa: E402
-
 TARGETS = [("triton", "cuda" if GPU else "cpu"), ("native", "cpu"), ("native", "cuda")]
 
 # The interpreter takes milliseconds for what a GPU does in microseconds; the same examples in every run.
