@@ -70,7 +70,7 @@ def runner(function: Function, inputs: Sequence[Tensor], order: str) -> Run:
         return lambda: torch.autograd.grad(y, inputs, cotangent, retain_graph=True)
     if order == "double":
         cotangent.requires_grad_()
-        return lambda: _penalty(function, inputs, cotangent, second)
+        return lambda: penalty(function, inputs, cotangent, second)
     both: Run = lambda: torch.autograd.grad(function(*inputs), inputs, cotangent)  # noqa: E731
     return captured(both) if order == "graph" else both
 
@@ -81,7 +81,7 @@ def _noise_like(x: Tensor, seed: int) -> Tensor:
     return noise.normal_(generator=torch.Generator(x.device).manual_seed(seed)).to(x.dtype)
 
 
-def _penalty(function: Function, inputs: Sequence[Tensor], cotangent: Tensor, second: Tensor) -> Sequence[Tensor | None]:
+def penalty(function: Function, inputs: Sequence[Tensor], cotangent: Tensor, second: Tensor) -> Sequence[Tensor | None]:
     """R1's pattern: the gradient by x, then the gradients of that, also by the cotangent, which the layers above made."""
     y = function(*inputs)
     with no_weight_gradients():

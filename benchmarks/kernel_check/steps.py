@@ -33,7 +33,7 @@ def run(case: Case, device: str) -> None:
         cotangent = torch.randn_like(y, requires_grad=case.order == "double")
         if case.order == "double":
             del y
-            contest._penalty(function, inputs, cotangent, torch.randn_like(inputs[0], requires_grad=False))
+            contest.penalty(function, inputs, cotangent, torch.randn_like(inputs[0], requires_grad=False))
         else:
             torch.autograd.grad(y, inputs, cotangent)
 
