@@ -8,6 +8,7 @@ differs: the weight of an up layer is correlated here like every other, and stor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -80,6 +81,11 @@ class StyleGAN2Config:
     def num_ws(self) -> int:
         """Styles of one image: one per layer, and the last toRGB's."""
         return 2 * len(self.sizes)
+
+    @property
+    def num_noise(self) -> int:
+        """Numbers of noise that one image needs, all layers together."""
+        return 2 * sum(size * size for size in self.sizes) - 16  # of 4 px there is one layer
 
     def channels(self, size: int) -> int:
         return min(self.channel_base // size, self.channel_max)
@@ -155,14 +161,17 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("resample_filter", setup_filter() if up > 1 else None, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode = "random", gain: float = 1.0) -> Tensor:
-        noise: Tensor | None = None
-        if noise_mode == "random":
-            noise = torch.randn(x.shape[0], 1, self.size, self.size, device=x.device) * self.noise_strength
-        elif noise_mode == "const":
-            noise = self.noise_const * self.noise_strength
+    def forward(self, x: Tensor, w: Tensor, noise: NoiseMode | Tensor = "random", gain: float = 1.0) -> Tensor:
+        """`noise`: where it comes from, or the noise itself, [N, size * size]."""
+        drawn: Tensor | None = None
+        if isinstance(noise, Tensor):
+            drawn = noise.unflatten(1, (1, self.size, self.size)) * self.noise_strength
+        elif noise == "random":
+            drawn = torch.randn(x.shape[0], 1, self.size, self.size, device=x.device) * self.noise_strength
+        elif noise == "const":
+            drawn = self.noise_const * self.noise_strength
         return modulated_conv2d(
-            x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter, noise=noise,
+            x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter, noise=drawn,
             bias=self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=None if self.clamp is None else self.clamp * gain,
         )  # fmt: skip
 
@@ -204,20 +213,25 @@ class SynthesisBlock(nn.Module):
     def layers(self) -> int:
         return 1 if self.size == 4 else 2
 
-    def forward(self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise_mode: NoiseMode) -> tuple[Tensor, Tensor | None]:
-        """`ws` [N, layers + 1, w_dim]: one style a layer; toRGB takes the one after, which is the next block's first."""
-        styles = iter(ws.unbind(1))
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Sequence[NoiseMode | Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """`ws` [N, layers + 1, w_dim]: one style a layer; toRGB takes the one after, which is the next block's first.
+
+        `noise`: one a layer, as there.
+        """
+        styles, noises = iter(ws.unbind(1)), iter(noise)
         if x is None:
             x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1)
-            x = self.conv1(x.contiguous(memory_format=torch.channels_last), next(styles), noise_mode)
+            x = self.conv1(x.contiguous(memory_format=torch.channels_last), next(styles), next(noises))
         elif self.resnet:
             x = x.to(self.dtype)
             skipped = self.skip(x)
-            x = self.conv0(x, next(styles), noise_mode)
-            x = skipped + self.conv1(x, next(styles), noise_mode, gain=math.sqrt(0.5))
+            x = self.conv0(x, next(styles), next(noises))
+            x = skipped + self.conv1(x, next(styles), next(noises), gain=math.sqrt(0.5))
         else:
-            x = self.conv0(x.to(self.dtype), next(styles), noise_mode)
-            x = self.conv1(x, next(styles), noise_mode)
+            x = self.conv0(x.to(self.dtype), next(styles), next(noises))
+            x = self.conv1(x, next(styles), next(noises))
         if image is not None:
             image = upsample2d(image, self.resample_filter)
         if self.torgb is not None:
@@ -239,19 +253,31 @@ class Synthesis(nn.Module):
     def blocks(self) -> list[SynthesisBlock]:
         return [getattr(self, f"b{size}") for size in self.config.sizes]
 
-    def forward(self, ws: Tensor, noise_mode: NoiseMode = "random") -> Tensor:
+    def forward(self, ws: Tensor, noise_mode: NoiseMode = "random", *, noise: Tensor | None = None) -> Tensor:
+        """`noise` [N, num_noise], normally distributed, layer after layer: instead of that of `noise_mode`, and differentiable."""
         if ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
             raise FaceganError(f"ws have shape {list(ws.shape)}; expected [N, {self.config.num_ws}, {self.config.w_dim}].")
         if noise_mode not in NOISE_MODES:
             raise FaceganError(f"noise_mode is {noise_mode!r}; expected one of {', '.join(NOISE_MODES)}.")
+        noises = self._noises(ws.shape[0], noise_mode, noise)
         x: Tensor | None = None
         image: Tensor | None = None
         first = 0
         for block in self.blocks:
-            x, image = block(x, image, ws[:, first : first + block.layers + 1], noise_mode)
-            first += block.layers
+            last = first + block.layers
+            x, image = block(x, image, ws[:, first : last + 1], noises[first:last])
+            first = last
         assert image is not None
         return image
+
+    def _noises(self, n: int, mode: NoiseMode, noise: Tensor | None) -> Sequence[NoiseMode | Tensor]:
+        """One for each layer."""
+        sizes = [block.size for block in self.blocks for _ in range(block.layers)]
+        if noise is None:
+            return [mode] * len(sizes)
+        if noise.shape != (n, self.config.num_noise):
+            raise FaceganError(f"noise has shape {list(noise.shape)}; expected [N, num_noise] = {[n, self.config.num_noise]}.")
+        return noise.split([size * size for size in sizes], dim=1)
 
 
 class Generator(nn.Module):
@@ -271,8 +297,10 @@ class Generator(nn.Module):
         psi: float = 1.0,
         cutoff: int | None = None,
         noise_mode: NoiseMode = "random",
+        noise: Tensor | None = None,
     ) -> Tensor:
-        image: Tensor = self.synthesis(self.mapping(z, c, psi=psi, cutoff=cutoff), noise_mode)
+        """`psi` and `cutoff`: the mapping's truncation; `noise_mode` and `noise`: the synthesis's."""
+        image: Tensor = self.synthesis(self.mapping(z, c, psi=psi, cutoff=cutoff), noise_mode, noise=noise)
         return image
 
 

@@ -149,6 +149,25 @@ def test_truncation_and_noise():
     assert not torch.equal(g(z), g(z)) and not torch.equal(g(z, noise_mode="none"), g(z, noise_mode="const"))
 
 
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_noise_that_is_given_goes_to_the_layers_in_turn(architecture):
+    config = StyleGAN2Config(**TINY, architecture=architecture)
+    torch.manual_seed(3)
+    g = Generator(config)
+    for parameter in g.parameters():
+        torch.nn.init.normal_(parameter)
+    z = torch.randn(2, 6)
+    planes = [(size, f"b{size}.{name}") for size in config.sizes for name in ("conv0", "conv1")[size == 4 :]]
+    noise = torch.cat([g.synthesis.get_submodule(name).noise_const.flatten() for _, name in planes]).repeat(2, 1)
+    assert noise.shape == (2, config.num_noise)
+    torch.testing.assert_close(g(z, noise=noise), g(z, noise_mode="const"))
+    noise.requires_grad_()
+    gradient = torch.autograd.grad(g(z, noise=noise).square().sum(), noise)[0]
+    assert all(part.abs().sum() > 0 for part in gradient.split([size**2 for size, _ in planes], dim=1))
+    with pytest.raises(FaceganError, match=rf"noise has shape \[1, {config.num_noise}\]; expected \[N, num_noise\] = \[2, "):
+        g(z, noise=noise[:1])
+
+
 def test_bad_arguments():
     with pytest.raises(FaceganError, match="resolution is 48; expected a power of two"):
         StyleGAN2Config(resolution=48)
