@@ -1,0 +1,144 @@
+"""Styles on disk and by name: `.npz` files as NVIDIA's projector writes them, seeds, and folders that serve as a library.
+
+A file holds key `w` (points of W or W+, float32 [N, num_ws, w_dim]) or key `direction` (differences of such points, added
+to a point by `facegan edit`).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facegan.errors import FaceganError
+from facegan.generators import parse_seeds
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+
+Key = Literal["w", "direction"]
+SUFFIX = ".npz"
+LARGEST = 1 << 30  # bytes of one array: more than any collection of styles, less than what a crafted archive may unpack to
+
+
+@dataclass(frozen=True)
+class Style:
+    """A named point of W+, or a direction in it."""
+
+    name: str
+    w: Tensor  # float32 [num_ws, w_dim], on the CPU
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all layers have the same style: a point of W, not of W+."""
+        return bool((self.w == self.w[:1]).all())
+
+
+def read_styles(path: str | Path, config: StyleGAN2Config, key: Key = "w") -> list[Style]:
+    """The styles of a file: `key` is [N, num_ws, w_dim], or [N, 1, w_dim], [N, w_dim] or [w_dim] with one style for all layers.
+
+    They are called like the file, `stem-0`, `stem-1` ... where there are several.
+    """
+    path = Path(path)
+    array = _read_array(path, key)
+    wanted = f"[N, {config.num_ws}, {config.w_dim}]"
+    w = torch.from_numpy(array.astype(np.float32))
+    if w.ndim == 1:
+        w = w[None]
+    if w.ndim == 2:
+        w = w[:, None]
+    if w.ndim != 3 or w.shape[2] != config.w_dim or w.shape[1] not in (1, config.num_ws) or not len(w):
+        raise FaceganError(f"{path}: {key} has shape {list(array.shape)}; this network takes {wanted} or [N, {config.w_dim}].")
+    if not w.isfinite().all():
+        raise FaceganError(f"{path}: {key} holds values that are not finite; expected numbers, so make this style anew.")
+    names = [path.stem] if len(w) == 1 else [f"{path.stem}-{index}" for index in range(len(w))]
+    return [Style(name, row) for name, row in zip(names, w.expand(-1, config.num_ws, -1).contiguous(), strict=True)]
+
+
+def write_style(path: str | Path, w: Tensor, key: Key = "w") -> None:
+    """One style [num_ws, w_dim] as [1, num_ws, w_dim] float32, under another name first and renamed: whole or absent."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.tmp{SUFFIX}")  # numpy appends the suffix where it is missing
+    np.savez(aside, **{key: w.detach().cpu().numpy().astype(np.float32)[None]})
+    aside.replace(path)
+
+
+def has_key(path: str | Path, key: Key) -> bool:
+    """Whether a file is readable and holds this array."""
+    try:
+        return f"{key}.npy" in zipfile.ZipFile(path).namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def files_of(folder: str | Path) -> list[Path]:
+    """The style files of a folder, sorted."""
+    return sorted(path for path in Path(folder).glob(f"*{SUFFIX}") if not path.name.startswith("."))
+
+
+def resolve(
+    tokens: Sequence[str], generator: Generator, library: Path | Sequence[Path] | None = None, psi: float = 1.0
+) -> list[Style]:
+    """The styles that a user names, in order.
+
+    A token is a seed or a range of seeds, `3` or `0-7` (truncated by `psi`; one seed, one style, whatever stands beside it);
+    a path to a `.npz`; a folder of them; or the name of a style in a folder of `library`, the first that has it.
+    """
+    folders = [library] if isinstance(library, Path) else list(library or [])
+    return [style for token in tokens for style in _resolve(token, generator, folders, psi)]
+
+
+def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) -> list[Style]:
+    if re.fullmatch(r"[\d,\- ]+", token, re.ASCII):
+        return [_seed_style(seed, generator, psi) for seed in parse_seeds(token)]
+    path = Path(token)
+    if path.is_dir():
+        styles = [style for file in files_of(path) if has_key(file, "w") for style in read_styles(file, generator.config)]
+        if not styles:
+            raise FaceganError(f"{path} holds no styles: expected {SUFFIX} files with key w, as `facegan project` writes them.")
+        return styles
+    if path.suffix == SUFFIX:
+        return read_styles(path, generator.config)
+    for folder in folders:
+        if (folder / f"{token}{SUFFIX}").is_file():
+            return read_styles(folder / f"{token}{SUFFIX}", generator.config)
+    known = sorted({file.stem for folder in folders for file in files_of(folder)})
+    offer = f"one of {', '.join(known[:12])}" if known else "--styles DIR with styles in it"
+    raise FaceganError(f"style {token[:80]!r} is unknown; expected a seed such as 3 or 0-7, a {SUFFIX} file, a folder of them, or {offer}.")
+
+
+def _seed_style(seed: int, generator: Generator, psi: float) -> Style:
+    """z as NVIDIA's generate.py draws it. One at a time: matrix products of other sizes may round otherwise."""
+    z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.z_dim)).float()
+    with torch.no_grad():
+        w = generator.mapping(z.to(generator.mapping.w_avg.device), psi=psi)[0]
+    return Style(f"seed{seed:04d}", w.float().cpu())
+
+
+def _read_array(path: Path, key: Key) -> np.ndarray:
+    """An array of numbers, read without pickles."""
+    member = f"{key}.npy"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if member not in archive.namelist():
+                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:6]) or "nothing"
+                raise FaceganError(f"{path} has no key {key}, but {held[:80]}; expected a file of `facegan project` or `facegan styles`.")
+            if archive.getinfo(member).file_size > LARGEST:
+                raise FaceganError(f"{path}: {key} unpacks to {archive.getinfo(member).file_size >> 20} MiB; no style is that large.")
+        with np.load(path, allow_pickle=False) as arrays:
+            array: np.ndarray = arrays[key]
+    except FileNotFoundError:
+        raise FaceganError(f"{path} does not exist; expected a {SUFFIX} file with key {key}.") from None
+    except FaceganError:
+        raise
+    except Exception as error:  # zlib, struct, numpy: whatever its bytes trip over
+        raise FaceganError(f"{path} is no readable {SUFFIX} file ({type(error).__name__}: {error}); make this style anew.") from None
+    if array.dtype.kind not in "fiu":
+        raise FaceganError(f"{path}: {key} has type {array.dtype}; expected real numbers.")
+    return array

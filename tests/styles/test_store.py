@@ -1,0 +1,122 @@
+"""Style files and names: NVIDIA's form, ours, seeds, and a sentence for everything else."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles import store
+from facegan.styles.store import read_styles, resolve, write_style
+
+CONFIG = StyleGAN2Config(resolution=8, z_dim=4, w_dim=3, mapping_layers=2, channel_base=64, channel_max=8)  # num_ws 4
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    generator = Generator(CONFIG).eval()
+    generator.mapping.w_avg.normal_()
+    return generator
+
+
+def test_a_style_survives_the_file_in_nvidias_form(tmp_path):
+    w = torch.randn(4, 3)
+    write_style(tmp_path / "deep" / "face.npz", w)
+    with np.load(tmp_path / "deep" / "face.npz") as file:
+        assert list(file) == ["w"] and file["w"].dtype == np.float32
+        assert file["w"].shape == (1, 4, 3) and np.array_equal(file["w"][0], w.numpy())
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["face.npz"]
+    [style] = read_styles(tmp_path / "deep" / "face.npz", CONFIG)
+    assert style.name == "face" and torch.equal(style.w, w) and not style.is_plain
+
+
+@pytest.mark.parametrize("shape,count", [((3,), 1), ((2, 3), 2), ((2, 1, 3), 2), ((5, 4, 3), 5), ((1, 4, 3), 1)])
+def test_every_shape_that_means_styles_is_read(tmp_path, shape, count):
+    array = np.random.default_rng(0).normal(size=shape)
+    np.savez(tmp_path / "some.npz", w=array)
+    styles = read_styles(tmp_path / "some.npz", CONFIG)
+    assert [style.name for style in styles] == (["some"] if count == 1 else [f"some-{i}" for i in range(count)])
+    for index, style in enumerate(styles):
+        row = array.reshape(count, -1, 3)[index]
+        assert style.w.dtype == torch.float32 and np.allclose(style.w.numpy(), np.broadcast_to(row, (4, 3)))
+
+
+@pytest.mark.parametrize(
+    "arrays,words",
+    [
+        (dict(w=np.zeros((1, 6, 3))), r"shape \[1, 6, 3\]; this network takes \[N, 4, 3\]"),
+        (dict(w=np.zeros((1, 4, 5))), r"shape \[1, 4, 5\]"),
+        (dict(w=np.zeros((1, 1, 4, 3))), r"shape \[1, 1, 4, 3\]"),
+        (dict(w=np.float64(3)), r"shape \[\]"),
+        (dict(w=np.zeros((0, 4, 3))), r"shape \[0, 4, 3\]"),
+        (dict(w=np.full((1, 4, 3), np.nan)), "not finite"),
+        (dict(w=np.array(["a", "b", "c"])), "expected real numbers"),
+        (dict(w=np.array([{}, 1, 2], dtype=object)), "no readable"),
+        (dict(direction=np.zeros((4, 3))), "has no key w, but direction"),
+        (dict(), "has no key w, but nothing"),
+    ],
+)
+def test_a_wrong_file_gets_one_sentence(tmp_path, arrays, words):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(FaceganError, match=words) as caught:
+        read_styles(tmp_path / "bad.npz", CONFIG)
+    assert "bad.npz" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_damaged_files_get_one_sentence(tmp_path):
+    write_style(tmp_path / "cut.npz", torch.randn(4, 3))
+    data = (tmp_path / "cut.npz").read_bytes()
+    for size in (0, 10, len(data) - 30):
+        (tmp_path / "cut.npz").write_bytes(data[:size])
+        with pytest.raises(FaceganError, match="no readable"):
+            read_styles(tmp_path / "cut.npz", CONFIG)
+    with pytest.raises(FaceganError, match="does not exist"):
+        read_styles(tmp_path / "absent.npz", CONFIG)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LARGEST", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", bytes(3 << 20))
+    with pytest.raises(FaceganError, match="unpacks to 3 MiB"):
+        read_styles(tmp_path / "bomb.npz", CONFIG)
+
+
+def test_seeds_are_truncated_styles_of_randomstate(generator):
+    styles = resolve(["3", "5-6"], generator, psi=0.7)
+    assert [style.name for style in styles] == ["seed0003", "seed0005", "seed0006"]
+    z = torch.from_numpy(np.random.RandomState(6).randn(1, 4)).float()
+    with torch.no_grad():
+        w, mean = generator.mapping(z)[0], generator.mapping.w_avg
+    torch.testing.assert_close(styles[2].w, mean + 0.7 * (w - mean))
+    assert torch.equal(styles[2].w, resolve(["6"], generator, psi=0.7)[0].w) and styles[2].is_plain
+
+
+def test_paths_folders_and_names(generator, tmp_path):
+    first, second = torch.randn(4, 3), torch.randn(4, 3)
+    write_style(tmp_path / "mine" / "bald.npz", first)
+    write_style(tmp_path / "mine" / "beard.npz", second)
+    write_style(tmp_path / "mine" / "smile.npz", second, key="direction")
+    write_style(tmp_path / "shipped" / "bald.npz", second)
+    for token in (str(tmp_path / "mine" / "beard.npz"), "beard"):
+        [style] = resolve([token], generator, tmp_path / "mine")
+        assert style.name == "beard" and torch.equal(style.w, second)
+    folder = resolve([str(tmp_path / "mine")], generator)
+    assert [style.name for style in folder] == ["bald", "beard"]  # a direction is no point
+    both = resolve(["bald"], generator, [tmp_path / "mine", tmp_path / "shipped"])
+    assert torch.equal(both[0].w, first)
+
+
+@pytest.mark.parametrize("token,words", [("hat", "one of bald"), ("7-3", "--seeds is '7-3'"), ("no.npz", "does not exist")])
+def test_an_unknown_name_says_what_there_is(generator, tmp_path, token, words):
+    write_style(tmp_path / "bald.npz", torch.zeros(4, 3))
+    with pytest.raises(FaceganError, match=words):
+        resolve([token], generator, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FaceganError, match="holds no styles"):
+        resolve([str(tmp_path / "empty")], generator, tmp_path)
