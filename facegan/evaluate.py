@@ -44,6 +44,15 @@ class Evaluator:
     def faces(self, index: np.ndarray) -> Tensor:
         return to_float(np.ascontiguousarray(self.data.images[np.sort(index)[:REFERENCE_MOST]]))
 
+    def measure(self, images: Tensor, g1: Tensor | None = None) -> dict[str, Any]:
+        """The judge's part of a report on any faces [N, 3, R, R] in [-1, 1]; `g1`: faces that should carry attribute 1 alone,
+        a second floor beside the blurred real ones (None: only these)."""
+        halves = self.split.joint_halves
+        reference = torch.cat([self.faces(half) for half in halves])
+        which = np.repeat([0, 1], [min(len(half), REFERENCE_MOST) for half in halves])
+        alone = np.intersect1d(self.groups.only[0], self.split.train)
+        return measure(self.judge, images, g1_samples=g1, held_out_x1=self.faces(alone), joint_reference=(reference, which))
+
     def rate(self, trained: TrainedRun, samples: int) -> tuple[dict[str, Any], Image.Image]:
         """The report (as `report.json` has it) and its picture."""
         start = time.perf_counter()
@@ -51,20 +60,14 @@ class Evaluator:
         images = trained.faces(seeds)
         # Asked for attribute 1 alone, also where the network is conditional: the floor knows no other.
         phase1 = TrainedRun(trained.folder.root, "phase1").faces(seeds, asked=[0]) if trained.has("phase1") else None
-        halves = self.split.joint_halves
-        reference = torch.cat([self.faces(half) for half in halves])
-        which = np.repeat([0, 1], [min(len(half), REFERENCE_MOST) for half in halves])
-        alone = np.intersect1d(self.groups.only[0], self.split.train)
-        report = measure(
-            self.judge, images, g1_samples=phase1, held_out_x1=self.faces(alone), joint_reference=(reference, which)
-        )
+        report = self.measure(images, phase1)
         scores = trained.critic_scores(images)
         report |= {
             "self_score": None if scores is None else float(scores.mean()),
             "critics": trained.critic_facts(),
             "run": str(trained.folder.root),
             "stage": trained.stage,
-            "command": " ".join(["facegan", *sys.argv[1:]]),
+            "command": command_line(),
             "machine": machine(),
             "seconds": time.perf_counter() - start,
         }
@@ -110,6 +113,10 @@ def summary(report: dict[str, Any]) -> str:
         ("samples", str(report["samples"])),
     ]
     return "\n".join(f"{name:12s} {value}" for name, value in rows)
+
+
+def command_line() -> str:
+    return " ".join(["facegan", *sys.argv[1:]])
 
 
 def machine() -> str:
