@@ -20,11 +20,19 @@ TRAIN_EXAMPLES = """examples:
 The same command again resumes a run that was stopped, at whatever moment."""
 
 
+MIX_EXAMPLES = """examples:
+  facegan mix --network net --rows 0-3 --cols 4-9 --layers 4-7 --out mixes
+  facegan mix --network net --rows styles/bald --cols styles/beard --layers 32-64px --mode interpolate --weight 0.8 --out mixes
+  facegan mix --network runs/b --rows styles/bald --cols styles/beard --search --attributes bald,beard --out search
+  facegan mix --network net --rows 5-9 --cols 0-4 --recipe search/recipe.json --out mixes
+  facegan mix --network net --rows 0-5 --truncation 0.7 --video walk.gif"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = vars(parser().parse_args(argv))
+    arguments = vars(parser(sys.argv[1:] if argv is None else argv).parse_args(argv))
     command = arguments.pop("command")
     from facegan.training.loop import Interrupted
 
@@ -46,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """`facegan train` has the flags of the method that `argv` names."""
     root = argparse.ArgumentParser(
         prog="facegan", description="Faces that carry several chosen attributes at once, learned from faces that carry one each."
     )
@@ -55,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
 
     train = commands.add_parser("train", help="train a generator, or resume one", epilog=TRAIN_EXAMPLES, formatter_class=raw)
-    training_config.add_arguments(train)
+    training_config.add_arguments(train, training_config.named_method(argv))
     train.set_defaults(command=run_train)
 
     generate = commands.add_parser("generate", help="make faces with a trained run or a StyleGAN2 network")
@@ -83,6 +92,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", default="", help="folder for report.json and report.png (default: RUN/evaluation[-STAGE])")
     evaluate.set_defaults(command=run_evaluate)
 
+    mix = commands.add_parser("mix", help="mix styles of a StyleGAN2 network, or search how to", epilog=MIX_EXAMPLES, formatter_class=raw)
+    add_mix_arguments(mix)
+
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
 
     demo = commands.add_parser("demo", help="Method A on drawn faces, small, with the table that proves it")
@@ -90,6 +102,39 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     demo.set_defaults(command=run_demo)
     return root
+
+
+def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
+    mix.add_argument("--network", required=True, help="folder of `facegan convert` or `train --method b`, or a StyleGAN2 .pkl or .pt file")
+    styles = "seeds (3, 0-7), .npz files, folders of them, or names of styles"
+    mix.add_argument("--rows", nargs="+", required=True, metavar="STYLE", help=f"what the columns are mixed into: {styles}")
+    mix.add_argument("--cols", nargs="+", default=(), metavar="STYLE", help="what is mixed in, named likewise")
+    mix.add_argument("--out", default="", help="folder for grid.png, row-NAME_col-NAME.png and recipe.json")
+    mix.add_argument("--layers", default="", help="layers that the column joins: 4-7, 4,6, all, or by size (default: 32-64px)")
+    mix.add_argument("--mode", choices=("crossover", "interpolate", "arithmetic"),
+                     help="crossover: the column's style; interpolate: between both; arithmetic: what the column has beyond "
+                     "the mean face is added (default: crossover; --search: whatever is best)")  # fmt: skip
+    mix.add_argument("--weight", type=float, help="of the column in these layers (default: 1)")
+    mix.add_argument("--weights", default="", metavar="LAYER:WEIGHT,...", help="a weight per layer, e.g. 4:0.5,5-7:1, instead of --layers")
+    mix.add_argument("--recipe", default="", metavar="FILE", help="mode and weights from a recipe.json, e.g. of --search")
+    mix.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of seeds (default: %(default)s)")
+    mix.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="(default: %(default)s)")
+    mix.add_argument("--styles", default="", metavar="DIR", help="folder in which styles are looked up by name")
+    mix.add_argument("--batch", type=int, default=32, help="faces at once in a search (default: %(default)s)")
+    video = mix.add_argument_group("video")
+    video.add_argument("--video", default="", metavar="FILE", help="a smooth loop through the rows, .gif or .mp4")
+    video.add_argument("--frames", type=int, default=30, help="from each style to the next (default: %(default)s)")
+    video.add_argument("--fps", type=float, default=24.0, help="frames a second (default: %(default)s)")
+    search = mix.add_argument_group("search", "layers and weights with which most mixes carry all attributes, by critics")
+    search.add_argument("--search", action="store_true", help="rows carry attribute 1, columns attribute 2; writes recipe.json, table.md")
+    search.add_argument("--attributes", default="", help="which of the critics to go by (default: all that their run was trained for)")
+    search.add_argument("--critics", default="", metavar="RUN", help="run whose critics choose (default: --network, if it is a run)")
+    search.add_argument("--data", default="", help="data of the judge (default: those of the critics' run)")
+    search.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
+    search.add_argument("--num-random", type=int, default=8, help="random ranges of layers to compare with (default: %(default)s)")
+    search.add_argument("--pairs", type=int, default=128, help="most pairs to search with, and to report on (default: %(default)s)")
+    search.add_argument("--seed", type=int, default=0, help="of the division of the pairs (default: %(default)s)")
+    mix.set_defaults(command=run_mix)
 
 
 def add_data_commands(data: argparse.ArgumentParser) -> None:
@@ -130,6 +175,12 @@ def run_evaluate(arguments: dict) -> None:
     from facegan.evaluate import evaluate
 
     evaluate(**arguments)
+
+
+def run_mix(arguments: dict) -> None:
+    from facegan.styles.mix import Request, mix
+
+    mix(Request(**arguments))
 
 
 def run_inspect(arguments: dict) -> None:

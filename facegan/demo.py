@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ SMALL: dict[str, Any] = dict(
 
 
 def settings(out: Path, seed: int, recipe: str) -> TrainConfig:
-    config = from_arguments({**SMALL, "recipe": recipe, "seed": seed, "out": str(out)})
     # The plain baseline starts from the very same phase 1 and gets the very same length.
-    return config if recipe == "best" else replace(config, phase1_from=str(out.parent / "method_a"))
+    inherited = {} if recipe == "best" else {"phase1_from": str(out.parent / "method_a")}
+    return from_arguments({**SMALL, "recipe": recipe, "seed": seed, "out": str(out), **inherited})
 
 
 def demo(out: str, seed: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.methods.a.phase2 import load_critic
+from facegan.training.config_a import MethodAConfig
 from facegan.training.folder import RunFolder
 
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
@@ -24,7 +25,10 @@ class TrainedRun:
 
     def __init__(self, root: str | Path, stage: str = "") -> None:
         self.folder = RunFolder(root)
-        self.config = self.folder.config()
+        config = self.folder.config()
+        if not isinstance(config, MethodAConfig):
+            raise FaceganError(f"{root} is a run of method {config.method}: expected one of method a")
+        self.config = config
         self.stage = stage or self._last_generator()
         tensors, facts = self.folder.load_stage(self.stage)
         if "generator" not in facts:

@@ -62,12 +62,12 @@ def test_help_of_every_command_shows_its_defaults(capsys: pytest.CaptureFixture)
         assert "default" in text and "--" in text, command
     from dataclasses import fields
 
-    from facegan.training.config import TrainConfig
+    from facegan.training.config_a import MethodAConfig
 
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert all("--" + item.name.replace("_", "-") in text for item in fields(TrainConfig))
+    assert all("--" + item.name.replace("_", "-") in text for item in fields(MethodAConfig))
     assert "(default: 1,1,0.1" in text and "(default: feature" in text
     with pytest.raises(SystemExit) as left:
         cli.main(["--help"])

@@ -50,10 +50,13 @@ class RealBatches:
     def __call__(self, step: int, count: int) -> Tensor:
         """This process's share of `count` images of a step: float32 [count / world, 3, R, R] in [-1, 1]."""
         with self.clock:
-            seed = self.randomness.seed
-            walk = permuted(seed, self.stream, step * count, count, len(self.index))
-            flips = generator(seed, f"{self.stream}/flip", step).random(count) < 0.5
-            rows, flips = self.randomness.shard.of(self.index[walk]), self.randomness.shard.of(flips)
-            batch = np.ascontiguousarray(self.images[rows])
+            flips = generator(self.randomness.seed, f"{self.stream}/flip", step).random(count) < 0.5
+            flips = self.randomness.shard.of(flips)
+            batch = np.ascontiguousarray(self.images[self.rows(step, count)])
             batch[flips] = batch[flips, :, :, ::-1]
             return to_float(batch, self.randomness.device)
+
+    def rows(self, step: int, count: int) -> np.ndarray:
+        """Which images those are."""
+        walk = permuted(self.randomness.seed, self.stream, step * count, count, len(self.index))
+        return self.randomness.shard.of(self.index[walk])

@@ -14,15 +14,15 @@ M = TypeVar("M", bound=nn.Module)
 class Average(Generic[M]):
     """Holds `network`, an averaged copy of `source` that is never trained and never prepared by Accelerate."""
 
-    def __init__(self, source: M, half_life_images: float) -> None:
-        self.half_life = half_life_images
+    def __init__(self, source: M, half_life_images: float, rampup: float = 0.1) -> None:
+        self.half_life, self.rampup = half_life_images, rampup
         self.source = source
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, batch: int, images_seen: int) -> None:
-        """After a step of `batch` images; early on the half-life is capped at a tenth of what was seen."""
-        half_life = min(self.half_life, 0.1 * images_seen)
+        """After a step of `batch` images; early on the half-life is capped at `rampup` of what was seen."""
+        half_life = min(self.half_life, self.rampup * images_seen)
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
         averaged: list[Tensor] = [*self.network.parameters()]
         current = [p.detach() for p in self.source.parameters()]

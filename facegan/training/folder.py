@@ -16,7 +16,7 @@ from typing import Any
 from facegan import __version__
 from facegan.errors import FaceganError
 from facegan.training import checkpoint
-from facegan.training.config import TrainConfig
+from facegan.training.config import TrainConfig, from_json
 
 FREE_TO_CHANGE = {"out", "cpu", "keep_checkpoints"}  # these do not change what is computed
 
@@ -58,8 +58,8 @@ class RunFolder:
 
     def config(self) -> TrainConfig:
         try:
-            return TrainConfig(**self.record()["config"])
-        except TypeError as error:
+            return from_json(self.record()["config"])
+        except (TypeError, KeyError) as error:
             raise FaceganError(f"{self.root} is of another version of facegan ({error}): use that one, or train anew") from error
 
     def record(self) -> dict:

@@ -15,6 +15,8 @@ from facegan.data.splits import split
 from facegan.errors import FaceganError
 from facegan.training.batches import DataClock
 from facegan.training.config import TrainConfig
+from facegan.training.config_a import MethodAConfig
+from facegan.training.config_b import MethodBConfig
 from facegan.training.folder import RunFolder
 from facegan.training.loop import train
 from facegan.training.randomness import Randomness, Shard
@@ -25,7 +27,9 @@ log = logging.getLogger("facegan.train")
 
 def accelerator_for(config: TrainConfig) -> Accelerator:
     # Buffers (masks, the merge) are equal on all ranks by construction; broadcasting them would only cost time.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=False)
+    # A network that grows leaves its later sizes unused for a while.
+    growing = isinstance(config, MethodBConfig) and config.growing > 0
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing)
     return Accelerator(
         cpu=config.cpu or not torch.cuda.is_available(),
         mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
@@ -89,7 +93,7 @@ def run_stages(context: Context) -> None:
     scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
     accelerator.init_trackers("tensorboard", config=scalars)
     try:
-        if config.phase1_from:
+        if isinstance(config, MethodAConfig) and config.phase1_from:
             adopt(context, RunFolder(config.phase1_from))
         train(context, METHODS[config.method](context))
     finally:

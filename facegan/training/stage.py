@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,14 @@ from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder
 from facegan.training.randomness import Randomness, generator
 
+C = TypeVar("C", bound=TrainConfig, covariant=True)
+
 
 @dataclass(frozen=True)
-class Context:
+class Context(Generic[C]):
     """What every stage of a run is given."""
 
-    config: TrainConfig
+    config: C
     folder: RunFolder
     data: FaceData
     groups: Groups
@@ -58,13 +60,13 @@ class Context:
         torch.manual_seed(int(generator(self.config.seed, f"{stage}/networks").integers(1 << 63)))
 
 
-class Stage:
+class Stage(Generic[C]):
     """Base of all stages. A subclass fills `networks`, `optimizers`, `average`, and writes `step`."""
 
     name: str = ""
     title: str = ""
 
-    def __init__(self, context: Context, steps: int, used: np.ndarray) -> None:
+    def __init__(self, context: Context[C], steps: int, used: np.ndarray) -> None:
         self.context, self.steps, self.used = context, steps, np.unique(used)
         self.networks: dict[str, nn.Module] = {}  # unwrapped: everything whose weights a checkpoint holds
         self.optimizers: dict[str, torch.optim.Optimizer] = {}

@@ -7,24 +7,27 @@ import argparse
 import pytest
 
 from facegan.errors import FaceganError
-from facegan.training.config import RECIPES, TrainConfig, add_arguments, from_arguments
+from facegan.training.config import add_arguments, from_arguments, from_json
+from facegan.training.config_a import RECIPES, MethodAConfig
 
 
-def parse(*words: str) -> TrainConfig:
+def parse(*words: str) -> MethodAConfig:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return from_arguments(vars(parser.parse_args(["--out", "x", *words])))
+    config = from_arguments(vars(parser.parse_args(["--out", "x", *words])))
+    assert isinstance(config, MethodAConfig)
+    return config
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_is_defaults_and_its_differences_and_any_flag_overrides_it(recipe: str) -> None:
-    config, plain = parse("--recipe", recipe), TrainConfig()
+    config, plain = parse("--recipe", recipe), MethodAConfig()
     for name, value in config.to_json().items():
         expected = {"out": "x", "recipe": recipe, **RECIPES[recipe]}.get(name, getattr(plain, name))
         assert value == expected, name
     overridden = parse("--recipe", recipe, "--merge", "image", "--switch-epoch=-1", "--alpha", "2,3,4", "--no-grow", "--lr", "0.5")
     assert (overridden.merge, overridden.alphas, overridden.grow, overridden.lr) == ("image", (2.0, 3.0, 4.0), False, 0.5)
-    assert TrainConfig(**overridden.to_json()) == overridden
+    assert from_json(overridden.to_json()) == overridden
 
 
 def test_the_seed_recipe_holds_every_value_of_the_source() -> None:

@@ -34,13 +34,13 @@ COMMON = dict(batch=16, images_per_epoch=16, phase1_epochs=3, phase2_epochs=3, e
 WORKER = """
 import json, os, sys, torch
 from accelerate.state import AcceleratorState, PartialState
-from facegan.training.config import TrainConfig
+from facegan.training.config import from_json
 from facegan.training.session import run
 torch.set_num_threads(1)
 torch.optim.Adam = lambda params, lr, betas: torch.optim.SGD(params, lr=lr)
 for port, config in json.loads(sys.stdin.read()):
     os.environ["MASTER_PORT"] = str(port)
-    run(TrainConfig(**config))
+    run(from_json(config))
     AcceleratorState._reset_state(True)
 """
 

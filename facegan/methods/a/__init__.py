@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from facegan.methods.a import phase2, regions
 from facegan.methods.a.phase1 import Phase1, Pretraining
 from facegan.methods.a.phase3 import Phase3
+from facegan.training.config_a import MethodAConfig
 from facegan.training.stage import Context, Stage
 
 
-def plan(context: Context) -> Iterator[tuple[str, Callable[[], Stage]]]:
+def plan(context: Context[MethodAConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
     """The stages of a run in order, each as (name, builder): a builder reads what the earlier ones left."""
     config, attributes = context.config, context.groups.attributes
     if config.epochs and config.regional and config.masks == "halves":
@@ -45,7 +46,7 @@ def plan(context: Context) -> Iterator[tuple[str, Callable[[], Stage]]]:
         source = name
 
 
-def needs_critic(context: Context, k: int) -> bool:
+def needs_critic(context: Context[MethodAConfig], k: int) -> bool:
     """Whether this run trains a critic for attribute k: for a loss, for a mask, or to choose samples by."""
     config = context.config
     if not config.phase2_epochs:
@@ -55,10 +56,10 @@ def needs_critic(context: Context, k: int) -> bool:
     return config.critics == "all" or config.by_saliency or (in_loss and not last)
 
 
-def critic_stage(context: Context, k: int) -> tuple[str, Callable[[], Stage]]:
+def critic_stage(context: Context[MethodAConfig], k: int) -> tuple[str, Callable[[], Stage]]:
     return phase2.stage_name(context, k), lambda: phase2.Phase2(context, k)
 
 
-def phase3_stage(context: Context, k: int, source: str, critics: list[str]) -> tuple[str, Callable[[], Stage]]:
+def phase3_stage(context: Context[MethodAConfig], k: int, source: str, critics: list[str]) -> tuple[str, Callable[[], Stage]]:
     name = f"phase3-{context.groups.attributes[k].name}"
     return name, lambda: Phase3(context, name, k, source, critics)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from facegan.methods.a.discriminators import Discriminators
-from facegan.methods.a.losses import discriminator_loss, generator_loss, r1_penalty
+from facegan.methods.a.losses import discriminator_loss, generator_loss
 from facegan.methods.a.merge import MergedGenerator, pack_generator
+from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
 from facegan.training import checkpoint
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
+from facegan.training.config_a import MethodAConfig
 from facegan.training.ema import Average
 from facegan.training.stage import Context, Stage
 
@@ -22,7 +24,7 @@ Reals = Callable[[int, int], tuple[Tensor, Tensor | None]]  # (step, global coun
 SAMPLES = 64
 
 
-class AdversarialStage(Stage):
+class AdversarialStage(Stage[MethodAConfig]):
     """One step: fakes once, discriminators on (reals, fakes), generator on the same fakes through the updated discriminators."""
 
     alphas: Sequence[float] = (1.0, 1.0, 0.0)  # of L(D): the plain LSGAN, whatever `--alpha` gives phase 3
@@ -30,7 +32,7 @@ class AdversarialStage(Stage):
 
     def __init__(
         self,
-        context: Context,
+        context: Context[MethodAConfig],
         steps: int,
         used: np.ndarray,
         generator: MergedGenerator,

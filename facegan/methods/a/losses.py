@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-
-from facegan.ops import no_weight_gradients
 
 
 def discriminator_loss(
@@ -49,10 +46,3 @@ def f(score: Tensor, kind: str) -> Tensor:
     if kind == "identity":
         return score
     raise ValueError(f"f is {kind!r}: expected min, identity, clamp or sigmoid")
-
-
-def r1_penalty(scores: Tensor, images: Tensor, gamma: float) -> Tensor:
-    """gamma / 2 E |grad_x D(x)|^2 on real images (Mescheder et al. 2018, eq. 9); `images` require grad."""
-    with no_weight_gradients():
-        (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gamma / 2 * gradient.square().flatten(1).sum(1).mean()

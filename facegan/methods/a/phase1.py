@@ -14,6 +14,7 @@ from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.models.conv_gan import Generator, GeneratorConfig
 from facegan.training.augment import sharpness
 from facegan.training.batches import to_float, to_uint8
+from facegan.training.config_a import MethodAConfig
 from facegan.training.randomness import generator
 from facegan.training.stage import Context
 
@@ -21,14 +22,14 @@ HARVEST_BATCH, HARVEST_CAPACITY = 64, 2048
 UNTRAINED = 0.1  # share of the phase from which every sample is kept
 
 
-def new_generator(context: Context) -> MergedGenerator:
+def new_generator(context: Context[MethodAConfig]) -> MergedGenerator:
     config = context.config
     asked = len(context.groups.attributes) if config.conditional else 0
     shape = GeneratorConfig(config.resolution, config.z_dims, config.width, asked, modulated=config.modulate)
     return MergedGenerator(Generator(shape))
 
 
-def new_discriminator(context: Context, mask: Tensor | None = None) -> RegionalDiscriminator:
+def new_discriminator(context: Context[MethodAConfig], mask: Tensor | None = None) -> RegionalDiscriminator:
     config = context.config
     asked = len(context.groups.attributes) if config.conditional else 0
     return RegionalDiscriminator(mask, config.resolution, config.width, asked, config.minibatch_deviation)
@@ -37,7 +38,7 @@ def new_discriminator(context: Context, mask: Tensor | None = None) -> RegionalD
 class Phase1(AdversarialStage):
     """G1 against D1 on X_1; with `--conditional`, on all single attributes and none, each with its y."""
 
-    def __init__(self, context: Context, pretrained: str | None) -> None:
+    def __init__(self, context: Context[MethodAConfig], pretrained: str | None) -> None:
         self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
         merged = unpack_generator(*context.folder.load_stage(pretrained)) if pretrained else new_generator(context)
         merged.requires_grad_(True)
@@ -94,7 +95,7 @@ class Phase1(AdversarialStage):
 class Pretraining(AdversarialStage):
     """The same LSGAN on every face that does not carry the attributes together: sharpness for small X_1."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context[MethodAConfig]) -> None:
         self.name, self.title = "pretrain", "pre-training (all non-joint faces)"
         used = context.split.train
         reals = plain_reals(context, used, self.name)
@@ -106,7 +107,7 @@ class Pretraining(AdversarialStage):
         return None if labels is None else torch.zeros_like(labels)
 
 
-def plain_reals(context: Context, index: np.ndarray, stream: str) -> Any:
+def plain_reals(context: Context[MethodAConfig], index: np.ndarray, stream: str) -> Any:
     """Reals of one set; where the networks are conditional they carry the label that the fakes are asked for."""
     batches, conditional = context.reals(index, f"{stream}/reals"), context.config.conditional
 
@@ -119,7 +120,7 @@ def plain_reals(context: Context, index: np.ndarray, stream: str) -> Any:
     return reals
 
 
-def labelled_sets(context: Context) -> list[np.ndarray]:
+def labelled_sets(context: Context[MethodAConfig]) -> list[np.ndarray]:
     """X_1 .. X_K and the faces with none of the attributes (if any): `conditional_labels` names them (1, 0), (0, 1), (0, 0)."""
     sets = [context.attribute_set(k) for k in range(len(context.groups.attributes))]
     without = [context.data.table.select(attribute.negative) for attribute in context.groups.attributes]
@@ -127,14 +128,14 @@ def labelled_sets(context: Context) -> list[np.ndarray]:
     return [*sets, none] if len(none) else sets
 
 
-def conditional_labels(context: Context, stream: str, step: int, count: int, kinds: int) -> Tensor:
+def conditional_labels(context: Context[MethodAConfig], stream: str, step: int, count: int, kinds: int) -> Tensor:
     """y of a batch: the first `kinds` of (1, 0), (0, 1), ... (0, 0), each equally often, never all ones."""
     table = np.eye(kinds, len(context.groups.attributes), dtype=np.float32)
     drawn = generator(context.config.seed, stream, step).integers(kinds, size=count)
     return torch.from_numpy(context.randomness.shard.of(table[drawn])).to(context.device)
 
 
-def conditional_reals(context: Context, sets: list[np.ndarray]) -> Any:
+def conditional_reals(context: Context[MethodAConfig], sets: list[np.ndarray]) -> Any:
     """Reals of every set with their y; each image's set is drawn like the fakes' labels."""
     sources = [context.reals(index, f"phase1/reals{k}") for k, index in enumerate(sets)]
 
@@ -147,7 +148,7 @@ def conditional_reals(context: Context, sets: list[np.ndarray]) -> Any:
     return reals
 
 
-def sharpness_bounds(context: Context, index: np.ndarray) -> tuple[float, float]:
+def sharpness_bounds(context: Context[MethodAConfig], index: np.ndarray) -> tuple[float, float]:
     """10th and 99th percentile of the sharpness of (at most 2048 of) the reals."""
     measured = sharpness(to_float(np.ascontiguousarray(context.data.images[index[:2048]])))
     low, high = torch.quantile(measured, torch.tensor([0.10, 0.99])).tolist()

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from facegan.data.splits import holdout
-from facegan.methods.a.losses import r1_penalty
+from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, channels_last
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
+from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder
 from facegan.training.randomness import generator
 from facegan.training.stage import Context, Stage
@@ -23,7 +24,7 @@ VALIDATION_SHARE, VALIDATION_MOST = 0.15, 512
 VALIDATE_TIMES = 20  # validations in the longest phase
 
 
-def stage_name(context: Context, k: int) -> str:
+def stage_name(context: Context[TrainConfig], k: int) -> str:
     return f"phase2-{context.groups.attributes[k].name}"
 
 
@@ -35,10 +36,10 @@ def load_critic(folder: RunFolder, name: str) -> Discriminator:
     return channels_last(critic).eval().requires_grad_(False)
 
 
-class Phase2(Stage):
+class Phase2(Stage[TrainConfig]):
     """L(D2) = mean (D2(x) - 1)^2 + mean D2(y)^2; x: X_k, y: faces without it, harvested and degraded ones."""
 
-    def __init__(self, context: Context, k: int) -> None:
+    def __init__(self, context: Context[TrainConfig], k: int) -> None:
         self.name, self.title = stage_name(context, k), f"phase 2 (critic for {context.groups.attributes[k].name})"
         config, accelerator = context.config, context.accelerator
         table, identities = context.data.table, context.data.identities
@@ -53,14 +54,15 @@ class Phase2(Stage):
         rest, held_out = holdout(
             identities, everyone, VALIDATION_SHARE, config.seed, "critic-validation", strata=[positives, others]
         )
-        harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if config.blurry_negatives else None
+        generated = config.blurry_negatives and context.folder.finished("phase1")  # Method B has no phase 1
+        harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if generated else None
         self.sources = self._sources({part: np.intersect1d(index, rest) for part, index in parts.items()}, harvest)
         self.validation = self._validation_set({part: np.intersect1d(index, held_out) for part, index in parts.items()}, harvest)
 
         size = config.resolution
         shape = DiscriminatorConfig(size, size, config.width, deviation=False)
         self.critic = channels_last(Discriminator(shape)).to(context.device)
-        optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.lr, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_lr or config.lr, betas=(0.9, 0.99))
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
         self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}

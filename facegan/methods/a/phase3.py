@@ -20,6 +20,7 @@ from facegan.ops import adain
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, view
 from facegan.training.batches import to_float
+from facegan.training.config_a import MethodAConfig
 from facegan.training.stage import Context
 
 
@@ -29,7 +30,7 @@ class Phase3(AdversarialStage):
     With `--discriminators regional|both` it learns all K at once: one adversary each, under that attribute's mask.
     """
 
-    def __init__(self, context: Context, name: str, k: int, source: str, critics: list[str]) -> None:
+    def __init__(self, context: Context[MethodAConfig], name: str, k: int, source: str, critics: list[str]) -> None:
         config = context.config
         self.name, self.k = name, k
         self.title = f"phase 3 ({' + '.join(a.name for a in context.groups.attributes[: k + 1])})"
@@ -52,7 +53,7 @@ class Phase3(AdversarialStage):
         self.own = OwnSamples(context, bounds) if config.self_augment else None
 
     # --- construction
-    def _masks(self, context: Context) -> tuple[Tensor | None, np.ndarray]:
+    def _masks(self, context: Context[MethodAConfig]) -> tuple[Tensor | None, np.ndarray]:
         """[K, 1, R, R], where anything of this run is regional, and the rows of the images that they are learned from."""
         config, attributes = context.config, context.groups.attributes
         none = np.zeros(0, np.int64)
@@ -68,7 +69,7 @@ class Phase3(AdversarialStage):
         images = [to_float(np.ascontiguousarray(context.data.images[index])) for index in shown]
         return regions.saliency(critics, images), np.concatenate(shown)
 
-    def _generator(self, context: Context, source: str) -> MergedGenerator:
+    def _generator(self, context: Context[MethodAConfig], source: str) -> MergedGenerator:
         config = context.config
         network = unpack_generator(*context.folder.load_stage(source)).generator
         if config.grow and not network.config.grown:
@@ -79,7 +80,7 @@ class Phase3(AdversarialStage):
         mask = self.masks[self.k : self.k + 1] if self.masks is not None and config.merge == "regional" else None
         return MergedGenerator(network, snapshot, config.merge if merges else "none", mask)
 
-    def _adversaries(self, context: Context) -> tuple[list[RegionalDiscriminator], list[Reals], np.ndarray]:
+    def _adversaries(self, context: Context[MethodAConfig]) -> tuple[list[RegionalDiscriminator], list[Reals], np.ndarray]:
         """Discriminators, what each takes for real, and the rows used."""
         config, count = context.config, len(context.groups.attributes)
         if config.discriminators == "full":

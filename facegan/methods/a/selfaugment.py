@@ -7,6 +7,7 @@ from torch import Tensor
 
 from facegan.training.augment import sharpness
 from facegan.training.batches import to_float, to_uint8
+from facegan.training.config_a import MethodAConfig
 from facegan.training.randomness import generator
 from facegan.training.stage import Context
 
@@ -16,7 +17,7 @@ ACCEPTED = 0.5  # a score nearer to "real" than to "fake"
 class OwnSamples:
     """First in, first out; the same on every process. Kept as uint8, so that a resumed run holds the very same images."""
 
-    def __init__(self, context: Context, bounds: tuple[float, float]) -> None:
+    def __init__(self, context: Context[MethodAConfig], bounds: tuple[float, float]) -> None:
         self.context, self.bounds = context, bounds
         size = context.config.resolution
         self.images = torch.zeros(0, 3, size, size, dtype=torch.uint8)

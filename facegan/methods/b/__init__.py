@@ -1,0 +1,24 @@
+"""Method B: StyleGAN2-ADA on all faces that are not joint ones, whose styles are then projected and mixed (`facegan.styles`).
+
+    phase2-<k> for every k -> stylegan2
+
+The critics are Method A's phase 2: they say what a mix of styles carries, when layers are searched or a photo is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from facegan.methods.a import phase2
+from facegan.methods.b.stage import NAME, StyleGAN2Training
+from facegan.training.config_b import MethodBConfig
+from facegan.training.stage import Context, Stage
+
+
+def plan(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
+    """The stages of a run in order, each as (name, builder)."""
+    config, count = context.config, len(context.groups.attributes)
+    for k in range(count if config.critics == "all" else count - 1):
+        if config.phase2_epochs:
+            yield phase2.stage_name(context, k), lambda k=k: phase2.Phase2(context, k)  # type: ignore[misc]
+    yield NAME, lambda: StyleGAN2Training(context)

@@ -1,0 +1,60 @@
+"""What one step asks of each network, behind one `forward`: only that of a prepared module synchronises gradients over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from facegan.models.stylegan2 import Discriminator, Generator
+
+
+class MixedFaces(nn.Module):
+    """Faces of one style up to a layer of their own and of another from there on (style mixing; Karras et al. 2019, 3.1)."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(
+        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images, ws [N, num_ws, w_dim]."""
+        first, second = (self.generator.mapping(part, c) for part in z.unbind(1))
+        layers = torch.arange(first.shape[1], device=z.device)
+        ws = torch.where((layers < crossover[:, None])[:, :, None], first, second)
+        return self.generator.synthesis(ws, noise=noise, level=level), ws
+
+
+class Scores(nn.Module):
+    """The discriminator's scores of several batches, each looked at by itself."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: float | None = None) -> list[Tensor]:
+        """(images, labels or None) of each batch -> its scores [N], in an order of their own."""
+        group = self.discriminator.config.group
+        return [self.discriminator(grouped(x, group), None if c is None else grouped(c, group), level=level) for x, c in batches]
+
+
+def grouped(x: Tensor, group: int) -> Tensor:
+    """Rows in the order in which the minibatch deviation groups consecutive ones: a part of a batch, on another process or
+    in another pass, then holds the groups that it holds in the whole."""
+    return x if len(x) % group else x.unflatten(0, (-1, group)).transpose(0, 1).flatten(0, 1)
+
+
+@contextmanager
+def full_precision(network: nn.Module) -> Iterator[None]:
+    """All sizes in float32 for a while: second derivatives in bfloat16 are noise."""
+    lower = [module for module in network.modules() if getattr(module, "dtype", None) == torch.bfloat16]
+    for module in lower:
+        module.dtype = torch.float32  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in lower:
+            module.dtype = torch.bfloat16  # type: ignore[assignment]

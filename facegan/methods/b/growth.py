@@ -1,0 +1,36 @@
+"""Progressive growing (Karras et al. 2018): how far the networks have grown, and the reals as they look at that size."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan.training.config_b import MethodBConfig
+
+
+def level(config: MethodBConfig, images: float) -> float | None:
+    """log2 of the size after so many images, fractional while a size fades in; None for networks that do not grow.
+
+    Each size takes `grow_kimg`: it fades in over the first half and settles over the second.
+    """
+    if not config.growing:
+        return None
+    first, last = math.log2(config.growing), math.log2(config.resolution)
+    each = 1000 * config.grow_kimg or 1000 * config.kimg / 2 / max(last - first, 1)
+    past = images / max(each, 1) - 0.5  # the first size only settles
+    return first if past <= 0 else min(first + math.floor(past) + min(1.0, 2 * (past % 1)), last)
+
+
+def seen_at(images: Tensor, level: float | None) -> Tensor:
+    """Reals [N, 3, R, R] at the side 2**ceil(level), as blurred as the size that fades in."""
+    if level is None:
+        return images
+    side = 2 ** math.ceil(level)
+    images = F.avg_pool2d(images, images.shape[2] // side) if side < images.shape[2] else images
+    faded = math.ceil(level) - level
+    if not faded:
+        return images
+    coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="nearest")
+    return images.lerp(coarse, faded)

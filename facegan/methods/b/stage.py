@@ -1,0 +1,287 @@
+"""Method B's training: StyleGAN2 with adaptive augmentation on every face that is not, and could not be, a joint one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facegan.checkpoints.networks import Networks, open_networks
+from facegan.errors import FaceganError
+from facegan.methods.b.forward import MixedFaces, Scores, full_precision
+from facegan.methods.b.growth import level, seen_at
+from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
+from facegan.methods.regularizers import path_lengths, r1_penalty
+from facegan.models.conv_gan import channels_last
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.training import ada, checkpoint
+from facegan.training.config_b import MethodBConfig
+from facegan.training.ema import Average
+from facegan.training.randomness import generator as numbers
+from facegan.training.stage import Context, Stage
+
+NAME = "stylegan2"
+SAMPLES = 64
+
+
+class Wanted(NamedTuple):
+    """Faces to be generated, and how the discriminator is to see them."""
+
+    z: Tensor  # [n, 2, z_dim]
+    crossover: Tensor  # [n]
+    c: Tensor | None  # [n, c_dim]
+    noise: Tensor  # [n, num_noise]
+    u: Tensor  # [n, NUMBERS], of the augmentation
+    y: Tensor  # [n, 3, R, R], where path lengths are asked for
+
+    @property
+    def faces(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        return self.z, self.crossover, self.c, self.noise
+
+
+class Real(NamedTuple):
+    """Real faces, and how the discriminator is to see them."""
+
+    images: Tensor  # [n, 3, R, R]
+    c: Tensor | None
+    u: Tensor
+
+
+def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
+    config = context.config
+    latent, layers, base, most = config.sizes
+    lower = config.mixed_precision == "bf16"
+    return StyleGAN2Config(
+        config.resolution, latent, latent, len(context.groups.attributes) if config.conditional else 0, layers,
+        channel_base=base, channel_max=most, architecture=config.architecture, growing=config.growing > 0,
+        half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
+    )  # fmt: skip
+
+
+class StyleGAN2Training(Stage[MethodBConfig]):
+    """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
+
+    def __init__(self, context: Context[MethodBConfig]) -> None:
+        self.name, self.title = NAME, "StyleGAN2-ADA"
+        config = context.config
+        super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
+        self.reals = context.reals(self.used, f"{NAME}/reals")
+        self.labels = multi_hot(context) if config.conditional else None
+        start = self._start()
+        self.shape = start.config
+        self.generator, self.discriminator = Generator(self.shape), Discriminator(self.shape)
+        self._load(start)
+        self.average = Average(self.generator, 1000 * config.ema_kimg, config.ema_rampup)
+        if "G_ema" in start.states:
+            self.average.network.load_state_dict(start.states["G_ema"])
+        for network in (self.generator, self.discriminator, self.average.network):
+            channels_last(network).to(context.device)
+        if config.freeze_d:
+            self.discriminator.freeze(config.freeze_d)
+        self.trained_d = [p for p in self.discriminator.parameters() if p.requires_grad]
+        self._prepare()
+        fixed = {"fixed": config.augment_p, "none": 0.0}.get(config.augment)
+        self.strength = ada.Strength(context.device, fixed=fixed, target=config.ada_target, kimg=config.ada_kimg)
+        self.mean_length = torch.zeros((), device=context.device)
+        self.images_seen = 0
+
+    # --- where it starts
+    def _start(self) -> Networks:
+        context, config = self.context, self.context.config
+        wanted = network_config(context)
+        if not config.init_from:
+            return Networks(wanted, {})
+        found = open_networks(config.init_from)
+        theirs = found.config
+        if theirs.resolution != config.resolution or theirs.c_dim != wanted.c_dim:
+            raise FaceganError(
+                f"--init-from {config.init_from} makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
+                f"{config.resolution} px with {wanted.c_dim}: they must agree, so change --resolution or --conditional"
+            )
+        return Networks(replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp), found.states)
+
+    def _load(self, start: Networks) -> None:
+        generator = start.states.get("G", start.states.get("G_ema"))
+        if generator is not None:
+            self.generator.load_state_dict(generator)
+        if "D" in start.states:
+            self.discriminator.load_state_dict(start.states["D"])
+        elif self.context.config.freeze_d:
+            raise FaceganError(f"--freeze-d: {self.context.config.init_from} holds no discriminator to freeze; leave the flag away")
+
+    def _prepare(self) -> None:
+        config = self.context.config
+        betas = (config.beta1, config.beta2)
+        rate_g, betas_g = lazy(config.lr, betas, config.pl_every if config.pl_weight else 0)
+        rate_d, betas_d = lazy(config.lr, betas, config.r1_every if config.gamma else 0)
+        adam_g = torch.optim.Adam(self.generator.parameters(), lr=rate_g, betas=betas_g)
+        adam_d = torch.optim.Adam(self.trained_d, lr=rate_d, betas=betas_d)
+        self.networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.average.network}
+        self.faces, self.scores = MixedFaces(self.generator), Scores(self.discriminator)
+        self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(
+            self.faces, self.scores, adam_g, adam_d
+        )
+        self.optimizers = {"G": self.optimizer_g, "D": self.optimizer_d}
+
+    # --- one step
+    def step(self, step: int) -> dict[str, Tensor]:
+        config = self.context.config
+        self.level = level(config, step * config.batch)
+        terms = self._train_generator(step)
+        if config.pl_weight and step % config.pl_every == 0:
+            terms |= self._even_paths(step)
+        terms |= self._train_discriminator(step)
+        self.average.update(config.batch, (step + 1) * config.batch)
+        self.strength.adjust(self.context.accelerator.reduce)
+        return terms | {"augment/p": self.strength.p}
+
+    def _train_generator(self, step: int) -> dict[str, Tensor]:
+        followed = []
+
+        def loss(part: Wanted) -> Tensor:
+            images, ws = self.wrapped_g(*part.faces, self.level)
+            followed.append(ws[:, 0].detach().mean(0))  # the first layer's style is never the second one
+            (scores,) = self.scores([(self._seen(images, part.u), part.c)], self.level)
+            return generator_loss(scores)
+
+        self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
+        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("G", step, self.context.config.batch))
+        for parameter in self.trained_d:
+            parameter.requires_grad_(True)
+        self.generator.mapping.track(self._over_processes(torch.stack(followed).mean(0, keepdim=True)))
+        return {"G/loss": total}
+
+    def _even_paths(self, step: int) -> dict[str, Tensor]:
+        config, found = self.context.config, []
+        count = max(config.batch // 2, self.context.accelerator.num_processes * config.accumulate)  # a smaller batch will do
+
+        def loss(part: Wanted) -> Tensor:
+            with full_precision(self.generator):
+                images, ws = self.wrapped_g(*part.faces, self.level)
+            lengths = path_lengths(images, ws, part.y[:, :, : images.shape[2], : images.shape[3]])
+            found.append(lengths.detach().mean())
+            # Zero times the images: every weight then has a gradient, which the synchronisation of processes counts on.
+            return config.pl_weight * config.pl_every * path_length_loss(lengths, self.mean_length) + 0 * images.sum()
+
+        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count))
+        mean = self._over_processes(torch.stack(found).mean())
+        self.mean_length.lerp_(mean, config.pl_decay)
+        return {"G/path": total / config.pl_every, "G/length": mean}
+
+    def _train_discriminator(self, step: int) -> dict[str, Tensor]:
+        config = self.context.config
+        reals, signs = self._reals(step), []
+
+        def loss(part: tuple[Real, Wanted]) -> Tensor:
+            real, wanted = part
+            with torch.no_grad():
+                fake, _ = self.faces(*wanted.faces, self.level)
+            shown = [(self._seen(real.images, real.u), real.c), (self._seen(fake, wanted.u), wanted.c)]
+            on_real, on_fake = self.wrapped_d(shown, self.level)
+            signs.append(on_real.detach())
+            return discriminator_loss(on_real, on_fake)
+
+        parts = list(zip(reals, self._wanted("D", step, config.batch), strict=True))
+        terms = {"D/loss": self._update(self.wrapped_d, self.optimizer_d, loss, parts)}
+        on_real = torch.cat(signs)
+        self.strength.update(on_real.sign().sum(), len(on_real))
+        if config.gamma and step % config.r1_every == 0:
+            terms["D/r1"] = self._update(self.wrapped_d, self.optimizer_d, self._steepness, reals) / config.r1_every
+        return terms | {"D/real": on_real.mean(), "D/sign": on_real.sign().mean()}
+
+    def _steepness(self, real: Real) -> Tensor:
+        """R1 at the augmented reals, as leaves: augmentation needs no second derivative."""
+        config = self.context.config
+        images = self._seen(real.images, real.u).detach().requires_grad_()
+        with full_precision(self.discriminator):
+            (scores,) = self.wrapped_d([(images, real.c)], self.level)
+        return config.r1_every * r1_penalty(scores, images, config.gamma) + 0 * scores.sum()
+
+    def _update(self, wrapped: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Any], Tensor], parts: Sequence[Any]) -> Tensor:
+        """One step of an optimiser by the mean of `loss` over the parts of a batch; processes are synchronised with the last."""
+        accelerator = self.context.accelerator
+        optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.context.device)
+        for index, part in enumerate(parts):
+            with accelerator.no_sync(wrapped) if index + 1 < len(parts) else nullcontext():
+                value = loss(part) / len(parts)
+                accelerator.backward(value)
+            total += value.detach()
+        optimizer.step()
+        return total
+
+    # --- what a step is made of: this process's rows of the batch, in `accumulate` parts
+    def _wanted(self, stream: str, step: int, count: int) -> list[Wanted]:
+        random, shape, config = self.context.randomness, self.shape, self.context.config
+        stream = f"{NAME}/{stream}"
+        z = random.normal(f"{stream}/z", step, (count, 2, shape.z_dim))
+        mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).unbind(1)
+        crossover = torch.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).long(), shape.num_ws)
+        noise = random.noise(f"{stream}/noise", step, (count, shape.num_noise))
+        y = random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if stream.endswith("path") else crossover
+        u = random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS))
+        c = self._label_rows(random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count)))
+        return [Wanted(*part) for part in zip(*(pieces(x, config.accumulate) for x in (z, crossover, c, noise, u, y)), strict=True)]
+
+    def _reals(self, step: int) -> list[Real]:
+        config = self.context.config
+        images = seen_at(self.reals(step, config.batch), self.level)
+        c = self._label_rows(self.reals.rows(step, config.batch))
+        u = self.context.randomness.uniform(f"{NAME}/real/augment", step, (config.batch, ada.NUMBERS))
+        return [Real(*part) for part in zip(*(pieces(x, config.accumulate) for x in (images, c, u)), strict=True)]
+
+    def _label_rows(self, rows: np.ndarray) -> Tensor | None:
+        return None if self.labels is None else torch.from_numpy(self.labels[rows]).to(self.context.device)
+
+    def _seen(self, images: Tensor, u: Tensor) -> Tensor:
+        """What the discriminator gets to see of them."""
+        return images if self.strength.fixed == 0 else ada.augment(images, self.strength.p, u)
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        return self.context.accelerator.reduce(values, reduction="mean")
+
+    # --- results
+    @torch.no_grad()
+    def samples(self) -> Tensor:
+        fixed = np.random.default_rng(self.context.config.seed).standard_normal((SAMPLES, self.shape.z_dim), dtype=np.float32)
+        c = self._label_rows(self.used[np.arange(SAMPLES) * len(self.used) // SAMPLES])
+        z = torch.from_numpy(fixed).to(self.context.device)
+        grown = level(self.context.config, self.images_seen)
+        return self.average.network(z, c, noise_mode="const", level=grown).float()
+
+    def after_step(self, step: int) -> bool:
+        self.images_seen = step * self.context.config.batch
+        return False
+
+    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        facts = {"network": self.shape.to_json(), "strength": self.strength.state(), "images_seen": self.images_seen}
+        return {"mean_length": self.mean_length}, facts
+
+    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.mean_length.copy_(tensors["mean_length"])
+        self.strength.load_state(facts["strength"])
+        self.images_seen = facts["images_seen"]
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        for name, network in self.networks.items():
+            tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
+        return tensors, {"extra": {"network": self.shape.to_json()}}
+
+    def closing(self) -> str:
+        return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""
+
+
+def pieces(x: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if x is None else x.chunk(count)
+
+
+def multi_hot(context: Context[MethodBConfig]) -> np.ndarray:
+    """float32 [images, K]: 1 for each attribute that counts as present; unknown is 0."""
+    table = context.data.table
+    return np.stack([table.select(attribute.present) for attribute in context.groups.attributes], 1).astype(np.float32)
