@@ -1,0 +1,156 @@
+"""How two styles become one: per layer of W, how much of the column's style joins the row's.
+
+Layers are numbered as the styles of W are, 0 to num_ws - 1, from the 4 px constant to the last toRGB.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import StyleGAN2Config
+
+Mode = Literal["crossover", "interpolate", "arithmetic"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+START_SIZES = (32, 64)  # attribute 2 starts from the layers of these sizes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One weight per layer; what a weight means is the mode's matter.
+
+    crossover: the layer's style is the row's (0) or the column's (1), Karras et al. 2019, section 3.1.
+    interpolate: row + weight * (column - row); beyond 1 it overshoots.
+    arithmetic: row + weight * (column - w_avg): what the column has beyond the mean face is added to the row.
+    """
+
+    mode: Mode
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise FaceganError(f"mode of mixing is {self.mode!r}; expected one of {', '.join(MODES)}.")
+        if not self.weights or not all(isinstance(weight, (int, float)) and math.isfinite(weight) for weight in self.weights):
+            raise FaceganError(f"weights of mixing are {list(self.weights)!r}; expected one finite number per layer.")
+        if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
+            raise FaceganError(f"crossover takes weights 0 and 1, not {list(self.weights)}; --mode interpolate takes any.")
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that the column has a part in."""
+        return [layer for layer, weight in enumerate(self.weights) if weight]
+
+    def describe(self) -> str:
+        """`interpolate 4-6, 8:0.5`: layers of weight 1 in ranges, the others with their weight."""
+        parts: list[tuple[int, int, float]] = []  # first, last, weight
+        for layer in self.layers:
+            weight = self.weights[layer]
+            if parts and parts[-1][1:] == (layer - 1, weight):
+                parts[-1] = (parts[-1][0], layer, weight)
+            else:
+                parts.append((layer, layer, weight))
+        texts = [(f"{a}" if a == b else f"{a}-{b}") + ("" if weight == 1 else f":{weight:g}") for a, b, weight in parts]
+        return f"{self.mode} {', '.join(texts) or 'of no layer'}"
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"mode": self.mode, "weights": list(self.weights)}) + "\n")
+
+    @classmethod
+    def read(cls, path: str | Path, num_ws: int) -> Recipe:
+        """A recipe that `write` wrote, for a network of `num_ws` styles."""
+        try:
+            facts = json.loads(Path(path).read_text())
+            recipe = cls(facts["mode"], tuple(facts["weights"]))
+        except FaceganError as error:
+            raise FaceganError(f"{path}: {error}") from None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise FaceganError(f"{path} is no recipe ({reason}); expected what `facegan mix --search` writes.") from None
+        if len(recipe.weights) != num_ws:
+            held = len(recipe.weights)
+            raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search anew, or give --layers.")
+        return recipe
+
+
+def mixed(row: Tensor, column: Tensor, recipe: Recipe, w_avg: Tensor) -> Tensor:
+    """Styles [..., num_ws, w_dim] of both, which broadcast, and the mean style [w_dim] -> styles of the same shape.
+
+    Weights 0 and 1 of the first two modes give the row's and the column's very numbers: `lerp` is exact at both ends.
+    """
+    if len(recipe.weights) != row.shape[-2] or row.shape[-2:] != column.shape[-2:]:
+        raise FaceganError(
+            f"styles are {list(row.shape[-2:])} and {list(column.shape[-2:])}, and the recipe has {len(recipe.weights)} weights; "
+            "expected styles of one network, and a weight for each of its layers."
+        )
+    weights = torch.tensor(recipe.weights, dtype=row.dtype, device=row.device)[:, None]
+    if recipe.mode == "arithmetic":
+        return row + weights * (column - w_avg)
+    return torch.lerp(*torch.broadcast_tensors(row, column, weights))
+
+
+# --- layers as users write them
+
+
+def layer_sizes(config: StyleGAN2Config) -> list[int]:
+    """Pixels of the layer that each style goes to: one layer at 4 px, two at every other size, and the last toRGB."""
+    return [min(4 << (layer + 1) // 2, config.resolution) for layer in range(config.num_ws)]
+
+
+def parse_layers(text: str, config: StyleGAN2Config) -> list[int]:
+    """`4-7`, `4,6`, `all`, or by size: `32-64px`, `16px`; also joined by commas."""
+    if text.strip() == "all":
+        return list(range(config.num_ws))
+    layers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?(px)?", part.strip(), re.ASCII)
+        if not match:
+            raise FaceganError(f"--layers is {text[:60]!r}: expected layers such as 4-7 or 4,6, sizes such as 32-64px, or all")
+        low, high = int(match[1]), int(match[2] or match[1])
+        numbers = layer_sizes(config) if match[3] else range(config.num_ws)
+        found = [layer for layer, number in enumerate(numbers) if low <= number <= high]
+        if not (set(numbers) >= {low, high} and found):
+            raise FaceganError(
+                f"--layers asks for {part.strip()}, but this network has layers 0 to {config.num_ws - 1}, "
+                f"of sizes 4px to {config.resolution}px (powers of two): name a range within"
+            )
+        layers.update(found)
+    return sorted(layers)
+
+
+def parse_weights(text: str, config: StyleGAN2Config) -> tuple[float, ...]:
+    """`4:0.5,5-7:1,64px:0.25` -> one weight per layer, 0 where none is given; the last word counts."""
+    weights = [0.0] * config.num_ws
+    for part in text.split(","):
+        layers, colon, number = part.partition(":")
+        try:
+            weight = float(number) if colon else math.nan
+        except ValueError:
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise FaceganError(f"--weights is {text[:60]!r}: expected layer:weight pairs such as 4:0.5,5-7:1")
+        for layer in parse_layers(layers, config):
+            weights[layer] = weight
+    return tuple(weights)
+
+
+def start_layers(config: StyleGAN2Config) -> tuple[str, list[int]]:
+    """Where attribute 2 goes unless told otherwise: the layers of 32-64 px, or in smaller networks those of the two
+    largest sizes, which are as large a share of theirs; as a user would write them, and as numbers."""
+    high = min(START_SIZES[1], config.resolution)
+    text = f"{max(4, high * START_SIZES[0] // START_SIZES[1])}-{high}px"
+    return text, parse_layers(text, config)
+
+
+def uniform(mode: Mode, layers: Sequence[int], num_ws: int, weight: float = 1.0) -> Recipe:
+    """One weight on these layers, 0 on the others."""
+    return Recipe(mode, tuple(weight if layer in layers else 0.0 for layer in range(num_ws)))

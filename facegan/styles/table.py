@@ -1,0 +1,210 @@
+"""`facegan mix --search`: the search, and the table that compares its recipe with simpler ways of making faces of several attributes.
+
+Critics choose; the judge, which had no part in choosing, rates. Both are shown on the pairs that the search never saw.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from facegan.data.attributes import names
+from facegan.errors import FaceganError
+from facegan.evaluate import Evaluator, command_line, interval, machine
+from facegan.models.stylegan2 import Generator, truncate
+from facegan.styles.critics import Critics, resized
+from facegan.styles.mix import Request, picture, render, stacked
+from facegan.styles.recipe import Mode, Recipe, mixed, uniform
+from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
+from facegan.styles.store import Style, resolve
+from facegan.training.folder import RunFolder, write_json
+from facegan.training.pictures import save_png
+
+log = logging.getLogger("facegan.styles")
+
+AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where --truncation gives none
+SHOWN = 12  # rows and columns of the pictures, at most
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the table: a way of making faces."""
+
+    name: str
+    ws: Tensor  # [N, num_ws, w_dim]
+    searched: dict[str, Any] | None = None  # the critics' figures on the half of the pairs that the search saw
+
+
+def search_and_compare(
+    request: Request, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], start: Recipe
+) -> dict[str, Any]:
+    """Writes search.json, recipe.json, table.md, grid.png (the recipe found) and grid-start.png (the one started from)."""
+    began, out = time.perf_counter(), Path(request.out)
+    out.mkdir(parents=True, exist_ok=True)  # before minutes of work
+    critics = open_critics(request, generator)
+    evaluator = open_evaluator(request, critics.attributes)
+    seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
+    w_avg = generator.mapping.w_avg.cpu()
+    draw = partial(render, generator, noise_mode=request.noise_mode, batch=request.batch)
+
+    objectives = [Objective(*paired(rows, columns, pairs), w_avg, draw, critics, request.batch) for pairs in (seen, kept)]
+    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
+    found = search(objectives[0], start, modes)
+    found.recipe.write(out / "recipe.json")
+    ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objectives[0], critics.attributes)
+    row_images = draw(stacked(rows))
+    table = [rated(way, draw(way.ws), row_images, critics, evaluator) for way in tqdm(ways, desc="ways of mixing", unit="way")]
+
+    card = next((line["judge"].pop("judge") for line in table if line["judge"]), None)
+    for line in table:
+        if line["judge"]:
+            line["judge"].pop("judge", None)  # the same card in every line
+    record = {
+        "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
+        "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
+        "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
+        "judge": card, "request": asdict(request), "command": command_line(), "machine": machine(), "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    write_json(out / "search.json", record)
+    text = markdown(table, critics.attributes, found, len(seen), len(kept))
+    (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
+    for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
+        save_png(picture(generator, rows[:SHOWN], columns[:SHOWN], recipe, request.noise_mode), out / name)
+    print(text)
+    print(out / "table.md")
+    return record
+
+
+# --- who rates
+
+
+def is_run(path: str) -> bool:
+    try:
+        RunFolder(path).record()
+    except FaceganError:
+        return False
+    return True
+
+
+def open_critics(request: Request, generator: Generator) -> Critics:
+    """Those of --critics, by default of the network's own run."""
+    run = request.critics or request.network
+    if not is_run(run):
+        raise FaceganError(f"--search needs critics, and {run} is no run of `facegan train`: name one with --critics RUN")
+    critics = Critics(run, names(request.attributes) if request.attributes else ())
+    if len(critics.attributes) < 2:
+        raise FaceganError(f"--attributes is {request.attributes!r}: expected at least two, the rows' and the columns'")
+    return critics
+
+
+def open_evaluator(request: Request, attributes: Sequence[str]) -> Evaluator | None:
+    """The judge over the data of --data or of the critics' run; None, with a sentence, where there are none."""
+    run = request.critics or request.network
+    config = RunFolder(run).config()
+    data = request.data or config.data
+    if not request.data and data != "synthetic" and not Path(data).exists():
+        log.warning("the table goes without the judge: %s, the data of %s, are not here; --data names them", data, run)
+        return None
+    if list(attributes) != names(config.attributes):
+        config = replace(config, attributes=",".join(attributes))
+    return Evaluator(config, data, request.judge)
+
+
+# --- what is compared
+
+
+def paired(rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Both styles of each pair, [N, num_ws, w_dim] twice."""
+    return stacked([rows[i] for i, _ in pairs]), stacked([columns[j] for _, j in pairs])
+
+
+def all_ways(
+    request: Request, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair],
+    found: Recipe, start: Recipe, objective: Objective, attributes: Sequence[str],
+) -> list[Way]:  # fmt: skip
+    """The rows of the table, the mixes over `pairs`; `objective` knows what the search saw."""
+    w_avg = generator.mapping.w_avg.cpu()
+    row_ws, column_ws = paired(rows, columns, pairs)
+    psi = request.truncation if request.truncation != 1 else AVERAGED_PSI
+    mixes = [
+        Way(f"{name}: {recipe.describe()}", mixed(row_ws, column_ws, recipe, w_avg), figures(objective.scores(recipe), attributes))
+        for name, recipe in (("fixed layers", start), ("searched", found))
+    ]
+    return [
+        Way("random mixes", random_mixes(row_ws, column_ws, request.num_random, request.seed)),
+        *mixes,
+        Way(f"averaged styles, psi {psi:g}", averaged(generator, stacked(rows), stacked(columns), len(pairs), psi)),
+        Way("rows alone", stacked(rows)),
+        Way("columns alone", stacked(columns)),
+    ]
+
+
+def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> Tensor:
+    """The pairs [N, num_ws, w_dim], dealt out at random to `count` random ranges of layers that cross over."""
+    random = np.random.Generator(np.random.Philox(seed))
+    num_ws = row_ws.shape[1]
+    mixes = []
+    for part in np.array_split(random.permutation(len(row_ws)), count):
+        first, last = sorted(random.integers(0, num_ws, size=2).tolist())
+        recipe = uniform("crossover", range(first, last + 1), num_ws)
+        mixes.append(mixed(row_ws[part], column_ws[part], recipe, torch.zeros(row_ws.shape[2])))
+    return torch.cat(mixes)
+
+
+def averaged(generator: Generator, row_ws: Tensor, column_ws: Tensor, count: int, psi: float) -> Tensor:
+    """Seeds 0 to count - 1 drawn to the mean by `psi`, plus both means of styles as directions: [count, num_ws, w_dim]."""
+    w_avg = generator.mapping.w_avg.cpu()
+    seeds = stacked(resolve([f"0-{count - 1}"], generator, None))
+    return truncate(seeds, w_avg, psi) + (row_ws.mean(0) - w_avg) + (column_ws.mean(0) - w_avg)
+
+
+# --- how it is rated
+
+
+def figures(scores: Tensor, attributes: Sequence[str]) -> dict[str, Any]:
+    """Critics' scores [K, N] as shares of faces."""
+    marginals = {name: float(column.gt(0.5).float().mean()) for name, column in zip(attributes, scores, strict=True)}
+    return {"samples": scores.shape[1], **asdict(score_of(scores)), "marginals": marginals}
+
+
+def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evaluator: Evaluator | None) -> dict[str, Any]:
+    """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor."""
+    scores = torch.cat([critics(part) for part in images.split(256)], dim=1)
+    line = {"name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None}
+    if evaluator:
+        size = evaluator.judge.resolution
+        report = evaluator.measure(resized(images, size, "the judge"), resized(row_images, size, "the judge"))
+        report["floors"]["rows"] = report["floors"].pop("phase1")
+        line["judge"] = report
+    return line
+
+
+def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int) -> str:
+    """The table for people."""
+    head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
+    lines = [head, ["---"] * len(head)]
+    for line in table:
+        report, searched = line["judge"], line["critics_searched"]
+        judged = ["-"] * (len(attributes) + 4)
+        if report:
+            judged = [interval(report["joint"]), *(f"{report['marginals'][name]:.3f}" for name in attributes)]
+            judged += [f"{report['floor']:.3f}", f"{report['ceiling']:.3f}", interval(report["normalised"])]
+        own = f"{searched['joint']:.3f}" if searched else "-"
+        lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged])
+    note = (
+        f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of styles; all other columns are of {kept} pairs that the "
+        "search never saw (rows and columns alone: of these styles). Critics: share of faces in which each sees its attribute."
+    )
+    if any(line["judge"] for line in table):
+        note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + note

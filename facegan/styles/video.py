@@ -1,0 +1,84 @@
+"""A closed walk through styles as a gif or mp4.
+
+Styles made by projection have no z, so that no great circle leads from one to the next; the walk is a periodic cubic through W
+(Catmull & Rom 1974), which passes through every style and turns without a jolt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facegan.errors import FaceganError
+
+SMALLEST = 256  # pixels of a frame: smaller ones are enlarged, which also keeps them from the codec's blur
+SUFFIXES = (".gif", ".mp4")
+
+
+def walk(styles: Tensor, frames: int) -> Tensor:
+    """[S, num_ws, w_dim] -> [S * frames, num_ws, w_dim]: `frames` from each style to the next, the last to the first;
+    frame k * frames is style k itself."""
+    t = torch.arange(frames, dtype=styles.dtype, device=styles.device)[None, :, None, None] / frames
+    before, here, there, after = (styles.roll(shift, 0)[:, None] for shift in (1, 0, -1, -2))
+    # The Hermite cubic whose slope at a style is half the way between its neighbours.
+    slope, next_slope = (there - before) / 2, (after - here) / 2
+    step = there - here
+    points = here + t * (slope + t * (3 * step - 2 * slope - next_slope + t * (slope + next_slope - 2 * step)))
+    return points.flatten(0, 1)
+
+
+def check_video(path: Path, styles: int, frames: int, fps: float) -> None:
+    """Everything that can be refused before the first frame is made."""
+    if path.suffix not in SUFFIXES:
+        raise FaceganError(f"--video is {str(path)!r}: expected a file that ends in {' or '.join(SUFFIXES)}")
+    if styles < 2:
+        raise FaceganError(f"--video leads from style to style, and --rows names {styles}: expected at least 2")
+    if frames < 1 or not 0 < fps <= 100:
+        raise FaceganError(f"--frames is {frames} and --fps {fps:g}: expected at least 1 frame from style to style, and 0 to 100 a second")
+    if path.suffix == ".mp4":
+        _ffmpeg()
+
+
+def write_video(path: Path, frames: Iterable[Image.Image], fps: float) -> None:
+    """Frames of one size -> `path`, a loop; written under another name first and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    enlarged = _enlarged(frames)
+    if path.suffix == ".gif":
+        # The colours of a frame of 64 px: counting those of all pixels takes longer than making the face.
+        first, *rest = (frame.quantize(palette=frame.resize((64, 64)).quantize(256)) for frame in enlarged)
+        first.save(aside, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+    else:
+        _write_mp4(aside, enlarged, fps)
+    aside.replace(path)
+
+
+def _enlarged(frames: Iterable[Image.Image]) -> Iterator[Image.Image]:
+    for frame in frames:
+        scale = max(1, SMALLEST // frame.width)
+        yield frame.resize((frame.width * scale, frame.height * scale), Image.Resampling.LANCZOS) if scale > 1 else frame
+
+
+def _ffmpeg() -> Any:
+    try:
+        return importlib.import_module("imageio_ffmpeg")
+    except ImportError:
+        raise FaceganError(
+            "--video to .mp4 needs imageio-ffmpeg, which is not installed: pip install 'facegan[video]', or name a .gif"
+        ) from None
+
+
+def _write_mp4(path: Path, frames: Iterator[Image.Image], fps: float) -> None:
+    first = next(frames)
+    writer = _ffmpeg().write_frames(str(path), first.size, fps=fps, quality=8, macro_block_size=2)
+    writer.send(None)  # starts the encoder
+    writer.send(first.tobytes())
+    for frame in frames:
+        writer.send(frame.tobytes())
+    writer.close()
