@@ -11,6 +11,7 @@ from pathlib import Path
 
 from facegan import __version__
 from facegan.errors import FaceganError
+from facegan.memory import keep_memory
 from facegan.training import config as training_config
 
 TRAIN_EXAMPLES = """examples:
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = vars(parser(sys.argv[1:] if argv is None else argv).parse_args(argv))
     command = arguments.pop("command")
+    keep_memory()
     from facegan.training.loop import Interrupted
 
     try:
