@@ -78,6 +78,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     generate.add_argument("--truncation", type=float, default=1.0, metavar="PSI",
                           help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
     generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
+    generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")
     generate.set_defaults(command=run_generate)
 
     convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run")

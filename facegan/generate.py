@@ -8,29 +8,38 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import is_network, open_networks
 from facegan.errors import FaceganError
 from facegan.generators import TrainedRun, parse_seeds
 from facegan.models.stylegan2 import NoiseMode
+from facegan.training.config import numbers
 from facegan.training.pictures import save_png, sheet, to_pil
 
 log = logging.getLogger("facegan.generate")
 
 
 def generate(
-    run: str, seeds: str, out: str, stage: str = "", best: int = 0, truncation: float = 1.0, noise_mode: NoiseMode = "const"
+    run: str,
+    seeds: str,
+    out: str,
+    stage: str = "",
+    best: int = 0,
+    truncation: float = 1.0,
+    noise_mode: NoiseMode = "const",
+    label: str = "",
 ) -> None:
     """Write `out/seed0000.png` ... and `out/grid.png`; with `best`, only the seeds that the run's own critics prefer."""
-    if is_network(run):
-        if stage or best:
-            raise FaceganError(f"{run} is a network: --stage and --best go with the folder of a run")
-        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode)
-    if truncation != 1 or noise_mode != "const":
-        raise FaceganError(f"{run} is the run of a method without styles: --truncation and --noise-mode go with StyleGAN2 networks")
     if best < 0:
         raise FaceganError(f"--best is {best}: expected 1 or more, or 0 for every seed")
+    if is_network(run):
+        if stage or best:
+            raise FaceganError(f"{run} is a network: --stage and --best go with the run of a method without styles")
+        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label)
+    if truncation != 1 or noise_mode != "const" or label:
+        raise FaceganError(f"{run} is a run without styles: --truncation, --noise-mode and --label go with StyleGAN2 networks")
     trained, chosen, folder = TrainedRun(run, stage), parse_seeds(seeds), Path(out)
     images = trained.faces(chosen)
     if best:
@@ -48,19 +57,28 @@ def generate(
     print(folder / "grid.png")
 
 
-def generate_from_network(path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode) -> None:
+def generate_from_network(path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode, label: str) -> None:
     """The faces that NVIDIA's generate.py makes of these seeds: z from RandomState(seed), pixels x * 127.5 + 128, clipped."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = open_networks(path).generator().to(device)
-    if generator.config.c_dim:
-        raise FaceganError(f"{path} is conditional: faces by label are not offered yet")
+    c = parsed_label(label, generator.config.c_dim, path)
     images = []
     for seed in tqdm(seeds, desc="faces", unit="face"):
         z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.z_dim)).to(device, torch.float32)
         torch.manual_seed(seed)  # of the random noise
-        image = generator(z, psi=truncation, noise_mode=noise_mode)[0]
+        image = generator(z, None if c is None else c.to(device), psi=truncation, noise_mode=noise_mode)[0]
         pixels = (image.permute(1, 2, 0) * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu()
         save_png(Image.fromarray(pixels.numpy()), folder / f"seed{seed:04d}.png")
         images.append(image.cpu())
     save_png(sheet(torch.stack(images)), folder / "grid.png")
     print(folder / "grid.png")
+
+
+def parsed_label(label: str, c_dim: int, path: str) -> Tensor | None:
+    """`"1,0"` -> [1, c_dim]; None for a network without labels."""
+    if not c_dim and not label:
+        return None
+    values = numbers(label, "label", float) if label else []
+    if len(values) != c_dim:
+        raise FaceganError(f"--label is {label!r}, {len(values)} number(s): {path} expects {c_dim}, such as {','.join('1' * c_dim)}")
+    return torch.tensor([values])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facegan.checkpoints.networks import STAGE, open_networks
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
@@ -25,16 +27,25 @@ class TrainedRun:
 
     def __init__(self, root: str | Path, stage: str = "") -> None:
         self.folder = RunFolder(root)
-        config = self.folder.config()
-        if not isinstance(config, MethodAConfig):
-            raise FaceganError(f"{root} is a run of method {config.method}: expected one of method a")
-        self.config = config
-        self.stage = stage or self._last_generator()
+        self.config = self.folder.config()
+        self.generator: Callable[[Tensor, Tensor | None], Tensor]  # z [N, *z_shape], y [N, num_labels] or None -> images
+        if isinstance(self.config, MethodAConfig):
+            self.stage = stage or self._last_generator()
+            merged = self._merged_generator()
+            self.generator, self.z_shape, self.num_labels = merged, self.config.z_dims, merged.generator.config.num_attributes
+        else:
+            if stage not in ("", STAGE):
+                raise FaceganError(f"stage {stage!r} of {root} has no generator: the one of a run of Method B is {STAGE!r}")
+            self.stage, styled = STAGE, open_networks(root).generator()
+            self.generator = partial(styled, noise_mode="const")
+            self.z_shape, self.num_labels = (styled.config.z_dim,), styled.config.c_dim
+
+    def _merged_generator(self) -> MergedGenerator:
         tensors, facts = self.folder.load_stage(self.stage)
         if "generator" not in facts:
             known = ', '.join(self.generator_stages())
-            raise FaceganError(f"stage {self.stage!r} of {root} has no generator: name one of {known}")
-        self.generator: MergedGenerator = unpack_generator(tensors, facts)
+            raise FaceganError(f"stage {self.stage!r} of {self.folder.root} has no generator: name one of {known}")
+        return unpack_generator(tensors, facts)
 
     def generator_stages(self) -> list[str]:
         return [stage for stage in self.folder.finished_stages() if not stage.startswith("phase2")]
@@ -67,12 +78,11 @@ class TrainedRun:
     def faces(self, seeds: Sequence[int], asked: Sequence[int] | None = None, batch: int = 64) -> Tensor:
         """Images float32 [N, 3, R, R] in [-1, 1]: z of a seed is numpy's `RandomState(seed).randn`, so one seed is one face
         whatever stands beside it; a conditional generator is asked for the attributes `asked` (from 0), all by default."""
-        known = range(self.generator.generator.config.num_attributes)  # none, unless the generator is conditional
-        y = torch.tensor([float(asked is None or k in asked) for k in known])
+        y = torch.tensor([float(asked is None or k in asked) for k in range(self.num_labels)])  # none, unless conditional
         images = []
         for start in range(0, len(seeds), batch):
             part = seeds[start : start + batch]
-            z = np.stack([np.random.RandomState(seed).randn(*self.config.z_dims) for seed in part]).astype(np.float32)
+            z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
             images.append(self.generator(torch.from_numpy(z), y.expand(len(part), -1) if len(y) else None).float())
         return torch.cat(images)
 

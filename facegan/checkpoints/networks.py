@@ -14,9 +14,12 @@ from torch import Tensor
 from facegan.checkpoints import nvidia, rosinality
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.training import checkpoint
+from facegan.training.folder import RunFolder
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
+STAGE = "stylegan2"  # of a run of Method B
 LARGEST = 4 << 30  # bytes of a checkpoint that is worth opening
 
 
@@ -42,21 +45,33 @@ class Networks:
 
 
 def is_network(path: str | Path) -> bool:
-    """Whether `open_networks` is what opens this path: a checkpoint file, or a folder that describes a StyleGAN2 network."""
+    """Whether `open_networks` is what opens this path: a checkpoint file, a run of Method B, or a folder of a StyleGAN2 network."""
     path = Path(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
+    return is_run(path) or _facts(path).get("kind") == KIND
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of Method B."""
+    config = _facts(folder).get("config")
+    return isinstance(config, dict) and config.get("method") == "b"
+
+
+def _facts(folder: Path) -> dict:
+    """What the folder's config.json says; nothing where there is none."""
     try:
-        return bool(json.loads((path / CONFIG).read_text()).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+        facts = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def open_networks(path: str | Path) -> Networks:
-    """A folder that `facegan convert` or a training wrote, an NVIDIA `.pkl`, or a `.pt`; no code of a file is ever run."""
+    """A run of Method B (finished or not), a folder of `facegan convert`, an NVIDIA `.pkl`, or a `.pt`; no code of a file is run."""
     path = Path(path)
     if path.is_dir():
-        return _checked(_open_folder(path), path)
+        return _checked(_open_run(path) if is_run(path) else _open_folder(path), path)
     if not path.is_file():
         raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
     if path.stat().st_size > LARGEST:
@@ -66,6 +81,17 @@ def open_networks(path: str | Path) -> Networks:
     if path.suffix in (".pt", ".pth"):
         return _checked(Networks(*rosinality.read(path)), path)
     raise FaceganError(f"{path} is of no known kind; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
+
+
+def _open_run(path: Path) -> Networks:
+    """The networks as trained, or as they are in the newest snapshot while training goes on."""
+    folder = RunFolder(path)
+    found = folder.load_stage(STAGE) if folder.finished(STAGE) else folder.newest_checkpoint(STAGE)
+    if found is None:
+        raise FaceganError(f"{path} has no snapshot of its networks yet: let the training go on for a while.")
+    tensors, facts = found
+    states = {name: checkpoint.unpack(f"network/{name}", tensors) for name in ("G_ema", "G", "D")}
+    return Networks(StyleGAN2Config(**facts["extra"]["network"]), states)
 
 
 def _open_folder(folder: Path) -> Networks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from facegan.errors import FaceganError
 from facegan.training.config import TrainConfig, option
@@ -49,9 +49,9 @@ class MethodBConfig(TrainConfig):
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks
     preset: str = option("auto", "sizes of the networks; auto: small up to 128 px, paper beyond", ("auto", *PRESETS), group="networks")
-    architecture: str = option("skip", "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)", ("skip", "resnet", "stylegan1"), group="networks")
+    architecture: Literal["skip", "resnet", "stylegan1"] = option("skip", "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)", ("skip", "resnet", "stylegan1"), group="networks")
     growing: int = option(0, "grow from this size (4 or 8), each next one faded in (Karras et al. 2018); 0: all sizes at once", group="networks")
-    grow_kimg: float = option(0.0, "thousands of images a size takes, half of them fading in; 0: full size after half of --kimg", group="networks")
+    grow_kimg: float = option(100.0, "--growing: thousands of images a size takes, half of them fading in", group="networks")
     init_from: str = option("", "start from this network: a run, a folder of `facegan convert`, a .pkl or .pt; its sizes replace the preset", group="networks")
     freeze_d: int = option(0, "with --init-from: the discriminator's first N layers stay as they are (Mo et al. 2020)", group="networks")
     # --- optimisation

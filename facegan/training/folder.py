@@ -18,7 +18,7 @@ from facegan.errors import FaceganError
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
-FREE_TO_CHANGE = {"out", "cpu", "keep_checkpoints"}  # these do not change what is computed
+FREE_TO_CHANGE = {"out", "cpu", "keep_checkpoints", "kimg"}  # these do not change what a step computes
 
 
 class RunFolder:
@@ -33,7 +33,8 @@ class RunFolder:
         record = {"facegan": __version__, "config": config.to_json(), "data_fingerprint": fingerprint}
         path = self.root / "config.json"
         if path.exists():
-            return self._compare(self.record(), record)
+            self._compare(self.record(), record)
+            return write_json(path, record)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if any(item for item in self.root.iterdir() if not item.name.startswith(".")):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from facegan.checkpoints.networks import STAGE
 from facegan.methods.a import phase2
-from facegan.methods.b.stage import NAME, StyleGAN2Training
+from facegan.methods.b.stage import StyleGAN2Training
 from facegan.training.config_b import MethodBConfig
 from facegan.training.stage import Context, Stage
 
@@ -21,4 +22,4 @@ def plan(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], St
     for k in range(count if config.critics == "all" else count - 1):
         if config.phase2_epochs:
             yield phase2.stage_name(context, k), lambda k=k: phase2.Phase2(context, k)  # type: ignore[misc]
-    yield NAME, lambda: StyleGAN2Training(context)
+    yield STAGE, lambda: StyleGAN2Training(context)

@@ -18,8 +18,7 @@ def level(config: MethodBConfig, images: float) -> float | None:
     if not config.growing:
         return None
     first, last = math.log2(config.growing), math.log2(config.resolution)
-    each = 1000 * config.grow_kimg or 1000 * config.kimg / 2 / max(last - first, 1)
-    past = images / max(each, 1) - 0.5  # the first size only settles
+    past = images / max(1000 * config.grow_kimg, 1) - 0.5  # the first size only settles
     return first if past <= 0 else min(first + math.floor(past) + min(1.0, 2 * (past % 1)), last)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegan.checkpoints.networks import Networks, open_networks
+from facegan.checkpoints.networks import STAGE, Networks, open_networks
 from facegan.errors import FaceganError
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision
 from facegan.methods.b.growth import level, seen_at
@@ -25,7 +25,6 @@ from facegan.training.ema import Average
 from facegan.training.randomness import generator as numbers
 from facegan.training.stage import Context, Stage
 
-NAME = "stylegan2"
 SAMPLES = 64
 
 
@@ -67,10 +66,10 @@ class StyleGAN2Training(Stage[MethodBConfig]):
     """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
 
     def __init__(self, context: Context[MethodBConfig]) -> None:
-        self.name, self.title = NAME, "StyleGAN2-ADA"
+        self.name, self.title = STAGE, "StyleGAN2-ADA"
         config = context.config
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
-        self.reals = context.reals(self.used, f"{NAME}/reals")
+        self.reals = context.reals(self.used, f"{STAGE}/reals")
         self.labels = multi_hot(context) if config.conditional else None
         start = self._start()
         self.shape = start.config
@@ -218,7 +217,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
     # --- what a step is made of: this process's rows of the batch, in `accumulate` parts
     def _wanted(self, stream: str, step: int, count: int) -> list[Wanted]:
         random, shape, config = self.context.randomness, self.shape, self.context.config
-        stream = f"{NAME}/{stream}"
+        stream = f"{STAGE}/{stream}"
         z = random.normal(f"{stream}/z", step, (count, 2, shape.z_dim))
         mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).unbind(1)
         crossover = torch.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).long(), shape.num_ws)
@@ -232,7 +231,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         config = self.context.config
         images = seen_at(self.reals(step, config.batch), self.level)
         c = self._label_rows(self.reals.rows(step, config.batch))
-        u = self.context.randomness.uniform(f"{NAME}/real/augment", step, (config.batch, ada.NUMBERS))
+        u = self.context.randomness.uniform(f"{STAGE}/real/augment", step, (config.batch, ada.NUMBERS))
         return [Real(*part) for part in zip(*(pieces(x, config.accumulate) for x in (images, c, u)), strict=True)]
 
     def _label_rows(self, rows: np.ndarray) -> Tensor | None:
