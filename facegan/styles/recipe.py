@@ -102,8 +102,9 @@ def mixed(row: Tensor, column: Tensor, recipe: Recipe, w_avg: Tensor) -> Tensor:
 
 
 def layer_sizes(config: StyleGAN2Config) -> list[int]:
-    """Pixels of the layer that each style goes to: one layer at 4 px, two at every other size, and the last toRGB."""
-    return [min(4 << (layer + 1) // 2, config.resolution) for layer in range(config.num_ws)]
+    """Pixels of the layer that each style goes to first; a style left over is the last toRGB's."""
+    sizes = [size for size in config.sizes for _ in range(config.layers(size))]
+    return sizes + [config.resolution] * (config.num_ws - len(sizes))
 
 
 def parse_layers(text: str, config: StyleGAN2Config) -> list[int]:
