@@ -29,6 +29,17 @@ MIX_EXAMPLES = """examples:
   facegan mix --network net --rows 0-5 --truncation 0.7 --video walk.gif"""
 
 
+PROJECT_EXAMPLES = """examples:
+  facegan project --network net --target photo.jpg more-photos/ --out styles
+  facegan project --network runs/b --attribute bald --num 32 --out styles/bald
+  facegan project --network net --data celeba.zip --attributes bald,beard --attribute beard --num 32 --out styles/beard
+The same command again goes on with what was stopped, at whatever moment."""
+
+EDIT_EXAMPLES = """examples:
+  facegan edit photo.jpg --network net --styles styles --add beard --out edits
+  facegan edit photo.jpg --network runs/b --styles styles --add bald --remove glasses --strength 0.8 --critics runs/b --out edits"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -98,6 +109,14 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     mix = commands.add_parser("mix", help="mix styles of a StyleGAN2 network, or search how to", epilog=MIX_EXAMPLES, formatter_class=raw)
     add_mix_arguments(mix)
 
+    project = commands.add_parser("project", help="photos to styles of a StyleGAN2 network", epilog=PROJECT_EXAMPLES, formatter_class=raw)
+    add_project_arguments(project)
+
+    add_styles_commands(commands.add_parser("styles", help="average styles, make directions of them, list them"))
+
+    edit = commands.add_parser("edit", help="add attributes to a photo, or remove them", epilog=EDIT_EXAMPLES, formatter_class=raw)
+    add_edit_arguments(edit)
+
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
 
     demo = commands.add_parser("demo", help="Method A on drawn faces, small, with the table that proves it")
@@ -107,8 +126,12 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     return root
 
 
+def add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--network", required=True, help="folder of `facegan convert` or `train --method b`, or a StyleGAN2 .pkl or .pt")
+
+
 def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
-    mix.add_argument("--network", required=True, help="folder of `facegan convert` or `train --method b`, or a StyleGAN2 .pkl or .pt file")
+    add_network(mix)
     styles = "seeds (3, 0-7), .npz files, folders of them, or names of styles"
     mix.add_argument("--rows", nargs="+", required=True, metavar="STYLE", help=f"what the columns are mixed into: {styles}")
     mix.add_argument("--cols", nargs="+", default=(), metavar="STYLE", help="what is mixed in, named likewise")
@@ -138,6 +161,63 @@ def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     search.add_argument("--pairs", type=int, default=128, help="most pairs to search with, and to report on (default: %(default)s)")
     search.add_argument("--seed", type=int, default=0, help="of the division of the pairs (default: %(default)s)")
     mix.set_defaults(command=run_mix)
+
+
+def add_project_arguments(project: argparse.ArgumentParser) -> None:
+    add_network(project)
+    project.add_argument("--target", nargs="+", default=(), metavar="PHOTO", help="photos, or folders of them")
+    project.add_argument("--out", default="styles", help="folder for NAME.npz, NAME.png and projection.png (default: %(default)s)")
+    add_projection_settings(project)
+    project.add_argument("--batch", type=int, default=8, help="photos at once, none of which depends on the others (default: %(default)s)")
+    labelled = project.add_argument_group("instead of --target", "faces with one attribute and none of the others, never a joint one")
+    labelled.add_argument("--attribute", default="", metavar="NAME", help="the attribute")
+    labelled.add_argument("--num", type=int, default=16, help="how many faces, picked at random (default: %(default)s)")
+    labelled.add_argument("--data", default="", help="folder or .zip of labelled faces, or 'synthetic' (default: the network's own)")
+    labelled.add_argument("--attributes", default="", help="all attributes of the task (default: those of the run, else bald,beard)")
+    project.set_defaults(command=run_project)
+
+
+def add_projection_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", choices=("w", "w+"), default="w", help="w: one style for all layers, mixes best; "
+                        "w+: one for each layer, nearer to the photo (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=1000, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def add_styles_commands(styles: argparse.ArgumentParser) -> None:
+    commands = styles.add_subparsers(required=True, metavar="COMMAND")
+    files = ".npz files, or folders of them"
+    average = commands.add_parser("average", help="the mean of styles: what they have in common")
+    average.add_argument("sources", nargs="+", metavar="STYLE", help=files)
+    average.add_argument("--out", required=True, metavar="FILE.npz", help="the mean, as key w")
+    average.set_defaults(command=run_average)
+
+    direction = commands.add_parser("direction", help="the way to an attribute, for `facegan edit`")
+    direction.add_argument("--positive", nargs="+", required=True, metavar="STYLE", help=f"styles with the attribute: {files}")
+    direction.add_argument("--negative", nargs="+", default=(), metavar="STYLE", help="styles without it, alike in everything else")
+    direction.add_argument("--network", default="", help="instead of --negative: away from this network's mean style")
+    direction.add_argument("--out", required=True, metavar="FILE.npz", help="the difference of the means, as key direction")
+    direction.set_defaults(command=run_direction)
+
+    listing = commands.add_parser("list", help="what a folder of styles holds")
+    listing.add_argument("folder", metavar="DIR")
+    listing.add_argument("--network", default="", help="tells the distance of each style to this network's mean style")
+    listing.set_defaults(command=run_listing)
+
+
+def add_edit_arguments(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument("photo", metavar="PHOTO")
+    add_network(edit)
+    names = "a direction or averaged style: a .npz file, or its name in --styles"
+    edit.add_argument("--add", nargs="+", default=(), metavar="NAME", help=names)
+    edit.add_argument("--remove", nargs="+", default=(), metavar="NAME", help="likewise")
+    edit.add_argument("--strength", type=float, default=1.0, metavar="S", help="1: all the way, more exaggerates (default: %(default)s)")
+    edit.add_argument("--layers", default="", help="layers that are edited: 4-7, 4,6, all, or by size, 32-64px (default: all)")
+    edit.add_argument("--styles", default="", metavar="DIR", help="folder in which names are looked up (default: those beside the network)")
+    edit.add_argument("--critics", default="", metavar="RUN", help="run whose critics say what the edit did")
+    edit.add_argument("--out", default="edits", help="folder for the projection, the edit, edit.png and edit.json (default: %(default)s)")
+    add_projection_settings(edit)
+    edit.set_defaults(command=run_edit)
 
 
 def add_data_commands(data: argparse.ArgumentParser) -> None:
@@ -184,6 +264,36 @@ def run_mix(arguments: dict) -> None:
     from facegan.styles.mix import Request, mix
 
     mix(Request(**arguments))
+
+
+def run_project(arguments: dict) -> None:
+    from facegan.styles.project import Request, project
+
+    project(Request(**arguments))
+
+
+def run_average(arguments: dict) -> None:
+    from facegan.styles.directions import average
+
+    average(**arguments)
+
+
+def run_direction(arguments: dict) -> None:
+    from facegan.styles.directions import direction
+
+    direction(**arguments)
+
+
+def run_listing(arguments: dict) -> None:
+    from facegan.styles.directions import listing
+
+    listing(**arguments)
+
+
+def run_edit(arguments: dict) -> None:
+    from facegan.styles.edit import Request, edit
+
+    edit(Request(**arguments))
 
 
 def run_inspect(arguments: dict) -> None:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,33 +39,38 @@ class Style:
         return bool((self.w == self.w[:1]).all())
 
 
-def read_styles(path: str | Path, config: StyleGAN2Config, key: Key = "w") -> list[Style]:
+def read_styles(path: str | Path, config: StyleGAN2Config | None = None, key: Key = "w") -> list[Style]:
     """The styles of a file: `key` is [N, num_ws, w_dim], or [N, 1, w_dim], [N, w_dim] or [w_dim] with one style for all layers.
 
-    They are called like the file, `stem-0`, `stem-1` ... where there are several.
+    They are called like the file, `stem-0`, `stem-1` ... where there are several. Without a network's `config` they have as many
+    layers and numbers as the file gives them.
     """
     path = Path(path)
-    array = _read_array(path, key)
-    wanted = f"[N, {config.num_ws}, {config.w_dim}]"
+    array = read_array(path, key)
     w = torch.from_numpy(array.astype(np.float32))
     if w.ndim == 1:
         w = w[None]
     if w.ndim == 2:
         w = w[:, None]
-    if w.ndim != 3 or w.shape[2] != config.w_dim or w.shape[1] not in (1, config.num_ws) or not len(w):
-        raise FaceganError(f"{path}: {key} has shape {list(array.shape)}; this network takes {wanted} or [N, {config.w_dim}].")
+    if w.ndim != 3 or not w.numel() or (config and (w.shape[1] not in (1, config.num_ws) or w.shape[2] != config.w_dim)):
+        wanted = "expected [N, num_ws, w_dim]"
+        if config:
+            wanted = f"this network takes [N, {config.num_ws}, {config.w_dim}] or [N, {config.w_dim}]"
+        raise FaceganError(f"{path}: {key} has shape {list(array.shape)}; {wanted}.")
     if not w.isfinite().all():
         raise FaceganError(f"{path}: {key} holds values that are not finite; expected numbers, so make this style anew.")
     names = [path.stem] if len(w) == 1 else [f"{path.stem}-{index}" for index in range(len(w))]
-    return [Style(name, row) for name, row in zip(names, w.expand(-1, config.num_ws, -1).contiguous(), strict=True)]
+    rows = w.expand(-1, config.num_ws if config else w.shape[1], -1).contiguous()
+    return [Style(name, row) for name, row in zip(names, rows, strict=True)]
 
 
-def write_style(path: str | Path, w: Tensor, key: Key = "w") -> None:
-    """One style [num_ws, w_dim] as [1, num_ws, w_dim] float32, under another name first and renamed: whole or absent."""
+def write_style(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray) -> None:
+    """One style [num_ws, w_dim] as [1, num_ws, w_dim] float32, and `more` arrays beside it; whole or absent, as it is renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.tmp{SUFFIX}")  # numpy appends the suffix where it is missing
-    np.savez(aside, **{key: w.detach().cpu().numpy().astype(np.float32)[None]})
+    arrays: dict[str, Any] = {key: w.detach().cpu().numpy().astype(np.float32)[None], **more}
+    np.savez(aside, **arrays)
     aside.replace(path)
 
 
@@ -121,7 +126,7 @@ def _seed_style(seed: int, generator: Generator, psi: float) -> Style:
     return Style(f"seed{seed:04d}", w.float().cpu())
 
 
-def _read_array(path: Path, key: Key) -> np.ndarray:
+def read_array(path: Path, key: str) -> np.ndarray:
     """An array of numbers, read without pickles."""
     member = f"{key}.npy"
     try:

@@ -1,0 +1,120 @@
+"""`facegan styles average | direction | list`: what N projections of one attribute have in common (METHOD's styles b and c)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facegan.checkpoints.networks import open_networks
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles.store import SUFFIX, Style, files_of, has_key, read_styles, write_style
+
+log = logging.getLogger("facegan.styles")
+
+
+def average(sources: Sequence[str], out: str) -> None:
+    """`facegan styles average`: one style, the mean of those in files and folders."""
+    styles = gather(sources)
+    write_style(_checked_out(out), mean(styles))
+    print(f"{out}: the mean of {len(styles)} styles")
+
+
+def direction(positive: Sequence[str], out: str, negative: Sequence[str] = (), network: str = "") -> None:
+    """`facegan styles direction`: the mean of the positive styles minus that of the negative ones, or minus the network's mean style.
+
+    Negatives that share with the positives all but the attribute (men, age, pose) leave that attribute alone in the difference.
+    """
+    if bool(negative) == bool(network):
+        raise FaceganError("a direction leads away from something: give either --negative STYLE ... or --network for its mean style")
+    config = None
+    if network:
+        generator = open_networks(network).generator()
+        config, base, base_name = generator.config, generator.mapping.w_avg, "the network's mean style"
+    else:
+        others = gather(negative)
+        base, base_name = mean(others), f"the mean of {len(others)}"
+    styles = gather(positive, config)
+    point = mean(styles)
+    if not network and point.shape != base.shape:
+        shapes = f"shape {list(point.shape)}, --negative of {list(base.shape)}"
+        raise FaceganError(f"--positive holds styles of {shapes}; expected those of one network.")
+    write_style(_checked_out(out), point - base, key="direction")
+    print(f"{out}: the mean of {len(styles)} styles minus {base_name}, of length {length(point - base):.3f}")
+
+
+def listing(folder: str, network: str = "") -> None:
+    """`facegan styles list`: a table of a folder's files; `distance` is that to the network's mean style, over the layers."""
+    if not Path(folder).is_dir():
+        raise FaceganError(f"{folder} does not exist; expected a folder of {SUFFIX} files.")
+    generator = open_networks(network).generator() if network else None
+    rows = [row for path in files_of(folder) for row in _rows(path, generator)]
+    if not rows:
+        raise FaceganError(f"{folder} holds no {SUFFIX} files; `facegan project --out {folder}` makes some.")
+    rows = [("name", "shape", "kind", "distance" if network else "length"), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rows(path: Path, generator: Generator | None) -> list[tuple[str, str, str, str]]:
+    is_direction = has_key(path, "direction")
+    try:
+        styles = read_styles(path, generator.config if generator else None, "direction" if is_direction else "w")
+    except FaceganError as error:  # the others are still listed
+        log.warning("%s", error)
+        return []
+    base = generator.mapping.w_avg if generator and not is_direction else 0
+    return [
+        (s.name, f"{list(s.w.shape)}", "direction" if is_direction else "w" if s.is_plain else "w+", f"{length(s.w - base):.3f}")
+        for s in styles
+    ]
+
+
+def gather(sources: Sequence[str], config: StyleGAN2Config | None = None) -> list[Style]:
+    """The styles of files and of all files in folders; those of one shape only."""
+    files = [file for source in sources for file in (files_of(source) if Path(source).is_dir() else [Path(source)])]
+    styles = [style for file in files if file.parent not in map(Path, sources) or has_key(file, "w") for style in read_styles(file, config)]
+    if not styles:
+        raise FaceganError(f"no styles in {', '.join(sources) or 'nothing'}; expected {SUFFIX} files with key w, or folders of them.")
+    for style in styles:
+        if style.w.shape != styles[0].w.shape:
+            raise FaceganError(
+                f"style {style.name} has shape {list(style.w.shape)}, style {styles[0].name} {list(styles[0].w.shape)}; "
+                "expected styles of one network."
+            )
+    return styles
+
+
+def mean(styles: Sequence[Style]) -> Tensor:
+    """[num_ws, w_dim]"""
+    return torch.stack([style.w for style in styles]).double().mean(0).float()
+
+
+def length(difference: Tensor) -> float:
+    """Of a difference of styles [num_ws, w_dim]: root mean square over the layers of each layer's length."""
+    return difference.square().sum(1).mean().sqrt().item()
+
+
+def _checked_out(out: str) -> Path:
+    path = Path(out)
+    if path.suffix != SUFFIX:
+        raise FaceganError(f"--out is {out!r}; expected the name of a {SUFFIX} file.")
+    return path
+
+
+def find_direction(name: str, generator: Generator, folders: Sequence[Path]) -> Tensor:
+    """A direction [num_ws, w_dim] by path or by name in a folder; an averaged style serves as one, minus the mean style."""
+    places = [Path(name)] if name.endswith(SUFFIX) else [folder / f"{name}{SUFFIX}" for folder in folders]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = sorted({file.stem for folder in folders for file in files_of(folder)})
+        offer = f"one of {', '.join(known[:12])}" if known else f"a {SUFFIX} file, or --styles DIR with {name}{SUFFIX} in it"
+        raise FaceganError(f"direction {name[:80]!r} is unknown; expected {offer}.")
+    if has_key(path, "direction"):
+        return mean(read_styles(path, generator.config, "direction"))
+    return mean(read_styles(path, generator.config)) - generator.mapping.w_avg.cpu()

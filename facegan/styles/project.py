@@ -1,0 +1,264 @@
+"""`facegan project`: photos to styles, in batches, in a folder that the same command goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from facegan.checkpoints.networks import open_networks
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles.comparison import comparison
+from facegan.styles.perceptual import Perceptual, perceptual_for
+from facegan.styles.projection import Projection, Settings
+from facegan.styles.store import SUFFIX, read_array, read_styles, write_style
+from facegan.styles.targets import Target, labelled_faces, read_photos
+from facegan.training import checkpoint
+from facegan.training.batches import to_float
+from facegan.training.config import TrainConfig
+from facegan.training.folder import RunFolder, write_json
+from facegan.training.loop import Interrupted, Interruption
+from facegan.training.pictures import save_png, to_pil
+
+log = logging.getLogger("facegan.styles")
+
+SAVE_EVERY = 100  # steps
+UNFINISHED = "unfinished"  # the folder of an interrupted batch
+SHOWN = 24  # rows of the picture, at most
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; the flags are described there."""
+
+    network: str
+    target: Sequence[str] = ()
+    attribute: str = ""
+    data: str = ""
+    attributes: str = ""
+    num: int = 16
+    space: Literal["w", "w+"] = "w"
+    steps: int = 1000
+    batch: int = 8
+    seed: int = 0
+    out: str = "styles"
+
+
+def project(request: Request) -> None:
+    """Project what is asked for; FaceganError at the end where photos had to be left out."""
+    for name in ("steps", "batch", "num"):
+        if getattr(request, name) < 1:
+            raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed))
+    targets, problems = find_targets(request, projector.config.resolution)
+    out = Path(request.out)
+    wanted = len(targets) + len(problems)
+    targets, others = projector.acceptable(targets, out)
+    problems += others
+    for problem in problems:
+        log.warning("left out: %s", problem)
+    if targets:
+        projector.run(targets, out, request.batch)
+        write_report(projector, targets, problems, out)
+        print(out / "projection.png")
+    if problems:
+        raise FaceganError(f"{len(problems)} of {wanted} photos left out: {'; '.join(problems[:3])}{' ...' if problems[3:] else ''}")
+
+
+def find_targets(request: Request, resolution: int) -> tuple[list[Target], list[str]]:
+    """Photos, or faces of one attribute; of the data that the network learned from, where it is a run and nothing else is said."""
+    if bool(request.target) == bool(request.attribute):
+        raise FaceganError("expected either --target PHOTO ... or --attribute NAME, the faces of one attribute in a labelled data set")
+    if request.target:
+        return read_photos(request.target, resolution)
+    try:
+        config = RunFolder(request.network).config()
+    except FaceganError:
+        if not request.data:
+            raise FaceganError(f"--attribute goes with --data, as {request.network} is no run that could say which") from None
+        config = TrainConfig(data=request.data, out="")
+    faces = labelled_faces(
+        request.data or config.data, request.attributes or config.attributes, request.attribute, resolution, request.num,
+        num=config.num, data_seed=config.seed, seed=request.seed, minimum=config.minimum_images,
+    )  # fmt: skip
+    return faces, []
+
+
+class Projector:
+    """A network with its measure of likeness, and folders of styles that are made with them."""
+
+    def __init__(self, network: str | Path, settings: Settings) -> None:
+        networks = open_networks(network)
+        # In float32 throughout: bfloat16 would round away what the last steps change.
+        networks = replace(networks, config=replace(networks.config, half_sizes=0))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.settings = settings
+        self.generator: Generator = networks.generator().to(self.device)
+        self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
+        log.info("likeness is measured by %s", self.perceptual.words)
+        self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.words}
+
+    @property
+    def config(self) -> StyleGAN2Config:
+        return self.generator.config
+
+    def acceptable(self, targets: Sequence[Target], out: Path) -> tuple[list[Target], list[str]]:
+        """Those whose files in `out` are absent or their own; and a sentence for each of the others: no style is overwritten."""
+        mine, problems = [], []
+        for target in targets:
+            path = out / f"{target.name}{SUFFIX}"
+            other = self._difference(path, target) if path.exists() else ""
+            if other:
+                problems.append(f"{target.source} would overwrite {path}, made {other}; name another --out, or remove that file")
+            else:
+                mine.append(target)
+        return mine, problems
+
+    def _difference(self, path: Path, target: Target) -> str:
+        """How the style in that file was made otherwise than this command would; "" if it was not."""
+        try:
+            facts = read_facts(path)
+        except FaceganError:
+            return "by another command"
+        ours = {"photo": target.digest, **self.conditions}
+        return ", ".join(f"with {name} {facts.get(name)}, not {value}" for name, value in ours.items() if facts.get(name) != value)
+
+    def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
+        """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.sweep(out)
+        pending = [target for target in targets if not (out / f"{target.name}{SUFFIX}").exists()]
+        if len(pending) < len(targets):
+            log.info("%d of %d are done already", len(targets) - len(pending), len(targets))
+        begun = self._interrupted(targets, out)
+        batches = [begun] * bool(begun) + _chunks([target for target in pending if target not in begun], batch)
+        while batches:
+            now = batches.pop(0)
+            if self._fits(now, out):
+                continue
+            if len(now) == 1:
+                raise FaceganError(
+                    f"a single projection at {self.config.resolution} px does not fit in memory; free some, or use a smaller network"
+                )
+            log.warning("a batch of %d does not fit in memory: going on with %d", len(now), len(now) // 2)
+            batches = _chunks([target for part in (now, *batches) for target in part], len(now) // 2)
+
+    def _fits(self, targets: Sequence[Target], out: Path) -> bool:
+        """`_batch`, unless memory runs out."""
+        try:
+            self._batch(targets, out)
+        except (MemoryError, RuntimeError) as error:  # PyTorch: OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+            if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate" not in str(error):
+                raise
+        else:
+            return True
+        torch.cuda.empty_cache()  # now that the error, and with it every tensor of the attempt, is gone
+        return False
+
+    def _interrupted(self, targets: Sequence[Target], out: Path) -> list[Target]:
+        """The batch that `out` holds half done, if it is of these photos."""
+        if not (out / UNFINISHED).exists():
+            return []
+        facts = checkpoint.load_facts(out / UNFINISHED)
+        known = {target.digest: target for target in targets}
+        if facts["conditions"] == self.conditions and all(photo in known for photo in facts["photos"]):
+            return [known[photo] for photo in facts["photos"]]
+        log.warning("%s is of other photos or settings, and starts anew", out / UNFINISHED)
+        return []
+
+    def _batch(self, targets: Sequence[Target], out: Path) -> None:
+        photos = [target.digest for target in targets]
+        projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings)
+        record = {"conditions": self.conditions, "photos": photos}
+        if (out / UNFINISHED).exists():
+            tensors, facts = checkpoint.load(out / UNFINISHED)
+            if {name: facts[name] for name in record} == record:
+                projection.load_state(tensors, facts)
+        steps = self.settings.steps
+        title = targets[0].name if len(targets) == 1 else f"{targets[0].name} ... {targets[-1].name}"
+        with Interruption() as interruption, tqdm(total=steps, initial=projection.step, desc=title, unit="step") as bar:
+            while projection.step < steps:
+                distances = projection.advance()
+                if bar.update() or projection.step == steps:  # as often as the bar is drawn: asking the device makes it wait
+                    bar.set_postfix(distance=f"{distances.mean().item():.4f}", refresh=False)
+                if interruption.signum or projection.step % SAVE_EVERY == 0:
+                    tensors, facts = projection.state()
+                    checkpoint.save(out / UNFINISHED, tensors, {**facts, **record})
+                if interruption.signum:
+                    raise Interrupted(interruption.signum, "a projection", projection.step)
+        self._write(targets, projection, out)
+        if (out / UNFINISHED).exists():
+            shutil.rmtree((out / UNFINISHED).rename(out / f".{UNFINISHED}.old"))  # renamed first: never a half of it
+
+    def _write(self, targets: Sequence[Target], projection: Projection, out: Path) -> None:
+        distances, images = projection.distances().tolist(), projection.images()
+        for row, target in enumerate(targets):
+            facts = {
+                "source": target.source, "photo": target.digest, **self.conditions,
+                "start": projection.start[row].item(), "distance": distances[row],
+            }  # fmt: skip
+            save_png(to_pil(images[row]), out / f"{target.name}.png")
+            noise = projection.noise[row].detach().cpu().numpy()[None]
+            text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+            write_style(out / f"{target.name}{SUFFIX}", projection.styles()[row], noise=noise, facts=text)
+
+    def images(self, targets: Sequence[Target]) -> Tensor:
+        """[N, 3, R, R] in [-1, 1], on the network's device."""
+        return to_float(np.stack([target.image for target in targets]), self.device)
+
+    @torch.no_grad()
+    def projected(self, path: Path) -> tuple[Tensor, Tensor, Tensor]:
+        """A style of `run`: w [1, num_ws, w_dim], its noise [1, num_noise], and the image [1, 3, R, R] of both."""
+        w = read_styles(path, self.config)[0].w[None].to(self.device)
+        noise = torch.from_numpy(read_array(path, "noise")).to(self.device)
+        return w, noise, self.generator.synthesis(w, noise=noise)
+
+
+def _chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
+    return [list(targets[start : start + size]) for start in range(0, len(targets), size)]
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """How a style was projected; raises FaceganError where it was not."""
+    try:
+        facts = json.loads(read_array(path, "facts").astype(np.uint8).tobytes())
+    except ValueError as error:
+        raise error if isinstance(error, FaceganError) else FaceganError(f"{path}: facts are no JSON ({error}).") from None
+    if not isinstance(facts, dict):
+        raise FaceganError(f"{path}: facts are no JSON object.")
+    return facts
+
+
+def fingerprint(generator: Generator) -> str:
+    """Of its weights: styles of one network mean nothing to another."""
+    digest = hashlib.sha256(json.dumps(generator.config.to_json()).encode())
+    for name, value in generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write_report(projector: Projector, targets: Sequence[Target], problems: Sequence[str], out: Path) -> None:
+    """projection.json of all targets, projection.png of the first."""
+    files = [out / f"{target.name}{SUFFIX}" for target in targets]
+    rows = [{"name": target.name, **read_facts(file)} for target, file in zip(targets, files, strict=True)]
+    write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
+    photos = projector.images(targets[:SHOWN]).cpu()
+    images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])
+    difference = (images.clamp(-1, 1) - photos).abs() - 1  # black: none
+    titles = ("photo", "projected", "difference")
+    save_png(comparison(torch.stack([photos, images, difference], dim=1), titles, [target.name for target in targets[:SHOWN]]),
+             out / "projection.png")  # fmt: skip
+    start, end = (sum(row[key] for row in rows) / len(rows) for key in ("start", "distance"))
+    log.info("mean distance %.4f, from %.4f at the mean face", end, start)

@@ -1,0 +1,164 @@
+"""Projection of images into the latent space of a generator (Karras et al. 2020a, appendix D), several at once.
+
+Minimised over w and the noise maps n, for each image on its own:
+`L = |features(G(w + 0.05 sigma_w t^2 e, n)) - features(target)|^2 + 1e5 sum (autocorrelation of n)^2`, `e ~ N(0, I)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles.perceptual import Perceptual, distance
+from facegan.training import checkpoint, randomness
+
+SAMPLES = 10_000  # of the mean style and its spread
+RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # Adam's learning rate, and the shares of the steps in which it rises and falls
+W_NOISE, W_NOISE_SHARE = 0.05, 0.75  # of sigma_w at the first step, and the share of the steps in which it falls to 0
+AUTOCORRELATION = 1e5
+
+
+@dataclass(frozen=True)
+class Settings:
+    space: Literal["w", "w+"] = "w"  # one style for all layers, or one for each
+    steps: int = 1000
+    seed: int = 0
+
+
+@torch.no_grad()
+def w_statistics(generator: Generator) -> tuple[Tensor, Tensor]:
+    """The mean style [w_dim] and sigma_w = sqrt(E |w - mean|^2), over styles of always the same z; a conditional network's
+    labels take turns."""
+    config, mean = generator.config, generator.mapping.w_avg
+    z = randomness.generator(0, "styles/w").standard_normal((SAMPLES, config.z_dim), dtype=np.float32)
+    c = F.one_hot(torch.arange(SAMPLES) % config.c_dim, config.c_dim).float() if config.c_dim else None
+    parts = []
+    for start in range(0, SAMPLES, 1000):
+        rows = slice(start, start + 1000)
+        label = None if c is None else c[rows].to(mean.device)
+        parts.append(generator.mapping(torch.from_numpy(z[rows]).to(mean.device), label)[:, 0])
+    w = torch.cat(parts).double()
+    mean = w.mean(0)
+    return mean.float(), (w - mean).square().sum(1).mean().sqrt().float()
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Linear up from 0, cosine down to 0."""
+    t = step / steps
+    down = min(1.0, (1 - t) / RAMP_DOWN)
+    return RATE * min(1.0, t / RAMP_UP) * (0.5 - 0.5 * math.cos(math.pi * down))
+
+
+def noise_maps(noise: Tensor, config: StyleGAN2Config) -> list[Tensor]:
+    """[N, num_noise] -> one view [N, layers, size, size] for each size."""
+    shapes = [(config.layers(size), size, size) for size in config.sizes]
+    parts = noise.split([math.prod(shape) for shape in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def autocorrelation(noise: Tensor, config: StyleGAN2Config) -> Tensor:
+    """[N, num_noise] -> [N]: squared correlation of each map with itself one pixel to the side and one down (edges wrap),
+    for all maps and their averages of 2x2 pixels, times 2 to keep the variance, down to 8 px.
+
+    All maps of a size, and the averages of larger ones, are one tensor.
+    """
+    total = noise.new_zeros(len(noise))
+    above: Tensor | None = None
+    for maps in reversed(noise_maps(noise, config)):
+        if above is not None and above.shape[3] > 8:
+            maps = torch.cat([maps, F.avg_pool2d(above, 2) * 2], dim=1)
+        for dim in (2, 3):
+            total = total + (maps * maps.roll(1, dim)).mean((2, 3)).square().sum(1)
+        above = maps
+    return total
+
+
+@torch.no_grad()
+def standardize(noise: Tensor, config: StyleGAN2Config) -> None:
+    """Every map to mean 0 and variance 1, in place."""
+    for maps in noise_maps(noise, config):
+        maps -= maps.mean((2, 3), keepdim=True)
+        maps *= maps.square().mean((2, 3), keepdim=True).rsqrt()
+
+
+class Projection:
+    """A batch of images on their way into W; the images share nothing, so none depends on the others.
+
+    `targets` [N, 3, R, R] in [-1, 1]; `keys`: a text for each that its random numbers follow from, with the seed.
+    """
+
+    def __init__(
+        self, generator: Generator, perceptual: Perceptual, targets: Tensor, keys: Sequence[str], settings: Settings
+    ) -> None:
+        self.generator, self.perceptual, self.keys, self.settings = generator, perceptual, keys, settings
+        self.device = targets.device
+        with torch.no_grad():
+            self.wanted = perceptual.features(targets)
+        mean, self.sigma = w_statistics(generator)
+        layers = 1 if settings.space == "w" else generator.config.num_ws
+        self.w = mean.repeat(len(keys), layers, 1).requires_grad_()
+        self.noise = self._normal("noise", 0, (generator.config.num_noise,))
+        standardize(self.noise, self.generator.config)
+        self.noise.requires_grad_()
+        self.optimizer = torch.optim.Adam([self.w, self.noise], lr=RATE)
+        self.step = 0
+        self.start = self.distances()
+
+    def _normal(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
+        rows = [randomness.generator(self.settings.seed, f"project/{stream}/{key}", step) for key in self.keys]
+        return torch.from_numpy(np.stack([row.standard_normal(shape, dtype=np.float32) for row in rows])).to(self.device)
+
+    def advance(self) -> Tensor:
+        """One step; returns the distances [N] before it, w noise included."""
+        t = self.step / self.settings.steps
+        w = self.w
+        if t < W_NOISE_SHARE:
+            strength = W_NOISE * self.sigma * (1 - t / W_NOISE_SHARE) ** 2
+            w = w + strength * self._normal("w", self.step, tuple(w.shape[1:]))
+        distances = distance(self.perceptual.features(self._image(w)), self.wanted)
+        loss = distances.sum() + AUTOCORRELATION * autocorrelation(self.noise, self.generator.config).sum()
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.step, self.settings.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        standardize(self.noise, self.generator.config)
+        self.step += 1
+        return distances.detach()
+
+    def _image(self, w: Tensor) -> Tensor:
+        image: Tensor = self.generator.synthesis(w.expand(-1, self.generator.config.num_ws, -1), noise=self.noise)
+        return image
+
+    @torch.no_grad()
+    def images(self) -> Tensor:
+        """What the network makes of the styles and the noise so far, [N, 3, R, R]."""
+        return self._image(self.w)
+
+    @torch.no_grad()
+    def distances(self) -> Tensor:
+        return distance(self.perceptual.features(self.images()), self.wanted)
+
+    def styles(self) -> Tensor:
+        """[N, num_ws, w_dim]"""
+        return self.w.detach().expand(-1, self.generator.config.num_ws, -1)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What an interrupted projection goes on from: tensors and facts."""
+        tensors = {"w": self.w, "noise": self.noise, "start": self.start, **checkpoint.pack_optimizer("adam", self.optimizer)}
+        return tensors, {"step": self.step}
+
+    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.w.copy_(tensors["w"])
+            self.noise.copy_(tensors["noise"])
+        self.start = tensors["start"].to(self.device)
+        checkpoint.unpack_optimizer("adam", tensors, self.optimizer)
+        self.step = facts["step"]
