@@ -33,12 +33,13 @@ class Critics:
                 f"{run} has no critic for {', '.join(missing)} (it has: {', '.join(known) or 'none'}): "
                 "train it with --critics all, or name another run with --critics"
             )
-        self.nets = [load_critic(folder, prefix + name) for name in self.attributes]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.nets = [load_critic(folder, prefix + name).to(self.device) for name in self.attributes]
         self.resolution = self.nets[0].config.height
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        images = resized(images, self.resolution, "the critics")
+        images = resized(images.to(self.device), self.resolution, "the critics")
         return torch.stack([net(images).float() for net in self.nets]).cpu()
 
 
