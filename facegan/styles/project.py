@@ -66,9 +66,9 @@ def project(request: Request) -> None:
     wanted = len(targets) + len(problems)
     targets, others = projector.acceptable(targets, out)
     problems += others
-    for problem in problems:
-        log.warning("left out: %s", problem)
     if targets:
+        for problem in problems:
+            log.warning("left out: %s", problem)
         projector.run(targets, out, request.batch)
         write_report(projector, targets, problems, out)
         print(out / "projection.png")
@@ -106,7 +106,6 @@ class Projector:
         self.settings = settings
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
-        log.info("likeness is measured by %s", self.perceptual.words)
         self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.words}
 
     @property
@@ -136,6 +135,7 @@ class Projector:
 
     def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
+        log.info("likeness is measured by %s", self.perceptual.words)
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.sweep(out)
         pending = [target for target in targets if not (out / f"{target.name}{SUFFIX}").exists()]
