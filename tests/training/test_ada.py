@@ -415,6 +415,7 @@ def test_strength_goes_on_from_its_saved_state_bit_by_bit() -> None:
         resumed.load_state(facts)
         assert run(resumed, draws[cut:]).state() == whole.state()
         assert 0 < whole.p < 0.8 and whole.batches == 0
+        assert whole.r == draws[56:].sum() / 160  # of the last 4 batches
 
 
 def test_two_processes_agree_with_one_at_every_batch() -> None:
