@@ -76,9 +76,9 @@ def _rows(path: Path, generator: Generator | None) -> list[tuple[str, str, str, 
 
 
 def gather(sources: Sequence[str], config: StyleGAN2Config | None = None) -> list[Style]:
-    """The styles of files and of all files in folders; those of one shape only."""
-    files = [file for source in sources for file in (files_of(source) if Path(source).is_dir() else [Path(source)])]
-    styles = [style for file in files if file.parent not in map(Path, sources) or has_key(file, "w") for style in read_styles(file, config)]
+    """The styles of files, and of folders, where directions lie beside them; those of one shape only."""
+    files = [file for source in sources for file in _files(Path(source))]
+    styles = [style for file in files for style in read_styles(file, config)]
     if not styles:
         raise FaceganError(f"no styles in {', '.join(sources) or 'nothing'}; expected {SUFFIX} files with key w, or folders of them.")
     for style in styles:
@@ -88,6 +88,10 @@ def gather(sources: Sequence[str], config: StyleGAN2Config | None = None) -> lis
                 "expected styles of one network."
             )
     return styles
+
+
+def _files(source: Path) -> list[Path]:
+    return [file for file in files_of(source) if has_key(file, "w")] if source.is_dir() else [source]
 
 
 def mean(styles: Sequence[Style]) -> Tensor:

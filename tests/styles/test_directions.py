@@ -1,0 +1,171 @@
+"""`facegan styles average | direction | list` and `facegan edit`, against sums done by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facegan.cli import main
+from facegan.styles import edit
+from facegan.styles.perceptual import DiscriminatorFeatures
+from facegan.styles.store import read_styles, write_style
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Four styles of the projectable network's shape."""
+    torch.manual_seed(1)
+    for name in ("a", "b", "c", "d"):
+        write_style(tmp_path / "lib" / f"{name}.npz", torch.randn(6, 32))
+    return tmp_path / "lib"
+
+
+def point(path, key="w"):
+    with np.load(path) as file:
+        assert file.files == [key] and file[key].shape == (1, 6, 32)
+        return file[key][0]
+
+
+def test_average(library, tmp_path, capsys):
+    a, b, c = (point(library / f"{name}.npz") for name in "abc")
+    assert main(["styles", "average", *(str(library / f"{name}.npz") for name in "abc"), "--out", str(tmp_path / "bald.npz")]) == 0
+    np.testing.assert_allclose(point(tmp_path / "bald.npz"), (a + b + c) / 3, atol=1e-6)
+    assert "the mean of 3 styles" in capsys.readouterr().out
+    write_style(library / "way.npz", torch.randn(6, 32), key="direction")  # a folder's directions are no styles
+    assert main(["styles", "average", str(library), "--out", str(tmp_path / "all.npz")]) == 0
+    np.testing.assert_allclose(point(tmp_path / "all.npz"), (a + b + c + point(library / "d.npz")) / 4, atol=1e-6)
+
+
+def test_direction_between_two_sets(library, tmp_path):
+    a, b, c, d = (point(library / f"{name}.npz") for name in "abcd")
+    words = ["--positive", str(library / "a.npz"), str(library / "b.npz"), "--negative", str(library / "c.npz"), str(library / "d.npz")]
+    assert main(["styles", "direction", *words, "--out", str(tmp_path / "beard.npz")]) == 0
+    np.testing.assert_allclose(point(tmp_path / "beard.npz", "direction"), (a + b) / 2 - (c + d) / 2, atol=1e-6)
+
+
+def test_direction_from_the_mean_style(library, projectable, tmp_path):
+    out = str(tmp_path / "beard.npz")
+    assert main(["styles", "direction", "--positive", str(library / "a.npz"), "--network", str(projectable.folder), "--out", out]) == 0
+    expected = point(library / "a.npz") - projectable.generator.mapping.w_avg.numpy()
+    np.testing.assert_allclose(point(out, "direction"), expected, atol=1e-6)
+
+
+def test_list(library, projectable, capsys):
+    write_style(library / "plain.npz", projectable.generator.mapping.w_avg.expand(6, -1))
+    write_style(library / "way.npz", torch.full((6, 32), 0.5), key="direction")
+    (library / "broken.npz").write_text("no")
+    assert main(["styles", "list", str(library), "--network", str(projectable.folder)]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert table[0] == ["name", "shape", "kind", "distance"] and len(table) == 7
+    assert table[5] == ["plain", "[6,", "32]", "w", "0.000"]
+    assert table[6] == ["way", "[6,", "32]", "direction", f"{0.5 * 32**0.5:.3f}"]
+    distances = (point(library / "a.npz") - projectable.generator.mapping.w_avg.numpy()) ** 2
+    assert table[1] == ["a", "[6,", "32]", "w+", f"{distances.sum(1).mean() ** 0.5:.3f}"]
+
+
+@pytest.mark.parametrize(
+    "words,message",
+    [
+        (["average", "LIB/a.npz", "other.npz", "--out", "x.npz"], "style other has shape [4, 3], style a [6, 32]"),
+        (["average", "LIB/a.npz", "--out", "x.png"], "expected the name of a .npz file"),
+        (["average", "LIB/none.npz", "--out", "x.npz"], "none.npz does not exist"),
+        (["average", "empty", "--out", "x.npz"], "no styles in"),
+        (["direction", "--positive", "LIB", "--out", "x.npz"], "give either --negative"),
+        (["direction", "--positive", "LIB", "--negative", "other.npz", "--out", "x.npz"], "shape [6, 32], --negative of [4, 3]"),
+        (["direction", "--positive", "other.npz", "--network", "NET", "--out", "x.npz"], "shape [1, 4, 3]; this network takes [N, 6, 32]"),
+        (["list", "nowhere"], "nowhere does not exist"),
+        (["list", "empty"], "holds no .npz files"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(library, projectable, tmp_path, monkeypatch, capsys, words, message):
+    write_style(tmp_path / "other.npz", torch.randn(4, 3))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("LIB", str(library)).replace("NET", str(projectable.folder)) for word in words]
+    assert main(["styles", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "x.npz").exists()
+
+
+# --- edit
+
+
+class Brightness:
+    """Critics that can be recomputed: the mean of red, and of green."""
+
+    attributes = ["beard", "glasses"]
+
+    def __init__(self, run):
+        assert run == "some-run"
+
+    def __call__(self, images):
+        return images.mean((2, 3)).T[:2]
+
+
+def call_edit(projectable, photo, library, out, *words):
+    fixed = ["--network", str(projectable.folder), "--styles", str(library), "--steps", "8", "--out", str(out)]
+    return main(["edit", str(photo), *fixed, *words])
+
+
+def test_edit_moves_along_directions_and_tells_the_drift(library, projectable, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(edit, "Critics", Brightness)
+    torch.manual_seed(2)
+    write_style(library / "beard.npz", torch.randn(6, 32), key="direction")
+    photo, out = projectable.photo(tmp_path / "me.png", 3), tmp_path / "edits"
+    words = ["--add", "beard", "--remove", "a", "--strength", "0.5", "--layers", "2-3", "--critics", "some-run"]
+    assert call_edit(projectable, photo, library, out, *words) == 0
+    before, after = read_styles(out / "me.npz")[0].w, read_styles(out / "me-edited.npz")[0].w
+    way = torch.from_numpy(point(library / "beard.npz", "direction") - point(library / "a.npz")) + projectable.generator.mapping.w_avg
+    way[[0, 1, 4, 5]] = 0
+    torch.testing.assert_close(after - before, 0.5 * way, atol=1e-5, rtol=0)
+
+    with np.load(out / "me.npz") as file:
+        noise = torch.from_numpy(file["noise"])
+    images = [projectable.generator.synthesis(w[None], noise=noise) for w in (before, after)]
+    features = [DiscriminatorFeatures(projectable.discriminator).features(image) for image in images]
+    record = json.loads((out / "edit.json").read_text())
+    assert record["identity_drift"] == pytest.approx((features[0] - features[1]).square().sum().item(), rel=1e-3)
+    assert record["critics"]["beard"]["edited"] == pytest.approx(images[1][0, 0].mean().item(), abs=1e-4)
+    assert record["critics"]["glasses"]["projection"] == pytest.approx(images[0][0, 1].mean().item(), abs=1e-4)
+    said = capsys.readouterr().out
+    assert f"identity drift of the edit {record['identity_drift']:.4f}" in said and "beard: " in said
+    assert Image.open(out / "edit.png").width > 3 * 128 and (out / "me-edited.png").exists()
+
+
+def test_a_second_edit_uses_the_projection_again(library, projectable, tmp_path, monkeypatch):
+    photo, out = projectable.photo(tmp_path / "me.png", 3), tmp_path / "edits"
+    assert call_edit(projectable, photo, library, out, "--add", "a") == 0
+    monkeypatch.setattr("facegan.styles.projection.Projection.advance", lambda self: pytest.fail("projected again"))
+    assert call_edit(projectable, photo, library, out, "--add", "b", "--strength", "0") == 0
+    before, after = read_styles(out / "me.npz")[0].w, read_styles(out / "me-edited.npz")[0].w
+    assert torch.equal(before, after) and json.loads((out / "edit.json").read_text())["identity_drift"] == 0
+
+
+@pytest.mark.parametrize(
+    "photo,words,message",
+    [
+        ("me.png", [], "nothing to do"),
+        ("me.png", ["--add", "hat"], "direction 'hat' is unknown; expected one of a, b, c, d"),
+        ("me.png", ["--add", "a", "--layers", "4-9"], "this network has layers 0 to 5"),
+        ("me.png", ["--add", "wrong.npz"], "shape [1, 4, 3]; this network takes [N, 6, 32]"),
+        ("me.png", ["--add", "a", "--critics", "nowhere"], "nowhere is not a run"),
+        ("text.png", ["--add", "a"], "is no readable image"),
+        ("none.png", ["--add", "a"], "does not exist"),
+    ],
+)
+def test_mistakes_of_edit(library, projectable, tmp_path, monkeypatch, capsys, photo, words, message):
+    projectable.photo(tmp_path / "me.png", 3)
+    (tmp_path / "text.png").write_text("no image")
+    write_style(tmp_path / "wrong.npz", torch.randn(4, 3))
+    monkeypatch.chdir(tmp_path)
+    assert call_edit(projectable, photo, library, "edits", *words) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "edits").exists()
