@@ -72,8 +72,7 @@ def _lpips_model() -> Any | None:
 class DiscriminatorFeatures:
     """What every block of a discriminator makes of the image, and the pixels themselves.
 
-    Vectors of length 1 forget how strong a colour is: without the pixels, a projection to W+ of a random network ended with
-    up to five times the squared pixel error it began with; with them, with a tenth or less.
+    Vectors of length 1 forget how strong a colour is: by them alone the colours of a projection to W+ go astray.
     """
 
     words = "features of the network's discriminator, and pixels"

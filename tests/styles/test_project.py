@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from facegan.cli import main
+from facegan.data import group, open_faces, resolve, split
 from facegan.data.images import decode
 from facegan.styles import project
 from facegan.styles.projection import Projection
 from facegan.training import checkpoint
+from facegan.training.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -203,6 +205,19 @@ def test_faces_of_one_attribute_are_the_generators_side_alone(call, faces, tmp_p
     image = decode((faces / "img_align_celeba" / f"{names[0]}.png").read_bytes(), 16)
     photo = project.read_facts(tmp_path / "styles" / f"{names[0]}.npz")["photo"]
     assert photo == project.Target("", "", image).digest
+
+
+def test_the_faces_of_a_run_are_those_it_learned_from(faces, configure, tmp_path, caplog):
+    """All of them: X_k and the generator's side, of the run's own data and attributes."""
+    config = configure(out=str(tmp_path / "run"), attributes="beard,glasses")
+    RunFolder(config.out).claim(config, "fingerprint")
+    targets, problems = project.find_targets(project.Request(config.out, attribute="glasses", num=10_000), 16)
+    data = open_faces(faces, 16)
+    groups = group(data.table, resolve("beard,glasses", data.table), minimum=4)
+    expected = set(groups.only[1]) & set(split(data.identities, groups).train)
+    assert 0 < len(expected) < len(groups.only[1])
+    assert [target.name for target in targets] == [data.table.ids[i].removesuffix(".png") for i in sorted(expected)]
+    assert not problems and f"has {len(expected)} faces of glasses alone: all are taken" in caplog.text
 
 
 @pytest.mark.parametrize(

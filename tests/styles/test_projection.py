@@ -87,6 +87,34 @@ def test_noise_is_added_to_w_and_fades(projectable, monkeypatch):
     assert (seen[0][0] / seen[0][0].norm() - seen[1][0] / seen[1][0].norm()).norm() > 0.5  # drawn anew
 
 
+class Blind:
+    """Finds all images alike, so that the regulariser is all there is."""
+
+    words = "nothing"
+
+    def features(self, images):
+        return images.flatten(1) * 0
+
+
+def test_the_regulariser_weighs_1e5(projectable):
+    projection = start(projectable, perceptual=Blind())
+    noise = projection.noise.detach().double().requires_grad_()
+    projection.advance()
+    (expected,) = torch.autograd.grad(1e5 * autocorrelation(noise, projectable.generator.config).sum(), noise)
+    torch.testing.assert_close(projection.noise.grad.double(), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+def test_it_starts_at_the_mean_style_and_adams_steps_have_the_learning_rate(projectable):
+    projection = start(projectable, space="w+", steps=1000)
+    mean, _ = w_statistics(projectable.generator)
+    torch.testing.assert_close(projection.styles(), mean.expand(2, 6, -1), atol=0, rtol=0)
+    projection.advance()  # at rate 0
+    torch.testing.assert_close(projection.styles(), mean.expand(2, 6, -1), atol=0, rtol=0)
+    projection.advance()  # at 0.1 / 50
+    moved = (projection.styles() - mean).abs()
+    assert 0.0015 < moved.max() < 0.003  # Adam's early steps are about the rate, whatever the gradient
+
+
 def test_noise_maps_stay_normal(projectable):
     projection = run(start(projectable, steps=10), 3)
     for maps in noise_maps(projection.noise.detach().double(), projectable.generator.config):
