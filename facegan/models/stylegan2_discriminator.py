@@ -74,7 +74,9 @@ def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """
     n = x.shape[0]
     group = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
-    deviation = (x.unflatten(0, (group, -1)).var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+    groups = x.unflatten(0, (group, -1))
+    variance = (groups - groups.mean(0)).square().mean(0)  # Tensor.var takes ten times as long on a CPU
+    deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
     return deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
 
 
