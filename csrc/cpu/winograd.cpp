@@ -1,6 +1,6 @@
 // The two passes around the products of a 3 x 3 convolution by Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin & Gray 2016,
 // section 4.3): 36 products for 16 pixels in place of 144. Tiles overlap by two pixels; the products are a batched matrix product
-// [36, tiles, c] x [36, c, o], which the library does. Modulation is folded into the first pass, the epilogue into the second.
+// [tiles, 36, c] x [36, c, o] over the 36, which the library does. Modulation is folded into the first pass, the epilogue into the second.
 // Maps are channels_last, float32.
 
 #include "common.h"
@@ -71,9 +71,8 @@ struct Map {
   int64_t at(int64_t sample, int64_t y, int64_t x) const { return ((sample * h + y) * w + x) * c; }
 };
 
-/// v[36][tiles][c] of the tiles begin <= t < end, whose number `first` is v's row 0.
-void input_tiles(
-    const float* x, const float* s, float* v, Map map, int64_t begin, int64_t end, int64_t first, int64_t tiles) {
+/// v[tiles][36][c] of the tiles begin <= t < end, whose number `first` is v's row 0.
+void input_tiles(const float* x, const float* s, float* v, Map map, int64_t begin, int64_t end, int64_t first) {
   for (int64_t t = begin; t < end; ++t) {
     const Tile tile(first + t, map.rows(), map.columns());
     for (int64_t c = 0; c < map.c; c += kBlock) {
@@ -94,7 +93,7 @@ void input_tiles(
           }
         }
       both_axes<kIn, kIn>(d, out, transform_input);
-      for (int i = 0; i < kIn * kIn; ++i) std::copy_n(out[i / kIn][i % kIn], size, v + (i * tiles + t) * map.c + c);
+      for (int i = 0; i < kIn * kIn; ++i) std::copy_n(out[i / kIn][i % kIn], size, v + (t * kIn * kIn + i) * map.c + c);
     }
   }
 }
@@ -105,10 +104,9 @@ struct Epilogue {
   int64_t noise_batch;
 };
 
-/// The pixels of the tiles begin <= t < end, from m[36][tiles][c].
+/// The pixels of the tiles begin <= t < end, from m[tiles][36][c].
 template <typename A>
-void output_tiles(
-    const float* m, float* y, Epilogue e, A activation, Map map, int64_t begin, int64_t end, int64_t first, int64_t tiles) {
+void output_tiles(const float* m, float* y, Epilogue e, A activation, Map map, int64_t begin, int64_t end, int64_t first) {
   for (int64_t t = begin; t < end; ++t) {
     const Tile tile(first + t, map.rows(), map.columns());
     for (int64_t c = 0; c < map.c; c += kBlock) {
@@ -118,7 +116,7 @@ void output_tiles(
         scale[k] = e.d && k < size ? e.d[tile.sample * map.c + c + k] : 1.f;
         bias[k] = e.b && k < size ? e.b[c + k] : 0.f;
       }
-      for (int i = 0; i < kIn * kIn; ++i) std::copy_n(m + (i * tiles + t) * map.c + c, size, in[i / kIn][i % kIn]);
+      for (int i = 0; i < kIn * kIn; ++i) std::copy_n(m + (t * kIn * kIn + i) * map.c + c, size, in[i / kIn][i % kIn]);
       both_axes<kIn, kOut>(in, out, transform_output);
       for (int i = 0; i < kOut && tile.top + i < map.h; ++i)
         for (int j = 0; j < kOut && tile.left + j < map.w; ++j) {
@@ -134,7 +132,7 @@ void output_tiles(
 
 void winograd_input(Tensor x, Tensor s, Tensor v, int64_t h, int64_t w, int64_t c, int64_t first, int64_t tiles) {
   parallel(tiles, kIn * kIn * c, [&](int64_t begin, int64_t end) {
-    input_tiles(read<float>(x), read<float>(s), written<float>(v), Map{h, w, c}, begin, end, first, tiles);
+    input_tiles(read<float>(x), read<float>(s), written<float>(v), Map{h, w, c}, begin, end, first);
   });
 }
 
@@ -144,7 +142,7 @@ void winograd_output(
   const Epilogue e{read<float>(d), read<float>(noise), read<float>(b), noise_batch};
   with_activation<float>(act, alpha, gain, clamp, [&](auto activation) {
     parallel(tiles, kIn * kIn * c, [&](int64_t begin, int64_t end) {
-      output_tiles(read<float>(m), written<float>(y), e, activation, Map{h, w, c}, begin, end, first, tiles);
+      output_tiles(read<float>(m), written<float>(y), e, activation, Map{h, w, c}, begin, end, first);
     });
   });
 }
@@ -153,9 +151,9 @@ void winograd_output(
 }  // namespace facegan::cpu
 
 STABLE_TORCH_LIBRARY_FRAGMENT(facegan_native, library) {
-  // x [n, h, w, c] float32 times s [n, c] -> v [36, tiles, c], of the 4 x 4 tiles first .. first + tiles - 1.
+  // x [n, h, w, c] float32 times s [n, c] -> v [tiles, 36, c], of the 4 x 4 tiles first .. first + tiles - 1.
   library.def("winograd_input(Tensor x, Tensor s, Tensor(a!) v, int h, int w, int c, int first, int tiles) -> ()");
-  // m [36, tiles, c] -> y [n, h, w, c] through the epilogue.
+  // m [tiles, 36, c] -> y [n, h, w, c] through the epilogue.
   library.def(
       "winograd_output(Tensor m, Tensor? d, Tensor? noise, Tensor? b, Tensor(a!) y, int h, int w, int c, int first, int tiles, "
       "int noise_batch, int act, float alpha, float gain, float clamp) -> ()");

@@ -28,7 +28,7 @@ from facegan.ops.conv2d import (
     resampling,
     weight_gradients_wanted,
 )
-from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref
+from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref, wide
 from facegan.ops.pointwise import pointwise  # noqa: F401  (registers the toRGB operators)
 from facegan.ops.registration import like, register, uncast
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
@@ -179,16 +179,23 @@ def _layer(
     options: tuple[Any, ...],
 ) -> Tensor:
     """The layer out of registered operators; f with its gain, `options` are (act, alpha, gain, clamp, backend)."""
-    d = demodulation(weight, styles) if demodulate else None
+    trains = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, styles, noise, bias))
+    lasting = isinstance(weight, torch.nn.Parameter) and weight.dtype == x.dtype == styles.dtype
+    inference = lasting and not trains and not torch.compiler.is_compiling()
+    d = None
+    if demodulate and inference:
+        d = torch.ops.facegan.lasting_demodulation(weight, styles, options[-1])
+    elif demodulate:
+        d = demodulation(weight, styles)
     weight = weight.to(x.dtype)
     # A compiler recomputes by itself and knows the native convolution; 1 x 1 kernels resample in a filter of its own.
     if torch.compiler.is_compiling() or x.numel() == 0 or max(steps.up, steps.down) > 1:
         return _composed(x, weight, styles, d, noise, bias, f, steps, options)
     tensors = (x, weight, styles, d, noise, bias)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    if trains:
         y: Tensor = _SynthesisLayer.apply(*tensors, f, steps, options)
         return y
-    return _planned(*tensors, f, steps, options, isinstance(weight, torch.nn.Parameter))
+    return _planned(*tensors, f, steps, options, inference)
 
 
 def _composed(
@@ -249,7 +256,11 @@ def _planned(
     """The layer's value, by the plan that suits its shape."""
 
     def library() -> Tensor:
-        z = torch.convolution(_before(x, s, f, steps, options[-1]), steps.weight(w), None, *steps.options)
+        z = _before(x, s, f, steps, options[-1])
+        if inference:
+            z = torch.ops.facegan.lasting_conv2d(z, w, steps.stride, steps.padding, steps.transposed, options[-1])
+        else:
+            z = torch.convolution(z, steps.weight(w), None, *steps.options)
         y: Tensor = torch.ops.facegan.modulated_epilogue(z, d, noise, b, *_after(f, steps), *options)
         return y
 
@@ -311,6 +322,18 @@ class _SynthesisLayer(torch.autograd.Function):
         return dx, dw, ds, dd, dn, db, None, None, None
 
 
+def lasting_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+    """The convolution of a layer at inference; a backend may keep what it makes of a weight that lasts."""
+    steps = Resampling(stride=stride, padding=padding, transposed=transposed)
+    return torch.convolution(x, steps.weight(weight), None, *steps.options)
+
+
+def _convolved_shape(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> tuple[int, int, int, int]:
+    k = weight.shape[2]
+    sides = ((a - 1) * stride - 2 * padding + k if transposed else (a + 2 * padding - k) // stride + 1 for a in x.shape[2:])
+    return x.shape[0], weight.shape[0], *sides  # type: ignore[return-value]
+
+
 def modulated_conv2d_fused_ref(
     x: Tensor,
     weight: Tensor,
@@ -338,5 +361,21 @@ register(
     ),
     autograd=lambda *args: modulated_conv2d_fused_ref(*args[:-1]),
     reference=modulated_conv2d_fused_ref,
+    optional=True,
+)
+register(
+    "modulated_conv2d",
+    "lasting_conv2d(Tensor x, Tensor weight, int stride, int padding, bool transposed, str backend) -> Tensor",
+    fake=lambda x, *args: like(x, _convolved_shape(x, *args[:-1])),
+    autograd=lambda *args: lasting_conv2d_ref(*args[:-1]),
+    reference=lasting_conv2d_ref,
+    optional=True,
+)
+register(
+    "modulated_conv2d",
+    "lasting_demodulation(Tensor weight, Tensor styles, str backend) -> Tensor",
+    fake=lambda weight, styles, _: wide(styles).new_empty((styles.shape[0], weight.shape[0])),
+    autograd=lambda weight, styles, _: demodulation(weight, styles),
+    reference=demodulation,
     optional=True,
 )

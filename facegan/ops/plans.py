@@ -34,7 +34,7 @@ ENVIRONMENT_VARIABLE = "FACEGAN_PLAN"
 # The GEMM re-reads its input once per tap from cache; beyond these the library's convolution cannot lose.
 MOST_CHANNELS, LEAST_PIXELS = 128, 64 * 64
 # Winograd's transforms cost as much as they save below these (benchmarks/test_modulated_conv2d.py, on the CPU).
-LEAST_CHANNELS_CPU, LEAST_PIXELS_CPU = 64, 8 * 8
+LEAST_CHANNELS_CPU, LEAST_PIXELS_CPU = 64, 16 * 16
 ROUNDS, SECONDS = 20, 0.5  # of measuring a plan, at most
 
 logger = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ _MODULES = {
 # what one backend alone has
 _OWN: dict[str, dict[str, tuple[str, ...]]] = {
     "triton": {"pointwise": ("pointwise", "pointwise_backward"), "implicit_gemm": ("modulated_conv2d_fused",)},
-    "native": {"winograd": ("modulated_conv2d_fused",)},
+    "native": {"winograd": ("modulated_conv2d_fused",), "lasting": ("lasting_conv2d", "lasting_demodulation")},
 }
 
 # (backend, registered operator) -> module

@@ -1,0 +1,91 @@
+"""Weights that last, as those of inference: what a convolution needs of them is made once, for as long as they live unchanged.
+
+oneDNN convolves in blocked formats of its own. PyTorch has it bring the weight into one in every call, which at batch 1 and low
+resolution takes longer than the convolution, and a transposed convolution first wants the weight turned. The operators with which
+PyTorch's compiler freezes weights take one that has been brought there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from facegan_kernels.native.layout import wide
+
+_SAMPLES = 1024  # elements of a weight that are compared in every call
+
+
+class _Kept(NamedTuple):
+    state: tuple[int, int]
+    sample: Tensor
+    made: dict[str, tuple[Hashable, Any]]  # name -> what it was made for, what was made
+
+
+_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> _Kept
+
+
+def once(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], Any]) -> Any:
+    """`make(weight)`, kept under `name` until the weight changes or dies, or another purpose asks for it."""
+    # `weight.data.copy_(...)` leaves version and place as they are, so a sample of the values is compared as well
+    flat = weight.detach().flatten()
+    sample = flat[:: max(1, flat.numel() // _SAMPLES)]
+    state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
+    kept: _Kept | None = _kept.get(weight)
+    if kept is None or kept.state != state or not torch.equal(kept.sample, sample):
+        kept = _kept[weight] = _Kept(state, sample.clone(), {})
+    if name not in kept.made or kept.made[name][0] != purpose:
+        kept.made[name] = purpose, make(weight.detach())
+    return kept.made[name][1]
+
+
+@cache
+def _one_dnn() -> bool:
+    """Whether this PyTorch has oneDNN, and the operators for packed weights."""
+    pairs = [(f"_reorder_{name}_weight", f"_{name}_pointwise") for name in ("convolution", "convolution_transpose")]
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for pair in pairs for name in pair)
+
+
+def packs(x: Tensor) -> bool:
+    """Whether x can be convolved by a packed weight."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0 and _one_dnn() and bool(torch.backends.mkldnn.enabled)
+
+
+def packed(weight: Tensor, x: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
+    """The weight in the format that suits the convolution of x; for other shapes of x it may have to be reordered in every call."""
+    options: tuple[Any, ...] = ([stride] * 2, [1, 1], groups, list(x.shape))
+    if transposed:
+        return torch.ops.mkldnn._reorder_convolution_transpose_weight(weight.contiguous(), [padding] * 2, [0, 0], *options)
+    return torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, *options)
+
+
+def convolved(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
+    """The convolution of x by a `packed` weight."""
+    options: tuple[Any, ...] = ([stride] * 2, [1, 1], groups, "none", [], "")  # followed by nothing
+    if transposed:
+        return torch.ops.mkldnn._convolution_transpose_pointwise(x, weight, None, [padding] * 2, [0, 0], *options)
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, None, [padding] * 2, *options)
+
+
+def lasting_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+    """x [N, I, H, W] convolved by weight [O, I, K, K], as a layer's `Resampling` has it."""
+    options = (stride, padding, transposed)
+
+    def turned(w: Tensor) -> Tensor:
+        return w.flip(2, 3).transpose(0, 1) if transposed else w
+
+    if not packs(x):
+        return torch.convolution(x, turned(weight), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
+    kept = once(weight, "packed", (x.shape, options), lambda w: packed(turned(w), x, *options))
+    return convolved(x, kept, *options).contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+
+
+def lasting_demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """`1 / sqrt(sum_{i,k} (s_i w_{oik})^2 + 1e-8)`, [N, O] (Karras et al. 2020, eq. 3)."""
+    dtype = wide(styles.dtype)
+    squares: Tensor = once(weight, "squares", dtype, lambda w: w.to(dtype).square().sum((2, 3)).T.contiguous())
+    return torch.rsqrt(styles.to(dtype).square() @ squares + 1e-8)
