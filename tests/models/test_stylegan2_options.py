@@ -10,6 +10,7 @@ from torch import nn
 
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
 from facegan.errors import FaceganError
+from facegan.models.stylegan1 import StyleLayer
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter, upsample2d
 
@@ -53,15 +54,31 @@ def test_half_precision_stays_near_single(kind, architecture):
     assert 1e-4 < (found - expected).abs().mean() / expected.abs().mean() < 0.03  # below, and nothing ran in bfloat16
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
 def test_conv_clamp_limits_every_layer(architecture):
+    config = StyleGAN2Config(**TINY, architecture=architecture, conv_clamp=0.25)
     torch.manual_seed(4)
-    network = drawn(Generator(StyleGAN2Config(**TINY, architecture=architecture, conv_clamp=0.25)))
-    image = network(torch.randn(2, 6))
-    free = drawn(Generator(StyleGAN2Config(**TINY, architecture=architecture)))
-    free.load_state_dict(network.state_dict())
-    assert free(torch.randn(2, 6)).abs().max() > 1
-    assert image.abs().max() <= 0.25 * (3 if architecture == "skip" else 1) + 1e-6  # the sum of three sizes
+    found = {}
+    for network, inputs in ((Generator(config), torch.randn(2, 6)), (Discriminator(config), torch.randn(2, 3, 16, 16))):
+        for name, module in drawn(network).named_modules():
+            if name.rpartition(".")[2] in ("conv0", "conv1", "torgb", "fromrgb"):
+                module.register_forward_hook(lambda module, inputs, y, name=name: found.update({name: y.abs().max().item()}))
+        network(inputs)
+    halved = {
+        name for name in found if name.endswith("conv1") and ("synthesis" not in name or architecture == "resnet" and "b4." not in name)
+    }
+    assert len(halved) == (4 if architecture == "resnet" else 2)  # before they are added to another path
+    for name, largest in found.items():  # of random layers, some value always reaches the limit
+        assert largest == pytest.approx(0.25 * math.sqrt(0.5) if name in halved else 0.25), name
+
+
+def test_conv_clamp_comes_before_stylegan1_normalises():
+    layer = drawn(StyleLayer(None, 3, 4, StyleGAN2Config(**TINY, architecture="stylegan1", conv_clamp=0.25)))
+    nn.init.zeros_(layer.bias)
+    x, w = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
+    beyond = x.sign() * (1 + x.abs())  # every value: 0.2 sqrt 2 > 0.25
+    torch.testing.assert_close(layer(beyond, w, None), layer(x.sign(), w, None))
+    assert not torch.allclose(layer(beyond / 9, w, None), layer(x.sign() / 9, w, None))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
