@@ -116,6 +116,7 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(call, photos, tmp_path, monk
     done = sorted(path.stem for path in (tmp_path / "styles").glob("*.npz"))
     assert done == ["face0", "face1"] and (tmp_path / "styles" / "unfinished").is_dir()
     calls.clear()
+    (tmp_path / "styles" / ".unfinished.0123.tmp").mkdir()  # of a save that was cut short
     assert call(photos, batch=3)[0] == 0  # the half-done batch first, as it was begun
     assert calls[0] == (5 if how == "killed" else 8)
     same(contents(tmp_path / "styles"), contents(tmp_path / "straight"))
