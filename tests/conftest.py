@@ -33,9 +33,12 @@ COLUMNS = (
 )  # fmt: skip
 FACES, SIDE = 240, 16
 TINY = dict(
-    resolution=SIDE, width=0.25, batch=8, minimum_images=4, images_per_epoch=8, phase1_epochs=6, phase2_epochs=6, epochs=6,
-    harvest_every=1, snapshot_every=3, log_every=2, cpu=True,
+    resolution=SIDE, width=0.25, batch=8, minimum_images=4, images_per_epoch=8, phase2_epochs=6, snapshot_every=3, log_every=2, cpu=True,
 )  # fmt: skip
+TINY_OF = {
+    "a": dict(recipe="seed", phase1_epochs=6, epochs=6, harvest_every=1),
+    "b": dict(kimg=6 * 8 / 1000, r1_every=2, pl_every=2, ema_kimg=0.05),
+}
 
 
 def draw_truth(random: np.random.Generator) -> dict[str, bool]:
@@ -86,7 +89,7 @@ def configure(faces: Path) -> Callable[..., TrainConfig]:
     """configure(out=..., **flags): the smallest configuration that goes through every phase."""
 
     def configure(**flags: object) -> TrainConfig:
-        return from_arguments({**TINY, "data": str(faces), "recipe": "seed", **flags})
+        return from_arguments({**TINY, **TINY_OF[str(flags.get("method", "a"))], "data": str(faces), **flags})
 
     return configure
 

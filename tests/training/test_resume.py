@@ -18,28 +18,39 @@ from safetensors.torch import load_file
 from facegan.training import loop
 
 ROOT = Path(__file__).parents[2]
-# Of everything that has a state: the running average, lazy R1, harvest, critics, both halves of phase 3, own samples.
-FLAGS = dict(
-    pretrain_epochs=4, ema_images=60.0, r1_gamma=0.1, r1_every=3, augment="color,translation", merge="regional",
-    self_augment=True, self_augment_buffer=16, phase2_epochs=8, log_every=4,
-)  # fmt: skip
+# Of everything that has a state. Method A: the running average, lazy R1, harvest, critics, both halves of phase 3, own samples.
+# Method B: the same average, penalties and critics, the mean style, the mean path length and the strength of the augmentation.
+FLAGS = {
+    "a": dict(
+        pretrain_epochs=4, ema_images=60.0, r1_gamma=0.1, r1_every=3, augment="color,translation", merge="regional",
+        self_augment=True, self_augment_buffer=16, phase2_epochs=8, log_every=4,
+    ),
+    "b": dict(method="b", kimg=10 * 8 / 1000, ada_kimg=0.1, conditional=True, accumulate=2, growing=4, grow_kimg=0.03, log_every=4),
+}  # fmt: skip
+MOMENTS = {
+    "a": [
+        ("pretrain", 2, signal.SIGINT), ("pretrain", 4, signal.SIGINT), ("phase1", 1, signal.SIGTERM), ("phase1", 5, signal.SIGINT),
+        ("phase2-bald", 4, signal.SIGTERM), ("phase3-beard", 3, signal.SIGINT), ("phase3-beard", 5, signal.SIGTERM),
+    ],
+    "b": [("phase2-beard", 3, signal.SIGINT), ("stylegan2", 1, signal.SIGTERM), ("stylegan2", 6, signal.SIGINT)],
+}  # fmt: skip
+STAGES = {"a": {"pretrain", "phase1", "phase2-bald", "phase3-beard"}, "b": {"phase2-bald", "phase2-beard", "stylegan2"}}
 Rows = Callable[[Path], list[dict]]
 
 
 def identical(run: Path, other: Path) -> None:
-    files = sorted(file.relative_to(run) for file in run.glob("stages/*/model.safetensors"))
-    assert len(files) == 4 and all((run / file).read_bytes() == (other / file).read_bytes() for file in files)
-    ids = sorted(file.relative_to(run) for file in run.glob("ids/*.txt"))
-    assert len(ids) == 4 and all((run / file).read_bytes() == (other / file).read_bytes() for file in ids)
+    files = sorted(file.relative_to(run) for file in [*run.glob("stages/*/model.safetensors"), *run.glob("ids/*.txt")])
+    stages = len(STAGES["a" if (run / "stages/phase1").exists() else "b"])
+    assert len(files) == 2 * stages and all((run / file).read_bytes() == (other / file).read_bytes() for file in files)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(train: Callable[..., Path]) -> tuple[Path, dict[str, dict[str, torch.Tensor]]]:
-    """A run that nobody disturbs, and all that its stages held (weights, averages, optimisers, harvest) when they ended."""
+@pytest.fixture(scope="module", params=FLAGS)
+def undisturbed(train: Callable[..., Path], request: pytest.FixtureRequest) -> tuple[str, Path, dict[str, dict[str, torch.Tensor]]]:
+    """The method, a run that nobody disturbs, and all that its stages held (weights, averages, optimisers) when they ended."""
     held: dict[str, dict[str, torch.Tensor]] = {}
     with pytest.MonkeyPatch.context() as patch:
         keep_final_states(patch, held)
-        return train(**FLAGS), held
+        return request.param, train(**FLAGS[request.param]), held
 
 
 def keep_final_states(patch: pytest.MonkeyPatch, held: dict[str, dict[str, torch.Tensor]]) -> None:
@@ -68,25 +79,21 @@ def stop_at(patch: pytest.MonkeyPatch, stage: str, step: int, signum: int) -> No
 def test_a_run_stopped_in_every_stage_ends_bit_by_bit_like_an_undisturbed_one(
     undisturbed: tuple, train: Callable[..., Path], rows: Rows, tmp_path: Path
 ) -> None:
-    whole, whole_held = undisturbed
-    held: dict[str, dict[str, torch.Tensor]] = {}
-    moments = [
-        ("pretrain", 2, signal.SIGINT), ("pretrain", 4, signal.SIGINT), ("phase1", 1, signal.SIGTERM), ("phase1", 5, signal.SIGINT),
-        ("phase2-bald", 4, signal.SIGTERM), ("phase3-beard", 3, signal.SIGINT), ("phase3-beard", 5, signal.SIGTERM),
-    ]  # fmt: skip
-    for stage, step, signum in moments:
+    method, whole, whole_held = undisturbed
+    flags, held = FLAGS[method], dict[str, dict[str, torch.Tensor]]()
+    for stage, step, signum in MOMENTS[method]:
         with pytest.MonkeyPatch.context() as patch:
             keep_final_states(patch, held)
             stop_at(patch, stage, step, signum)
             with pytest.raises(loop.Interrupted, match=f"stopped in {stage} at step {step}") as stopped:
-                train(tmp_path / "run", **FLAGS)
+                train(tmp_path / "run", **flags)
             assert stopped.value.signum == signum
     with pytest.MonkeyPatch.context() as patch:
         keep_final_states(patch, held)
-        run = train(tmp_path / "run", **FLAGS)
+        run = train(tmp_path / "run", **flags)
     identical(whole, run)
     assert rows(run) == rows(whole)
-    assert held.keys() == whole_held.keys() == {"pretrain", "phase1", "phase2-bald", "phase3-beard"}
+    assert held.keys() == whole_held.keys() == STAGES[method]
     for stage, tensors in whole_held.items():
         assert tensors.keys() == held[stage].keys()
         assert {name.split("/")[0] for name in tensors} >= {"network", "optimizer"}
@@ -96,9 +103,9 @@ def test_a_run_stopped_in_every_stage_ends_bit_by_bit_like_an_undisturbed_one(
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed: tuple, train: Callable[..., Path]) -> None:
-    run, _ = undisturbed
+    method, run, _ = undisturbed
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and "tensorboard" not in file.parts}
-    train(run, **FLAGS)
+    train(run, **FLAGS[method])
     assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and "tensorboard" not in file.parts}
 
 

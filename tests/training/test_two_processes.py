@@ -28,9 +28,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "regional": dict(
         discriminators="both", merge="regional", masks="regression", blurry_negatives=False, critics="all", replay=0.0
     ),
+    # R1 and path length at every other step, through prepared networks; two parts a batch; a network that grows.
+    "styles": dict(method="b", kimg=0.08, r1_gamma=0.5, ada_kimg=0.2, accumulate=2, lr=0.002),
+    "growing": dict(method="b", kimg=0.08, conditional=True, growing=8, grow_kimg=0.03, augment="none", lr=0.002),
     "conditional": dict(conditional=True, epochs=0, phase2_epochs=0, alpha="1,1,0", beta="1,0"),
 }  # fmt: skip
-COMMON = dict(batch=16, images_per_epoch=16, phase1_epochs=3, phase2_epochs=3, epochs=4, lr=0.02, inherit_lr=1.0, log_every=1)
+COMMON = dict(batch=16, images_per_epoch=16, phase2_epochs=3, lr=0.02, log_every=1)
+COMMON_OF = {"a": dict(phase1_epochs=3, epochs=4, inherit_lr=1.0), "b": {}}
+
+
+def flags_of(variant: str) -> dict[str, Any]:
+    flags = VARIANTS[variant]
+    return {**COMMON, **COMMON_OF[flags.get("method", "a")], **flags}
+
+
 WORKER = """
 import json, os, sys, torch
 from accelerate.state import AcceleratorState, PartialState
@@ -59,7 +70,7 @@ def free_ports(count: int) -> list[int]:
 def together(configure: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a run of every variant by two processes (one start for all: importing torch takes its time)."""
     folder = tmp_path_factory.mktemp("two")
-    configs = [configure(out=str(folder / name), **{**COMMON, **flags}).to_json() for name, flags in VARIANTS.items()]
+    configs = [configure(out=str(folder / name), **flags_of(name)).to_json() for name in VARIANTS]
     task = json.dumps(list(zip(free_ports(len(configs)), configs, strict=True)))
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     processes = []
@@ -88,10 +99,10 @@ def test_two_processes_train_as_one(
     variant: str, together: Path, train: Callable[..., Path], rows: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, betas: torch.optim.SGD(params, lr=lr))
-    one, two = train(**{**COMMON, **VARIANTS[variant]}), together / variant
+    one, two = train(**flags_of(variant)), together / variant
     ours, theirs = rows(one), rows(two)
     assert [(row["stage"], row["step"]) for row in ours] == [(row["stage"], row["step"]) for row in theirs]
-    assert len({row["stage"] for row in ours}) == {"full": 5, "regional": 4, "conditional": 1}[variant]
+    assert len({row["stage"] for row in ours}) == {"full": 5, "regional": 4, "conditional": 1, "styles": 3, "growing": 3}[variant]
     for mine, other in zip(ours, theirs, strict=True):
         where = mine.pop("stage"), other.pop("stage"), mine["step"]
         assert mine == pytest.approx(other, rel=1e-3, abs=1e-4), where

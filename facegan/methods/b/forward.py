@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from facegan.methods.regularizers import path_lengths
 from facegan.models.stylegan2 import Discriminator, Generator
 
 
@@ -19,13 +20,22 @@ class MixedFaces(nn.Module):
         self.generator = generator
 
     def forward(
-        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: float | None = None
+        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: float | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images, ws [N, num_ws, w_dim]."""
+        """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images [N, 3, H, W], ws [N, num_ws, w_dim].
+
+        With `y` [N, 3, R, R], of which the images' part is used: path lengths [N] in place of the images.
+        """
         first, second = (self.generator.mapping(part, c) for part in z.unbind(1))
         layers = torch.arange(first.shape[1], device=z.device)
         ws = torch.where((layers < crossover[:, None])[:, :, None], first, second)
-        return self.generator.synthesis(ws, noise=noise, level=level), ws
+        images = self.generator.synthesis(ws, noise=noise, level=level)
+        if y is None:
+            return images, ws
+        # Here, as ws may leave a prepared module as a copy. Zero times the images: every weight then has a gradient, which the
+        # synchronisation of processes counts on.
+        lengths = path_lengths(images, ws, y[:, :, : images.shape[2], : images.shape[3]])
+        return lengths + 0 * images.flatten(1).sum(1), ws
 
 
 class Scores(nn.Module):
