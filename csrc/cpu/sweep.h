@@ -1,7 +1,7 @@
 // One pass over maps [n, c, hw] or [n, hw, c], with sums over pixels or channels on the way.
 //
-// The maps are cut into chunks, ranges of pixels of one sample with all its channels, whose size depends on the shape alone:
-// results are the same for any number of threads. Sums are taken in W over a few hundred elements, and in double across.
+// The maps are cut into chunks, ranges of pixels of one plane, or of one sample with all its channels, whose size depends on the
+// shape alone: results are the same for any number of threads. Sums are taken in W over at most 4096 elements, in double across.
 #pragma once
 
 #include "common.h"
@@ -25,30 +25,68 @@ struct Terms {
   W pixel;
 };
 
-/// A chunk of NCHW maps: channel by channel; a channel's sums stay in registers, the pixels' in a row.
-template <int kSums, bool kPixelSums, typename W, typename F>
+/// A chunk of NCHW maps with sums over channels: channel by channel; a channel's sums stay in registers, the pixels' in a row.
+template <int kSums, typename W, typename F>
 void planes_chunk(
     F element, Maps m, int64_t sample, int64_t begin, int64_t end, double* FACEGAN_RESTRICT sums, W* FACEGAN_RESTRICT pixel_sums) {
   for (int64_t ch = 0; ch < m.c; ++ch) {
     const int64_t k = sample * m.c + ch, map = k * m.hw, plane = sample * m.hw;
-    if constexpr (kSums == 0 && !kPixelSums) {
-      FACEGAN_SIMD
-      for (int64_t p = begin; p < end; ++p) element(map + p, k, plane + p);
-    } else {
+    W s0 = 0, s1 = 0, s2 = 0;
+    FACEGAN_SIMD_SUM(s0, s1, s2)
+    for (int64_t p = begin; p < end; ++p) {
+      const auto terms = element(map + p, k, plane + p);
+      if constexpr (kSums > 0) s0 += terms.channel[0];
+      if constexpr (kSums > 1) s1 += terms.channel[1];
+      if constexpr (kSums > 2) s2 += terms.channel[2];
+      pixel_sums[p - begin] += terms.pixel;
+    }
+    if constexpr (kSums > 0) sums[ch] = s0;
+    if constexpr (kSums > 1) sums[m.c + ch] = s1;
+    if constexpr (kSums > 2) sums[2 * m.c + ch] = s2;
+  }
+}
+
+/// Pixels [begin, end) of plane k of NCHW maps; a sum is taken in W over 4096 of them.
+template <int kSums, typename W, typename F>
+void plane(F element, Maps m, int64_t k, int64_t begin, int64_t end, double* FACEGAN_RESTRICT sums) {
+  const int64_t map = k * m.hw, first = k / m.c * m.hw;
+  if constexpr (kSums == 0) {
+    FACEGAN_SIMD
+    for (int64_t p = begin; p < end; ++p) element(map + p, k, first + p);
+  } else {
+    for (int64_t block = begin; block < end; block += 4096) {
       W s0 = 0, s1 = 0, s2 = 0;
       FACEGAN_SIMD_SUM(s0, s1, s2)
-      for (int64_t p = begin; p < end; ++p) {
-        const auto terms = element(map + p, k, plane + p);
-        if constexpr (kSums > 0) s0 += terms.channel[0];
+      for (int64_t p = block; p < std::min(block + 4096, end); ++p) {
+        const auto terms = element(map + p, k, first + p);
+        s0 += terms.channel[0];
         if constexpr (kSums > 1) s1 += terms.channel[1];
         if constexpr (kSums > 2) s2 += terms.channel[2];
-        if constexpr (kPixelSums) pixel_sums[p - begin] += terms.pixel;
       }
-      if constexpr (kSums > 0) sums[ch] = s0;
-      if constexpr (kSums > 1) sums[m.c + ch] = s1;
-      if constexpr (kSums > 2) sums[2 * m.c + ch] = s2;
+      sums[0] += s0;
+      if constexpr (kSums > 1) sums[1] += s1;
+      if constexpr (kSums > 2) sums[2] += s2;
     }
   }
+}
+
+/// NCHW maps without sums over channels: memory in its order, as a range of pixels of every channel costs a page each.
+template <int kSums, typename W, typename F>
+void sweep_planes(const Maps& m, double* sums, const F& element) {
+  if (m.hw == 0) return std::fill(sums, sums + kSums * m.n * m.c, 0.0);
+  const int64_t size = std::min<int64_t>(m.hw, 65536), per_plane = (m.hw + size - 1) / size;
+  std::vector<double> partial(kSums * m.n * m.c * per_plane);
+  parallel(m.n * m.c * per_plane, size, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t begin = i % per_plane * size;
+      plane<kSums, W>(element, m, i / per_plane, begin, std::min(begin + size, m.hw), partial.data() + i * kSums);
+    }
+  });
+  for (int64_t k = 0; k < m.n * m.c; ++k)
+    for (int64_t s = 0; s < kSums; ++s) {
+      double& sum = sums[s * m.n * m.c + k] = 0;
+      for (int64_t i = k * per_plane; i < (k + 1) * per_plane; ++i) sum += partial[i * kSums + s];
+    }
 }
 
 /// A chunk of channels_last maps: pixel by pixel; `block` [kSums, c] takes the channels' sums of up to 256 pixels.
@@ -90,6 +128,7 @@ void pixels_chunk(
 /// whose sums go to `sums` [kSums, n, c] in double and, if kPixelSums, to `pixel_sums` [n, hw].
 template <int kSums, bool kPixelSums, typename W, typename F>
 void sweep(const Maps& m, double* sums, W* pixel_sums, const F& element) {
+  if (!kPixelSums && !m.channels_last) return sweep_planes<kSums, W>(m, sums, element);
   const int64_t per_sample = m.chunks(), size = m.pixels();
   std::vector<double> partial(kSums * m.n * per_sample * m.c);
   parallel(m.n * per_sample, m.c * size, [&](int64_t first, int64_t last) {
@@ -100,9 +139,9 @@ void sweep(const Maps& m, double* sums, W* pixel_sums, const F& element) {
       W* row = kPixelSums ? pixel_sums + sample * m.hw + begin : nullptr;
       if (m.channels_last) {
         pixels_chunk<kSums, kPixelSums, W>(element, m, sample, begin, end, chunk_sums, row, block.data());
-      } else {
-        if (kPixelSums) std::fill(row, row + (end - begin), W(0));
-        planes_chunk<kSums, kPixelSums, W>(element, m, sample, begin, end, chunk_sums, row);
+      } else if constexpr (kPixelSums) {
+        std::fill(row, row + (end - begin), W(0));
+        planes_chunk<kSums, W>(element, m, sample, begin, end, chunk_sums, row);
       }
     }
   });
