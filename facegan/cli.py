@@ -12,6 +12,7 @@ from pathlib import Path
 from facegan import __version__
 from facegan.errors import FaceganError
 from facegan.memory import keep_memory
+from facegan.networks import DRAWN
 from facegan.training import config as training_config
 
 TRAIN_EXAMPLES = """examples:
@@ -95,6 +96,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run")
     convert.add_argument("source", metavar="IN", help=".pkl (stylegan2-ada-pytorch, stylegan3 --cfg=stylegan2), .pt, or a folder of ours")
     convert.add_argument("out", metavar="OUT", help="folder for model.safetensors and config.json, or FILE.pt in rosinality's form")
+    convert.add_argument("--slim", action="store_true", help="to pass on: averaged generator, discriminator in half precision")
     convert.set_defaults(command=run_convert)
 
     evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
@@ -119,7 +121,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
 
-    demo = commands.add_parser("demo", help="Method A on drawn faces, small, with the table that proves it")
+    demo = commands.add_parser("demo", help="Method A on drawn faces, small, and mixed styles, with the table that proves them")
     demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     demo.set_defaults(command=run_demo)
@@ -127,7 +129,8 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--network", required=True, help="folder of `facegan convert` or `train --method b`, or a StyleGAN2 .pkl or .pt")
+    parser.add_argument("--network", default=DRAWN, help="folder of `facegan convert` or `train --method b`, or a StyleGAN2 .pkl or .pt "
+                        "(default: %(default)s, a small one of drawn faces that comes with the package)")  # fmt: skip
 
 
 def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
@@ -191,6 +194,11 @@ def add_styles_commands(styles: argparse.ArgumentParser) -> None:
     average.add_argument("sources", nargs="+", metavar="STYLE", help=files)
     average.add_argument("--out", required=True, metavar="FILE.npz", help="the mean, as key w")
     average.set_defaults(command=run_average)
+
+    collect = commands.add_parser("collect", help="several styles in one file: a name for all of them")
+    collect.add_argument("sources", nargs="+", metavar="STYLE", help=files)
+    collect.add_argument("--out", required=True, metavar="FILE.npz", help="all of them, as key w")
+    collect.set_defaults(command=run_collect)
 
     direction = commands.add_parser("direction", help="the way to an attribute, for `facegan edit`")
     direction.add_argument("--positive", nargs="+", required=True, metavar="STYLE", help=f"styles with the attribute: {files}")
@@ -270,6 +278,12 @@ def run_project(arguments: dict) -> None:
     from facegan.styles.project import Request, project
 
     project(Request(**arguments))
+
+
+def run_collect(arguments: dict) -> None:
+    from facegan.styles.directions import collect
+
+    collect(**arguments)
 
 
 def run_average(arguments: dict) -> None:

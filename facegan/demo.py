@@ -1,4 +1,4 @@
-"""`facegan demo`: the whole of Method A, small, on drawn faces, with the baselines that it must beat."""
+"""`facegan demo`: the whole of Method A, small, on drawn faces, with the baselines that it must beat, and Method B's mixed styles."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from typing import Any
 
 from PIL import Image
 
+from facegan.checkpoints.networks import open_networks
 from facegan.evaluate import Evaluator, interval
 from facegan.generators import TrainedRun
+from facegan.networks import DRAWN, located
+from facegan.styles.critics import resized
+from facegan.styles.grid import grid
+from facegan.styles.mix import render_pairs
+from facegan.styles.recipe import Recipe
+from facegan.styles.store import read_styles
 from facegan.training.config import TrainConfig, from_arguments
 from facegan.training.folder import write_json
 from facegan.training.pictures import save_png
 from facegan.training.session import run
 
 SAMPLES = 1024
+SHOWN = 8  # rows and columns of the mixing grid
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
     data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=60, phase2_epochs=24, epochs=60,
@@ -30,7 +38,7 @@ def settings(out: Path, seed: int, recipe: str) -> TrainConfig:
 
 
 def demo(out: str, seed: int) -> dict[str, Any]:
-    """Train both, rate three generators, print the table; writes report.json and grid.png into `out`."""
+    """Train both, rate three generators and a grid of mixed styles, print the table; writes report.json, grid.png and mix.png."""
     start, root = time.perf_counter(), Path(out)
     method_a = run(settings(root / "method_a", seed, "best"))
     plain = run(settings(root / "plain", seed, "plain"))
@@ -40,18 +48,36 @@ def demo(out: str, seed: int) -> dict[str, Any]:
     for name, trained in generators.items():
         rows[name], sheet = evaluator.rate(trained, SAMPLES)
         pictures.append(sheet)
+    rows["mixed"], sheet = mixed_styles(evaluator)
+    save_png(sheet, root / "mix.png")
     seconds = time.perf_counter() - start
     write_json(root / "report.json", {"rows": rows, "seed": seed, "seconds": seconds})
     save_png(stacked(pictures), root / "grid.png")
     print(table(rows))
-    print(f"\n{seconds / 60:.1f} minutes; the faces: {root / 'grid.png'}")
+    print(f"\n{seconds / 60:.1f} minutes; the faces: {root / 'grid.png'}, {root / 'mix.png'}")
     return rows
+
+
+def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
+    """Every style of a bald face with every one of a bearded face, by the network, styles and recipe that come with the package.
+
+    The rows alone stand where Method A has its phase 1: they should carry attribute 1 only.
+    """
+    folder, generator = located(DRAWN), open_networks(DRAWN).generator()
+    bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
+    recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
+    rows, columns, mixes = render_pairs(generator, bald, beard, recipe)
+    size = evaluator.judge.resolution
+    report = evaluator.measure(resized(mixes.flatten(0, 1), size, "the judge"), resized(rows, size, "the judge"))
+    names = [[style.name for style in styles[:SHOWN]] for styles in (bald, beard)]
+    return report, grid(rows[:SHOWN], columns[:SHOWN], mixes[:SHOWN, :SHOWN], *names)
 
 
 TITLES = {
     "phase1": "(a) phase 1: a GAN of attribute 1",
     "plain": "(b) plain GAN fine-tuned on attribute 2",
     "method_a": "(c) Method A",
+    "mixed": "(d) Method B: styles mixed",
 }
 
 
@@ -66,7 +92,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         lines.append([TITLES[name], interval(row["joint"]), interval(row["normalised"]), *marginals])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return f"\n{text}\n\nfloor {report['floor']:.3f}, ceiling {report['ceiling']:.3f}; {report['samples']} faces each"
+    floors = f"floor {report['floor']:.3f} (of (d): {rows['mixed']['floor']:.3f}), ceiling {report['ceiling']:.3f}"
+    return f"\n{text}\n\n{floors}; {report['samples']} faces each, {rows['mixed']['samples']} mixes"
 
 
 def stacked(pictures: list[Image.Image]) -> Image.Image:

@@ -14,6 +14,7 @@ from torch import Tensor
 from facegan.checkpoints import nvidia, rosinality
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.networks import located
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
 
@@ -45,8 +46,8 @@ class Networks:
 
 
 def is_network(path: str | Path) -> bool:
-    """Whether `open_networks` is what opens this path: a checkpoint file, a run of Method B, or a folder of a StyleGAN2 network."""
-    path = Path(path)
+    """Whether `open_networks` is what opens this: a checkpoint file, a run of Method B, or a folder or name of a StyleGAN2 network."""
+    path = located(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
     return is_run(path) or _facts(path).get("kind") == KIND
@@ -68,8 +69,9 @@ def _facts(folder: Path) -> dict:
 
 
 def open_networks(path: str | Path) -> Networks:
-    """A run of Method B (finished or not), a folder of `facegan convert`, an NVIDIA `.pkl`, or a `.pt`; no code of a file is run."""
-    path = Path(path)
+    """A run of Method B (finished or not), a folder of `facegan convert`, a shipped network's name, an NVIDIA `.pkl`, or a `.pt`; no
+    code of a file is run."""
+    path = located(path)
     if path.is_dir():
         return _checked(_open_run(path) if is_run(path) else _open_folder(path), path)
     if not path.is_file():
@@ -108,7 +110,7 @@ def _open_folder(folder: Path) -> Networks:
     states: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
-        states.setdefault(network, {})[rest] = value
+        states.setdefault(network, {})[rest] = value.float()
     return Networks(config, states)
 
 
@@ -141,10 +143,21 @@ def save_networks(networks: Networks, folder: str | Path) -> None:
     (folder / CONFIG).write_text(json.dumps({"kind": KIND, **networks.config.to_json()}, indent=2) + "\n")
 
 
-def convert(source: str, out: str) -> None:
+def slimmed(networks: Networks) -> Networks:
+    """What making, mixing and projecting faces needs: the averaged generator, and the discriminator, whose features measure
+    likeness, in half precision."""
+    states = {"G_ema": networks.generator().state_dict()}
+    if "D" in networks.states:
+        states["D"] = {name: value.half() for name, value in networks.states["D"].items()}
+    return Networks(networks.config, states)
+
+
+def convert(source: str, out: str, slim: bool = False) -> None:
     """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
-    networks = open_networks(source)
+    networks = slimmed(open_networks(source)) if slim else open_networks(source)
     if Path(out).suffix == ".pt":
+        if slim:
+            raise FaceganError(f"--slim and {out}: that format is in full precision; name a folder, or leave --slim away.")
         rosinality.write(Path(out), networks.config, networks.states)
     else:
         save_networks(networks, out)

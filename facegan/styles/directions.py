@@ -1,4 +1,4 @@
-"""`facegan styles average | direction | list`: what N projections of one attribute have in common (METHOD's styles b and c)."""
+"""`facegan styles average | collect | direction | list`: what N projections of one attribute have in common (METHOD's styles b and c)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from facegan.checkpoints.networks import open_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles.store import SUFFIX, Style, files_of, has_key, read_styles, write_style
+from facegan.styles.store import SUFFIX, Style, files_of, has_key, read_styles, write_style, write_styles
 
 log = logging.getLogger("facegan.styles")
 
@@ -22,6 +22,14 @@ def average(sources: Sequence[str], out: str) -> None:
     styles = gather(sources)
     write_style(_checked_out(out), mean(styles))
     print(f"{out}: the mean of {len(styles)} styles")
+
+
+def collect(sources: Sequence[str], out: str) -> None:
+    """`facegan styles collect`: the styles of files and folders in one file; points of W take one row each."""
+    styles = gather(sources)
+    plain = all(style.is_plain for style in styles)
+    write_styles(_checked_out(out), torch.stack([style.w[:1] if plain else style.w for style in styles]))
+    print(f"{out}: {len(styles)} styles")
 
 
 def direction(positive: Sequence[str], out: str, negative: Sequence[str] = (), network: str = "") -> None:

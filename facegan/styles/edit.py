@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.networks import located
 from facegan.styles.comparison import comparison
 from facegan.styles.critics import Critics
 from facegan.styles.directions import find_direction
@@ -79,7 +80,7 @@ def edit(request: Request) -> None:
 
 def direction_of(request: Request, projector: Projector) -> Tensor:
     """[num_ws, w_dim]: what is added minus what is removed, in the layers asked for."""
-    folders = [Path(request.styles)] * bool(request.styles) + [Path(request.network) / "styles"]
+    folders = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
     total = torch.zeros(projector.config.num_ws, projector.config.w_dim)
     for sign, names in ((1, request.add), (-1, request.remove)):
         for name in names:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.networks import open_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
+from facegan.networks import located
 from facegan.styles import video
 from facegan.styles.grid import grid
 from facegan.styles.recipe import Mode, Recipe, mixed, parse_layers, parse_weights, start_layers, uniform
@@ -62,7 +63,7 @@ def mix(request: Request) -> None:
     generator = open_networks(request.network).generator()
     generator.to("cuda" if torch.cuda.is_available() else "cpu")
     recipe = chosen_recipe(request, generator.config)
-    libraries = [Path(request.styles)] * bool(request.styles) + [Path(request.network) / "styles"]
+    libraries = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
     rows, columns = (distinct(resolve(tokens, generator, libraries, request.truncation)) for tokens in (request.rows, request.cols))
     if request.video:
         write_walk(request, generator, rows)
@@ -91,9 +92,14 @@ def check(request: Request) -> None:
 
 
 def chosen_recipe(request: Request, config: StyleGAN2Config) -> Recipe:
-    """The recipe that is asked for; without a word on layers, METHOD's start, which is then said."""
+    """The recipe that is asked for; without a word on layers, the one beside the network or else METHOD's start, which is then said."""
+    beside = located(request.network) / "recipe.json"
     if request.recipe:
         return Recipe.read(request.recipe, config.num_ws)
+    if beside.exists() and not (request.search or request.mode or request.weights or request.layers or request.weight):
+        recipe = Recipe.read(beside, config.num_ws)
+        log.info("the network's own recipe: %s", recipe.describe())
+        return recipe
     mode = request.mode or "crossover"
     if request.weights:
         return Recipe(mode, parse_weights(request.weights, config))

@@ -65,11 +65,16 @@ def read_styles(path: str | Path, config: StyleGAN2Config | None = None, key: Ke
 
 
 def write_style(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray) -> None:
-    """One style [num_ws, w_dim] as [1, num_ws, w_dim] float32, and `more` arrays beside it; whole or absent, as it is renamed."""
+    """One style [num_ws, w_dim] as [1, num_ws, w_dim] float32, and `more` arrays beside it."""
+    write_styles(path, w[None], key, **more)
+
+
+def write_styles(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray) -> None:
+    """Styles [N, num_ws or 1, w_dim] as float32, and `more` arrays beside them; whole or absent, as the file is renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.tmp{SUFFIX}")  # numpy appends the suffix where it is missing
-    arrays: dict[str, Any] = {key: w.detach().cpu().numpy().astype(np.float32)[None], **more}
+    arrays: dict[str, Any] = {key: w.detach().cpu().numpy().astype(np.float32), **more}
     np.savez(aside, **arrays)
     aside.replace(path)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.data.attributes import names
+from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator, command_line, interval, machine
 from facegan.models.stylegan2 import Generator, truncate
@@ -112,7 +113,7 @@ def open_evaluator(request: Request, attributes: Sequence[str]) -> Evaluator | N
     run = request.critics or request.network
     config = RunFolder(run).config()
     data = request.data or config.data
-    if not request.data and data != "synthetic" and not Path(data).exists():
+    if not request.data and synthetic_seed(data) is None and not Path(data).exists():
         log.warning("the table goes without the judge: %s, the data of %s, are not here; --data names them", data, run)
         return None
     if list(attributes) != names(config.attributes):

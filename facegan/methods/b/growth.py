@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.ops import setup_filter, upsample2d
 from facegan.training.config_b import MethodBConfig
 
 
@@ -31,5 +32,6 @@ def seen_at(images: Tensor, level: float | None) -> Tensor:
     faded = math.ceil(level) - level
     if not faded:
         return images
-    coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="nearest")
+    # Enlarged as the generator enlarges its fading colours: the discriminator shall not tell the two by the filter.
+    coarse = upsample2d(F.avg_pool2d(images, 2), setup_filter(device=images.device))
     return images.lerp(coarse, faded)
