@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from facegan_kernels.native.layout import wide
+from facegan_kernels.native.layout import dense, wide
 
 _SAMPLES = 1024  # elements of a weight that are compared in every call
 
@@ -32,8 +32,8 @@ _kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> _Kept
 def once(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], Any]) -> Any:
     """`make(weight)`, kept under `name` until the weight changes or dies, or another purpose asks for it."""
     # `weight.data.copy_(...)` leaves version and place as they are, so a sample of the values is compared as well
-    flat = weight.detach().flatten()
-    sample = flat[:: max(1, flat.numel() // _SAMPLES)]
+    step = max(1, weight.numel() // _SAMPLES)
+    sample = dense(weight.detach())[0].as_strided((-(-weight.numel() // step),), (step,))  # in memory's order: no copy of the whole
     state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
     kept: _Kept | None = _kept.get(weight)
     if kept is None or kept.state != state or not torch.equal(kept.sample, sample):
