@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from facegan.checkpoints.networks import Networks, save_networks
+from facegan.checkpoints.networks import Networks, open_networks, save_networks
 from facegan.cli import main
-from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.networks import DRAWN, located
 
 
 @pytest.fixture
@@ -50,3 +53,23 @@ def test_mistakes_are_one_line_and_status_2(network, tmp_path, capsys, arguments
     assert main([names.get(a, a) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
+
+
+def test_a_slim_copy_makes_the_same_faces_and_keeps_a_discriminator_in_half_the_room(tmp_path):
+    torch.manual_seed(0)
+    config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=2, channel_base=64, channel_max=8)
+    states = {"G": Generator(config).state_dict(), "G_ema": Generator(config).state_dict(), "D": Discriminator(config).state_dict()}
+    save_networks(Networks(config, states), tmp_path / "net")
+    assert main(["convert", str(tmp_path / "net"), str(tmp_path / "slim"), "--slim"]) == 0
+    found = open_networks(tmp_path / "slim").states
+    assert found.keys() == {"G_ema", "D"} and all(torch.equal(value, states["G_ema"][name]) for name, value in found["G_ema"].items())
+    for name, value in found["D"].items():
+        assert value.dtype == torch.float32 and torch.equal(value, states["D"][name].half().float())
+    assert main(["convert", str(tmp_path / "net"), str(tmp_path / "slim.pt"), "--slim"]) == 2
+
+
+def test_a_path_comes_before_the_name_of_a_shipped_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert located("nowhere") == Path("nowhere")
+    (tmp_path / DRAWN).mkdir()
+    assert located(DRAWN) == Path(DRAWN)

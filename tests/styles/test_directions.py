@@ -42,6 +42,18 @@ def test_average(library, tmp_path, capsys):
     np.testing.assert_allclose(point(tmp_path / "all.npz"), (a + b + c + point(library / "d.npz")) / 4, atol=1e-6)
 
 
+def test_collected_styles_are_one_file_and_all_of_them(library, tmp_path, capsys):
+    assert main(["styles", "collect", str(library), "--out", str(tmp_path / "all.npz")]) == 0
+    assert "4 styles" in capsys.readouterr().out
+    found = read_styles(tmp_path / "all.npz")
+    assert [style.name for style in found] == [f"all-{index}" for index in range(4)]
+    for style, name in zip(found, "abcd", strict=True):
+        np.testing.assert_array_equal(style.w.numpy(), point(library / f"{name}.npz"))
+    write_style(tmp_path / "w" / "e.npz", torch.randn(1, 32).expand(6, 32))  # a point of W is one row in the file
+    assert main(["styles", "collect", str(tmp_path / "w"), "--out", str(tmp_path / "plain.npz")]) == 0
+    assert np.load(tmp_path / "plain.npz")["w"].shape == (1, 1, 32)
+
+
 def test_direction_between_two_sets(library, tmp_path):
     a, b, c, d = (point(library / f"{name}.npz") for name in "abcd")
     words = ["--positive", str(library / "a.npz"), str(library / "b.npz"), "--negative", str(library / "c.npz"), str(library / "d.npz")]
