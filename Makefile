@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: $(READY)   ## train Method A small on drawn faces, with its baselines, and print the table
+demo: $(READY)   ## train Method A small on drawn faces, with its baselines, mix styles, and print the table
 	$(BIN)/facegan demo --out runs/demo
 
 test: test-kernels test-package ## the test suite; -j2 runs its halves at the same time

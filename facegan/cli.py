@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facegan import __version__
 from facegan.errors import FaceganError
-from facegan.memory import keep_memory
+from facegan.memory import keep_memory, out_of_memory
 from facegan.networks import DRAWN
 from facegan.training import config as training_config
 
@@ -19,7 +19,21 @@ TRAIN_EXAMPLES = """examples:
   facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
   facegan train --data celeba.zip --attributes bald,beard --resolution 64 --out runs/celeba
   accelerate launch train.py --method a --data faces/ --attributes bald,beard,glasses --out runs/three
-The same command again resumes a run that was stopped, at whatever moment."""
+The same command again resumes a run that was stopped, at whatever moment. `--method b --help` has the flags of Method B."""
+TRAIN_B_EXAMPLES = """examples:
+  facegan train --method b --data synthetic --resolution 32 --kimg 100 --augment none --out runs/drawn
+  facegan train --method b --data celeba.zip --attributes bald,beard --resolution 64 --out runs/styles
+  facegan train --method b --data faces/ --resolution 256 --init-from ffhq256.pkl --freeze-d 4 --kimg 200 --out runs/transfer
+  facegan train --method b --data faces/ --conditional --out runs/labels      (then: facegan generate runs/labels --label 1,1)
+  accelerate launch train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
+The same command again resumes a run; --kimg and --accumulate may change on the way."""
+GENERATE_EXAMPLES = """examples:
+  facegan generate runs/mine --seeds 0-63 --best 16 --out faces
+  facegan generate ffhq.pkl --seeds 85,265,297 --truncation 0.7 --out faces      (the faces that its own code makes of these seeds)"""
+CONVERT_EXAMPLES = """examples:
+  facegan convert ffhq.pkl networks/ffhq          (then: facegan mix --network networks/ffhq ...)
+  facegan convert runs/styles styles.pt           (for programs that read rosinality's checkpoints)
+  facegan convert runs/styles shared --slim       (half the size, to pass on)"""
 
 
 MIX_EXAMPLES = """examples:
@@ -62,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interruption:
         print(f"facegan: {interruption}", file=sys.stderr)
         return 128 + interruption.signum
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        print("facegan: there is not enough memory for this; ask for fewer or smaller images at once", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("facegan: stopped", file=sys.stderr)
         return 130
@@ -77,11 +96,14 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
 
-    train = commands.add_parser("train", help="train a generator, or resume one", epilog=TRAIN_EXAMPLES, formatter_class=raw)
-    training_config.add_arguments(train, training_config.named_method(argv))
+    method = training_config.named_method(argv)
+    examples = {"a": TRAIN_EXAMPLES, "b": TRAIN_B_EXAMPLES}[method]
+    train = commands.add_parser("train", help="train a generator, or resume one", epilog=examples, formatter_class=raw)
+    training_config.add_arguments(train, method)
     train.set_defaults(command=run_train)
 
-    generate = commands.add_parser("generate", help="make faces with a trained run or a StyleGAN2 network")
+    generate = commands.add_parser("generate", help="make faces with a trained run or a StyleGAN2 network",
+                                   epilog=GENERATE_EXAMPLES, formatter_class=raw)  # fmt: skip
     generate.add_argument("run", help="folder of `facegan train --out` or `facegan convert`, or a StyleGAN2 .pkl or .pt file")
     generate.add_argument("--seeds", default="0-15", help="which faces: 0-63, or 1,5,9 (default: %(default)s); one seed, one face")
     generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
@@ -93,7 +115,8 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")
     generate.set_defaults(command=run_generate)
 
-    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run")
+    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run",
+                                  epilog=CONVERT_EXAMPLES, formatter_class=raw)  # fmt: skip
     convert.add_argument("source", metavar="IN", help=".pkl (stylegan2-ada-pytorch, stylegan3 --cfg=stylegan2), .pt, or a folder of ours")
     convert.add_argument("out", metavar="OUT", help="folder for model.safetensors and config.json, or FILE.pt in rosinality's form")
     convert.add_argument("--slim", action="store_true", help="to pass on: averaged generator, discriminator in half precision")

@@ -36,7 +36,7 @@ def generate(
         raise FaceganError(f"--best is {best}: expected 1 or more, or 0 for every seed")
     if is_network(run):
         if stage or best:
-            raise FaceganError(f"{run} is a network: --stage and --best go with the run of a method without styles")
+            raise FaceganError(f"{run} is a network: --stage and --best go with a run of Method A")
         return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label)
     if truncation != 1 or noise_mode != "const" or label:
         raise FaceganError(f"{run} is a run without styles: --truncation, --noise-mode and --label go with StyleGAN2 networks")

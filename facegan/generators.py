@@ -28,6 +28,7 @@ class TrainedRun:
     def __init__(self, root: str | Path, stage: str = "") -> None:
         self.folder = RunFolder(root)
         self.config = self.folder.config()
+        self.device = torch.device("cpu")
         self.generator: Callable[[Tensor, Tensor | None], Tensor]  # z [N, *z_shape], y [N, num_labels] or None -> images
         if isinstance(self.config, MethodAConfig):
             self.stage = stage or self._last_generator()
@@ -36,7 +37,8 @@ class TrainedRun:
         else:
             if stage not in ("", STAGE):
                 raise FaceganError(f"stage {stage!r} of {root} has no generator: the one of a run of Method B is {STAGE!r}")
-            self.stage, styled = STAGE, open_networks(root).generator()
+            self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self.stage, styled = STAGE, open_networks(root).generator().to(self.device)
             self.generator = partial(styled, noise_mode="const")
             self.z_shape, self.num_labels = (styled.config.z_dim,), styled.config.c_dim
 
@@ -83,7 +85,8 @@ class TrainedRun:
         for start in range(0, len(seeds), batch):
             part = seeds[start : start + batch]
             z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
-            images.append(self.generator(torch.from_numpy(z), y.expand(len(part), -1) if len(y) else None).float())
+            labels = y.expand(len(part), -1).to(self.device) if len(y) else None
+            images.append(self.generator(torch.from_numpy(z).to(self.device), labels).float().cpu())
         return torch.cat(images)
 
     @torch.no_grad()

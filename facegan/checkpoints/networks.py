@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -30,17 +30,21 @@ class Networks:
 
     config: StyleGAN2Config
     states: dict[str, dict[str, Tensor]]
+    may_have_seen_joint_faces: bool = True  # false for a run of facegan's, whose ids tell, and what was converted from it
 
     def generator(self) -> Generator:
-        """The averaged generator, or the trained one where there is no average; in evaluation mode, without gradients."""
-        generator = Generator(self.config)
+        """The averaged generator, or the trained one where there is no average; in evaluation mode, without gradients.
+
+        In float32 throughout: bfloat16, in which the larger sizes may have been trained, shows in the last digits of a picture.
+        """
+        generator = Generator(replace(self.config, half_sizes=0))
         generator.load_state_dict(self.states["G_ema" if "G_ema" in self.states else "G"])
         return generator.eval().requires_grad_(False)
 
     def discriminator(self) -> Discriminator | None:
         if "D" not in self.states:
             return None
-        discriminator = Discriminator(self.config)
+        discriminator = Discriminator(replace(self.config, half_sizes=0))
         discriminator.load_state_dict(self.states["D"])
         return discriminator.eval().requires_grad_(False)
 
@@ -92,8 +96,12 @@ def _open_run(path: Path) -> Networks:
     if found is None:
         raise FaceganError(f"{path} has no snapshot of its networks yet: let the training go on for a while.")
     tensors, facts = found
+    about = facts["extra"]
+    config = StyleGAN2Config(**about["network"])
+    if about.get("grown_to", config.resolution) < config.resolution:
+        raise FaceganError(f"{path} has grown to {about['grown_to']} of {config.resolution} px so far: let the training go on for a while.")
     states = {name: checkpoint.unpack(f"network/{name}", tensors) for name in ("G_ema", "G", "D")}
-    return Networks(StyleGAN2Config(**facts["extra"]["network"]), states)
+    return Networks(config, states, about.get("may_have_seen_joint_faces", False))
 
 
 def _open_folder(folder: Path) -> Networks:
@@ -101,6 +109,7 @@ def _open_folder(folder: Path) -> Networks:
         facts = json.loads((folder / CONFIG).read_text())
         if facts.pop("kind", None) != KIND:
             raise FaceganError(f"{folder / CONFIG} does not describe a StyleGAN2 network.")
+        seen = bool(facts.pop("may_have_seen_joint_faces", True))
         tensors = load_file(folder / WEIGHTS)
         config = StyleGAN2Config(**facts)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
@@ -111,7 +120,7 @@ def _open_folder(folder: Path) -> Networks:
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
         states.setdefault(network, {})[rest] = value.float()
-    return Networks(config, states)
+    return Networks(config, states, seen)
 
 
 def _checked(networks: Networks, path: Path) -> Networks:
@@ -140,7 +149,8 @@ def save_networks(networks: Networks, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{name}.{key}": value.contiguous() for name, state in networks.states.items() for key, value in state.items()}
     save_file(tensors, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps({"kind": KIND, **networks.config.to_json()}, indent=2) + "\n")
+    facts = {"kind": KIND, "may_have_seen_joint_faces": networks.may_have_seen_joint_faces, **networks.config.to_json()}
+    (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def slimmed(networks: Networks) -> Networks:
@@ -149,7 +159,7 @@ def slimmed(networks: Networks) -> Networks:
     states = {"G_ema": networks.generator().state_dict()}
     if "D" in networks.states:
         states["D"] = {name: value.half() for name, value in networks.states["D"].items()}
-    return Networks(networks.config, states)
+    return replace(networks, states=states)
 
 
 def convert(source: str, out: str, slim: bool = False) -> None:
@@ -162,4 +172,5 @@ def convert(source: str, out: str, slim: bool = False) -> None:
     else:
         save_networks(networks, out)
     config = networks.config
-    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}")
+    note = "; may have seen joint faces in its training" if networks.may_have_seen_joint_faces else ""
+    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}{note}")

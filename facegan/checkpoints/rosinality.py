@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from facegan.checkpoints.unpickling import check_size
 from facegan.errors import FaceganError
-from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.models.stylegan2 import Mapping, StyleGAN2Config
 from facegan.ops import setup_filter
 
 GENERATORS = {"G_ema": "g_ema", "G": "g"}  # our name -> the file's
@@ -157,12 +158,23 @@ def _generator(state: dict[str, Tensor], config: StyleGAN2Config, mean: object, 
         if name.endswith("torgb.bias"):
             value = value.flatten()
         renamed[name] = value.contiguous()
-    renamed["mapping.w_avg"] = mean.float().flatten() if isinstance(mean, Tensor) else torch.zeros(config.w_dim)
+    renamed["mapping.w_avg"] = mean.float().flatten() if isinstance(mean, Tensor) else _mean_style(renamed, config)
     return renamed
 
 
+@torch.no_grad()
+def _mean_style(state: dict[str, Tensor], config: StyleGAN2Config) -> Tensor:
+    """The mean of w over 10,000 fixed z, [w_dim]: that project's own training writes none."""
+    mapping = Mapping(config, config.z_dim, config.w_dim, num_ws=1)
+    weights = {name.removeprefix("mapping."): value for name, value in state.items() if name.startswith("mapping.")}
+    mapping.load_state_dict({**weights, "w_avg": torch.zeros(config.w_dim)})
+    z = torch.from_numpy(np.random.RandomState(0).randn(10_000, config.z_dim)).float()
+    return torch.cat([mapping(part)[:, 0] for part in z.split(1000)]).mean(0)
+
+
 def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tensor]]) -> None:
-    """Our networks as a `.pt` of that project; it knows no labels, no resnet outputs and no channels of our own choice."""
+    """Our networks as a `.pt` of that project; it knows no labels and no resnet outputs; its own code also wants
+    z_dim = w_dim, and the paper's channels or twice them."""
     if config.c_dim or config.architecture != "skip":
         raise FaceganError(f"{path}: only unconditional networks with skip outputs have a form in this checkpoint format.")
     content: dict[str, object] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.training.randomness import Randomness, generator, permuted
+from facegan.training.randomness import Randomness, generator, permuted, sent
 
 
 class DataClock:
@@ -26,8 +26,8 @@ class DataClock:
 
 def to_float(images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
     """uint8 [N, 3, H, W] -> float32 in [-1, 1], channels_last."""
-    tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-    tensor = tensor.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+    tensor = sent(images, device) if isinstance(images, np.ndarray) else images.to(device)
+    tensor = tensor.to(memory_format=torch.channels_last)
     return tensor.float().div_(127.5).sub_(1.0)
 
 

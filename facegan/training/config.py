@@ -35,9 +35,9 @@ class TrainConfig:
     num: int = option(8000, "faces to render when --data is 'synthetic'")
     batch: int = option(32, "images a step, over all processes together")
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
-    mixed_precision: str = option("no", "arithmetic of the networks; R1 stays in fp32", ("no", "bf16"))
+    mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))
     cpu: bool = option(False, "train on the CPU even where there is a GPU")
-    snapshot_every: int = option(0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps")
+    snapshot_every: int = option(0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps (StyleGAN2: 1000)")
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
     # --- length: an epoch is --images-per-epoch images

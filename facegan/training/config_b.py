@@ -64,7 +64,7 @@ class MethodBConfig(TrainConfig):
     pl_decay: float = option(0.01, "how fast the mean path length follows", group="optimisation")
     style_mixing: float = option(0.9, "share of the fakes that take a second style from a random layer on", group="optimisation")
     ema_kimg: float = option(10.0, "half-life of the averaged weights that are sampled, in thousands of images; 0: none", group="optimisation")
-    ema_rampup: float = option(0.05, "early on the half-life is at most this share of the images seen", group="optimisation")
+    ema_rampup: float = option(0.05, "early on the half-life is at most this share of the images seen; not with --init-from, whose average is kept", group="optimisation")
     augment: str = option("ada", "augmentation of what the discriminator sees (Karras et al. 2020b): adaptive, of a fixed strength, or none", ("ada", "fixed", "none"), group="optimisation")
     augment_p: float = option(0.2, "--augment fixed: the probability of each augmentation", group="optimisation")
     ada_target: float = option(0.6, "--augment ada: E[sign D(real)] that the strength is steered to", group="optimisation")
@@ -86,12 +86,20 @@ class MethodBConfig(TrainConfig):
     def check(self) -> None:
         super().check()
         self.at_least(1, "accumulate", "pl_every")
-        self.at_least(0, "kimg", "freeze_d", "pl_weight", "ema_kimg", "ema_rampup", "ada_kimg", "grow_kimg")
+        if not self.ada_kimg > 0:
+            raise FaceganError(f"--ada-kimg is {self.ada_kimg}: expected more than 0")
+        self.at_least(0, "kimg", "freeze_d", "pl_weight", "ema_kimg", "ema_rampup", "grow_kimg")
         self.shares("pl_decay", "style_mixing", "augment_p", "ada_target")
         if self.r1_gamma != -1 and not self.r1_gamma >= 0:
             raise FaceganError(f"--r1-gamma is {self.r1_gamma}: expected 0 or more, or -1 for 0.0002 x resolution^2 / batch")
         if self.growing not in (0, 4, 8):
             raise FaceganError(f"--growing is {self.growing}: expected 4 or 8, the size to begin with, or 0")
+        doublings = (self.resolution // self.growing).bit_length() - 1 if self.growing else 0
+        if self.kimg < self.grow_kimg * doublings:
+            raise FaceganError(
+                f"--kimg is {self.kimg:g}: growing to {self.resolution} px takes {doublings} x --grow-kimg ({self.grow_kimg:g}) = "
+                f"{self.grow_kimg * doublings:g}; give it more, or a smaller --grow-kimg"
+            )
         if self.growing and self.init_from:
             raise FaceganError("--growing and --init-from: a finished network has all its sizes; leave one of the two away")
         if self.freeze_d and not self.init_from:

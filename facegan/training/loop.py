@@ -113,7 +113,7 @@ class StageRun:
     def __init__(self, context: Context, stage: Stage) -> None:
         self.context, self.stage, self.config = context, stage, context.config
         self.main = context.accelerator.is_main_process
-        every = self.config.snapshot_every or min(200, math.ceil(stage.steps / 20))
+        every = self.config.snapshot_every or min(stage.steps_unsaved, math.ceil(stage.steps / 20))
         self.snapshot_every = max(1, every)
         self.terms = Terms()
         self.seconds = self.waited = 0.0  # over all sittings of this stage

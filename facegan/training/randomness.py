@@ -20,6 +20,12 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, key], dtype=np.uint64), counter=[0, 0, 0, step]))
 
 
+def sent(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """An array as a tensor on the device; a GPU is not waited for, which pageable memory would force."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor.to(device)
+
+
 @dataclass(frozen=True)
 class Shard:
     """This process's contiguous slice of every global batch."""
@@ -46,12 +52,12 @@ class Randomness:
     def normal(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal values; `shape[0]` is the *global* batch, the result holds this process's rows."""
         values = generator(self.seed, stream, step).standard_normal(shape, dtype=np.float32)
-        return torch.from_numpy(self.shard.of(values)).to(self.device)
+        return sent(self.shard.of(values), self.device)
 
     def uniform(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """Values in [0, 1); sharded as `normal`."""
         values = generator(self.seed, stream, step).random(shape, dtype=np.float32)
-        return torch.from_numpy(self.shard.of(values)).to(self.device)
+        return sent(self.shard.of(values), self.device)
 
     def noise(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal values made on the device, row by row from a seed of its own; `shape[0]` as in `normal`.

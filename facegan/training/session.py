@@ -13,6 +13,7 @@ from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
 from facegan.errors import FaceganError
+from facegan.memory import out_of_memory
 from facegan.training.batches import DataClock
 from facegan.training.config import TrainConfig
 from facegan.training.config_a import MethodAConfig
@@ -27,9 +28,9 @@ log = logging.getLogger("facegan.train")
 
 def accelerator_for(config: TrainConfig) -> Accelerator:
     # Buffers (masks, the merge) are equal on all ranks by construction; broadcasting them would only cost time.
-    # A network that grows leaves its later sizes unused for a while.
-    growing = isinstance(config, MethodBConfig) and config.growing > 0
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing)
+    # A network that grows leaves its later sizes unused for a while; one that has grown, maybe taken over, its earlier colours.
+    unused = isinstance(config, MethodBConfig) and bool(config.growing or config.init_from)
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
     return Accelerator(
         cpu=config.cpu or not torch.cuda.is_available(),
         mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
@@ -76,6 +77,7 @@ def run(config: TrainConfig) -> Path:
         context.folder.claim(config, context.data.fingerprint)
         describe(context)
     accelerator.wait_for_everyone()
+    torch.backends.cudnn.benchmark = True  # shapes repeat; no effect on a CPU
     try:
         run_stages(context)
     except OSError as error:  # a row, a picture or an id list that cannot be written
@@ -83,7 +85,19 @@ def run(config: TrainConfig) -> Path:
             f"--out {context.folder.root} cannot be written ({error}); what was saved before is whole: make room or allow "
             "writing there, then run the same command again"
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise FaceganError(f"a step does not fit in memory: {smaller(config)}") from error
     return context.folder.root
+
+
+def smaller(config: TrainConfig) -> str:
+    """What to do about it."""
+    if isinstance(config, MethodBConfig):
+        parts = 2 * config.accumulate
+        return f"run the same command with --accumulate {parts}, which takes {config.batch // parts} images at once for the same result"
+    return f"try --batch {config.batch // 2} with a new --out"
 
 
 def run_stages(context: Context) -> None:
@@ -123,7 +137,7 @@ def adopt(context: Context, other: RunFolder) -> None:
 def describe(context: Context) -> None:
     """What this run is about to learn from."""
     sizes = ", ".join(f"{a.name} {len(context.attribute_set(k))}" for k, a in enumerate(context.groups.attributes))
-    log.info("images: %s alone; %d joint images held out", sizes, len(context.groups.joint))
+    log.info("images: %s alone, %d in all; %d joint images held out", sizes, len(context.split.train), len(context.groups.joint))
     log.info("device: %s, %d process(es), %d threads", context.device, context.accelerator.num_processes, torch.get_num_threads())
 
 

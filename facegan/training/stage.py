@@ -65,6 +65,7 @@ class Stage(Generic[C]):
 
     name: str = ""
     title: str = ""
+    steps_unsaved = 200  # most steps between snapshots, where --snapshot-every leaves it open
 
     def __init__(self, context: Context[C], steps: int, used: np.ndarray) -> None:
         self.context, self.steps, self.used = context, steps, np.unique(used)

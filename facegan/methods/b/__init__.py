@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from facegan.checkpoints.networks import STAGE
+from facegan.errors import FaceganError
 from facegan.methods.a import phase2
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.training.config_b import MethodBConfig
@@ -22,4 +23,9 @@ def plan(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], St
     for k in range(count if config.critics == "all" else count - 1):
         if config.phase2_epochs:
             yield phase2.stage_name(context, k), lambda k=k: phase2.Phase2(context, k)  # type: ignore[misc]
+    if context.folder.finished(STAGE) and context.folder.facts(STAGE)["images"] + config.batch <= 1000 * config.kimg:
+        raise FaceganError(
+            f"--out {context.folder.root} has finished its training, at {context.folder.facts(STAGE)['images'] / 1000:g} kimg: "
+            "to go on, name it in --init-from with a new --out"
+        )
     yield STAGE, lambda: StyleGAN2Training(context)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,6 +25,12 @@ def level(config: MethodBConfig, images: float) -> float | None:
     return first if past <= 0 else min(first + math.floor(past) + min(1.0, 2 * (past % 1)), last)
 
 
+@functools.cache
+def _filter(device: torch.device) -> Tensor:
+    """On the device, sent there once."""
+    return setup_filter(device=device)
+
+
 def seen_at(images: Tensor, level: float | None) -> Tensor:
     """Reals [N, 3, R, R] at the side 2**ceil(level), as blurred as the size that fades in."""
     if level is None:
@@ -33,5 +41,5 @@ def seen_at(images: Tensor, level: float | None) -> Tensor:
     if not faded:
         return images
     # Enlarged as the generator enlarges its fading colours: the discriminator shall not tell the two by the filter.
-    coarse = upsample2d(F.avg_pool2d(images, 2), setup_filter(device=images.device))
+    coarse = upsample2d(F.avg_pool2d(images, 2), _filter(images.device))
     return images.lerp(coarse, faded)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegan.checkpoints.networks import STAGE, Networks, open_networks
+from facegan.checkpoints.networks import STAGE, Networks, is_run, open_networks
 from facegan.errors import FaceganError
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision
 from facegan.methods.b.growth import level, seen_at
@@ -22,10 +25,13 @@ from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.training import ada, checkpoint
 from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
+from facegan.training.folder import RunFolder
 from facegan.training.randomness import generator as numbers
+from facegan.training.randomness import sent
 from facegan.training.stage import Context, Stage
 
 SAMPLES = 64
+log = logging.getLogger("facegan.train")
 
 
 class Wanted(NamedTuple):
@@ -65,6 +71,8 @@ def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
 class StyleGAN2Training(Stage[MethodBConfig]):
     """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
 
+    steps_unsaved = 1000
+
     def __init__(self, context: Context[MethodBConfig]) -> None:
         self.name, self.title = STAGE, "StyleGAN2-ADA"
         config = context.config
@@ -73,9 +81,12 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.labels = multi_hot(context) if config.conditional else None
         start = self._start()
         self.shape = start.config
+        self.share = check_parts(context, self.shape.group)
+        self.may_have_seen_joint_faces = bool(config.init_from) and start.may_have_seen_joint_faces
         self.generator, self.discriminator = Generator(self.shape), Discriminator(self.shape)
         self._load(start)
-        self.average = Average(self.generator, 1000 * config.ema_kimg, config.ema_rampup)
+        rampup = math.inf if config.init_from else config.ema_rampup  # what it starts from is worth keeping
+        self.average = Average(self.generator, 1000 * config.ema_kimg, rampup)
         if "G_ema" in start.states:
             self.average.network.load_state_dict(start.states["G_ema"])
         for network in (self.generator, self.discriminator, self.average.network):
@@ -96,13 +107,32 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         if not config.init_from:
             return Networks(wanted, {})
         found = open_networks(config.init_from)
+        clean = not found.may_have_seen_joint_faces and self._without_joint_faces(config.init_from)
         theirs = found.config
         if theirs.resolution != config.resolution or theirs.c_dim != wanted.c_dim:
             raise FaceganError(
                 f"--init-from {config.init_from} makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
                 f"{config.resolution} px with {wanted.c_dim}: they must agree, so change --resolution or --conditional"
             )
-        return Networks(replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp), found.states)
+        if not clean:
+            log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
+        if theirs.architecture != config.architecture or config.preset != "auto":
+            log.warning("--init-from: its networks' sizes (%s) stand, whatever --architecture and --preset say", theirs.architecture)
+        shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
+        return Networks(shape, found.states, may_have_seen_joint_faces=not clean)
+
+    def _without_joint_faces(self, path: str) -> bool:
+        """Whether it is known what that network learned from; FaceganError where joint faces of this run were among it."""
+        if not is_run(Path(path)) or RunFolder(path).record()["data_fingerprint"] != self.context.data.fingerprint:
+            return False
+        ids = self.context.data.table.ids
+        seen = {ids[index] for index in self.context.groups.excluded}.intersection(RunFolder(path).ids(STAGE))
+        if seen:
+            raise FaceganError(
+                f"--init-from {path} learned from {len(seen)} faces that carry, or may carry, all attributes of this run, such as "
+                f"{min(seen)}: nothing here may have seen them, so start from another network, or train from scratch"
+            )
+        return True
 
     def _load(self, start: Networks) -> None:
         generator = start.states.get("G", start.states.get("G_ema"))
@@ -157,7 +187,8 @@ class StyleGAN2Training(Stage[MethodBConfig]):
 
     def _even_paths(self, step: int) -> dict[str, Tensor]:
         config, found = self.context.config, []
-        count = max(config.batch // 2, self.context.accelerator.num_processes * config.accumulate)  # a smaller batch will do
+        parts = self.context.accelerator.num_processes * config.accumulate
+        count = max(config.batch // 2 // parts, 1) * parts  # a smaller batch will do
 
         def loss(part: Wanted) -> Tensor:
             with full_precision(self.generator):
@@ -222,18 +253,19 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         noise = random.noise(f"{stream}/noise", step, (count, shape.num_noise))
         y = random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if stream.endswith("path") else crossover
         u = random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS))
-        c = self._label_rows(random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count)))
+        c = self._labels(lambda: random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count)))
         return [Wanted(*part) for part in zip(*(pieces(x, config.accumulate) for x in (z, crossover, c, noise, u, y)), strict=True)]
 
     def _reals(self, step: int) -> list[Real]:
         config = self.context.config
         images = seen_at(self.reals(step, config.batch), self.level)
-        c = self._label_rows(self.reals.rows(step, config.batch))
+        c = self._labels(lambda: self.reals.rows(step, config.batch))
         u = self.context.randomness.uniform(f"{STAGE}/real/augment", step, (config.batch, ada.NUMBERS))
         return [Real(*part) for part in zip(*(pieces(x, config.accumulate) for x in (images, c, u)), strict=True)]
 
-    def _label_rows(self, rows: np.ndarray) -> Tensor | None:
-        return None if self.labels is None else torch.from_numpy(self.labels[rows]).to(self.context.device)
+    def _labels(self, rows: Callable[[], np.ndarray]) -> Tensor | None:
+        """Those of some images; none are asked for where the networks are unconditional."""
+        return None if self.labels is None else sent(self.labels[rows()], self.context.device)
 
     def _seen(self, images: Tensor, u: Tensor) -> Tensor:
         """What the discriminator gets to see of them."""
@@ -246,18 +278,24 @@ class StyleGAN2Training(Stage[MethodBConfig]):
     @torch.no_grad()
     def samples(self) -> Tensor:
         fixed = np.random.default_rng(self.context.config.seed).standard_normal((SAMPLES, self.shape.z_dim), dtype=np.float32)
-        c = self._label_rows(self.used[np.arange(SAMPLES) * len(self.used) // SAMPLES])
-        z = torch.from_numpy(fixed).to(self.context.device)
+        c = self._labels(lambda: self.used[np.arange(SAMPLES) * len(self.used) // SAMPLES])
+        parts = zip(*(pieces(x, -(-SAMPLES // self.share)) for x in (sent(fixed, self.context.device), c)), strict=True)
         grown = level(self.context.config, self.images_seen)
-        return self.average.network(z, c, noise_mode="const", level=grown).float()
+        return torch.cat([self.average.network(z, label, noise_mode="const", level=grown).float().cpu() for z, label in parts])
 
     def after_step(self, step: int) -> bool:
         self.images_seen = step * self.context.config.batch
         return False
 
     def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        facts = {"network": self.shape.to_json(), "strength": self.strength.state(), "images_seen": self.images_seen}
+        facts = {**self._about(), "strength": self.strength.state(), "images_seen": self.images_seen}
         return {"mean_length": self.mean_length}, facts
+
+    def _about(self) -> dict[str, Any]:
+        """What `open_networks` needs to know."""
+        grown = level(self.context.config, self.images_seen)
+        side = self.shape.resolution if grown is None else 2 ** math.floor(grown)
+        return {"network": self.shape.to_json(), "grown_to": side, "may_have_seen_joint_faces": self.may_have_seen_joint_faces}
 
     def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.mean_length.copy_(tensors["mean_length"])
@@ -268,10 +306,22 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         tensors: dict[str, Tensor] = {}
         for name, network in self.networks.items():
             tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
-        return tensors, {"extra": {"network": self.shape.to_json()}}
+        return tensors, {"extra": self._about()}
 
     def closing(self) -> str:
         return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""
+
+
+def check_parts(context: Context[MethodBConfig], group: int) -> int:
+    """Images of a part of the batch on one process: whole groups of the minibatch deviation, or the parts would not be the batch."""
+    config, processes = context.config, context.accelerator.num_processes
+    parts = processes * config.accumulate
+    if config.batch % (parts * group):
+        raise FaceganError(
+            f"--accumulate is {config.accumulate}: with {processes} process(es) --batch must be a multiple of {parts * group}, so that "
+            f"every part holds whole groups of {group}; it is {config.batch}"
+        )
+    return config.batch // parts
 
 
 def pieces(x: Tensor | None, count: int) -> Sequence[Tensor | None]:
