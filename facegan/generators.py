@@ -99,16 +99,16 @@ class TrainedRun:
         return torch.stack(scores).amin(0)
 
 
-def parse_seeds(text: str) -> list[int]:
-    """`"0-3,7"` -> [0, 1, 2, 3, 7]."""
+def parse_seeds(text: str, what: str = "--seeds is") -> list[int]:
+    """`"0-3,7"` -> [0, 1, 2, 3, 7]; `what` begins the sentence on a text that means no seeds."""
     ranges = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip(), re.ASCII)
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, LARGEST_SEED + 1)
         if high > LARGEST_SEED:
-            raise FaceganError(f"--seeds is {text[:60]!r}: expected numbers and ranges such as 0-63 or 1,5,9, up to {LARGEST_SEED}")
+            raise FaceganError(f"{what} {text[:60]!r}: expected numbers and ranges such as 0-63 or 1,5,9, up to {LARGEST_SEED}")
         ranges.append(range(low, high + 1))
     count = sum(map(len, ranges))
     if not 0 < count <= MOST_SEEDS:
-        raise FaceganError(f"--seeds is {text[:60]!r}, {count} faces: expected 1 to {MOST_SEEDS} in one call")
+        raise FaceganError(f"{what} {text[:60]!r}, {count} faces: expected 1 to {MOST_SEEDS} in one call")
     return [seed for part in ranges for seed in part]

@@ -106,7 +106,7 @@ def resolve(
 
 def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) -> list[Style]:
     if re.fullmatch(r"[\d,\- ]+", token, re.ASCII):
-        return [_seed_style(seed, generator, psi) for seed in parse_seeds(token)]
+        return [_seed_style(seed, generator, psi) for seed in parse_seeds(token, "style")]
     path = Path(token)
     if path.is_dir():
         styles = [style for file in files_of(path) if has_key(file, "w") for style in read_styles(file, generator.config)]
@@ -125,6 +125,11 @@ def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) 
 
 def _seed_style(seed: int, generator: Generator, psi: float) -> Style:
     """z as NVIDIA's generate.py draws it. One at a time: matrix products of other sizes may round otherwise."""
+    if generator.config.c_dim:
+        raise FaceganError(
+            f"style {seed} is a seed, and this network is conditional, so that a seed alone is no face: "
+            f"name projections instead, {SUFFIX} files of `facegan project`"
+        )
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.z_dim)).float()
     with torch.no_grad():
         w = generator.mapping(z.to(generator.mapping.w_avg.device), psi=psi)[0]

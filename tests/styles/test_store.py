@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,7 +113,15 @@ def test_paths_folders_and_names(generator, tmp_path):
     assert torch.equal(both[0].w, first)
 
 
-@pytest.mark.parametrize("token,words", [("hat", "one of bald"), ("7-3", "--seeds is '7-3'"), ("no.npz", "does not exist")])
+@pytest.mark.parametrize(
+    "token,words",
+    [
+        ("hat", "one of bald"),
+        ("7-3", "style '7-3', 0 faces"),
+        ("0-3-5", "style '0-3-5': expected numbers and ranges"),
+        ("no.npz", "does not exist"),
+    ],
+)
 def test_an_unknown_name_says_what_there_is(generator, tmp_path, token, words):
     write_style(tmp_path / "bald.npz", torch.zeros(4, 3))
     with pytest.raises(FaceganError, match=words):
@@ -120,3 +129,11 @@ def test_an_unknown_name_says_what_there_is(generator, tmp_path, token, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FaceganError, match="holds no styles"):
         resolve([str(tmp_path / "empty")], generator, tmp_path)
+
+
+def test_seeds_of_a_conditional_network_are_refused_but_not_its_files(tmp_path):
+    conditional = Generator(replace(CONFIG, c_dim=2)).eval()
+    with pytest.raises(FaceganError, match="style 3 is a seed, and this network is conditional.*name projections instead"):
+        resolve(["3-4"], conditional)
+    write_style(tmp_path / "bald.npz", torch.ones(4, 3))
+    assert resolve(["bald"], conditional, tmp_path)[0].w.eq(1).all()
