@@ -89,7 +89,7 @@ def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
     the last two, present is the positive and maybe is everything that is not strictly negative. Raises
     UnknownAttribute (with near names), SelectorError, or FaceganError for an empty list or a duplicate.
     """
-    items = [item.strip() for item in _split(spec, ",")]
+    items = listed(spec)
     if not all(items):
         raise FaceganError(f"attributes: expected a comma-separated list such as bald,beard, got {spec!r}")
     attributes = tuple(_own(item, table) if len(_split(item, "=")) > 1 else _named(item, table) for item in items)
@@ -104,8 +104,13 @@ def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
 
 def names(spec: str) -> list[str]:
     """What the attributes of such a list are called, in its order; for a run at hand without its data."""
-    written = (_split(item, "=")[0].strip().strip('"') for item in _split(spec, ","))
+    written = (_split(item, "=")[0].strip().strip('"') for item in listed(spec))
     return [ALIASES.get(name, name) for name in written]
+
+
+def listed(spec: str) -> list[str]:
+    """The items of such a list as they are written, own selectors and all."""
+    return [item.strip() for item in _split(spec, ",")]
 
 
 def _split(text: str, mark: str) -> list[str]:

@@ -18,6 +18,15 @@ from facegan.training.folder import RunFolder
 log = logging.getLogger("facegan.styles")
 
 
+def is_run(path: str | Path) -> bool:
+    """Whether this is a folder of `facegan train`, which may have critics."""
+    try:
+        RunFolder(path).record()
+    except FaceganError:
+        return False
+    return True
+
+
 class Critics:
     """One frozen critic per attribute; images [N, 3, R, R] in [-1, 1] -> scores [K, N], about 1 where the attribute is there."""
 

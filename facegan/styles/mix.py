@@ -60,7 +60,8 @@ class Request:
 def mix(request: Request) -> None:
     """Do what is asked; everything that can be refused is refused before the first face is made."""
     check(request)
-    generator = open_networks(request.network).generator()
+    networks = open_networks(request.network)
+    generator = networks.generator()
     generator.to("cuda" if torch.cuda.is_available() else "cpu")
     recipe = chosen_recipe(request, generator.config)
     libraries = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
@@ -70,7 +71,7 @@ def mix(request: Request) -> None:
     if request.search:
         from facegan.styles.table import search_and_compare
 
-        search_and_compare(request, generator, rows, columns, recipe)
+        search_and_compare(request, networks, generator, rows, columns, recipe)
     elif columns:
         write_pairs(Path(request.out), generator, rows, columns, recipe, request.noise_mode)
 

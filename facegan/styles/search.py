@@ -1,6 +1,6 @@
 """The search for the recipe of mixing whose faces carry all attributes, under critics.
 
-It sees half of the pairs of styles; how much of a gain is overfitted shows on the other half. The judge has no part in it.
+It sees half of the styles; how much of a gain is overfitted shows on the other half. The judge has no part in it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -38,17 +39,26 @@ def score_of(scores: Tensor) -> Score:
 
 
 def split_pairs(rows: Sequence[str], columns: Sequence[str], seed: int, most: int) -> tuple[list[Pair], list[Pair]]:
-    """All pairs by name, in the order of a hash: the first half to search with, the other to report on; `most` of each."""
-    pairs = [(i, j) for i in range(len(rows)) for j in range(len(columns))]
-    if len(pairs) < 2:
-        raise FaceganError(f"--search has {len(pairs)} pair of styles: expected at least 2, as half of them are kept to report on")
+    """The pairs of one half of the rows and columns, to search with, and those of the other, to report on; at most `most` of each.
 
-    def draw(pair: Pair) -> bytes:
-        return hashlib.sha256("\0".join((str(seed), rows[pair[0]], columns[pair[1]])).encode()).digest()
+    The other pairs, of a style of either half, are left out: a recipe could suit a style that it was chosen with. Halves and order
+    are those of a hash of the names.
+    """
+    if min(len(rows), len(columns)) < 2:
+        raise FaceganError(f"--search has {len(rows)} x {len(columns)} styles: expected at least 2 x 2, half of them to report on")
 
-    pairs.sort(key=draw)
-    half = (len(pairs) + 1) // 2
-    return pairs[:half][:most], pairs[half:][:most]
+    def draw(*names: str) -> bytes:
+        return hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
+
+    def halves(names: Sequence[str]) -> tuple[list[int], list[int]]:
+        order = sorted(range(len(names)), key=lambda index: draw(names[index]))
+        return order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
+
+    seen, kept = (
+        sorted(product(*half), key=lambda pair: draw(rows[pair[0]], columns[pair[1]]))[:most]
+        for half in zip(halves(rows), halves(columns), strict=True)
+    )
+    return seen, kept
 
 
 class Objective:

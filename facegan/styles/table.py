@@ -1,6 +1,6 @@
 """`facegan mix --search`: the search, and the table that compares its recipe with simpler ways of making faces of several attributes.
 
-Critics choose; the judge, which had no part in choosing, rates. Both are shown on the pairs that the search never saw.
+Critics choose; the judge, which had no part in choosing, rates. Both are shown on styles that the search never saw.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.data.attributes import names
+from facegan.checkpoints.networks import Networks
+from facegan.data.attributes import listed, names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator, command_line, interval, machine
 from facegan.models.stylegan2 import Generator, truncate
-from facegan.styles.critics import Critics, resized
+from facegan.styles.critics import Critics, is_run, resized
 from facegan.styles.mix import Request, picture, render, stacked
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
@@ -43,26 +44,29 @@ class Way:
 
     name: str
     ws: Tensor  # [N, num_ws, w_dim]
-    searched: dict[str, Any] | None = None  # the critics' figures on the half of the pairs that the search saw
+    searched: dict[str, Any] | None = None  # the critics' figures on the half of the styles that the search saw
 
 
 def search_and_compare(
-    request: Request, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], start: Recipe
+    request: Request, networks: Networks, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], start: Recipe
 ) -> dict[str, Any]:
-    """Writes search.json, recipe.json, table.md, grid.png (the recipe found) and grid-start.png (the one started from)."""
+    """Writes search.json, recipe.json, table.md, grid.png (the recipe found) and grid-start.png (the one started from).
+
+    `generator` is that of `networks`, on its device.
+    """
     began, out = time.perf_counter(), Path(request.out)
     out.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    critics = open_critics(request, generator)
+    critics = open_critics(request)
     evaluator = open_evaluator(request, critics.attributes)
     seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
     w_avg = generator.mapping.w_avg.cpu()
     draw = partial(render, generator, noise_mode=request.noise_mode, batch=request.batch)
 
-    objectives = [Objective(*paired(rows, columns, pairs), w_avg, draw, critics, request.batch) for pairs in (seen, kept)]
+    objective = Objective(*paired(rows, columns, seen), w_avg, draw, critics, request.batch)
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
-    found = search(objectives[0], start, modes)
+    found = search(objective, start, modes)
     found.recipe.write(out / "recipe.json")
-    ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objectives[0], critics.attributes)
+    ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objective, critics.attributes)
     row_images = draw(stacked(rows))
     table = [rated(way, draw(way.ws), row_images, critics, evaluator) for way in tqdm(ways, desc="ways of mixing", unit="way")]
 
@@ -70,14 +74,16 @@ def search_and_compare(
     for line in table:
         if line["judge"]:
             line["judge"].pop("judge", None)  # the same card in every line
+    learned = may_have_seen(request, networks, critics.attributes)
     record = {
         "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
         "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
-        "judge": card, "request": asdict(request), "command": command_line(), "machine": machine(), "seconds": time.perf_counter() - began,
+        "judge": card, "network_may_have_seen_joint_faces": learned, "request": asdict(request), "command": command_line(),
+        "machine": machine(), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     write_json(out / "search.json", record)
-    text = markdown(table, critics.attributes, found, len(seen), len(kept))
+    text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
         save_png(picture(generator, rows[:SHOWN], columns[:SHOWN], recipe, request.noise_mode), out / name)
@@ -86,25 +92,28 @@ def search_and_compare(
     return record
 
 
+def may_have_seen(request: Request, networks: Networks, attributes: Sequence[str]) -> bool:
+    """Whether the network may have learned from faces that carry all `attributes`; so may a run that held out others than these."""
+    if networks.may_have_seen_joint_faces:
+        return True
+    return is_run(request.network) and not {*names(RunFolder(request.network).config().attributes)} <= {*attributes}
+
+
 # --- who rates
 
 
-def is_run(path: str) -> bool:
-    try:
-        RunFolder(path).record()
-    except FaceganError:
-        return False
-    return True
-
-
-def open_critics(request: Request, generator: Generator) -> Critics:
+def open_critics(request: Request) -> Critics:
     """Those of --critics, by default of the network's own run."""
     run = request.critics or request.network
     if not is_run(run):
         raise FaceganError(f"--search needs critics, and {run} is no run of `facegan train`: name one with --critics RUN")
     critics = Critics(run, names(request.attributes) if request.attributes else ())
-    if len(critics.attributes) < 2:
-        raise FaceganError(f"--attributes is {request.attributes!r}: expected at least two, the rows' and the columns'")
+    trained = RunFolder(run).config().attributes
+    if sorted(critics.attributes) != sorted(names(trained)):
+        raise FaceganError(
+            f"--attributes is {request.attributes}: {run} held out only faces that carry all of {trained}, so a rate of fewer would "
+            "count faces it learned from; name all, or a run trained for these"
+        )
     return critics
 
 
@@ -116,8 +125,8 @@ def open_evaluator(request: Request, attributes: Sequence[str]) -> Evaluator | N
     if not request.data and synthetic_seed(data) is None and not Path(data).exists():
         log.warning("the table goes without the judge: %s, the data of %s, are not here; --data names them", data, run)
         return None
-    if list(attributes) != names(config.attributes):
-        config = replace(config, attributes=",".join(attributes))
+    written = dict(zip(names(config.attributes), listed(config.attributes), strict=True))
+    config = replace(config, attributes=",".join(written[name] for name in attributes))
     return Evaluator(config, data, request.judge)
 
 
@@ -141,10 +150,13 @@ def all_ways(
         Way(f"{name}: {recipe.describe()}", mixed(row_ws, column_ws, recipe, w_avg), figures(objective.scores(recipe), attributes))
         for name, recipe in (("fixed layers", start), ("searched", found))
     ]
+    averages = []
+    if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
+        averages = [Way(f"averaged styles, psi {psi:g}", averaged(generator, stacked(rows), stacked(columns), len(pairs), psi))]
     return [
         Way("random mixes", random_mixes(row_ws, column_ws, request.num_random, request.seed)),
         *mixes,
-        Way(f"averaged styles, psi {psi:g}", averaged(generator, stacked(rows), stacked(columns), len(pairs), psi)),
+        *averages,
         Way("rows alone", stacked(rows)),
         Way("columns alone", stacked(columns)),
     ]
@@ -190,7 +202,7 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
     return line
 
 
-def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int) -> str:
+def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
     """The table for people."""
     head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
     lines = [head, ["---"] * len(head)]
@@ -203,9 +215,15 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
         own = f"{searched['joint']:.3f}" if searched else "-"
         lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged])
     note = (
-        f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of styles; all other columns are of {kept} pairs that the "
-        "search never saw (rows and columns alone: of these styles). Critics: share of faces in which each sees its attribute."
+        f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of one half of the styles; all other columns are of {kept} "
+        "pairs of the other half, which the search never saw (averages, rows and columns alone: of all styles). Critics: share of faces in "
+        "which each sees its attribute."
     )
     if any(line["judge"] for line in table):
         note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
+    if learned:
+        note += (
+            "\n\nThis network may have seen faces with all attributes in its training, so its rate says how well such styles mix, not that "
+            "they were never learned."
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + note

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ from facegan.metrics.judge import Judge
 from facegan.metrics.judge_net import JudgeConfig
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles import table
+from facegan.styles.mix import Request
 from facegan.styles.recipe import MODES, Recipe, uniform
-from facegan.styles.search import Objective, Score, score_of, search, split_pairs
+from facegan.styles.search import Found, Objective, Score, score_of, search, split_pairs
+from facegan.styles.store import Style
 from facegan.training.folder import RunFolder
 
 LAYERS, SIDE = 6, 16  # of a network of 16 px
@@ -94,10 +98,13 @@ def test_the_share_of_faces_counts_before_how_surely() -> None:
     assert Score(0.5, 0.1) > Score(0.25, 0.9) and Score(0.5, 0.2) > Score(0.5, 0.1)
 
 
-def test_the_halves_of_the_pairs_are_disjoint_and_go_by_name() -> None:
+def test_no_style_is_in_both_halves_which_go_by_name() -> None:
     rows, columns = [f"r{i}" for i in range(5)], [f"c{j}" for j in range(7)]
     seen, kept = split_pairs(rows, columns, 0, 1000)
-    assert len(seen) == 18 and len(kept) == 17 and {*seen, *kept} == {(i, j) for i in range(5) for j in range(7)}
+    sides = [[{pair[axis] for pair in half} for half in (seen, kept)] for axis in (0, 1)]
+    assert [[len(side) for side in halves] for halves in sides] == [[3, 2], [4, 3]]
+    assert all(not first & second for first, second in sides)
+    assert len({*seen}) == len(seen) == 12 and len({*kept}) == len(kept) == 6  # every pair within a half, once
 
     def named(pairs: list[tuple[int, int]], rows: list[str]) -> set[tuple[str, str]]:
         return {(rows[i], columns[j]) for i, j in pairs}
@@ -107,8 +114,9 @@ def test_the_halves_of_the_pairs_are_disjoint_and_go_by_name() -> None:
     assert named(split_pairs(rows, columns, 1, 1000)[0], rows) != named(seen, rows)
     few = split_pairs(rows, columns, 0, 4)
     assert few == (seen[:4], kept[:4])
-    with pytest.raises(FaceganError, match="1 pair"):
-        split_pairs(["a"], ["b"], 0, 10)
+    for sizes in ((1, 7), (5, 1)):
+        with pytest.raises(FaceganError, match=f"--search has {sizes[0]} x {sizes[1]} styles: expected at least 2 x 2"):
+            split_pairs(rows[: sizes[0]], columns[: sizes[1]], 0, 10)
 
 
 def test_random_mixes_take_every_pair_once_over_ranges_of_layers() -> None:
@@ -199,8 +207,7 @@ def test_the_search_writes_what_it_found(searched: tuple) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["grid-start.png", "grid.png", "recipe.json", "search.json", "table.md"]
     assert json.loads((out / "recipe.json").read_text()) == record["recipe"]
     assert record["start"] == {"mode": "crossover", "weights": [0.0, *[1.0] * 5]}  # 8-16 px of 16
-    assert len(record["pairs_searched"]) == len(record["pairs_kept"]) == 10
-    assert not {*map(tuple, record["pairs_searched"])} & {*map(tuple, record["pairs_kept"])}
+    assert len(record["pairs_searched"]) == 2 * 3 and len(record["pairs_kept"]) == 2 * 2
     assert len(record["ranges"]) == 2 * 21 and record["recipes_rendered"] >= 42
     assert record["rows"] == [f"seed000{i}" for i in range(4)] and "torch" in record["machine"] and record["judge"]
     ways = [line["name"].split(":")[0] for line in record["table"]]
@@ -226,7 +233,7 @@ def test_the_table_is_that_of_critics_and_judge(searched: tuple, run: Path, judg
     everything = {
         "fixed layers": mixes(record["start"], "pairs_kept"),
         "searched": mixes(record["recipe"], "pairs_kept"),
-        "averaged styles": w_avg + 0.7 * (seeds - w_avg) + (rows.mean(0) - w_avg) + (columns.mean(0) - w_avg),
+        "averaged styles": w_avg + 0.7 * (seeds[: len(record["pairs_kept"])] - w_avg) + (rows.mean(0) - w_avg) + (columns.mean(0) - w_avg),
         "rows alone": rows,
         "columns alone": columns,
     }
@@ -261,7 +268,7 @@ def test_without_data_the_table_goes_without_the_judge(
     record = json.loads((elsewhere / "config.json").read_text())
     record["config"]["data"] = "/no/such/place"
     (elsewhere / "config.json").write_text(json.dumps(record))
-    words = ["mix", "--network", str(network(2 * SIDE)), "--rows", "0-1", "--cols", "2", "--mode", "crossover", "--search"]
+    words = ["mix", "--network", str(network(2 * SIDE)), "--rows", "0-1", "--cols", "2-3", "--mode", "crossover", "--search"]
     with caplog.at_level("INFO"):
         assert main([*words, "--critics", str(elsewhere), "--out", str(tmp_path / "out")]) == 0
     assert "goes without the judge: /no/such/place" in caplog.text
@@ -275,7 +282,9 @@ def test_without_data_the_table_goes_without_the_judge(
     ("words", "said"),
     [
         (["--critics", "RUN", "--attributes", "bald,hat"], "has no critic for hat (it has: bald, beard): train it with --critics all"),
-        (["--critics", "RUN", "--attributes", "bald"], "expected at least two"),
+        (["--critics", "RUN", "--attributes", "bald"], "--attributes is bald: RUN held out only faces that carry all of bald,beard, so"),
+        (["--critics", "RUN", "--attributes", "beard,bald,beard"], "name all, or a run trained for these"),
+        (["--critics", "RUN", "--rows", "0"], "--search has 1 x 4 styles"),
         (["--critics", "/no/run"], "/no/run is no run of `facegan train`"),
         (["--critics", "RUN", "--data", "/no/such/place"], "no such folder or file"),
         (["--critics", "RUN", "--judge", "/no/judge"], "does not hold a complete judge"),
@@ -288,4 +297,52 @@ def test_mistakes_cost_no_search(
     arguments = ["mix", "--network", str(network(SIDE)), "--rows", "0-3", "--cols", "4-7", "--search", "--out", str(tmp_path)]
     assert main([*arguments, *(str(run) if word == "RUN" else word for word in words)]) == 2
     error = capsys.readouterr().err
-    assert said in error and "ranges of layers" not in error and "Traceback" not in error
+    assert said.replace("RUN", str(run)) in error and "ranges of layers" not in error and "Traceback" not in error
+
+
+# --- what the table says of it all
+
+
+def requested(network: object, critics: object, **flags: object) -> Request:
+    return Request(network=str(network), rows=(), critics=str(critics), **flags)
+
+
+def test_the_order_of_the_attributes_may_change_and_own_selectors_stay(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge rates by what the run was trained for, rows' attribute first."""
+    elsewhere = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((elsewhere / "config.json").read_text())
+    record["config"]["attributes"] = "bald=Bald & !Blurry/!Bald, beard"
+    (elsewhere / "config.json").write_text(json.dumps(record))
+    monkeypatch.setattr(table, "Evaluator", lambda config, *_: config)
+    request = requested("net", elsewhere, attributes="beard,skinhead")
+    critics = table.open_critics(request)
+    assert critics.attributes == ["beard", "bald"]
+    assert table.open_evaluator(request, critics.attributes).attributes == "beard,bald=Bald & !Blurry/!Bald"
+
+
+def test_a_network_that_may_have_seen_joint_faces_is_said_to(searched: tuple) -> None:
+    record, out, folder = searched
+    sentence = "This network may have seen faces with all attributes in its training"
+    assert open_networks(folder).may_have_seen_joint_faces and record["network_may_have_seen_joint_faces"] is True
+    assert (out / "table.md").read_text().count(sentence) == 1
+    found = Found(START, Score(0, 0), [], 1)
+    assert [sentence in table.markdown([], ["a", "b"], found, 1, 1, learned) for learned in (True, False)] == [True, False]
+
+
+def test_a_run_has_seen_what_it_did_not_hold_out(run: Path) -> None:
+    """A run for bald,beard held out faces with all of bald,beard,glasses too, but none of bald,glasses that it could learn from."""
+    clean = Networks(StyleGAN2Config(resolution=8), {}, may_have_seen_joint_faces=False)
+    for attributes, learned in (("beard,bald", False), ("bald,beard,glasses", False), ("bald,glasses", True)):
+        assert table.may_have_seen(requested(run, run), clean, attributes.split(",")) is learned
+        assert table.may_have_seen(requested("no-run", run), clean, attributes.split(",")) is False
+        assert table.may_have_seen(requested(run, run), replace(clean, may_have_seen_joint_faces=True), attributes.split(","))
+
+
+def test_a_conditional_network_goes_without_averages_over_seeds() -> None:
+    config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=3, c_dim=2, mapping_layers=2, channel_base=64, channel_max=8)
+    styles = [Style(f"s{i}", torch.randn(config.num_ws, 3)) for i in range(4)]
+    recipe = uniform("crossover", [0], config.num_ws)
+    objective = SimpleNamespace(scores=lambda recipe: torch.zeros(2, 2))
+    request, rows, columns = requested("net", "run"), styles[:2], styles[2:]
+    ways = table.all_ways(request, Generator(config), rows, columns, [(0, 1)], recipe, recipe, objective, ["a", "b"])
+    assert [way.name.split(":")[0] for way in ways] == ["random mixes", "fixed layers", "searched", "rows alone", "columns alone"]
