@@ -50,6 +50,10 @@ PROJECT_EXAMPLES = """examples:
   facegan project --network net --data celeba.zip --attributes bald,beard --attribute beard --num 32 --out styles/beard
 The same command again goes on with what was stopped, at whatever moment."""
 
+STYLES_EXAMPLES = """examples:
+  facegan styles average styles/bald --out styles/bald.npz      (then: facegan edit photo.jpg --styles styles --add bald ...)
+  facegan styles direction --positive styles/beard --negative styles/plain --out styles/beard.npz"""
+
 EDIT_EXAMPLES = """examples:
   facegan edit photo.jpg --network net --styles styles --add beard --out edits
   facegan edit photo.jpg --network runs/b --styles styles --add bald --remove glasses --strength 0.8 --critics runs/b --out edits"""
@@ -137,7 +141,9 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     project = commands.add_parser("project", help="photos to styles of a StyleGAN2 network", epilog=PROJECT_EXAMPLES, formatter_class=raw)
     add_project_arguments(project)
 
-    add_styles_commands(commands.add_parser("styles", help="average styles, make directions of them, list them"))
+    styles = commands.add_parser("styles", help="average styles, make directions of them, list them",
+                                 epilog=STYLES_EXAMPLES, formatter_class=raw)  # fmt: skip
+    add_styles_commands(styles)
 
     edit = commands.add_parser("edit", help="add attributes to a photo, or remove them", epilog=EDIT_EXAMPLES, formatter_class=raw)
     add_edit_arguments(edit)
@@ -179,13 +185,13 @@ def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     video.add_argument("--fps", type=float, default=24.0, help="frames a second (default: %(default)s)")
     search = mix.add_argument_group("search", "layers and weights with which most mixes carry all attributes, by critics")
     search.add_argument("--search", action="store_true", help="rows carry attribute 1, columns attribute 2; writes recipe.json, table.md")
-    search.add_argument("--attributes", default="", help="which of the critics to go by (default: all that their run was trained for)")
+    search.add_argument("--attributes", default="", help="those of the critics' run in another order: rows, columns (default: its own)")
     search.add_argument("--critics", default="", metavar="RUN", help="run whose critics choose (default: --network, if it is a run)")
     search.add_argument("--data", default="", help="data of the judge (default: those of the critics' run)")
     search.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
     search.add_argument("--num-random", type=int, default=8, help="random ranges of layers to compare with (default: %(default)s)")
     search.add_argument("--pairs", type=int, default=128, help="most pairs to search with, and to report on (default: %(default)s)")
-    search.add_argument("--seed", type=int, default=0, help="of the division of the pairs (default: %(default)s)")
+    search.add_argument("--seed", type=int, default=0, help="of the division of the styles (default: %(default)s)")
     mix.set_defaults(command=run_mix)
 
 
@@ -245,7 +251,7 @@ def add_edit_arguments(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--strength", type=float, default=1.0, metavar="S", help="1: all the way, more exaggerates (default: %(default)s)")
     edit.add_argument("--layers", default="", help="layers that are edited: 4-7, 4,6, all, or by size, 32-64px (default: all)")
     edit.add_argument("--styles", default="", metavar="DIR", help="folder in which names are looked up (default: those beside the network)")
-    edit.add_argument("--critics", default="", metavar="RUN", help="run whose critics say what the edit did")
+    edit.add_argument("--critics", default="", metavar="RUN", help="run whose critics rate the edit (default: --network, if it is a run)")
     edit.add_argument("--out", default="edits", help="folder for the projection, the edit, edit.png and edit.json (default: %(default)s)")
     add_projection_settings(edit)
     edit.set_defaults(command=run_edit)

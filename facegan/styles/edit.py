@@ -14,7 +14,7 @@ from torch import Tensor
 from facegan.errors import FaceganError
 from facegan.networks import located
 from facegan.styles.comparison import comparison
-from facegan.styles.critics import Critics
+from facegan.styles.critics import Critics, is_run
 from facegan.styles.directions import find_direction
 from facegan.styles.perceptual import distance
 from facegan.styles.project import Projector
@@ -53,7 +53,7 @@ def edit(request: Request) -> None:
     out = Path(request.out)
     projector = Projector(request.network, Settings(request.space, request.steps, request.seed))
     shift = request.strength * direction_of(request, projector)
-    critics = Critics(request.critics) if request.critics else None
+    critics = open_critics(request)
     targets, problems = read_photos([request.photo], projector.config.resolution)
     targets, others = projector.acceptable(targets[:1], out)
     if problems or others:
@@ -76,6 +76,20 @@ def edit(request: Request) -> None:
     write_json(out / "edit.json", record)
     print(describe(report))
     print(out / "edit.png")
+
+
+def open_critics(request: Request) -> Critics | None:
+    """Those of --critics, by default of the network's own run; None, with a sentence, where that has none."""
+    if request.critics:
+        return Critics(request.critics)
+    try:
+        if is_run(request.network):
+            return Critics(request.network)
+        reason = f"{request.network} is no run of `facegan train`: name one with --critics RUN"
+    except FaceganError as error:
+        reason = str(error)
+    log.warning("no critics say what the edit does, as %s", reason)
+    return None
 
 
 def direction_of(request: Request, projector: Projector) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
+from facegan.data.attributes import listed
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.comparison import comparison
@@ -88,6 +89,8 @@ def find_targets(request: Request, resolution: int) -> tuple[list[Target], list[
         if not request.data:
             raise FaceganError(f"--attribute goes with --data, as {request.network} is no run that could say which") from None
         config = TrainConfig(data=request.data, out="")
+    else:
+        refuse_other_attributes(request, config)
     faces = labelled_faces(
         request.data or config.data, request.attributes or config.attributes, request.attribute, resolution, request.num,
         num=config.num, data_seed=config.seed, seed=request.seed, minimum=config.minimum_images,
@@ -95,13 +98,21 @@ def find_targets(request: Request, resolution: int) -> tuple[list[Target], list[
     return faces, []
 
 
+def refuse_other_attributes(request: Request, config: TrainConfig) -> None:
+    """Of other attributes than the run's, a face of one attribute may carry all of the run's."""
+    same_data = not request.data or Path(request.data).resolve() == Path(config.data).resolve()
+    if same_data and request.attributes and {*listed(request.attributes)} != {*listed(config.attributes)}:
+        raise FaceganError(
+            f"--attributes is {request.attributes}: {request.network} held out the faces that carry all of {config.attributes}, some of "
+            "which these would let in; leave --attributes away, or name a run trained for these"
+        )
+
+
 class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
     def __init__(self, network: str | Path, settings: Settings) -> None:
         networks = open_networks(network)
-        # In float32 throughout: bfloat16 would round away what the last steps change.
-        networks = replace(networks, config=replace(networks.config, half_sizes=0))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.settings = settings
         self.generator: Generator = networks.generator().to(self.device)
@@ -137,7 +148,8 @@ class Projector:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
         log.info("likeness is measured by %s", self.perceptual.words)
         out.mkdir(parents=True, exist_ok=True)
-        checkpoint.sweep(out)
+        for leftover in out.glob(f".{UNFINISHED}.*"):  # of interrupted saves; nothing else in a folder that the user names
+            shutil.rmtree(leftover, ignore_errors=True)
         pending = [target for target in targets if not (out / f"{target.name}{SUFFIX}").exists()]
         if len(pending) < len(targets):
             log.info("%d of %d are done already", len(targets) - len(pending), len(targets))

@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 
 from facegan.cli import main
+from facegan.errors import FaceganError
 from facegan.styles import edit
+from facegan.styles.critics import is_run
 from facegan.styles.perceptual import DiscriminatorFeatures
 from facegan.styles.store import read_styles, write_style
+from facegan.training.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -106,6 +109,13 @@ def test_mistakes_are_one_line_and_status_2(library, projectable, tmp_path, monk
     assert not (tmp_path / "x.npz").exists()
 
 
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["styles", "--help"])
+    said = capsys.readouterr().out
+    assert all(f"\n  facegan styles {command} " in said for command in ("average", "direction"))
+
+
 # --- edit
 
 
@@ -149,6 +159,32 @@ def test_edit_moves_along_directions_and_tells_the_drift(library, projectable, t
     said = capsys.readouterr().out
     assert f"identity drift of the edit {record['identity_drift']:.4f}" in said and "beard: " in said
     assert Image.open(out / "edit.png").width > 3 * 128 and (out / "me-edited.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["run", "run without critics", "no run"])
+def test_the_networks_own_run_rates_the_edit(library, projectable, tmp_path, capsys, monkeypatch, caplog, kind):
+    class Own(Brightness):
+        def __init__(self, run):
+            assert run == str(projectable.folder)
+            if kind == "run without critics":
+                raise FaceganError(f"{run} has no critic for beard")
+
+    monkeypatch.setattr(edit, "Critics", Own)
+    monkeypatch.setattr(edit, "is_run", lambda path: kind != "no run" and path == str(projectable.folder))
+    photo, out = projectable.photo(tmp_path / "me.png", 3), tmp_path / "edits"
+    assert call_edit(projectable, photo, library, out, "--add", "a") == 0
+    assert ("critics" in json.loads((out / "edit.json").read_text())) == (kind == "run") == ("glasses: " in capsys.readouterr().out)
+    reasons = {"run": None, "run without critics": "has no critic for beard", "no run": "is no run of `facegan train`: name one with"}
+    assert [record.message for record in caplog.records if "no critics say" in record.message] == [
+        f"no critics say what the edit does, as {projectable.folder} {reason}{' --critics RUN' * (kind == 'no run')}"
+        for reason in [reasons[kind]] if reason
+    ]  # fmt: skip
+
+
+def test_a_run_is_told_from_other_folders(projectable, configure, tmp_path):
+    config = configure(out=str(tmp_path / "run"))
+    RunFolder(config.out).claim(config, "fingerprint")
+    assert is_run(config.out) and not is_run(projectable.folder) and not is_run(tmp_path / "nowhere")
 
 
 def test_a_second_edit_uses_the_projection_again(library, projectable, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from facegan.cli import main
 from facegan.data import group, open_faces, resolve, split
 from facegan.data.images import decode
+from facegan.errors import FaceganError
 from facegan.styles import project
 from facegan.styles.projection import Projection
 from facegan.training import checkpoint
@@ -219,6 +221,30 @@ def test_the_faces_of_a_run_are_those_it_learned_from(faces, configure, tmp_path
     assert 0 < len(expected) < len(groups.only[1])
     assert [target.name for target in targets] == [data.table.ids[i].removesuffix(".png") for i in sorted(expected)]
     assert not problems and f"has {len(expected)} faces of glasses alone: all are taken" in caplog.text
+
+
+def test_other_attributes_than_the_runs_are_refused_on_its_own_data(faces, configure, tmp_path, monkeypatch):
+    """A face of `bald` among bald,glasses may have a beard: joint for a run of bald,beard."""
+    config = configure(out=str(tmp_path / "run"), attributes="bald,beard")
+    RunFolder(config.out).claim(config, "fingerprint")
+    monkeypatch.chdir(faces.parent)
+    for data in ("", str(faces), f"./{faces.name}"):
+        for attributes in ("bald,glasses", "bald,beard,glasses", "bald=Bald/!Bald,beard"):
+            request = project.Request(config.out, attribute="bald", attributes=attributes, data=data)
+            with pytest.raises(FaceganError, match=f"--attributes is {attributes}: .* held out the faces that carry all of bald,beard"):
+                project.find_targets(request, 16)
+        assert project.find_targets(project.Request(config.out, attribute="bald", attributes="beard, bald", data=data), 16)[0]
+    elsewhere = shutil.copytree(faces, tmp_path / "elsewhere")
+    assert project.find_targets(project.Request(config.out, attribute="bald", attributes="bald,glasses", data=str(elsewhere)), 16)[0]
+
+
+def test_only_our_own_leftovers_are_swept(call, photos, tmp_path):
+    for name in (".theirs.tmp", ".theirs.old", ".unfinished.0123.tmp", ".unfinished.old"):
+        (tmp_path / "styles" / name).mkdir(parents=True)
+        (tmp_path / "styles" / name / "file").write_text("precious")
+    assert call(photos / "face0.png", steps=1)[0] == 0
+    left = sorted(path.name for path in (tmp_path / "styles").iterdir() if path.name.startswith("."))
+    assert left == [".theirs.old", ".theirs.tmp"] and all((tmp_path / "styles" / name / "file").exists() for name in left)
 
 
 @pytest.mark.parametrize(
