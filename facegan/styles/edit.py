@@ -62,13 +62,14 @@ def edit(request: Request) -> None:
 
     name = targets[0].name
     w, noise, before = projector.projected(out / f"{name}{SUFFIX}")
+    [remote] = projector.doubted([name], w)
     edited = w + shift.to(w.device)
     with torch.no_grad():
         after = projector.generator.synthesis(edited, noise=noise)
     photo = projector.images(targets)
     report = measured(projector, photo, before, after, critics)
     record = {"photo": request.photo, "add": list(request.add), "remove": list(request.remove), "strength": request.strength,
-              "layers": request.layers or "all", **report}  # fmt: skip
+              "layers": request.layers or "all", "remoteness": remote, **report}  # fmt: skip
     write_style(out / f"{name}-edited{SUFFIX}", edited[0])
     save_png(to_pil(after[0]), out / f"{name}-edited.png")
     titles = ["photo", "projection", "edited: " + " ".join([f"+{each}" for each in request.add] + [f"-{each}" for each in request.remove])]

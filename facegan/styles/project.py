@@ -22,7 +22,7 @@ from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Perceptual, perceptual_for
-from facegan.styles.projection import Projection, Settings
+from facegan.styles.projection import REMOTE, Projection, Settings, remoteness
 from facegan.styles.store import SUFFIX, read_array, read_styles, write_style
 from facegan.styles.targets import Target, labelled_faces, read_photos
 from facegan.training import checkpoint
@@ -236,6 +236,15 @@ class Projector:
         noise = torch.from_numpy(read_array(path, "noise")).to(self.device)
         return w, noise, self.generator.synthesis(w, noise=noise)
 
+    def doubted(self, names: Sequence[str], ws: Tensor) -> list[float]:
+        """The `remoteness` of styles [N, num_ws, w_dim]; a warning for each that a face hardly has."""
+        found: list[float] = remoteness(self.generator, ws.to(self.device)).tolist()
+        for name, away in zip(names, found, strict=True):
+            if away > REMOTE[self.settings.space]:
+                log.warning("%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?",
+                            name, away)  # fmt: skip
+        return found
+
 
 def _chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
     return [list(targets[start : start + size]) for start in range(0, len(targets), size)]
@@ -264,13 +273,14 @@ def fingerprint(generator: Generator) -> str:
 def write_report(projector: Projector, targets: Sequence[Target], problems: Sequence[str], out: Path) -> None:
     """projection.json of all targets, projection.png of the first."""
     files = [out / f"{target.name}{SUFFIX}" for target in targets]
-    rows = [{"name": target.name, **read_facts(file)} for target, file in zip(targets, files, strict=True)]
+    names = [target.name for target in targets]
+    remote = projector.doubted(names, torch.stack([read_styles(file, projector.config)[0].w for file in files]))
+    rows = [{"name": name, **read_facts(file), "remoteness": away} for name, file, away in zip(names, files, remote, strict=True)]
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])
     difference = (images.clamp(-1, 1) - photos).abs() - 1  # black: none
     titles = ("photo", "projected", "difference")
-    save_png(comparison(torch.stack([photos, images, difference], dim=1), titles, [target.name for target in targets[:SHOWN]]),
-             out / "projection.png")  # fmt: skip
+    save_png(comparison(torch.stack([photos, images, difference], dim=1), titles, names[:SHOWN]), out / "projection.png")
     start, end = (sum(row[key] for row in rows) / len(rows) for key in ("start", "distance"))
     log.info("mean distance %.4f, from %.4f at the mean face", end, start)

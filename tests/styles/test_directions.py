@@ -14,6 +14,7 @@ from facegan.errors import FaceganError
 from facegan.styles import edit
 from facegan.styles.critics import is_run
 from facegan.styles.perceptual import DiscriminatorFeatures
+from facegan.styles.projection import REMOTE
 from facegan.styles.store import read_styles, write_style
 from facegan.training.folder import RunFolder
 
@@ -185,6 +186,16 @@ def test_a_run_is_told_from_other_folders(projectable, configure, tmp_path):
     config = configure(out=str(tmp_path / "run"))
     RunFolder(config.out).claim(config, "fingerprint")
     assert is_run(config.out) and not is_run(projectable.folder) and not is_run(tmp_path / "nowhere")
+
+
+def test_edit_doubts_what_is_hardly_a_face(library, projectable, tmp_path, caplog, monkeypatch):
+    photo, out = projectable.photo(tmp_path / "me.png", 3), tmp_path / "edits"
+    for most, count in ((0.0, 1), (100.0, 0)):
+        monkeypatch.setitem(REMOTE, "w", most)
+        caplog.clear()
+        assert call_edit(projectable, photo, library, out, "--add", "a") == 0
+        assert caplog.text.count("me is ") == caplog.text.count("is it one upright, aligned face?") == count
+    assert 0 < json.loads((out / "edit.json").read_text())["remoteness"] < 100
 
 
 def test_a_second_edit_uses_the_projection_again(library, projectable, tmp_path, monkeypatch):

@@ -223,6 +223,17 @@ def test_the_faces_of_a_run_are_those_it_learned_from(faces, configure, tmp_path
     assert not problems and f"has {len(expected)} faces of glasses alone: all are taken" in caplog.text
 
 
+def test_photos_that_are_hardly_faces_are_doubted(call, photos, tmp_path, monkeypatch):
+    assert call(photos / "face0.png", photos / "face1.png")[0] == 0
+    rows = json.loads((tmp_path / "styles" / "projection.json").read_text())["targets"]
+    near, far = sorted(row["remoteness"] for row in rows)
+    monkeypatch.setitem(project.REMOTE, "w", (near + far) / 2)
+    [name] = [row["name"] for row in rows if row["remoteness"] == far]
+    said = call(photos / "face0.png", photos / "face1.png")[1]
+    assert said.count("is it one upright, aligned face?") == 1
+    assert f"{name} is {far:.1f} times as far from the mean face as this network's own faces" in said
+
+
 def test_other_attributes_than_the_runs_are_refused_on_its_own_data(faces, configure, tmp_path, monkeypatch):
     """A face of `bald` among bald,glasses may have a beard: joint for a run of bald,beard."""
     config = configure(out=str(tmp_path / "run"), attributes="bald,beard")

@@ -7,7 +7,16 @@ import torch
 
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
-from facegan.styles.projection import Projection, Settings, autocorrelation, learning_rate, noise_maps, standardize, w_statistics
+from facegan.styles.projection import (
+    Projection,
+    Settings,
+    autocorrelation,
+    learning_rate,
+    noise_maps,
+    remoteness,
+    standardize,
+    w_statistics,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,6 +34,21 @@ def run(projection, steps):
 
 
 # --- terms
+
+
+def test_remoteness_is_1_for_the_networks_own_styles_and_grows_with_the_way(projectable):
+    """By the root mean square, over other styles than those that the mean and its spread were found with."""
+    mapping, layers = projectable.generator.mapping, projectable.generator.config.num_ws
+    torch.manual_seed(4)
+    mean = mapping(torch.randn(40_000, 32))[:, :1].mean(0)
+    ws = mapping(torch.randn(2000, 32))
+    assert remoteness(projectable.generator, ws).square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
+    away = remoteness(projectable.generator, mean + 2.5 * (ws - mean)) / remoteness(projectable.generator, ws)
+    assert away.shape == (2000,) and away.mean().item() == pytest.approx(2.5, abs=0.05)
+    one = mean.repeat(1, layers, 1)
+    one[:, 3] = ws[:1, 3]  # a single layer counts by its share
+    shared = remoteness(projectable.generator, one) / remoteness(projectable.generator, ws[:1])
+    assert shared.item() == pytest.approx(layers**-0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("architecture", ["skip", "stylegan1"])
