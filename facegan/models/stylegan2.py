@@ -183,18 +183,6 @@ class Synthesis(nn.Module):
             return torch.add(image, colours, alpha=weight)
         return image.lerp(colours, weight)
 
-    def active(self, level: float | None = None) -> list[nn.Parameter]:
-        """The parameters that take part at a level; the others get no gradient there."""
-        side, weight = self.config.at_level(level)
-        shown = self._shown(side, weight)
-        return [
-            parameter
-            for block in self.blocks
-            if block.size <= side
-            for name, parameter in block.named_parameters()
-            if block.size in shown or not name.startswith("torgb.")
-        ]
-
 
 class Generator(nn.Module):
     """z [N, z_dim] (and c [N, c_dim]) -> image [N, 3, resolution, resolution]."""
@@ -219,7 +207,3 @@ class Generator(nn.Module):
         """`psi` and `cutoff`: the mapping's truncation; `noise_mode`, `noise` and `level`: the synthesis's."""
         image: Tensor = self.synthesis(self.mapping(z, c, psi=psi, cutoff=cutoff), noise_mode, noise=noise, level=level)
         return image
-
-    def active(self, level: float | None = None) -> list[nn.Parameter]:
-        """The parameters that take part at a level; the others get no gradient there."""
-        return [*self.mapping.parameters(), *self.synthesis.active(level)]

@@ -121,18 +121,6 @@ class Discriminator(nn.Module):
         x: Tensor = block.fromrgb(image.to(block.dtype))
         return x
 
-    def active(self, level: float | None = None) -> list[nn.Parameter]:
-        """The parameters that take part at a level; the others get no gradient there."""
-        side, weight = self.config.at_level(level)
-        entered = (side, side // 2) if weight < 1 else (side,)
-        blocks = [
-            parameter
-            for size, block in self._blocks(side)
-            for name, parameter in block.named_parameters()
-            if size in entered or not name.startswith("fromrgb.")
-        ]
-        return blocks + ([] if self.mapping is None else list(self.mapping.parameters()))
-
     def freeze(self, count: int) -> None:
         """FreezeD (Mo et al. 2020): the first `count` layers, seen from the image, learn no more when a network is fine-tuned.
 

@@ -64,6 +64,14 @@ def test_older_files_have_no_noises(their_generator, tmp_path):
     assert open_networks(tmp_path / "net.pt").states["G_ema"]["synthesis.b8.conv0.noise_const"].eq(0).all()
 
 
+def test_a_training_checkpoint_gets_the_mean_style_that_it_does_not_bring(their_generator, tmp_path):
+    torch.save({"g_ema": their_generator}, tmp_path / "net.pt")
+    generator = open_networks(tmp_path / "net.pt").generator()
+    z = torch.randn(20_000, 5, generator=torch.Generator().manual_seed(3))
+    mean, deviation = generator.mapping(z)[:, 0].mean(0), generator.mapping(z)[:, 0].std(0)
+    assert ((generator.mapping.w_avg - mean).abs() < 5 * deviation / 10_000**0.5).all() and mean.abs().max() > 0.1 * deviation.max()
+
+
 def test_ours_written_there_come_back(tmp_path):
     torch.manual_seed(1)
     states = {name: kind(CONFIG).state_dict() for name, kind in (("G_ema", Generator), ("D", Discriminator))}

@@ -229,6 +229,68 @@ def test_transfer_starts_from_a_network_and_freezes_the_discriminators_first_lay
         train(method="b", init_from=str(tmp_path / "net"), freeze_d=1)
 
 
+def test_the_average_of_a_network_to_start_from_is_kept(trained: Callable[[str], Path], train: Train) -> None:
+    start = open_networks(trained("skip")).states["G_ema"]
+    run = train(method="b", init_from=str(trained("skip")), kimg=0.008, ema_kimg=1000.0, phase2_epochs=0)
+    average, raw = (open_networks(run).states[name] for name in ("G_ema", "G"))
+    name = "synthesis.b16.conv1.weight"
+    assert (average[name] - start[name]).abs().max() < 1e-2 * (raw[name] - start[name]).abs().max()
+
+
+def test_what_a_network_may_have_seen_goes_with_it(
+    trained: Callable[[str], Path], train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clean = trained("skip")
+    assert not open_networks(clean).may_have_seen_joint_faces
+    assert main(["convert", str(clean), str(tmp_path / "net")]) == 0
+    assert not open_networks(tmp_path / "net").may_have_seen_joint_faces
+    assert not open_networks(train(method="b", init_from=str(clean), kimg=0.008, phase2_epochs=0)).may_have_seen_joint_faces
+    # a folder does not tell which faces: those of this run may have been among them
+    assert open_networks(train(method="b", init_from=str(tmp_path / "net"), kimg=0.008, phase2_epochs=0)).may_have_seen_joint_faces
+    assert "may have seen faces with all attributes" in caplog.text
+    other = train(method="b", attributes="glasses,smile", kimg=0.008, phase2_epochs=0)  # learns from bald and bearded faces
+    with pytest.raises(FaceganError, match=r"--init-from .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
+        train(method="b", init_from=str(other), kimg=0.008, phase2_epochs=0)
+
+
+def test_an_ended_run_says_how_to_go_on(train: Train, tmp_path: Path) -> None:
+    flags = dict(method="b", phase2_epochs=0)
+    train(tmp_path / "run", kimg=0.016, **flags)
+    train(tmp_path / "run", kimg=0.016, **flags)
+    with pytest.raises(FaceganError, match=r"has finished its training, at 0.016 kimg: .*--init-from"):
+        train(tmp_path / "run", kimg=0.1, **flags)
+
+
+@pytest.mark.parametrize("accumulate", [4, 8])
+def test_parts_without_whole_groups_are_refused(accumulate: int, train: Train) -> None:
+    with pytest.raises(FaceganError, match=f"--accumulate is {accumulate}: .* multiple of {4 * accumulate}"):
+        train(method="b", accumulate=accumulate, phase2_epochs=0)
+
+
+def test_a_growing_network_is_opened_when_it_has_grown(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facegan.training import loop
+
+    def stop(self: loop.StageRun, step: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    flags = dict(method="b", kimg=0.2, growing=4, grow_kimg=0.08, phase2_epochs=0, snapshot_every=1)
+    monkeypatch.setattr(loop.StageRun, "_timed_step", with_before(stop, loop.StageRun._timed_step))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", **flags)
+    with pytest.raises(FaceganError, match="has grown to 4 of 16 px so far"):
+        open_networks(tmp_path / "run")
+
+
+def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(MixedFaces, "forward", exhausted)
+    with pytest.raises(FaceganError, match="--accumulate 2, which takes 4 images at once for the same result"):
+        train(method="b", phase2_epochs=0)
+
+
 def test_a_longer_training_goes_on_from_a_shorter_one(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from facegan.training import loop
 
@@ -270,8 +332,9 @@ def test_gamma_and_presets_follow_the_paper() -> None:
     [
         (dict(growing=16), "--growing is 16"), (dict(freeze_d=2), "--freeze-d is 2"), (dict(accumulate=3), "--accumulate is 3"),
         (dict(r1_gamma=-2.0), "--r1-gamma is -2"), (dict(augment_p=1.5), "--augment-p is 1.5"), (dict(pl_every=0), "--pl-every is 0"),
-        (dict(kimg=-1.0), "--kimg is -1"), (dict(growing=4, init_from="x"), "--growing and --init-from"),
+        (dict(kimg=-1.0), "--kimg is -1"), (dict(growing=4, init_from="x", kimg=200.0), "--growing and --init-from"),
         (dict(style_mixing=float("nan")), "--style-mixing is nan"), (dict(resolution=48), "--resolution is 48"),
+        (dict(ada_kimg=0.0), "--ada-kimg is 0"), (dict(growing=4, kimg=1.0, grow_kimg=0.6), "--kimg is 1: growing to 16 px takes 2 x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -169,7 +169,7 @@ def close(found, expected, tolerance=1e-4):
 
 
 def gradients_agree(network, state, found, expected, retain=False):
-    """By a random cotangent, for every parameter; yields the names of those that have a gradient, in both."""
+    """By a random cotangent, for every parameter."""
     cotangent = torch.randn_like(expected)
     ours = torch.autograd.grad(found, list(network.parameters()), cotangent.float(), allow_unused=True, retain_graph=retain)
     theirs = torch.autograd.grad(expected, list(state.values()), cotangent, allow_unused=True, retain_graph=retain)
@@ -178,12 +178,6 @@ def gradients_agree(network, state, found, expected, retain=False):
             assert left is None or not left.any(), name
         else:
             close(left, right, 1e-3)
-    return {name for name, left in zip(state, ours, strict=True) if left is not None}
-
-
-def active_names(network, level):
-    active = {id(parameter) for parameter in network.active(level)}
-    return {name for name, parameter in network.named_parameters() if id(parameter) in active}
 
 
 def drawn_noise(config, n):
@@ -209,7 +203,7 @@ def test_generator_equals_its_equations(architecture, level):
     expected = generated(state, config, w[:, None].expand(-1, config.num_ws, -1), planes, level)
     found = network(z, noise=noise, level=level)
     close(found, expected)
-    assert gradients_agree(network, state, found, expected) == active_names(network, level)
+    gradients_agree(network, state, found, expected)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -240,7 +234,7 @@ def test_discriminator_equals_its_equations(c_dim, level):
     c = torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 0]]) if c_dim else None
     found, expected = network(image, c, level=level), judged(state, config, theirs, None if c is None else c.double(), level)
     close(found, expected)
-    assert gradients_agree(network, state, found, expected, retain=True) == active_names(network, level)
+    gradients_agree(network, state, found, expected, retain=True)
     # R1 (Mescheder et al. 2018): second order
     found = torch.autograd.grad(found.sum(), image, create_graph=True)[0].square().sum((1, 2, 3))
     expected = torch.autograd.grad(expected.sum(), theirs, create_graph=True)[0].square().sum((1, 2, 3))
