@@ -195,7 +195,8 @@ class _BiasAct(torch.autograd.Function):
 class _BiasActBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, y: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(dy, y)
+        # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
+        ctx.save_for_backward(y if options[1] in _HOMOGENEOUS else dy, y)
         ctx.options = options
         dx, db = _bias_act_backward(dy, y, *options)
         return dx, db
