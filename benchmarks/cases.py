@@ -12,6 +12,8 @@ from itertools import product
 
 import torch
 
+from facegan.training.config_b import PRESETS
+
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # What can be had on a device besides the reference; the backend that a case asks for is skipped with its reason when missing.
@@ -20,8 +22,10 @@ BACKENDS = {"cpu": ("native",), "cuda": ("triton", "native")}
 STREAMING = ("bias_act", "upsample2d", "downsample2d", "filter2d", "adain", "adain_affine")  # bound by memory
 LAYERS = ("modulated_conv2d", "modulated_conv2d_up", "to_rgb")
 OPS = (*STREAMING, *LAYERS, "conv2d")
+STEPS = ("stylegan2_step", "stylegan2_r1", "stylegan2_path_length")
+NETWORK_OPS = ("generator", "stylegan2_forward", *STEPS)  # of which images a second are told
 # fwd: inference; bwd: backward alone; fwd+bwd; double: a gradient penalty (gradient by x, then the gradient of that);
-# graph: fwd+bwd replayed from a CUDA graph, in which small maps do not wait for launches
+# graph: fwd+bwd replayed from a CUDA graph, in which small maps do not wait for launches; step: of a training, optimisers included
 ORDERS = ("fwd", "bwd", "fwd+bwd", "double")
 COMPILED_ORDERS = ("fwd", "fwd+bwd")  # torch.compile rejects double backward, and its backward is not callable alone
 
@@ -45,7 +49,7 @@ class Case:
         """The op of the registry that a backend has to serve; None for conv2d, of which there is one implementation."""
         if self.op in ("upsample2d", "downsample2d", "filter2d"):
             return "upfirdn2d"
-        if self.op in (*LAYERS, "generator"):
+        if self.op in (*LAYERS, *NETWORK_OPS):
             return "modulated_conv2d"
         return None if self.op == "conv2d" else self.op
 
@@ -119,20 +123,31 @@ def _generator(n: int, dtype: str) -> Case:
     return Case("generator", "fwd", "stylegan2-128", n, c, size, c, dtype, "nhwc")
 
 
+def _whole(op: str, size: int, n: int, dtype: str, preset: str = "paper") -> Case:
+    """StyleGAN2 as a whole at `size` px, as wide as `facegan train --method b --preset` makes it."""
+    c = stylegan2_channels(PRESETS[preset][size].channel_base, size)
+    return Case(op, "fwd" if op == "stylegan2_forward" else "step", f"stylegan2-{preset}", n, c, size, c, dtype, "nhwc")
+
+
 def _cpu() -> Iterator[Case]:
-    yield from (_generator(n, "float32") for n in (1, 8))
-    ops = ("bias_act", "upsample2d", "downsample2d", "adain", "adain_affine", "modulated_conv2d", "conv2d")
-    yield from block("method-a", ops, ("fwd", "fwd+bwd", "double"), (32,), (32,), ("float32",))
-    yield from block("method-a", ("filter2d", "modulated_conv2d_up", "to_rgb"), ("fwd+bwd",), (32,), (32,), ("float32",))
-    large = ops[:-1]
+    """What the bars and the README's table need, no more: every shape is compiled by Inductor, which takes the most of the time."""
+    yield _generator(1, "float32")
+    fir, a = ("upsample2d", "downsample2d"), "method-a"
+    yield from block(a, ("bias_act", *fir, "filter2d", "adain", "adain_affine", *LAYERS), ("fwd+bwd",), (32,), (32,), ("float32",))
+    yield from block(a, (*fir, "adain"), ("fwd",), (32,), (32,), ("float32",))
+    yield from block(a, ("bias_act", *fir, "adain", "modulated_conv2d", "conv2d"), ("double",), (32,), (32,), ("float32",))
+    large = ("bias_act", *fir, "adain", "modulated_conv2d")
     yield from block("stylegan2-256", large, ("fwd+bwd",), (128,), (2,), ("float32",), ("nhwc", "nchw"))
     yield from block("stylegan2-256", ("bias_act", "adain"), ("fwd+bwd",), (128,), (2,), ("bfloat16",))
+    yield from (_whole("stylegan2_forward", size, n, "float32") for size, n in ((64, 4), (256, 1)))
+    yield from (_whole(op, 64, 16, "float32", "small") for op in STEPS)
 
 
 def _check() -> Iterator[Case]:
     """Sorted by importance: what does not fit into the time is the end of the list."""
     small, both = "stylegan2-256", ("fwd", "fwd+bwd")
     yield from block(small, STREAMING, ("fwd", "bwd", "fwd+bwd"), (256,))  # 128 MiB a map, where the bandwidth bars hold
+    yield _whole("stylegan2_step", 256, 32, "bfloat16")
     yield from block(small, ("modulated_conv2d",), ("fwd+bwd",), (256, 128, 64, 32))
     yield from block(small, ("modulated_conv2d",), ("graph",), (16, 8, 4))
     yield from block("stylegan2-1024", ("modulated_conv2d",), ("fwd+bwd",), (256, 512))
@@ -145,11 +160,14 @@ def _check() -> Iterator[Case]:
     yield from block("method-a", OPS, ("fwd+bwd",), (32,), (32,), ("float32",))
     yield from block(small, ("modulated_conv2d", "conv2d"), both, (128,))
     yield from (_generator(n, "bfloat16") for n in (1, 8))
+    yield from (_whole(op, 256, 32, "bfloat16") for op in ("stylegan2_forward", *STEPS[1:]))
     yield from block("stylegan2-1024", ("bias_act", "adain", "modulated_conv2d"), ("fwd+bwd",), (1024,), (8,))
 
 
 def _full() -> Iterator[Case]:
     yield from (_generator(n, dtype) for n in (1, 8, 16, 32) for dtype in DTYPES)
+    for size, n in ((64, 64), (256, 32), (1024, 4)):
+        yield from (_whole(op, size, n, dtype) for op in ("stylegan2_forward", *STEPS) for dtype in DTYPES)
     for network, maps in NETWORKS.items():
         sizes, batches = [size for _, size in maps], (32,) if network == "method-a" else (8, 16, 32)
         yield from block(network, OPS, ORDERS, sizes, batches, DTYPES, LAYOUTS)

@@ -5,16 +5,17 @@
     pytest benchmarks --benchmark-only --cases full     # the whole grid, hours
     pytest benchmarks --benchmark-only --peer-nvidia ~/stylegan3        # NVIDIA's operators from your own clone as a rival
 
-Rivals: `eager`, the reference backend; `compiled`, the same under torch.compile; `peer`; and what nothing of this kind can beat:
-`copy`, a copy of as many bytes as the operator must move, or for convolutions `library`, the plain convolution without anything
-around it. A test is named test_<operator>; a case that it asks for by `case` brings shape, dtype, layout and order of gradient.
+Rivals: `eager`, the reference backend; `compiled`, the same under torch.compile; `peer`; for whole networks `grouped`, their form
+with weights of every sample's own; and what nothing of this kind can beat: `copy`, a copy of as many bytes as the operator must
+move, or for convolutions `library`, the plain convolution without anything around it. A test is named test_<operator>; a case that
+it asks for by `case` brings shape, dtype, layout and order of gradient.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from benchmarks.cases import Case
 from benchmarks.contest import Function, Work
 from benchmarks.peer import Peer, peer_dtype
 from facegan import backend as backends
+from facegan.memory import keep_memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +48,7 @@ def chosen_set(config: pytest.Config) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     if device_of(config) == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(f"--cases {chosen_set(config)} needs a CUDA GPU that PyTorch can see; expected --cases cpu here")
+    keep_memory()  # as facegan's commands do: page faults of fresh memory would be half of what is measured
     config.stash[STARTED], config.stash[ROWS] = time.monotonic(), []
     path = config.getoption("--peer-nvidia")
     config.stash[PEER] = Peer(path) if path else None
@@ -121,7 +124,8 @@ def measure(benchmark: Any, case: Case, backend: str, device: str, ticks: timer.
     """`measure(function, inputs, work)` checks the function against the reference, races it and keeps a row.
 
     `reference`: what to compare with, by default the function itself on the reference backend; `peer`: the same in NVIDIA's words;
-    `library`: a plain convolution and its inputs, in place of the copy.
+    `library`: a plain convolution and its inputs, in place of the copy; `more`: further rivals, with the same results; `unlike`: with
+    results of their own; `compiled`: whether torch.compile is one.
     """
     reason = case.dispatched and backends.unavailable(case.dispatched, backend, device)
     if reason:
@@ -135,6 +139,9 @@ def measure(benchmark: Any, case: Case, backend: str, device: str, ticks: timer.
         reference: Function | None = None,
         peer: Function | None = None,
         library: tuple[Function, Sequence[Tensor]] | None = None,
+        more: Mapping[str, Function] | None = None,
+        unlike: Mapping[str, Function] | None = None,
+        compiled: bool = True,
     ) -> None:
         order, plain = case.order, reference or function
         start = time.perf_counter()
@@ -146,8 +153,12 @@ def measure(benchmark: Any, case: Case, backend: str, device: str, ticks: timer.
         if benchmark.disabled:
             return benchmark(run)
         rivals = contest.eager_rivals(plain, inputs, order)
-        if order in cases.COMPILED_ORDERS:
+        if compiled and order in cases.COMPILED_ORDERS:
             contest.add_compiled(rivals, notes, plain, inputs, order)
+        for name, other in (more or {}).items():
+            rivals[name] = contest.runner(other, inputs, order)
+            contest.expect_close(rivals[name](), truth, case.dtype, order, name)
+        rivals |= {name: contest.runner(other, inputs, order) for name, other in (unlike or {}).items()}
         if peer:
             theirs = [x.detach().to(peer_dtype(x.dtype)).requires_grad_() for x in inputs]
             rivals["peer"] = contest.runner(peer, theirs, order)
@@ -159,7 +170,8 @@ def measure(benchmark: Any, case: Case, backend: str, device: str, ticks: timer.
             rivals["copy"] = contest.copying(count, device)
         del found, truth
         times = contest.race(benchmark, run, rivals, ticks, contest.WINDOW[device])
-        peaks = {name: contest.peak_bytes(call) for name, call in {"op": run, **rivals}.items()} if device == "cuda" else {}
+        peaked = {"op": run, **rivals} if device == "cuda" or case.op in cases.NETWORK_OPS else {}
+        peaks = {name: contest.peak_bytes(call, device) for name, call in peaked.items()}
         keep(record.row(case, backend, times, count, work.flops(order), peaks, notes))
 
     def measure_or_skip(*args: Any, **rest: Any) -> None:

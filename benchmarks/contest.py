@@ -6,6 +6,7 @@ of a rival's time over the operator's beside it.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -175,10 +176,15 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
     return statistics.median(their / our for their, our in zip(theirs, ours, strict=True))
 
 
-def peak_bytes(run: Run) -> int:
-    """CUDA memory that one call needs at its peak beyond what was allocated before it."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    return torch.cuda.max_memory_allocated() - before
+def peak_bytes(run: Run, device: str) -> int:
+    """Memory that one call needs at its peak beyond what was allocated before it, by PyTorch's own account."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = sorted((event.start_ns(), event.nbytes()) for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    return max(itertools.accumulate((size for _, size in events), initial=0))

@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from facegan.models.stylegan2 import StyleGAN2Config
+
 
 def peer_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float16 if dtype == torch.bfloat16 else dtype
@@ -46,3 +48,13 @@ class Peer:
         x = self._modulated_conv2d(x=x, weight=weight, styles=styles, noise=noise, padding=1, fused_modconv=False)
         y: Tensor = self._bias_act(x, bias, act="lrelu")
         return y
+
+    def networks(self, config: StyleGAN2Config) -> tuple[torch.nn.Module, torch.nn.Module]:
+        """Generator and discriminator of the same size, in float16 at as many sizes as ours are in bfloat16."""
+        module: Any = importlib.import_module("training.networks_stylegan2")
+        options: dict[str, Any] = dict(
+            c_dim=config.c_dim, img_resolution=config.resolution, img_channels=3, channel_base=config.channel_base,
+            channel_max=config.channel_max, num_fp16_res=config.half_sizes, conv_clamp=config.conv_clamp,
+        )  # fmt: skip
+        generator = module.Generator(z_dim=config.z_dim, w_dim=config.w_dim, **options)
+        return generator, module.Discriminator(**options)

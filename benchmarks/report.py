@@ -21,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import record, roofline
 from benchmarks.bars import BARS, memory
-from benchmarks.cases import BACKENDS
+from benchmarks.cases import BACKENDS, NETWORK_OPS
 from benchmarks.record import Row
 
 BEGIN, END = "<!-- benchmarks: written by benchmarks/report.py -->", "<!-- end of benchmarks -->"
+REASONS = "docs/operators.md#cpu-bars-and-what-limits-them"
 KINDS = {"cpu": "CPU", "cuda": "GPU"}
-TITLES = ("operator", "order", "shape", "type", "backend", "time", "GB/s", "% of copy", "TFLOP/s", "% of library",
-          "x eager", "x compiled", "x peer", "peak memory")  # fmt: skip
+TITLES = ("operator", "order", "shape", "type", "backend", "time", "images/s", "GB/s", "% of copy", "TFLOP/s", "% of library",
+          "x eager", "x compiled", "x grouped", "x peer", "peak memory")  # fmt: skip
 Result = dict[str, Any]
 
 
@@ -45,9 +46,10 @@ def cells(row: Row) -> list[str]:
     used = f"{peaks['op'] / 2**20:.0f} MiB ({memory(row):.2f} of eager)" if memory(row) is not None else "not measured"
     return [
         row["op"], row["order"], shape, f"{row['dtype']} {row['layout']}", row["backend"], f"{1e3 * seconds:.3f} ms",
+        f"{row['n'] / seconds:.3g}" if row["op"] in (*NETWORK_OPS, "method_a_step") else "-",
         f"{1e-9 * row['bytes'] / seconds:.0f}" if row["bytes"] else "-", share("copy"),
         f"{1e-12 * row['flops'] / seconds:.3g}" if row["flops"] and "library" in speed_up else "-", share("library"),
-        times("eager"), times("compiled"), times("peer"), used,
+        times("eager"), times("compiled"), times("grouped"), times("peer"), used,
     ]  # fmt: skip
 
 
@@ -86,13 +88,19 @@ def columns(found: Sequence[Result], kind: str) -> list[tuple[str, list[Row]]]:
     if not machines:
         return [(f"{KINDS[kind]}, {' and '.join(BACKENDS[kind])}", [])]
     return [
-        (f"{result['machine']['device']}, {backend}", [row for row in result["rows"] if row["backend"] == backend])
+        (f"{described(result['machine'])}, {backend}", [row for row in result["rows"] if row["backend"] == backend])
         for result in machines
         for backend in BACKENDS[kind]
     ]
 
 
+def described(machine: dict[str, Any]) -> str:
+    threads = machine["threads"]
+    return f"{machine['device']}, {threads} {'thread' if threads == 1 else 'threads'}" if threads else str(machine["device"])
+
+
 def bar_tables(found: Sequence[Result]) -> Iterator[str]:
+    yield f"Written by `make bench bench-report`, all rivals in turn in one run; [what limits the missed bars]({REASONS}).\n"
     for kind in KINDS:
         shown = columns(found, kind)
         yield from markdown(
@@ -114,8 +122,7 @@ def operator_tables(found: Sequence[Result], everything: bool) -> Iterator[str]:
             yield f"Operators on a {KINDS[kind]}: not measured.\n"
         for result in machines:
             facts, ceilings = result["machine"], result["ceilings"]
-            threads = f", {facts['threads']} threads" if facts["threads"] else ""
-            yield f"{facts['device']}{threads}, torch {facts['torch']}, {result['date']}; copy {ceilings['copy_gb_s']:.0f} GB/s:"
+            yield f"{described(facts)}, torch {facts['torch']}, {result['date']}; copy {ceilings['copy_gb_s']:.0f} GB/s:"
             yield ""
             rows = result["rows"] if everything else leading(result["rows"])
             yield from markdown(*filled(TITLES, [cells(row) for row in rows]))
