@@ -26,8 +26,8 @@ W_NOISE, W_NOISE_SHARE = 0.05, 0.75  # of sigma_w at the first step, and the sha
 AUTOCORRELATION = 1e5
 # `remoteness` above which a photo is doubted: more than any face had. Young networks of 64 px, 1000 steps (fewer stay nearer): 9 drawn
 # faces had 1.4 to 2.2 in W, 5 photos of faces 2.0 to 2.6 (W+: 1.7 to 2.0); drawn faces turned by 90 degrees or half out of the picture
-# 2.6 to 3.4 (W+: 1.7 to 2.0), patches of colour and checkers 2.8 to 3.8 after 300 steps already. Plain areas and faces upside down are
-# imitated too well to be found. Distances to the photo tell less: of the start's, 0.01 to 0.32 are left for faces, 0.002 to 0.52 for others.
+# 2.6 to 3.4 (W+: 1.7 to 2.0), patches of colour and checkers 2.4 to 3.8 after 300 steps already. Plain areas and faces upside down are
+# imitated too well to be found. Distances to the photo tell less: 0.01 to 0.32 of the start's are left for faces, 0.002 to 0.52 for others.
 REMOTE = {"w": 2.8, "w+": 2.1}
 
 
