@@ -98,7 +98,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         fixed = {"fixed": config.augment_p, "none": 0.0}.get(config.augment)
         self.strength = ada.Strength(context.device, fixed=fixed, target=config.ada_target, kimg=config.ada_kimg)
         self.mean_length = torch.zeros((), device=context.device)
-        self.images_seen = 0
+        self.images_seen, self.level = 0, level(config, 0)
 
     # --- where it starts
     def _start(self) -> Networks:
