@@ -144,13 +144,20 @@ def test_every_package_has_an_init_and_the_namespaces_have_none() -> None:
     assert not [*(ROOT / "tests").rglob("__init__.py"), *(ROOT / "benchmarks").rglob("__init__.py")]
 
 
+def shipped() -> set[str]:
+    """The networks that come with the package, with their styles."""
+    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "facegan/networks").glob("*/**/*") if file.is_file()}
+    assert "facegan/networks/drawn64/model.safetensors" in files
+    return files
+
+
 def test_sdist_holds_what_it_takes_to_build_test_and_read(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
     sources = {file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")}
     native = {file for ending in ("h", "cuh", "cpp", "cu", "md") for file in (ROOT / "csrc").rglob(f"*.{ending}")}
     wanted = {file.relative_to(ROOT).as_posix() for file in sources | native | set((ROOT / "docs").glob("*.md"))}
-    assert not (wanted | FILES | {"train.py", "facegan/py.typed", "kernels/facegan_kernels/py.typed"}) - names
+    assert not (wanted | shipped() | FILES | {"train.py", "facegan/py.typed", "kernels/facegan_kernels/py.typed"}) - names
     assert not [name for name in names if name.endswith((".pyc", LIBRARY)) or name.startswith("build/")]
 
 
@@ -159,7 +166,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         names = set(archive.namelist())
         (top,) = (archive.read(name).decode().split() for name in names if name.endswith("top_level.txt"))
     information = f"facegan-{facegan.__version__}.dist-info/"
-    assert {name for name in names if not name.startswith(information)} == files_of_packages() | {f"{LIB}/_build_info.json"}
+    assert {name for name in names if not name.startswith(information)} == files_of_packages() | shipped() | {f"{LIB}/_build_info.json"}
     assert f"{information}licenses/LICENSE" in names
     assert sorted(top) == ["facegan", "facegan_kernels"]
     assert wheel.name.endswith("-py3-none-any.whl")
