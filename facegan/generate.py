@@ -78,6 +78,8 @@ def parsed_label(label: str, c_dim: int, path: str) -> Tensor | None:
     """`"1,0"` -> [1, c_dim]; None for a network without labels."""
     if not c_dim and not label:
         return None
+    if not c_dim:
+        raise FaceganError(f"--label is {label!r}, but {path} knows no labels: leave it away")
     values = numbers(label, "label", float) if label else []
     if len(values) != c_dim:
         raise FaceganError(f"--label is {label!r}, {len(values)} number(s): {path} expects {c_dim}, such as {','.join('1' * c_dim)}")

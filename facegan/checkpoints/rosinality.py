@@ -158,7 +158,7 @@ def _generator(state: dict[str, Tensor], config: StyleGAN2Config, mean: object, 
         if name.endswith("torgb.bias"):
             value = value.flatten()
         renamed[name] = value.contiguous()
-    renamed["mapping.w_avg"] = mean.float().flatten() if isinstance(mean, Tensor) else _mean_style(renamed, config)
+    renamed["mapping.w_avg"] = mean.float().flatten().clone() if isinstance(mean, Tensor) else _mean_style(renamed, config)
     return renamed
 
 

@@ -74,7 +74,8 @@ def test_a_training_checkpoint_gets_the_mean_style_that_it_does_not_bring(their_
 
 def test_ours_written_there_come_back(tmp_path):
     torch.manual_seed(1)
-    states = {name: kind(CONFIG).state_dict() for name, kind in (("G_ema", Generator), ("D", Discriminator))}
+    kinds = (("G_ema", Generator), ("G", Generator), ("D", Discriminator))
+    states = {name: kind(CONFIG).state_dict() for name, kind in kinds}
     save_networks(Networks(CONFIG, states), tmp_path / "ours")
     convert(str(tmp_path / "ours"), str(tmp_path / "theirs.pt"))
     stored = torch.load(tmp_path / "theirs.pt", weights_only=True)
@@ -84,6 +85,8 @@ def test_ours_written_there_come_back(tmp_path):
     for name, state in states.items():
         assert state.keys() == back.states[name].keys()
         assert all(torch.equal(value, back.states[name][key]) for key, value in state.items())
+    convert(str(tmp_path / "theirs.pt"), str(tmp_path / "again"))  # one mean style for both generators, but no shared memory
+    assert open_networks(tmp_path / "again").states.keys() == states.keys()
 
 
 def test_what_cannot_be_read_or_written(their_generator, tmp_path):

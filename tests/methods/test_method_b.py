@@ -352,7 +352,7 @@ def test_other_mistakes_are_one_line_and_status_2(
         (["train", "--method", "b", *base, "--resolution", "32", "--init-from", run, "--out", str(tmp_path / "o")], "makes 16 px faces"),
         (["train", "--method", "b", *base, "--resolution", "16", "--conditional", "--init-from", run, "--out", str(tmp_path / "p")],
          "16 px with 2: they must agree"),
-        (["generate", run, "--label", "1,0", "--out", str(tmp_path / "q")], "2 number(s)"),
+        (["generate", run, "--label", "1,0", "--out", str(tmp_path / "q")], "knows no labels"),
         (["generate", str(trained("conditional")), "--out", str(tmp_path / "q")], "expects 2, such as 1,1"),
         (["generate", str(trained("conditional")), "--label", "1,x", "--out", str(tmp_path / "q")], "--label is '1,x'"),
     ]:
