@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
 from facegan.errors import FaceganError
+from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.networks import located
 from facegan.styles import video
@@ -137,8 +138,8 @@ def render(generator: Generator, ws: Tensor, noise_mode: NoiseMode = "const", ba
         torch.manual_seed(0)  # of the random noise
         try:
             images.append(generator.synthesis(part.to(device), noise_mode).float().cpu())
-        except RuntimeError as error:  # a GPU's and a CPU's are told apart from others by their words alone
-            if "memory" not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
             advice = f"name a smaller one, such as --batch {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
             raise FaceganError(f"{len(part)} faces of {generator.config.resolution} px at once do not fit into memory: {advice}") from None

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.networks import open_networks
 from facegan.data.attributes import listed
 from facegan.errors import FaceganError
+from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Perceptual, perceptual_for
@@ -170,8 +171,8 @@ class Projector:
         """`_batch`, unless memory runs out."""
         try:
             self._batch(targets, out)
-        except (MemoryError, RuntimeError) as error:  # PyTorch: OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
-            if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
         else:
             return True

@@ -23,7 +23,7 @@ def option(default: Any, help: str, choices: tuple[str, ...] | None = None, grou
 
 @dataclass(frozen=True)
 class TrainConfig:
-    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"best": {}}
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {}
 
     # --- run
     out: str = option("", "folder of the run; the same command again resumes it")

@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     c: Tensor | None  # [n, c_dim]
     noise: Tensor  # [n, num_noise]
     u: Tensor  # [n, NUMBERS], of the augmentation
-    y: Tensor  # [n, 3, R, R], where path lengths are asked for
+    y: Tensor | None  # [n, 3, R, R], where path lengths are asked for
 
     @property
     def faces(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -196,7 +196,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             found.append(lengths.detach().mean())
             return config.pl_weight * config.pl_every * path_length_loss(lengths, self.mean_length)
 
-        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count))
+        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count, lengths=True))
         mean = self._over_processes(torch.stack(found).mean())
         self.mean_length.lerp_(mean, config.pl_decay)
         return {"G/path": total / config.pl_every, "G/length": mean}
@@ -244,14 +244,14 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         return total
 
     # --- what a step is made of: this process's rows of the batch, in `accumulate` parts
-    def _wanted(self, stream: str, step: int, count: int) -> list[Wanted]:
+    def _wanted(self, stream: str, step: int, count: int, lengths: bool = False) -> list[Wanted]:
         random, shape, config = self.context.randomness, self.shape, self.context.config
         stream = f"{STAGE}/{stream}"
         z = random.normal(f"{stream}/z", step, (count, 2, shape.z_dim))
         mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).unbind(1)
         crossover = torch.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).long(), shape.num_ws)
         noise = random.noise(f"{stream}/noise", step, (count, shape.num_noise))
-        y = random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if stream.endswith("path") else crossover
+        y = random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if lengths else None
         u = random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS))
         c = self._labels(lambda: random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count)))
         return [Wanted(*part) for part in zip(*(pieces(x, config.accumulate) for x in (z, crossover, c, noise, u, y)), strict=True)]
