@@ -1,40 +1,13 @@
-"""The command line: parse, call one function, turn a user's mistake into one sentence and exit status 2."""
+"""`facegan mix`, `project`, `styles`, `edit`: styles of StyleGAN2 networks."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import os
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from facegan import __version__
-from facegan.errors import FaceganError
-from facegan.memory import keep_memory, out_of_memory
 from facegan.networks import DRAWN
-from facegan.training import config as training_config
 
-TRAIN_EXAMPLES = """examples:
-  facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
-  facegan train --data celeba.zip --attributes bald,beard --resolution 64 --out runs/celeba
-  accelerate launch train.py --method a --data faces/ --attributes bald,beard,glasses --out runs/three
-The same command again resumes a run that was stopped, at whatever moment. `--method b --help` has the flags of Method B."""
-TRAIN_B_EXAMPLES = """examples:
-  facegan train --method b --data synthetic --resolution 32 --kimg 100 --augment none --out runs/drawn
-  facegan train --method b --data celeba.zip --attributes bald,beard --resolution 64 --out runs/styles
-  facegan train --method b --data faces/ --resolution 256 --init-from ffhq256.pkl --freeze-d 4 --kimg 200 --out runs/transfer
-  facegan train --method b --data faces/ --conditional --out runs/labels      (then: facegan generate runs/labels --label 1,1)
-  accelerate launch train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
-The same command again resumes a run; --kimg and --accumulate may change on the way."""
-GENERATE_EXAMPLES = """examples:
-  facegan generate runs/mine --seeds 0-63 --best 16 --out faces
-  facegan generate ffhq.pkl --seeds 85,265,297 --truncation 0.7 --out faces      (the faces that its own code makes of these seeds)"""
-CONVERT_EXAMPLES = """examples:
-  facegan convert ffhq.pkl networks/ffhq          (then: facegan mix --network networks/ffhq ...)
-  facegan convert runs/styles styles.pt           (for programs that read rosinality's checkpoints)
-  facegan convert runs/styles shared --slim       (half the size, to pass on)"""
-
+RAW = argparse.RawDescriptionHelpFormatter
 
 MIX_EXAMPLES = """examples:
   facegan mix --network net --rows 0-3 --cols 4-9 --layers 4-7 --out mixes
@@ -42,7 +15,6 @@ MIX_EXAMPLES = """examples:
   facegan mix --network runs/b --rows styles/bald --cols styles/beard --search --attributes bald,beard --out search
   facegan mix --network net --rows 5-9 --cols 0-4 --recipe search/recipe.json --out mixes
   facegan mix --network net --rows 0-5 --truncation 0.7 --video walk.gif"""
-
 
 PROJECT_EXAMPLES = """examples:
   facegan project --network net --target photo.jpg more-photos/ --out styles
@@ -59,102 +31,19 @@ EDIT_EXAMPLES = """examples:
   facegan edit photo.jpg --network runs/b --styles styles --add bald --remove glasses --strength 0.8 --critics runs/b --out edits"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    arguments = vars(parser(sys.argv[1:] if argv is None else argv).parse_args(argv))
-    command = arguments.pop("command")
-    keep_memory()
-    from facegan.training.loop import Interrupted
-
-    try:
-        command(arguments)
-    except FaceganError as error:
-        print(f"facegan: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        place = error.filename or "a file"
-        print(f"facegan: {place}: {error.strerror or error}; make room, or name a place where you may read and write", file=sys.stderr)
-        return 2
-    except Interrupted as interruption:
-        print(f"facegan: {interruption}", file=sys.stderr)
-        return 128 + interruption.signum
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        print("facegan: there is not enough memory for this; ask for fewer or smaller images at once", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("facegan: stopped", file=sys.stderr)
-        return 130
-    return 0
-
-
-def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """`facegan train` has the flags of the method that `argv` names."""
-    root = argparse.ArgumentParser(
-        prog="facegan", description="Faces that carry several chosen attributes at once, learned from faces that carry one each."
-    )
-    root.add_argument("--version", action="version", version=__version__)
-    commands = root.add_subparsers(required=True, metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
-
-    method = training_config.named_method(argv)
-    examples = {"a": TRAIN_EXAMPLES, "b": TRAIN_B_EXAMPLES}[method]
-    train = commands.add_parser("train", help="train a generator, or resume one", epilog=examples, formatter_class=raw)
-    training_config.add_arguments(train, method)
-    train.set_defaults(command=run_train)
-
-    generate = commands.add_parser("generate", help="make faces with a trained run or a StyleGAN2 network",
-                                   epilog=GENERATE_EXAMPLES, formatter_class=raw)  # fmt: skip
-    generate.add_argument("run", help="folder of `facegan train --out` or `facegan convert`, or a StyleGAN2 .pkl or .pt file")
-    generate.add_argument("--seeds", default="0-15", help="which faces: 0-63, or 1,5,9 (default: %(default)s); one seed, one face")
-    generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
-    generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
-    generate.add_argument("--best", type=int, default=0, metavar="N", help="only the N that the run's critics score highest")
-    generate.add_argument("--truncation", type=float, default=1.0, metavar="PSI",
-                          help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
-    generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
-    generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")
-    generate.set_defaults(command=run_generate)
-
-    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run",
-                                  epilog=CONVERT_EXAMPLES, formatter_class=raw)  # fmt: skip
-    convert.add_argument("source", metavar="IN", help=".pkl (stylegan2-ada-pytorch, stylegan3 --cfg=stylegan2), .pt, or a folder of ours")
-    convert.add_argument("out", metavar="OUT", help="folder for model.safetensors and config.json, or FILE.pt in rosinality's form")
-    convert.add_argument("--slim", action="store_true", help="to pass on: averaged generator, discriminator in half precision")
-    convert.set_defaults(command=run_convert)
-
-    evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
-    evaluate.add_argument("run", help="folder that `facegan train --out` made")
-    evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
-    evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
-    evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
-    evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
-    evaluate.add_argument("--out", default="", help="folder for report.json and report.png (default: RUN/evaluation[-STAGE])")
-    evaluate.set_defaults(command=run_evaluate)
-
-    mix = commands.add_parser("mix", help="mix styles of a StyleGAN2 network, or search how to", epilog=MIX_EXAMPLES, formatter_class=raw)
+def add_commands(commands: Any) -> None:
+    mix = commands.add_parser("mix", help="mix styles of a StyleGAN2 network, or search how to", epilog=MIX_EXAMPLES, formatter_class=RAW)
     add_mix_arguments(mix)
 
-    project = commands.add_parser("project", help="photos to styles of a StyleGAN2 network", epilog=PROJECT_EXAMPLES, formatter_class=raw)
+    project = commands.add_parser("project", help="photos to styles of a StyleGAN2 network", epilog=PROJECT_EXAMPLES, formatter_class=RAW)
     add_project_arguments(project)
 
     styles = commands.add_parser("styles", help="average styles, make directions of them, list them",
-                                 epilog=STYLES_EXAMPLES, formatter_class=raw)  # fmt: skip
+                                 epilog=STYLES_EXAMPLES, formatter_class=RAW)  # fmt: skip
     add_styles_commands(styles)
 
-    edit = commands.add_parser("edit", help="add attributes to a photo, or remove them", epilog=EDIT_EXAMPLES, formatter_class=raw)
+    edit = commands.add_parser("edit", help="add attributes to a photo, or remove them", epilog=EDIT_EXAMPLES, formatter_class=RAW)
     add_edit_arguments(edit)
-
-    add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
-
-    demo = commands.add_parser("demo", help="Method A on drawn faces, small, and mixed styles, with the table that proves them")
-    demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
-    demo.set_defaults(command=run_demo)
-    return root
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -257,46 +146,6 @@ def add_edit_arguments(edit: argparse.ArgumentParser) -> None:
     edit.set_defaults(command=run_edit)
 
 
-def add_data_commands(data: argparse.ArgumentParser) -> None:
-    commands = data.add_subparsers(required=True, metavar="COMMAND")
-    inspect = commands.add_parser("inspect", help="what each selector finds in a data set")
-    inspect.add_argument("data", help="folder or .zip of labelled faces, or 'synthetic'")
-    inspect.add_argument("--attributes", default="bald,beard", help="attributes, in order (default: %(default)s)")
-    inspect.add_argument("--check-images", action="store_true", help="decode every image and count the unreadable ones")
-    inspect.set_defaults(command=run_inspect)
-
-    synth = commands.add_parser("synth", help="draw faces with known attributes, in CelebA's layout")
-    synth.add_argument("--num", type=int, default=1000, help="how many (default: %(default)s)")
-    synth.add_argument("--resolution", type=int, default=64, help="pixels (default: %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, help="which faces (default: %(default)s)")
-    synth.add_argument("--out", required=True, help="folder to write")
-    synth.set_defaults(command=run_synth)
-
-
-def run_train(arguments: dict) -> None:
-    from facegan.training.session import run
-
-    run(training_config.from_arguments(arguments))
-
-
-def run_generate(arguments: dict) -> None:
-    from facegan.generate import generate
-
-    generate(**arguments)
-
-
-def run_convert(arguments: dict) -> None:
-    from facegan.checkpoints.networks import convert
-
-    convert(**arguments)
-
-
-def run_evaluate(arguments: dict) -> None:
-    from facegan.evaluate import evaluate
-
-    evaluate(**arguments)
-
-
 def run_mix(arguments: dict) -> None:
     from facegan.styles.mix import Request, mix
 
@@ -337,27 +186,3 @@ def run_edit(arguments: dict) -> None:
     from facegan.styles.edit import Request, edit
 
     edit(Request(**arguments))
-
-
-def run_inspect(arguments: dict) -> None:
-    from facegan.data.inspect import inspect
-
-    print(inspect(**arguments))
-
-
-def run_synth(arguments: dict) -> None:
-    from facegan.data.synthetic import write_celeba_layout
-
-    out = Path(arguments.pop("out"))
-    write_celeba_layout(out, **arguments)
-    print(out)
-
-
-def run_demo(arguments: dict) -> None:
-    from facegan.demo import demo
-
-    demo(**arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,67 @@
+"""`facegan evaluate`, `demo`, `data`: what there is, and how good it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
+    evaluate.add_argument("run", help="folder that `facegan train --out` made")
+    evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
+    evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
+    evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
+    evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
+    evaluate.add_argument("--out", default="", help="folder for report.json and report.png (default: RUN/evaluation[-STAGE])")
+    evaluate.set_defaults(command=run_evaluate)
+
+    add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
+
+    demo = commands.add_parser("demo", help="Method A on drawn faces, small, and mixed styles, with the table that proves them")
+    demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    demo.set_defaults(command=run_demo)
+
+
+def add_data_commands(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(required=True, metavar="COMMAND")
+    inspect = commands.add_parser("inspect", help="what each selector finds in a data set")
+    inspect.add_argument("data", help="folder or .zip of labelled faces, or 'synthetic'")
+    inspect.add_argument("--attributes", default="bald,beard", help="attributes, in order (default: %(default)s)")
+    inspect.add_argument("--check-images", action="store_true", help="decode every image and count the unreadable ones")
+    inspect.set_defaults(command=run_inspect)
+
+    synth = commands.add_parser("synth", help="draw faces with known attributes, in CelebA's layout")
+    synth.add_argument("--num", type=int, default=1000, help="how many (default: %(default)s)")
+    synth.add_argument("--resolution", type=int, default=64, help="pixels (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, help="which faces (default: %(default)s)")
+    synth.add_argument("--out", required=True, help="folder to write")
+    synth.set_defaults(command=run_synth)
+
+
+def run_evaluate(arguments: dict) -> None:
+    from facegan.evaluate import evaluate
+
+    evaluate(**arguments)
+
+
+def run_inspect(arguments: dict) -> None:
+    from facegan.data.inspect import inspect
+
+    print(inspect(**arguments))
+
+
+def run_synth(arguments: dict) -> None:
+    from facegan.data.synthetic import write_celeba_layout
+
+    out = Path(arguments.pop("out"))
+    write_celeba_layout(out, **arguments)
+    print(out)
+
+
+def run_demo(arguments: dict) -> None:
+    from facegan.demo import demo
+
+    demo(**arguments)
