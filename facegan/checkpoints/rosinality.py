@@ -175,8 +175,8 @@ def _mean_style(state: dict[str, Tensor], config: StyleGAN2Config) -> Tensor:
 def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tensor]]) -> None:
     """Our networks as a `.pt` of that project; it knows no labels and no resnet outputs; its own code also wants
     z_dim = w_dim, and the paper's channels or twice them."""
-    if config.c_dim or config.architecture != "skip":
-        raise FaceganError(f"{path}: only unconditional networks with skip outputs have a form in this checkpoint format.")
+    if config.c_dim or config.architecture != "skip" or config.noise != "add":
+        raise FaceganError(f"{path}: only unconditional networks with skip outputs and added noise have a form in this checkpoint format.")
     content: dict[str, object] = {}
     for ours, theirs in GENERATORS.items():
         if ours in states:

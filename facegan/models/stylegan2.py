@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from facegan.models.stylegan1 import StyleBlock
 from facegan.models.stylegan2_config import NOISE_MODES, NoiseMode, StyleGAN2Config
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
 from facegan.nn import Conv2d, Linear
-from facegan.ops import modulated_conv2d, setup_filter, upsample2d
+from facegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 
 __all__ = [
     "NOISE_MODES",
@@ -35,28 +36,44 @@ __all__ = [
 
 
 class SynthesisLayer(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, lrelu."""
+    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, lrelu.
+
+    Where noise is concatenated: [N, 2 O, H * up, W * up], its maps behind the convolution's, with biases of their own.
+    """
 
     noise_const: Tensor
     resample_filter: Tensor | None
 
     def __init__(self, in_channels: int, out_channels: int, size: int, config: StyleGAN2Config, up: int = 1) -> None:
         super().__init__()
-        self.up, self.size, self.clamp = up, size, config.conv_clamp
+        self.up, self.size, self.clamp, self.concat = up, size, config.conv_clamp, config.noise == "concat"
         self.affine = Linear(config.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.bias = nn.Parameter(torch.zeros(config.features(size)))
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.register_buffer("noise_const", torch.randn(size, size))
+        if not self.concat:  # the maps of a size's layers are one, and are the synthesis's
+            self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("resample_filter", setup_filter() if up > 1 else None, persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled."""
+        """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros."""
         noise = None if noise is None else noise * self.noise_strength
-        return modulated_conv2d(
-            x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter, noise=noise,
-            bias=self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=None if self.clamp is None else self.clamp * gain,
+        act, channels = Activation(math.sqrt(2) * gain, None if self.clamp is None else self.clamp * gain), self.weight.shape[0]
+        y = modulated_conv2d(
+            x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
+            noise=None if self.concat else noise, bias=self.bias[:channels], act="lrelu", **act._asdict(),
         )  # fmt: skip
+        if not self.concat:
+            return y
+        beside = y.new_zeros(()).expand_as(y) if noise is None else noise.to(y.dtype)
+        return torch.cat([y, bias_act(beside, self.bias[channels:], act="lrelu", **act._asdict())], dim=1)
+
+
+class Activation(NamedTuple):
+    """Of a layer's convolution and noise alike."""
+
+    gain: float
+    clamp: float | None
 
 
 class ToRGB(nn.Module):
@@ -79,16 +96,16 @@ class SynthesisBlock(nn.Module):
     def __init__(self, size: int, config: StyleGAN2Config) -> None:
         super().__init__()
         self.size, self.dtype, self.resnet = size, config.dtype(size), config.architecture == "resnet"
-        channels, in_channels = config.channels(size), config.channels(max(size // 2, 4))
+        channels, features, in_channels = config.channels(size), config.features(size), config.features(size // 2)
         if size == 4:
             self.const = nn.Parameter(torch.randn(channels, 4, 4))
         else:
             self.conv0 = SynthesisLayer(in_channels, channels, size, config, up=2)
             if self.resnet:
                 self.skip = Conv2d(in_channels, channels, 1, bias=False, up=2, gain=math.sqrt(0.5))
-        self.conv1 = SynthesisLayer(channels, channels, size, config)
+        self.conv1 = SynthesisLayer(channels if size == 4 else features, channels, size, config)
         leaves = config.growing or not self.resnet or size == config.resolution
-        self.torgb = ToRGB(channels, config) if leaves else None
+        self.torgb = ToRGB(features, config) if leaves else None
 
     @property
     def layers(self) -> list[SynthesisLayer]:
@@ -129,10 +146,18 @@ class Synthesis(nn.Module):
     def blocks(self) -> list[SynthesisBlock | StyleBlock]:
         return [getattr(self, f"b{size}") for size in self.config.sizes]
 
-    def forward(self, ws: Tensor, noise_mode: NoiseMode = "random", *, noise: Tensor | None = None, level: float | None = None) -> Tensor:
+    def forward(
+        self,
+        ws: Tensor,
+        noise_mode: NoiseMode = "random",
+        *,
+        noise: Tensor | Sequence[Tensor] | None = None,
+        level: float | None = None,
+    ) -> Tensor:
         """The image; of a growing network at a level, see `StyleGAN2Config.at_level`.
 
-        `noise` [N, num_noise], normally distributed, layer after layer: instead of that of `noise_mode`, and differentiable.
+        `noise` [N, num_noise], normally distributed, map after map: instead of that of `noise_mode`, and differentiable; or the maps
+        themselves, [N, *shape] for each of the configuration's `noise_shapes`, which may be anything.
         """
         if ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
             raise FaceganError(f"ws have shape {list(ws.shape)}; expected [N, {self.config.num_ws}, {self.config.w_dim}].")
@@ -154,21 +179,40 @@ class Synthesis(nn.Module):
         return image
 
     def _noises(
-        self, blocks: Sequence[SynthesisBlock | StyleBlock], ws: Tensor, mode: NoiseMode, noise: Tensor | None
+        self, blocks: Sequence[SynthesisBlock | StyleBlock], ws: Tensor, mode: NoiseMode, noise: Tensor | Sequence[Tensor] | None
     ) -> Sequence[Tensor | None]:
-        """One for each layer: [N, 1, H, W], [H, W], or None."""
+        """One for each layer: [N, C, H, W], [H, W], or None."""
         layers = [layer for block in blocks for layer in block.layers]
-        numbers = [layer.size * layer.size for layer in layers]
+        concat = self.config.noise == "concat"
+        maps: Sequence[Tensor]
         if noise is None and mode == "none":
             return [None] * len(layers)
-        if noise is None and mode == "const":
+        if noise is None and mode == "const" and not concat:
             return [layer.noise_const for layer in layers]
+        shapes = [shape for shape in self.config.noise_shapes if shape[-1] <= blocks[-1].size]
+        if noise is None and mode == "const":
+            maps = [_fixed_noise(shape).to(ws.device).expand(ws.shape[0], *shape) for shape in shapes]
+        elif noise is None or isinstance(noise, Tensor):
+            maps = self._divided(noise, ws, shapes)
+        else:
+            maps = self._checked(noise, ws, shapes)
+        return [part for part, block in zip(maps, blocks, strict=True) for _ in block.layers] if concat else maps
+
+    def _divided(self, noise: Tensor | None, ws: Tensor, shapes: Sequence[tuple[int, int, int]]) -> list[Tensor]:
+        """The maps that `noise` [N, num_noise] holds; None: it is drawn."""
+        numbers = [math.prod(shape) for shape in shapes]
         if noise is None:
             noise = torch.randn(ws.shape[0], sum(numbers), device=ws.device)
         elif noise.shape != (ws.shape[0], self.config.num_noise):
             raise FaceganError(f"noise has shape {list(noise.shape)}; expected [N, num_noise] = {[ws.shape[0], self.config.num_noise]}.")
-        parts = noise[:, : sum(numbers)].split(numbers, dim=1)
-        return [part.unflatten(1, (1, layer.size, layer.size)) for part, layer in zip(parts, layers, strict=True)]
+        return [part.unflatten(1, shape) for part, shape in zip(noise[:, : sum(numbers)].split(numbers, dim=1), shapes, strict=True)]
+
+    @staticmethod
+    def _checked(maps: Sequence[Tensor], ws: Tensor, shapes: Sequence[tuple[int, int, int]]) -> Sequence[Tensor]:
+        found, expected = [tuple(part.shape) for part in maps], [(ws.shape[0], *shape) for shape in shapes]
+        if found != expected:
+            raise FaceganError(f"noise has maps of shapes {found}; expected {expected}.")
+        return maps
 
     def _shown(self, side: int, weight: float) -> Sequence[int]:
         """The sizes whose colours count: with skip outputs all, otherwise the last, and the one before while the last fades in."""
@@ -182,6 +226,11 @@ class Synthesis(nn.Module):
         if self.config.architecture == "skip":
             return torch.add(image, colours, alpha=weight)
         return image.lerp(colours, weight)
+
+
+def _fixed_noise(shape: tuple[int, int, int]) -> Tensor:
+    """[C, H, W], the same at every call: maps that are concatenated are too many to be kept in a checkpoint."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(shape[-1]))
 
 
 class Generator(nn.Module):

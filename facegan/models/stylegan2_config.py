@@ -13,6 +13,7 @@ from facegan.errors import FaceganError
 NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES = ("random", "const", "none")
 ARCHITECTURES = ("skip", "resnet", "stylegan1")
+NOISES = ("add", "concat")
 
 # Beyond any published network; a configuration from a file must not ask for a million layers.
 _RANGES = {
@@ -44,6 +45,7 @@ class StyleGAN2Config:
     half_sizes: int = 0  # the largest sizes, so many, run in bfloat16
     conv_clamp: float | None = None  # limit of every layer's output
     group: int = 4  # of the minibatch standard deviation
+    noise: Literal["add", "concat"] = "add"  # concat: maps beside the features, as GPEN's prior has them (Yang et al. 2021)
     growing: bool = False  # colours leave and enter at every size, so that both networks run at any level
 
     def __post_init__(self) -> None:
@@ -55,6 +57,8 @@ class StyleGAN2Config:
             raise FaceganError(f"StyleGAN2: resolution is {self.resolution}; expected a power of two from 4 to {_RANGES['resolution'][1]}.")
         if self.architecture not in ARCHITECTURES:
             raise FaceganError(f"StyleGAN2: architecture is {self.architecture!r}; expected {', '.join(ARCHITECTURES[:-1])} or stylegan1.")
+        if self.noise not in NOISES or (self.noise == "concat" and self.architecture != "skip"):
+            raise FaceganError(f"StyleGAN2: noise is {self.noise!r}; expected add, or with architecture skip concat.")
         if type(self.growing) is not bool:
             raise FaceganError(f"StyleGAN2: growing is {self.growing!r}; expected true or false.")
         for name, number in (("mapping_lr", self.mapping_lr), ("conv_clamp", self.conv_clamp)):
@@ -81,12 +85,23 @@ class StyleGAN2Config:
         return 2 * len(self.sizes)
 
     @property
+    def noise_shapes(self) -> list[tuple[int, int, int]]:
+        """[channels, size, size] of each noise map of an image: one a layer, or as `noise` is concatenated, one a size for all its layers."""
+        if self.noise == "concat":
+            return [(self.channels(size), size, size) for size in self.sizes]
+        return [(1, size, size) for size in self.sizes for _ in range(self.layers(size))]
+
+    @property
     def num_noise(self) -> int:
-        """Numbers of noise that one image needs, all layers together."""
-        return sum(self.layers(size) * size * size for size in self.sizes)
+        """Numbers of noise that one image needs, all maps together."""
+        return sum(math.prod(shape) for shape in self.noise_shapes)
 
     def channels(self, size: int) -> int:
         return min(self.channel_base // size, self.channel_max)
+
+    def features(self, size: int) -> int:
+        """Channels that leave a layer of the generator: the convolution's, and the noise's where that is concatenated."""
+        return self.channels(size) * (2 if self.noise == "concat" else 1)
 
     def dtype(self, size: int) -> torch.dtype:
         return torch.bfloat16 if size > self.resolution >> self.half_sizes else torch.float32

@@ -69,8 +69,8 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def noise_maps(noise: Tensor, config: StyleGAN2Config) -> list[Tensor]:
-    """[N, num_noise] -> one view [N, layers, size, size] for each size."""
-    shapes = [(config.layers(size), size, size) for size in config.sizes]
+    """[N, num_noise] -> one view [N, maps, size, size] for each size."""
+    shapes = [(sum(maps for maps, side, _ in config.noise_shapes if side == size), size, size) for size in config.sizes]
     parts = noise.split([math.prod(shape) for shape in shapes], dim=1)
     return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 

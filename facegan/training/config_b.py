@@ -18,9 +18,18 @@ class Preset(NamedTuple):
     channel_max: int
 
 
-# "small" learns on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
+# "tiny" and "small" learn on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
 # fmt: off
 PRESETS: dict[str, dict[int, Preset]] = {
+    "tiny": {
+        16:   Preset(128, 4,   512,  64),
+        32:   Preset(128, 4,   512,  64),
+        64:   Preset(128, 4,  1024,  64),
+        128:  Preset(128, 4,  1024,  64),
+        256:  Preset(128, 4,  2048,  64),
+        512:  Preset(256, 8,  4096, 128),
+        1024: Preset(256, 8,  8192, 128),
+    },
     "small": {
         16:   Preset(128, 4,  1024,  96),
         32:   Preset(128, 4,  1024,  96),
@@ -50,6 +59,7 @@ class MethodBConfig(TrainConfig):
     # --- networks
     preset: str = option("auto", "sizes of the networks; auto: small up to 128 px, paper beyond", ("auto", *PRESETS), group="networks")
     architecture: Literal["skip", "resnet", "stylegan1"] = option("skip", "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)", ("skip", "resnet", "stylegan1"), group="networks")
+    noise: str = option("add", "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)", ("add", "concat"), group="networks")
     growing: int = option(0, "grow from this size (4 or 8), each next one faded in (Karras et al. 2018); 0: all sizes at once", group="networks")
     grow_kimg: float = option(100.0, "--growing: thousands of images a size takes, half of them fading in", group="networks")
     init_from: str = option("", "start from this network: a run, a folder of `facegan convert`, a .pkl or .pt; its sizes replace the preset", group="networks")

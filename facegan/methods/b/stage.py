@@ -63,7 +63,7 @@ def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
     lower = config.mixed_precision == "bf16"
     return StyleGAN2Config(
         config.resolution, latent, latent, len(context.groups.attributes) if config.conditional else 0, layers,
-        channel_base=base, channel_max=most, architecture=config.architecture, growing=config.growing > 0,
+        channel_base=base, channel_max=most, architecture=config.architecture, noise=config.noise, growing=config.growing > 0,
         half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
     )  # fmt: skip
 
@@ -116,8 +116,9 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             )
         if not clean:
             log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
-        if theirs.architecture != config.architecture or config.preset != "auto":
-            log.warning("--init-from: its networks' sizes (%s) stand, whatever --architecture and --preset say", theirs.architecture)
+        if (theirs.architecture, theirs.noise) != (config.architecture, config.noise) or config.preset != "auto":
+            log.warning("--init-from: its networks (%s, noise: %s) stand, whatever --architecture, --noise and --preset say",
+                        theirs.architecture, theirs.noise)  # fmt: skip
         shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
         return Networks(shape, found.states, may_have_seen_joint_faces=not clean)
 
