@@ -13,7 +13,7 @@ from facegan.methods.a.adversarial import AdversarialStage, Reals
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.losses import f
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
-from facegan.methods.a.phase1 import new_discriminator, sharpness_bounds
+from facegan.methods.a.phase1 import new_discriminator, new_generator, sharpness_bounds
 from facegan.methods.a.selfaugment import OwnSamples
 from facegan.models.conv_gan import Discriminator, Generator, grow
 from facegan.ops import adain
@@ -48,7 +48,8 @@ class Phase3(AdversarialStage):
             for member in members:
                 member.inherit(weights)
         merged = self._generator(context, source)
-        super().__init__(context, self.total, np.union1d(used, shown), merged, Discriminators(members), reals, config.inherit_lr)
+        rate = config.inherit_lr if config.inherit_generator else 1.0
+        super().__init__(context, self.total, np.union1d(used, shown), merged, Discriminators(members), reals, rate)
         bounds = sharpness_bounds(context, context.attribute_set(k))
         self.own = OwnSamples(context, bounds) if config.self_augment else None
 
@@ -71,7 +72,8 @@ class Phase3(AdversarialStage):
 
     def _generator(self, context: Context[MethodAConfig], source: str) -> MergedGenerator:
         config = context.config
-        network = unpack_generator(*context.folder.load_stage(source)).generator
+        inherited = unpack_generator(*context.folder.load_stage(source)) if config.inherit_generator else new_generator(context)
+        network = inherited.generator
         if config.grow and not network.config.grown:
             network = grow(network)
         network.train().requires_grad_(True)
