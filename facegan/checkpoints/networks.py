@@ -1,4 +1,4 @@
-"""StyleGAN2 networks on disk and from any supported file: `open_networks(path)`, `save_networks(folder)`, `facegan convert`."""
+"""StyleGAN2 networks on disk and from any supported file: `open_networks(path)`, `save_networks(networks, folder)`."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def is_network(path: str | Path) -> bool:
     path = located(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
-    return is_run(path) or _facts(path).get("kind") == KIND
+    return is_run(path) or facts_of(path).get("kind") == KIND
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run of Method B."""
-    config = _facts(folder).get("config")
+    config = facts_of(folder).get("config")
     return isinstance(config, dict) and config.get("method") == "b"
 
 
-def _facts(folder: Path) -> dict:
+def facts_of(folder: Path) -> dict:
     """What the folder's config.json says; nothing where there is none."""
     try:
         facts = json.loads((folder / CONFIG).read_text())
@@ -105,22 +105,38 @@ def _open_run(path: Path) -> Networks:
 
 
 def _open_folder(folder: Path) -> Networks:
-    try:
-        facts = json.loads((folder / CONFIG).read_text())
-        if facts.pop("kind", None) != KIND:
-            raise FaceganError(f"{folder / CONFIG} does not describe a StyleGAN2 network.")
-        seen = bool(facts.pop("may_have_seen_joint_faces", True))
-        tensors = load_file(folder / WEIGHTS)
-        config = StyleGAN2Config(**facts)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
-        if isinstance(error, FaceganError):
-            raise
-        raise FaceganError(f"{folder} holds no readable {WEIGHTS} and {CONFIG}: {error}") from None
+    facts, tensors = read_folder(folder, KIND, "StyleGAN2 network")
+    seen = bool(facts.pop("may_have_seen_joint_faces", True))
     states: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
-        states.setdefault(network, {})[rest] = value.float()
-    return Networks(config, states, seen)
+        states.setdefault(network, {})[rest] = value
+    return Networks(config_of(facts, folder), states, seen)
+
+
+def read_folder(folder: Path, kind: str, words: str) -> tuple[dict, dict[str, Tensor]]:
+    """What config.json says but for its kind, which must be this one, and the tensors in float32."""
+    try:
+        facts = json.loads((folder / CONFIG).read_text())
+        if facts.pop("kind", None) != kind:
+            raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
+        if isinstance(error, FaceganError):
+            raise
+        raise _unreadable(folder, error) from None
+    return facts, {name: value.float() for name, value in tensors.items()}
+
+
+def config_of(facts: dict, folder: Path) -> StyleGAN2Config:
+    try:
+        return StyleGAN2Config(**facts)
+    except TypeError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: Exception) -> FaceganError:
+    return FaceganError(f"{folder} holds no readable {WEIGHTS} and {CONFIG}: {error}")
 
 
 def _checked(networks: Networks, path: Path) -> Networks:
@@ -132,11 +148,16 @@ def _checked(networks: Networks, path: Path) -> Networks:
             raise FaceganError(f"{path} holds a network {name!r}; expected G_ema, G and D.")
         with torch.device("meta"):  # a hostile file may name any size; its tensors alone take memory
             expected = (Discriminator if name == "D" else Generator)(networks.config).state_dict()
-        for key in sorted(expected.keys() | state.keys()):
-            theirs, ours = state.get(key), expected.get(key)
-            if theirs is None or ours is None or theirs.shape != ours.shape:
-                raise FaceganError(f"{path}: {name}.{key} is {_size(theirs)} in the file, and {_size(ours)} in a network of its kind.")
+        refuse_other_shapes(path, f"{name}.", state, expected)
     return networks
+
+
+def refuse_other_shapes(path: Path, prefix: str, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """FaceganError unless both have the same names and shapes."""
+    for key in sorted(expected.keys() | state.keys()):
+        theirs, ours = state.get(key), expected.get(key)
+        if theirs is None or ours is None or theirs.shape != ours.shape:
+            raise FaceganError(f"{path}: {prefix}{key} is {_size(theirs)} in the file, and {_size(ours)} in a network of its kind.")
 
 
 def _size(value: Tensor | None) -> str:
@@ -145,12 +166,16 @@ def _size(value: Tensor | None) -> str:
 
 def save_networks(networks: Networks, folder: str | Path) -> None:
     """`folder/model.safetensors` and `folder/config.json`."""
-    folder = Path(folder)
+    tensors = {f"{name}.{key}": value for name, state in networks.states.items() for key, value in state.items()}
+    facts = {"may_have_seen_joint_faces": networks.may_have_seen_joint_faces, **networks.config.to_json()}
+    write_folder(Path(folder), KIND, facts, tensors)
+
+
+def write_folder(folder: Path, kind: str, facts: dict, tensors: dict[str, Tensor]) -> None:
+    """What `read_folder` reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{name}.{key}": value.contiguous() for name, state in networks.states.items() for key, value in state.items()}
-    save_file(tensors, folder / WEIGHTS)
-    facts = {"kind": KIND, "may_have_seen_joint_faces": networks.may_have_seen_joint_faces, **networks.config.to_json()}
-    (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps({"kind": kind, **facts}, indent=2) + "\n")
 
 
 def slimmed(networks: Networks) -> Networks:
@@ -160,17 +185,3 @@ def slimmed(networks: Networks) -> Networks:
     if "D" in networks.states:
         states["D"] = {name: value.half() for name, value in networks.states["D"].items()}
     return replace(networks, states=states)
-
-
-def convert(source: str, out: str, slim: bool = False) -> None:
-    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
-    networks = slimmed(open_networks(source)) if slim else open_networks(source)
-    if Path(out).suffix == ".pt":
-        if slim:
-            raise FaceganError(f"--slim and {out}: that format is in full precision; name a folder, or leave --slim away.")
-        rosinality.write(Path(out), networks.config, networks.states)
-    else:
-        save_networks(networks, out)
-    config = networks.config
-    note = "; may have seen joint faces in its training" if networks.may_have_seen_joint_faces else ""
-    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}{note}")

@@ -10,7 +10,7 @@ import argparse
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,15 +26,9 @@ GENERATORS = {"G_ema": "g_ema", "G": "g"}  # our name -> the file's
 
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
     """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network."""
-    _refuse_archive(path)
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in many ways on a broken or a hostile file
-        raise FaceganError(f"{path} cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}") from None
-    if not isinstance(found, dict) or not any(isinstance(found.get(name), dict) for name in GENERATORS.values()):
+    found = load_weights(path)
+    if not any(isinstance(found.get(name), dict) for name in GENERATORS.values()):
         raise FaceganError(f"{path} holds no StyleGAN2 generator: expected the keys g_ema or g.")
-    _refuse_inflation(found, path)
     present = {ours: found[theirs] for ours, theirs in GENERATORS.items() if isinstance(found.get(theirs), dict)}
     config = _config(next(iter(present.values())), path)
     mean = found.get("latent_avg")
@@ -43,8 +37,22 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
     except (IndexError, RuntimeError) as error:  # of a view
         raise FaceganError(f"{path} has tensors of unknown shapes: {error}.") from None
     if isinstance(found.get("d"), dict):
-        states["D"] = _renamed(found["d"], discriminator_names(config), path)
+        states["D"] = renamed_state(found["d"], discriminator_names(config), path)
     return config, states
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """What torch.save wrote, as far as it is tensors and dicts of them: no code is run, and no more memory taken than the file has."""
+    _refuse_archive(path)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load fails in many ways on a broken or a hostile file
+        raise FaceganError(f"{path} cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}") from None
+    if not isinstance(found, dict):
+        raise FaceganError(f"{path} holds no weights by name.")
+    _refuse_inflation(found, path)
+    return found
 
 
 def _refuse_archive(path: Path) -> None:
@@ -76,20 +84,25 @@ def _refuse_inflation(found: dict[str, Any], path: Path) -> None:
 
 def _config(state: dict[str, Tensor], path: Path) -> StyleGAN2Config:
     try:
-        blocks = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in state)
-        channels = {4: state["conv1.conv.weight"].shape[1]}
-        channels |= {4 << i: state[f"convs.{2 * i - 1}.conv.weight"].shape[1] for i in range(1, blocks)}
-        w_dim = state["style.1.weight"].shape[0]
-        return StyleGAN2Config(
-            resolution=4 << (blocks - 1),
-            z_dim=state["style.1.weight"].shape[1],
-            w_dim=w_dim,
-            mapping_layers=sum(name.startswith("style.") and name.endswith(".weight") for name in state),
-            channel_base=max(size * count for size, count in channels.items()),
-            channel_max=max(channels.values()),
-        )
+        return generator_config(state)
     except (KeyError, IndexError, AttributeError) as error:
         raise FaceganError(f"{path} lacks parts of a StyleGAN2 generator ({error}).") from None
+
+
+def generator_config(state: dict[str, Tensor], noise: Literal["add", "concat"] = "add") -> StyleGAN2Config:
+    """Of a generator, from its tensors' shapes. Raises KeyError, IndexError or AttributeError where it lacks some."""
+    blocks = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in state)
+    channels = {4: state["conv1.conv.weight"].shape[1]}
+    channels |= {4 << i: state[f"convs.{2 * i - 1}.conv.weight"].shape[1] for i in range(1, blocks)}
+    return StyleGAN2Config(
+        resolution=4 << (blocks - 1),
+        z_dim=state["style.1.weight"].shape[1],
+        w_dim=state["style.1.weight"].shape[0],
+        mapping_layers=sum(name.startswith("style.") and name.endswith(".weight") for name in state),
+        channel_base=max(size * count for size, count in channels.items()),
+        channel_max=max(channels.values()),
+        noise=noise,
+    )
 
 
 def generator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:
@@ -107,7 +120,8 @@ def generator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:
             yield f"{ours}.affine.bias", f"{theirs}.conv.modulation.bias"
             yield f"{ours}.bias", f"{theirs}.activate.bias"
             yield f"{ours}.noise_strength", f"{theirs}.noise.weight"
-            yield f"{ours}.noise_const", f"noises.noise_{max(2 * index - 1 + number, 0)}"
+            if config.noise == "add":
+                yield f"{ours}.noise_const", f"noises.noise_{max(2 * index - 1 + number, 0)}"
         ours, theirs = f"synthesis.b{size}.torgb", "to_rgb1" if size == 4 else f"to_rgbs.{index - 1}"
         yield f"{ours}.weight", f"{theirs}.conv.weight"
         yield f"{ours}.affine.weight", f"{theirs}.conv.modulation.weight"
@@ -133,7 +147,7 @@ def discriminator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:
         yield f"{ours}.bias", f"{theirs}.bias"
 
 
-def _renamed(state: dict[str, Tensor], names: Iterator[tuple[str, str]], path: Path) -> dict[str, Tensor]:
+def renamed_state(state: dict[str, Tensor], names: Iterator[tuple[str, str]], path: Path) -> dict[str, Tensor]:
     renamed = {}
     for ours, theirs in names:
         if not isinstance(state.get(theirs), Tensor):
@@ -143,9 +157,17 @@ def _renamed(state: dict[str, Tensor], names: Iterator[tuple[str, str]], path: P
 
 
 def _generator(state: dict[str, Tensor], config: StyleGAN2Config, mean: object, path: Path) -> dict[str, Tensor]:
+    """Our state of their generator; a missing mean style is measured."""
     drawn = {f"noises.noise_{2 * i + n}": None for i in range(len(config.sizes)) for n in (0, 1)}  # older files have none
     noises = {name: torch.zeros(1, 1, *[4 << ((int(name.split("_")[1]) + 1) // 2)] * 2) for name in drawn if name not in state}
-    renamed = _renamed({**noises, **state}, generator_names(config), path)
+    renamed = generator_state({**noises, **state}, config, path)
+    renamed["mapping.w_avg"] = mean.float().flatten().clone() if isinstance(mean, Tensor) else mean_style(renamed, config)
+    return renamed
+
+
+def generator_state(state: dict[str, Tensor], config: StyleGAN2Config, path: Path) -> dict[str, Tensor]:
+    """Their tensors by our names and in our shapes; without the mean style."""
+    renamed = renamed_state(state, generator_names(config), path)
     for name, value in renamed.items():
         if name.endswith((".const", ".weight")) and value.ndim == 5 or name == "synthesis.b4.const":
             value = value[0]
@@ -158,12 +180,11 @@ def _generator(state: dict[str, Tensor], config: StyleGAN2Config, mean: object, 
         if name.endswith("torgb.bias"):
             value = value.flatten()
         renamed[name] = value.contiguous()
-    renamed["mapping.w_avg"] = mean.float().flatten().clone() if isinstance(mean, Tensor) else _mean_style(renamed, config)
     return renamed
 
 
 @torch.no_grad()
-def _mean_style(state: dict[str, Tensor], config: StyleGAN2Config) -> Tensor:
+def mean_style(state: dict[str, Tensor], config: StyleGAN2Config) -> Tensor:
     """The mean of w over 10,000 fixed z, [w_dim]: that project's own training writes none."""
     mapping = Mapping(config, config.z_dim, config.w_dim, num_ws=1)
     weights = {name.removeprefix("mapping."): value for name, value in state.items() if name.startswith("mapping.")}

@@ -14,13 +14,21 @@ TRAIN_EXAMPLES = """examples:
   facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
   facegan train --data celeba.zip --attributes bald,beard --resolution 64 --out runs/celeba
   accelerate launch train.py --method a --data faces/ --attributes bald,beard,glasses --out runs/three
-The same command again resumes a run that was stopped, at whatever moment. `--method b --help` has the flags of Method B."""
+The same command again resumes a run that was stopped, at whatever moment.
+`--method b --help` has the flags of Method B, `--method restore --help` those of restoration."""
 TRAIN_B_EXAMPLES = """examples:
   facegan train --method b --data synthetic --resolution 32 --kimg 100 --augment none --out runs/drawn
   facegan train --method b --data celeba.zip --attributes bald,beard --resolution 64 --out runs/styles
   facegan train --method b --data faces/ --resolution 256 --init-from ffhq256.pkl --freeze-d 4 --kimg 200 --out runs/transfer
   facegan train --method b --data faces/ --conditional --out runs/labels      (then: facegan generate runs/labels --label 1,1)
   accelerate launch train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
+The same command again resumes a run; --kimg and --accumulate may change on the way."""
+TRAIN_RESTORE_EXAMPLES = """examples:
+  facegan train --method b --noise concat --data faces/ --resolution 128 --phase2-epochs 0 --out runs/prior
+  facegan train --method restore --prior runs/prior --data faces/ --resolution 128 --out runs/restore
+  facegan restore small/ --weights runs/restore --out large
+  facegan train --method restore --prior ffhq256.pkl --data faces/ --resolution 256 --kimg 200 --out runs/restore256
+  accelerate launch train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --mixed-precision bf16 --out runs/large
 The same command again resumes a run; --kimg and --accumulate may change on the way."""
 GENERATE_EXAMPLES = """examples:
   facegan generate runs/mine --seeds 0-63 --best 16 --out faces
@@ -34,7 +42,7 @@ CONVERT_EXAMPLES = """examples:
 def add_commands(commands: Any, argv: Sequence[str]) -> None:
     """`facegan train` has the flags of the method that `argv` names."""
     method = training_config.named_method(argv)
-    examples = {"a": TRAIN_EXAMPLES, "b": TRAIN_B_EXAMPLES}[method]
+    examples = {"a": TRAIN_EXAMPLES, "b": TRAIN_B_EXAMPLES, "restore": TRAIN_RESTORE_EXAMPLES}[method]
     train = commands.add_parser("train", help="train a generator, or resume one", epilog=examples, formatter_class=RAW)
     training_config.add_arguments(train, method)
     train.set_defaults(command=run_train)
@@ -73,6 +81,6 @@ def run_generate(arguments: dict) -> None:
 
 
 def run_convert(arguments: dict) -> None:
-    from facegan.checkpoints.networks import convert
+    from facegan.checkpoints.convert import convert
 
     convert(**arguments)

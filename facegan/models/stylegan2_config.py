@@ -86,7 +86,7 @@ class StyleGAN2Config:
 
     @property
     def noise_shapes(self) -> list[tuple[int, int, int]]:
-        """[channels, size, size] of each noise map of an image: one a layer, or as `noise` is concatenated, one a size for all its layers."""
+        """[channels, size, size] of each noise map of an image: one a layer; of concatenated noise one a size, for its layers alike."""
         if self.noise == "concat":
             return [(self.channels(size), size, size) for size in self.sizes]
         return [(1, size, size) for size in self.sizes for _ in range(self.layers(size))]

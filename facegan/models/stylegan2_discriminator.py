@@ -95,9 +95,14 @@ class Discriminator(nn.Module):
         """(size, block) of an image's way, largest first."""
         return [(size, getattr(self, f"b{size}")) for size in reversed(self.config.sizes) if size <= side]
 
-    def forward(self, image: Tensor, c: Tensor | None = None, *, level: float | None = None) -> Tensor:
-        """`level`: see `StyleGAN2Config.at_level`. While a block fades in, its features and those of the image at half the size
-        are interpolated (Karras et al. 2018, fig. 2)."""
+    def forward(
+        self, image: Tensor, c: Tensor | None = None, *, level: float | None = None, kept: list[Tensor] | None = None
+    ) -> Tensor:
+        """`kept` takes what every block makes of the image, the scores apart.
+
+        `level`: see `StyleGAN2Config.at_level`. While a block fades in, its features and those of the image at half the size are
+        interpolated (Karras et al. 2018, fig. 2).
+        """
         side, weight = self.config.at_level(level)
         if image.shape[1:] != (3, side, side):
             raise FaceganError(f"images have shape {list(image.shape)}; the discriminator expects [N, 3, {side}, {side}].")
@@ -110,6 +115,8 @@ class Discriminator(nn.Module):
                 small = self._entered(block, F.avg_pool2d(image, 2))
                 x = small.lerp(x.to(small.dtype), weight)
             x = block(x)
+            if kept is not None and size > 4:
+                kept.append(x)
         if self.mapping is not None:
             label = self.mapping(None, c)
             x = (x * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])

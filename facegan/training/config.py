@@ -1,7 +1,7 @@
 """The configuration of a run: one frozen dataclass a method, one line per field, recipes as differences from it.
 
 The command line is made from the fields, so that a flag, its default and its help cannot drift apart. Here is what all methods
-share; `config_a` and `config_b` hold their own fields.
+share; `config_a`, `config_b` and `config_restore` hold their own fields.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from facegan.errors import FaceganError
 
-METHODS = ("a", "b")
+METHODS = ("a", "b", "restore")
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -30,7 +30,7 @@ class TrainConfig:
     data: str = option("synthetic", "folder or .zip of labelled faces (see `facegan data inspect`), or 'synthetic'")
     attributes: str = option("bald,beard", "attributes the faces shall carry together, in order; built-in names, columns, or name=SELECTOR/SELECTOR")
     resolution: int = option(64, f"image size in pixels: {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
-    method: str = option("a", "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are then mixed. `--method b --help` lists b's flags", METHODS)
+    method: str = option("a", "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are then mixed; restore: a network that sharpens faces. `--method b --help` lists b's flags, and so on", METHODS)
     seed: int = option(0, "every random number of the run is a function of it")
     num: int = option(8000, "faces to render when --data is 'synthetic'")
     batch: int = option(32, "images a step, over all processes together")
@@ -42,22 +42,11 @@ class TrainConfig:
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
     # --- length: an epoch is --images-per-epoch images
     images_per_epoch: int = option(0, "images in an epoch; 0: the size of the smallest attribute's set", group="length")
-    phase2_epochs: int = option(60, "phase 2: most epochs of a critic (it stops early)", group="length")
-    # --- networks
-    width: float = option(1.0, "width of Method A's networks and of the critics (1: 128 maps at 8 px, 16 at 64 px)", group="networks")
-    conditional: bool = option(False, "feed the attribute vector y to generator and discriminators", group="networks")
     # --- optimisation
     lr: float = option(4e-3, "Adam's learning rate (equalised layers)", group="optimisation")
     beta1: float = option(0.0, "Adam's beta 1", group="optimisation")
     beta2: float = option(0.99, "Adam's beta 2", group="optimisation")
     r1_every: int = option(4, "steps between R1 penalties, each weighted by that number", group="optimisation")
-    # --- critics: whether a face has an attribute, as the generator's side sees it
-    blurry_negatives: bool = option(True, "show the critics blurred, noisy and (of phase 1) badly generated faces as negatives", group="critics")
-    critics: str = option("previous", "critics for attributes 1..K-1 (as the source) or for all", ("previous", "all"), group="critics")
-    critic_views: int = option(1, "differentiable views over which a critic's score is averaged", group="critics")
-    critic_gradient_penalty: float = option(0.0, "R1 penalty on the critics, which makes them harder to fool", group="critics")
-    critic_lr: float = option(0.0, "the critics' learning rate; 0: that of --lr", group="critics")
-    patience: int = option(8, "validations without a better balanced accuracy before a critic stops", group="critics")
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -68,8 +57,8 @@ class TrainConfig:
             raise FaceganError("--out is missing: name the folder of the run, e.g. --out runs/first")
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"--resolution is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
-        self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "critic_views", "minimum_images", "patience")
-        self.at_least(0, "phase2_epochs", "images_per_epoch", "snapshot_every", "seed", "num", "lr", "critic_gradient_penalty", "critic_lr", "width")
+        self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
+        self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise FaceganError(f"--{name} is {getattr(self, name)}: expected 0 to below 1")
@@ -86,11 +75,35 @@ class TrainConfig:
                 raise FaceganError(f"--{name.replace('_', '-')} is {getattr(self, name)}: expected 0 to 1")
 
 
+@dataclass(frozen=True)
+class CriticConfig(TrainConfig):
+    """Of the methods that make attributes: they have critics, and labels to ask for."""
+
+    # --- length
+    phase2_epochs: int = option(60, "phase 2: most epochs of a critic (it stops early)", group="length")
+    # --- networks
+    width: float = option(1.0, "width of Method A's networks and of the critics (1: 128 maps at 8 px, 16 at 64 px)", group="networks")
+    conditional: bool = option(False, "feed the attribute vector y to generator and discriminators", group="networks")
+    # --- critics: whether a face has an attribute, as the generator's side sees it
+    blurry_negatives: bool = option(True, "show the critics blurred, noisy and (of phase 1) badly generated faces as negatives", group="critics")
+    critics: str = option("previous", "critics for attributes 1..K-1 (as the source) or for all", ("previous", "all"), group="critics")
+    critic_views: int = option(1, "differentiable views over which a critic's score is averaged", group="critics")
+    critic_gradient_penalty: float = option(0.0, "R1 penalty on the critics, which makes them harder to fool", group="critics")
+    critic_lr: float = option(0.0, "the critics' learning rate; 0: that of --lr", group="critics")
+    patience: int = option(8, "validations without a better balanced accuracy before a critic stops", group="critics")
+
+    def check(self) -> None:
+        super().check()
+        self.at_least(1, "critic_views", "patience")
+        self.at_least(0, "phase2_epochs", "critic_gradient_penalty", "critic_lr", "width")
+
+
 def config_class(method: str) -> type[TrainConfig]:
     from facegan.training.config_a import MethodAConfig
     from facegan.training.config_b import MethodBConfig
+    from facegan.training.config_restore import RestoreConfig
 
-    return {"a": MethodAConfig, "b": MethodBConfig}[method]
+    return {"a": MethodAConfig, "b": MethodBConfig, "restore": RestoreConfig}[method]
 
 
 def named_method(arguments: Sequence[str]) -> str:

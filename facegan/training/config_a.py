@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from facegan.errors import FaceganError
-from facegan.training.config import TrainConfig, numbers, option
+from facegan.training.config import CriticConfig, numbers, option
 
 # What a recipe changes. `seed`: every value of the source; what that leaves open (R1, the average, modulation) is as above.
 # `best`: what docs/results.md shows to work.
@@ -25,7 +25,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class MethodAConfig(TrainConfig):
+class MethodAConfig(CriticConfig):
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = RECIPES
 
     recipe: str = option("best", "set of defaults below; any flag overrides its recipe", tuple(RECIPES))

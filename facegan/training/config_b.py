@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from facegan.errors import FaceganError
-from facegan.training.config import TrainConfig, option
+from facegan.training.config import CriticConfig, option
 
 
 class Preset(NamedTuple):
@@ -53,13 +53,13 @@ PRESETS: dict[str, dict[int, Preset]] = {
 
 
 @dataclass(frozen=True)
-class MethodBConfig(TrainConfig):
+class MethodBConfig(CriticConfig):
     # --- length
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks
     preset: str = option("auto", "sizes of the networks; auto: small up to 128 px, paper beyond", ("auto", *PRESETS), group="networks")
     architecture: Literal["skip", "resnet", "stylegan1"] = option("skip", "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)", ("skip", "resnet", "stylegan1"), group="networks")
-    noise: str = option("add", "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)", ("add", "concat"), group="networks")
+    noise: Literal["add", "concat"] = option("add", "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)", ("add", "concat"), group="networks")
     growing: int = option(0, "grow from this size (4 or 8), each next one faded in (Karras et al. 2018); 0: all sizes at once", group="networks")
     grow_kimg: float = option(100.0, "--growing: thousands of images a size takes, half of them fading in", group="networks")
     init_from: str = option("", "start from this network: a run, a folder of `facegan convert`, a .pkl or .pt; its sizes replace the preset", group="networks")

@@ -18,6 +18,7 @@ from facegan.training.batches import DataClock
 from facegan.training.config import TrainConfig
 from facegan.training.config_a import MethodAConfig
 from facegan.training.config_b import MethodBConfig
+from facegan.training.config_restore import RestoreConfig
 from facegan.training.folder import RunFolder
 from facegan.training.loop import train
 from facegan.training.randomness import Randomness, Shard
@@ -94,7 +95,7 @@ def run(config: TrainConfig) -> Path:
 
 def smaller(config: TrainConfig) -> str:
     """What to do about it."""
-    if isinstance(config, MethodBConfig):
+    if isinstance(config, (MethodBConfig, RestoreConfig)):
         parts = 2 * config.accumulate
         return f"run the same command with --accumulate {parts}, which takes {config.batch // parts} images at once for the same result"
     return f"try --batch {config.batch // 2} with a new --out"

@@ -15,7 +15,7 @@ from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, channels
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
-from facegan.training.config import TrainConfig
+from facegan.training.config import CriticConfig
 from facegan.training.folder import RunFolder
 from facegan.training.randomness import generator
 from facegan.training.stage import Context, Stage
@@ -24,7 +24,7 @@ VALIDATION_SHARE, VALIDATION_MOST = 0.15, 512
 VALIDATE_TIMES = 20  # validations in the longest phase
 
 
-def stage_name(context: Context[TrainConfig], k: int) -> str:
+def stage_name(context: Context[CriticConfig], k: int) -> str:
     return f"phase2-{context.groups.attributes[k].name}"
 
 
@@ -36,10 +36,10 @@ def load_critic(folder: RunFolder, name: str) -> Discriminator:
     return channels_last(critic).eval().requires_grad_(False)
 
 
-class Phase2(Stage[TrainConfig]):
+class Phase2(Stage[CriticConfig]):
     """L(D2) = mean (D2(x) - 1)^2 + mean D2(y)^2; x: X_k, y: faces without it, harvested and degraded ones."""
 
-    def __init__(self, context: Context[TrainConfig], k: int) -> None:
+    def __init__(self, context: Context[CriticConfig], k: int) -> None:
         self.name, self.title = stage_name(context, k), f"phase 2 (critic for {context.groups.attributes[k].name})"
         config, accelerator = context.config, context.accelerator
         table, identities = context.data.table, context.data.identities

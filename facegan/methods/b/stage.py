@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from facegan.checkpoints.networks import STAGE, Networks, is_run, open_networks
+from facegan.checkpoints.networks import STAGE, Networks, open_networks
 from facegan.errors import FaceganError
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision
 from facegan.methods.b.growth import level, seen_at
 from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
+from facegan.methods.parts import check_parts, pieces, update
+from facegan.methods.provenance import without_joint_faces
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.training import ada, checkpoint
 from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
-from facegan.training.folder import RunFolder
 from facegan.training.randomness import generator as numbers
 from facegan.training.randomness import sent
 from facegan.training.stage import Context, Stage
@@ -81,7 +80,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.labels = multi_hot(context) if config.conditional else None
         start = self._start()
         self.shape = start.config
-        self.share = check_parts(context, self.shape.group)
+        self.share = check_parts(config.batch, config.accumulate, context.accelerator.num_processes, self.shape.group)
         self.may_have_seen_joint_faces = bool(config.init_from) and start.may_have_seen_joint_faces
         self.generator, self.discriminator = Generator(self.shape), Discriminator(self.shape)
         self._load(start)
@@ -107,7 +106,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         if not config.init_from:
             return Networks(wanted, {})
         found = open_networks(config.init_from)
-        clean = not found.may_have_seen_joint_faces and self._without_joint_faces(config.init_from)
+        clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
         theirs = found.config
         if theirs.resolution != config.resolution or theirs.c_dim != wanted.c_dim:
             raise FaceganError(
@@ -121,19 +120,6 @@ class StyleGAN2Training(Stage[MethodBConfig]):
                         theirs.architecture, theirs.noise)  # fmt: skip
         shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
         return Networks(shape, found.states, may_have_seen_joint_faces=not clean)
-
-    def _without_joint_faces(self, path: str) -> bool:
-        """Whether it is known what that network learned from; FaceganError where joint faces of this run were among it."""
-        if not is_run(Path(path)) or RunFolder(path).record()["data_fingerprint"] != self.context.data.fingerprint:
-            return False
-        ids = self.context.data.table.ids
-        seen = {ids[index] for index in self.context.groups.excluded}.intersection(RunFolder(path).ids(STAGE))
-        if seen:
-            raise FaceganError(
-                f"--init-from {path} learned from {len(seen)} faces that carry, or may carry, all attributes of this run, such as "
-                f"{min(seen)}: nothing here may have seen them, so start from another network, or train from scratch"
-            )
-        return True
 
     def _load(self, start: Networks) -> None:
         generator = start.states.get("G", start.states.get("G_ema"))
@@ -180,7 +166,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             return generator_loss(scores)
 
         self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
-        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("G", step, self.context.config.batch))
+        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._wanted("G", step, self.context.config.batch))
         for parameter in self.trained_d:
             parameter.requires_grad_(True)
         self.generator.mapping.track(self._over_processes(torch.stack(followed).mean(0, keepdim=True)))
@@ -197,7 +183,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             found.append(lengths.detach().mean())
             return config.pl_weight * config.pl_every * path_length_loss(lengths, self.mean_length)
 
-        total = self._update(self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count, lengths=True))
+        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count, lengths=True))
         mean = self._over_processes(torch.stack(found).mean())
         self.mean_length.lerp_(mean, config.pl_decay)
         return {"G/path": total / config.pl_every, "G/length": mean}
@@ -216,11 +202,11 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             return discriminator_loss(on_real, on_fake)
 
         parts = list(zip(reals, self._wanted("D", step, config.batch), strict=True))
-        terms = {"D/loss": self._update(self.wrapped_d, self.optimizer_d, loss, parts)}
+        terms = {"D/loss": update(self.context.accelerator, self.wrapped_d, self.optimizer_d, loss, parts)}
         on_real = torch.cat(signs)
         self.strength.update(on_real.sign().sum(), len(on_real))
         if config.gamma and step % config.r1_every == 0:
-            terms["D/r1"] = self._update(self.wrapped_d, self.optimizer_d, self._steepness, reals) / config.r1_every
+            terms["D/r1"] = update(self.context.accelerator, self.wrapped_d, self.optimizer_d, self._steepness, reals) / config.r1_every
         return terms | {"D/real": on_real.mean(), "D/sign": on_real.sign().mean()}
 
     def _steepness(self, real: Real) -> Tensor:
@@ -230,19 +216,6 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         with full_precision(self.discriminator):
             (scores,) = self.wrapped_d([(images, real.c)], self.level)
         return config.r1_every * r1_penalty(scores, images, config.gamma) + 0 * scores.sum()
-
-    def _update(self, wrapped: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Any], Tensor], parts: Sequence[Any]) -> Tensor:
-        """One step of an optimiser by the mean of `loss` over the parts of a batch; processes are synchronised with the last."""
-        accelerator = self.context.accelerator
-        optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.context.device)
-        for index, part in enumerate(parts):
-            with accelerator.no_sync(wrapped) if index + 1 < len(parts) else nullcontext():
-                value = loss(part) / len(parts)
-                accelerator.backward(value)
-            total += value.detach()
-        optimizer.step()
-        return total
 
     # --- what a step is made of: this process's rows of the batch, in `accumulate` parts
     def _wanted(self, stream: str, step: int, count: int, lengths: bool = False) -> list[Wanted]:
@@ -311,22 +284,6 @@ class StyleGAN2Training(Stage[MethodBConfig]):
 
     def closing(self) -> str:
         return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""
-
-
-def check_parts(context: Context[MethodBConfig], group: int) -> int:
-    """Images of a part of the batch on one process: whole groups of the minibatch deviation, or the parts would not be the batch."""
-    config, processes = context.config, context.accelerator.num_processes
-    parts = processes * config.accumulate
-    if config.batch % (parts * group):
-        raise FaceganError(
-            f"--accumulate is {config.accumulate}: with {processes} process(es) --batch must be a multiple of {parts * group}, so that "
-            f"every part holds whole groups of {group}; it is {config.batch}"
-        )
-    return config.batch // parts
-
-
-def pieces(x: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    return [None] * count if x is None else x.chunk(count)
 
 
 def multi_hot(context: Context[MethodBConfig]) -> np.ndarray:

@@ -1,0 +1,31 @@
+"""`facegan convert`: networks from one form into another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facegan.checkpoints import rosinality
+from facegan.checkpoints.networks import open_networks, save_networks, slimmed
+from facegan.checkpoints.restorers import is_restorer, open_restorer, save_restorer
+from facegan.errors import FaceganError
+
+
+def convert(source: str, out: str, slim: bool = False) -> None:
+    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
+    if is_restorer(source):
+        weights = open_restorer(source)
+        save_restorer(weights, out, half=slim)
+        return print(f"{out}: restorer, {weights.config.resolution} px{note(weights.may_have_seen_joint_faces)}")
+    networks = slimmed(open_networks(source)) if slim else open_networks(source)
+    if Path(out).suffix == ".pt":
+        if slim:
+            raise FaceganError(f"--slim and {out}: that format is in full precision; name a folder, or leave --slim away.")
+        rosinality.write(Path(out), networks.config, networks.states)
+    else:
+        save_networks(networks, out)
+    config = networks.config
+    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}{note(networks.may_have_seen_joint_faces)}")
+
+
+def note(seen: bool) -> str:
+    return "; may have seen joint faces in its training" if seen else ""

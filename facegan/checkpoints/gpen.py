@@ -1,0 +1,46 @@
+"""GPEN's `.pth` checkpoints, read: a bare state dict or one under `g_ema`, whose generator is named as rosinality's.
+
+Only names and shapes of its tensors are used; size, width and channel multiplier follow from them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from facegan.checkpoints.rosinality import generator_config, generator_state, load_weights, mean_style
+from facegan.errors import FaceganError
+from facegan.models.stylegan2 import StyleGAN2Config
+
+DECODER = "generator."
+
+
+def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
+    """The decoder's configuration and the state dict of our `Restorer`."""
+    found: Any = load_weights(path)
+    found = found["g_ema"] if isinstance(found.get("g_ema"), dict) else found
+    state = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    decoder = {name.removeprefix(DECODER): value for name, value in state.items() if name.startswith(DECODER)}
+    try:
+        config = generator_config(decoder, "concat")
+        ours = {f"generator.{name}": value for name, value in generator_state(decoder, config, path).items()}
+    except (KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise FaceganError(f"{path} holds no restorer: it lacks parts of a GPEN decoder, or their shapes ({error}).") from None
+    layers = {"bottleneck": "final_linear"} | {f"encoder.b{size}": f"ecd{i}" for i, size in enumerate(reversed(config.sizes))}
+    for name, theirs in layers.items():
+        ours |= _layer(state, f"{theirs}.", name, path)
+    mapping = {name.removeprefix("generator."): value for name, value in ours.items()}
+    return config, ours | {"generator.mapping.w_avg": mean_style(mapping, config)}
+
+
+def _layer(state: dict[str, Tensor], prefix: str, name: str, path: Path) -> dict[str, Tensor]:
+    """Weight and bias of one layer of the encoder, however deep they are nested; its filter is the one that we have too."""
+    parts = {key: value.float() for key, value in state.items() if key.startswith(prefix) and not key.endswith("kernel")}
+    weights = [value for key, value in parts.items() if key.endswith("weight")]
+    biases = [value for key, value in parts.items() if key.endswith("bias")]
+    if len(weights) != 1 or len(biases) != 1:
+        found = f"{len(weights)} weights and {len(biases)} biases"
+        raise FaceganError(f"{path} holds no restorer: expected one weight and one bias under {prefix}*, got {found}.")
+    return {f"{name}.weight": weights[0], f"{name}.bias": biases[0]}

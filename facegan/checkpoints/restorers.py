@@ -1,0 +1,101 @@
+"""Restorers on disk: `open_restorer(path)` of a run, a folder, a shipped name or GPEN's `.pth`; `save_restorer(weights, folder)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facegan.checkpoints import gpen
+from facegan.checkpoints.networks import (
+    CONFIG,
+    LARGEST,
+    WEIGHTS,
+    config_of,
+    facts_of,
+    read_folder,
+    refuse_other_shapes,
+    write_folder,
+)
+from facegan.errors import FaceganError
+from facegan.models.conv_gan import channels_last
+from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.networks import located
+from facegan.restore.network import Restorer
+from facegan.training import checkpoint
+from facegan.training.folder import RunFolder
+
+KIND = "restorer"
+STAGE = "restorer"  # of a run of `--method restore`
+EXPECTED = f"a run of `train --method restore`, a folder with {WEIGHTS} and {CONFIG}, or GPEN's .pth"
+
+
+@dataclass(frozen=True)
+class RestorerWeights:
+    """A decoder's configuration and the state dict of the whole."""
+
+    config: StyleGAN2Config
+    state: dict[str, Tensor]
+    may_have_seen_joint_faces: bool = True
+
+    def restorer(self) -> Restorer:
+        """In float32, in evaluation mode, without gradients."""
+        restorer = Restorer(replace(self.config, half_sizes=0))
+        restorer.load_state_dict(self.state)
+        return channels_last(restorer).eval().requires_grad_(False)
+
+
+def is_restorer(path: str | Path) -> bool:
+    """Whether `open_restorer` is what opens this folder or name."""
+    path = located(path)
+    return path.is_dir() and (_is_run(path) or facts_of(path).get("kind") == KIND)
+
+
+def _is_run(folder: Path) -> bool:
+    config = facts_of(folder).get("config")
+    return isinstance(config, dict) and config.get("method") == "restore"
+
+
+def open_restorer(path: str | Path) -> RestorerWeights:
+    """The averaged network of a run, finished or not, or what a folder or file holds; no code of a file is run."""
+    path = located(path)
+    if path.is_dir():
+        weights = _open_run(path) if _is_run(path) else _open_folder(path)
+    elif not path.is_file():
+        raise FaceganError(f"{path} does not exist; expected {EXPECTED}")
+    elif path.suffix not in (".pth", ".pt"):
+        raise FaceganError(f"{path} is of no known kind; expected {EXPECTED}")
+    elif path.stat().st_size > LARGEST:
+        raise FaceganError(f"{path} has {path.stat().st_size >> 20} MiB, more than any restorer")
+    else:
+        weights = RestorerWeights(*gpen.read(path))
+    with torch.device("meta"):
+        expected = Restorer(weights.config).state_dict()
+    refuse_other_shapes(path, "", weights.state, expected)
+    return weights
+
+
+def _open_run(path: Path) -> RestorerWeights:
+    folder = RunFolder(path)
+    found = folder.load_stage(STAGE) if folder.finished(STAGE) else folder.newest_checkpoint(STAGE)
+    if found is None:
+        raise FaceganError(f"{path} has no snapshot of its restorer yet: let the training go on for a while")
+    tensors, facts = found
+    about = facts["extra"]
+    state = checkpoint.unpack("network/restorer_ema", tensors)
+    return RestorerWeights(StyleGAN2Config(**about["network"]), state, about["may_have_seen_joint_faces"])
+
+
+def _open_folder(folder: Path) -> RestorerWeights:
+    facts, tensors = read_folder(folder, KIND, f"restorer; expected {EXPECTED}")
+    seen = bool(facts.pop("may_have_seen_joint_faces", True))
+    return RestorerWeights(config_of(facts, folder), tensors, seen)
+
+
+def save_restorer(weights: RestorerWeights, folder: str | Path, half: bool = False) -> None:
+    """`folder/model.safetensors` and `folder/config.json`; `half`: in half precision, which restores as well at half the size."""
+    tensors = {name: value.half() if half else value for name, value in weights.state.items()}
+    facts = {"may_have_seen_joint_faces": weights.may_have_seen_joint_faces, **weights.config.to_json()}
+    write_folder(Path(folder), KIND, facts, tensors)

@@ -1,0 +1,185 @@
+"""Restoration's training: faces are spoiled, the restorer mends them, the discriminator compares."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from facegan.checkpoints.networks import Networks, open_networks
+from facegan.checkpoints.restorers import STAGE
+from facegan.errors import FaceganError
+from facegan.methods.b.forward import Scores, full_precision
+from facegan.methods.b.objective import discriminator_loss, lazy
+from facegan.methods.parts import check_parts, pieces, update
+from facegan.methods.provenance import without_joint_faces
+from facegan.methods.regularizers import r1_penalty
+from facegan.methods.restore.objective import losses
+from facegan.models.conv_gan import channels_last
+from facegan.models.stylegan2 import Discriminator, StyleGAN2Config
+from facegan.restore.degradation import NUMBERS, degrade
+from facegan.restore.network import Restorer, decoder_config, embed
+from facegan.training import checkpoint
+from facegan.training.batches import to_float
+from facegan.training.config_restore import RestoreConfig
+from facegan.training.ema import Average
+from facegan.training.randomness import Randomness, Shard
+from facegan.training.stage import Context, Stage
+
+SHOWN = 12  # faces of the picture, each spoiled, restored and as it was
+log = logging.getLogger("facegan.train")
+
+
+class Pair(NamedTuple):
+    faces: Tensor  # [n, 3, R, R]
+    spoiled: Tensor
+
+
+class RestorerTraining(Stage[RestoreConfig]):
+    """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average."""
+
+    steps_unsaved = 1000
+
+    def __init__(self, context: Context[RestoreConfig]) -> None:
+        self.name, self.title = STAGE, "restorer"
+        config = context.config
+        super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
+        self.degradation = config.degradation
+        self.reals = context.reals(self.used, f"{STAGE}/reals")
+        prior = self._prior()
+        check_parts(config.batch, config.accumulate, context.accelerator.num_processes, self.shape.group)
+        self.restorer, self.discriminator = Restorer(self.shape), Discriminator(self.shape)
+        embed(self.restorer, prior.config, prior.states["G_ema" if "G_ema" in prior.states else "G"])
+        if "D" in prior.states and not prior.config.growing:
+            self.discriminator.load_state_dict(prior.states["D"])
+        self.average = Average(self.restorer, 1000 * config.ema_kimg, config.ema_rampup)
+        for network in (self.restorer, self.discriminator, self.average.network):
+            channels_last(network).to(context.device)
+        self._prepare()
+
+    def _prior(self) -> Networks:
+        config = self.context.config
+        prior = open_networks(config.prior)
+        if prior.config.resolution != config.resolution:
+            raise FaceganError(
+                f"--prior {config.prior} makes {prior.config.resolution} px faces, this run {config.resolution} px: change --resolution"
+            )
+        clean = without_joint_faces(self.context, config.prior, "--prior") and not prior.may_have_seen_joint_faces
+        if not clean:
+            log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.prior)
+        self.may_have_seen_joint_faces = not clean
+        try:
+            shape = decoder_config(prior.config)
+        except FaceganError as error:
+            raise FaceganError(f"--prior {config.prior}: {error}") from None
+        lower = config.mixed_precision == "bf16"
+        clamp = prior.config.conv_clamp or (256.0 if lower else None)
+        self.shape: StyleGAN2Config = replace(shape, half_sizes=4 if lower else 0, conv_clamp=clamp)
+        return prior
+
+    def _prepare(self) -> None:
+        config = self.context.config
+        betas = (config.beta1, config.beta2)
+        scales = list(self.restorer.scales())
+        decoder = [p for p in self.restorer.generator.parameters() if all(p is not scale for scale in scales)]
+        encoder = [*self.restorer.encoder.parameters(), *self.restorer.bottleneck.parameters(), *scales]
+        groups = [{"params": encoder, "lr": config.lr}, {"params": decoder, "lr": config.lr * config.decoder_lr}]
+        rate, betas_d = lazy(config.lr * config.discriminator_lr, betas, config.r1_every if config.gamma else 0)
+        adam_g = torch.optim.Adam(groups, betas=betas)
+        adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=betas_d)
+        self.networks = {"restorer": self.restorer, "D": self.discriminator, "restorer_ema": self.average.network}
+        self.scores = Scores(self.discriminator)
+        self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(
+            self.restorer, self.scores, adam_g, adam_d
+        )
+        self.optimizers = {"restorer": self.optimizer_g, "D": self.optimizer_d}
+
+    # --- one step
+    def step(self, step: int) -> dict[str, Tensor]:
+        config, pairs = self.context.config, self._pairs(step)
+        terms, restored = self._train_restorer(pairs)
+        terms |= self._train_discriminator(step, pairs, restored)
+        self.average.update(config.batch, (step + 1) * config.batch)
+        return terms
+
+    def _pairs(self, step: int) -> list[Pair]:
+        config, random = self.context.config, self.context.randomness
+        faces = self.reals(step, config.batch)
+        u = random.uniform(f"{STAGE}/values", step, (config.batch, NUMBERS))
+        noise = random.noise(f"{STAGE}/noise", step, (config.batch, *self.degradation.noise_shape(config.resolution)))
+        spoiled = degrade(faces, self.degradation, u, noise)
+        return [Pair(*part) for part in zip(*(pieces(x, config.accumulate) for x in (faces, spoiled)), strict=True)]
+
+    def _train_restorer(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The terms, and the restored faces of each part, from which the discriminator learns."""
+        config, restored, found = self.context.config, [], []
+        weights = torch.tensor([config.adversarial_weight, config.l1_weight, config.feature_weight], device=self.context.device)
+
+        def loss(pair: Pair) -> Tensor:
+            mended = self.wrapped_g(pair.spoiled)
+            restored.append(mended.detach())
+            features: list[Tensor] = []
+            scores = self.discriminator(mended, kept=features)
+            terms = torch.stack(losses(mended, pair.faces, scores, features, self._features(pair.faces)))
+            found.append(terms.detach())
+            return (weights * terms).sum()
+
+        self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
+        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
+        self.discriminator.requires_grad_(True)
+        adversarial, l1, features = torch.stack(found).mean(0)
+        return {"G/loss": total, "G/adversarial": adversarial, "G/l1": l1, "G/features": features}, restored
+
+    @torch.no_grad()
+    def _features(self, faces: Tensor) -> list[Tensor]:
+        features: list[Tensor] = []
+        if self.context.config.feature_weight:
+            self.discriminator(faces, kept=features)
+        return features
+
+    def _train_discriminator(self, step: int, pairs: list[Pair], restored: list[Tensor]) -> dict[str, Tensor]:
+        config, accelerator = self.context.config, self.context.accelerator
+
+        def loss(part: tuple[Pair, Tensor]) -> Tensor:
+            pair, mended = part
+            return discriminator_loss(*self.wrapped_d([(pair.faces, None), (mended, None)]))
+
+        def steepness(pair: Pair) -> Tensor:
+            faces = pair.faces.detach().requires_grad_()
+            with full_precision(self.discriminator):
+                (scores,) = self.wrapped_d([(faces, None)])
+            return config.r1_every * r1_penalty(scores, faces, config.gamma) + 0 * scores.sum()
+
+        terms = {"D/loss": update(accelerator, self.wrapped_d, self.optimizer_d, loss, list(zip(pairs, restored, strict=True)))}
+        if config.gamma and step % config.r1_every == 0:
+            terms["D/r1"] = update(accelerator, self.wrapped_d, self.optimizer_d, steepness, pairs) / config.r1_every
+        return terms
+
+    # --- results
+    @torch.no_grad()
+    def samples(self) -> Tensor:
+        """Rows of spoiled, restored and original faces."""
+        chosen = self.used[torch.linspace(0, len(self.used) - 1, SHOWN).long().numpy()]
+        faces = to_float(self.context.data.images[chosen].copy(), self.context.device)
+        alone = Randomness(self.context.config.seed, Shard(), self.context.device)
+        u = alone.uniform(f"{STAGE}/shown", 0, (SHOWN, NUMBERS))
+        noise = alone.noise(f"{STAGE}/shown", 0, (SHOWN, *self.degradation.noise_shape(self.shape.resolution)))
+        spoiled = degrade(faces, self.degradation, u, noise)
+        mended = torch.cat([self.average.network(part) for part in spoiled.split(4)])
+        return torch.stack([spoiled, mended, faces], dim=1).flatten(0, 1).cpu()
+
+    def _about(self) -> dict[str, Any]:
+        """What `open_restorer` needs to know."""
+        return {"network": self.shape.to_json(), "may_have_seen_joint_faces": self.may_have_seen_joint_faces}
+
+    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, self._about()
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        for name, network in self.networks.items():
+            tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
+        return tensors, {"extra": self._about()}

@@ -1,0 +1,64 @@
+"""The configuration of a restorer's training: a GAN prior behind an encoder, on faces that are spoiled on the way (GPEN)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facegan.errors import FaceganError
+from facegan.restore.degradation import Degradation
+from facegan.training.config import TrainConfig, numbers, option
+
+
+@dataclass(frozen=True)
+class RestoreConfig(TrainConfig):
+    prior: str = option("", "StyleGAN2 network of --resolution to build on: a run of `--method b` (best with --noise concat), a folder of `facegan convert`, a .pkl or .pt")
+    # --- length
+    kimg: float = option(500.0, "length of the training in thousands of images", group="length")
+    # --- losses
+    adversarial_weight: float = option(1.0, "weight of the discriminator's verdict", group="losses")
+    l1_weight: float = option(1.0, "weight of the distance to the unspoiled face, in mean pixels: more of it is truer, less of it sharper", group="losses")
+    feature_weight: float = option(0.02, "weight of the distance between the discriminator's features of both", group="losses")
+    r1_gamma: float = option(-1.0, "weight of R1; -1: 0.0002 x resolution^2 / batch, 0: none", group="losses")
+    # --- optimisation: encoder, decoder and discriminator learn at 100 : 10 : 1
+    lr: float = option(2e-3, "Adam's learning rate of the encoder and of the skip connections' scales (equalised layers)", group="optimisation")
+    decoder_lr: float = option(0.1, "the decoder's learning rate, as a share of --lr", group="optimisation")
+    discriminator_lr: float = option(0.01, "the discriminator's learning rate, as a share of --lr", group="optimisation")
+    r1_every: int = option(16, "steps between R1 penalties, each weighted by that number", group="optimisation")
+    accumulate: int = option(1, "parts that a batch is computed in, one after the other, where memory is short", group="optimisation")
+    ema_kimg: float = option(10.0, "half-life of the averaged weights that restore, in thousands of images; 0: none", group="optimisation")
+    ema_rampup: float = option(0.05, "early on the half-life is at most this share of the images seen", group="optimisation")
+    # --- degradation: every face gets a value out of each range
+    blur: str = option("0,3", "sigma of the blur in pixels", group="degradation")
+    downsample: str = option("0.8,8", "how many times smaller the face becomes", group="degradation")
+    noise: str = option("0,20", "sigma of the noise, of 255", group="degradation")
+    jpeg: str = option("60,100", "quality of the JPEG", group="degradation")
+    fade: str = option("0,0.2", "share of saturation that is lost, and of contrast", group="degradation")
+
+    @property
+    def gamma(self) -> float:
+        return 0.0002 * self.resolution**2 / self.batch if self.r1_gamma == -1 else self.r1_gamma
+
+    @property
+    def degradation(self) -> Degradation:
+        pairs = {name: numbers(getattr(self, name), name, float, 2) for name in ("blur", "downsample", "noise", "jpeg", "fade")}
+        try:
+            return Degradation(**{name: (low, high) for name, (low, high) in pairs.items()})
+        except FaceganError as error:
+            raise FaceganError(f"--{error}") from None
+
+    def check(self) -> None:
+        super().check()
+        if not self.prior:
+            raise FaceganError(
+                f"--prior is missing: train one by `facegan train --method b --noise concat --resolution {self.resolution} --out runs/prior` "
+                "on the same --data, then give --prior runs/prior"
+            )
+        self.at_least(1, "accumulate")
+        self.at_least(0, "kimg", "adversarial_weight", "l1_weight", "feature_weight", "decoder_lr", "discriminator_lr", "ema_kimg", "ema_rampup")
+        if self.r1_gamma != -1 and not self.r1_gamma >= 0:
+            raise FaceganError(f"--r1-gamma is {self.r1_gamma}: expected 0 or more, or -1 for 0.0002 x resolution^2 / batch")
+        if not self.adversarial_weight + self.l1_weight + self.feature_weight > 0:
+            raise FaceganError("--adversarial-weight, --l1-weight and --feature-weight are all 0: nothing would be learned")
+        if self.batch % self.accumulate:
+            raise FaceganError(f"--accumulate is {self.accumulate}: expected a divisor of --batch ({self.batch})")
+        _ = self.degradation  # its own refusals
