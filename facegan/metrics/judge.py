@@ -19,23 +19,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from facegan.data.splits import holdout
 from facegan.errors import FaceganError
-from facegan.metrics import degrade, judge_net
+from facegan.metrics import degrade, judge_data, judge_net
 from facegan.metrics.degrade import gaussian_blur
-from facegan.metrics.judge_net import JudgeConfig, JudgeNet, Material, fit, logits_of, new_net, temperature, to_float
+from facegan.metrics.judge_data import binary_columns, labels_of, material_of, pixels_of, shrink
+from facegan.metrics.judge_net import JudgeConfig, JudgeNet, fit, logits_of, new_net, temperature, to_float
 
 if TYPE_CHECKING:
-    from facegan.data.attributes import Attribute, Groups
+    from facegan.data.attributes import Groups
     from facegan.data.faces import FaceData
     from facegan.data.splits import Split
-    from facegan.data.table import AttributeTable
 
-FORMAT = 1
+FORMAT = 2
 CARD_BLURS = (0.0, 0.02, 0.04, 0.08)  # sigmas of the card's false-joint test, as a share of the width
 CARD_LIMIT = 1000  # images of each kind that the card's figures are taken on
 
@@ -62,9 +60,8 @@ class Judge:
         """Height and width of the images it rates."""
         return self.card["resolution"]
 
-    @torch.no_grad()
-    def probabilities(self, images: Tensor, batch: int = 256) -> Tensor:
-        """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1].
+    def prepared(self, images: Tensor, batch: int = 256) -> Tensor:
+        """Float images [N, 3, R, R] in [-1, 1] as the classifiers take them: [N, 3, S, S].
 
         Values beyond the range are clamped, as saving a picture would. Raises FaceganError for another shape or dtype
         and for values that are not finite.
@@ -79,9 +76,30 @@ class Judge:
             raise FaceganError("images hold values that are not finite: the generator diverged; rate an earlier one.")
         size = self.card["config"]["resolution"]
         parts = [shrink(part.detach().float().clamp(-1, 1), size) for part in images.split(batch)]
-        small = torch.cat(parts) if parts else images
-        logits = torch.stack([logits_of(net, small, batch) for net in self.nets])
+        return torch.cat(parts) if parts else images
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor, batch: int = 256) -> Tensor:
+        """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1]."""
+        small, wanted = self.prepared(images, batch), len(self.attributes)
+        logits = torch.stack([logits_of(net, small, batch)[:, :wanted] for net in self.nets])
         return torch.sigmoid(logits / self.temperatures[:, None])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data's table, beside the attributes, that both classifiers learnt to tell."""
+        first, second = (member["columns"] for member in self.card["members"])
+        return tuple(name for name in first if name in second)
+
+    @torch.no_grad()
+    def column_verdicts(self, images: Tensor, batch: int = 256) -> np.ndarray:
+        """bool [2, N, C]: per classifier whether it sees each of `columns`; none of these is calibrated."""
+        small, wanted = self.prepared(images, batch), len(self.attributes)
+        verdicts = []
+        for net, member in zip(self.nets, self.card["members"], strict=True):
+            places = [wanted + member["columns"].index(name) for name in self.columns]
+            verdicts.append((logits_of(net, small, batch)[:, places] >= 0).numpy())
+        return np.stack(verdicts)
 
     def pair_verdicts(self, images: Tensor) -> np.ndarray:
         """bool [2, N, K + 1]: per classifier whether each attribute is there (p >= 0.5), then whether all are."""
@@ -121,8 +139,8 @@ class Judge:
             raise FaceganError(f"judge: the weights in {folder} are not those of its card; train it again.")
         tensors = safetensors.torch.load(blob)
         nets = []
-        for i in (0, 1):
-            net = new_net(len(card["attributes"]), card["config"]["width"], torch.Generator())
+        for i, member in enumerate(card["members"]):
+            net = new_net(len(card["attributes"]) + len(member["columns"]), card["config"]["width"], torch.Generator())
             prefix = f"{i}."
             state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             net.load_state_dict(state, strict=True)
@@ -135,69 +153,6 @@ def _write(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     part.write_bytes(content)
     os.replace(part, path)
-
-
-def shrink(images: Tensor, size: int) -> Tensor:
-    """Float images no larger than ``size``: antialiased bilinear, nothing is enlarged."""
-    if images.shape[-1] <= size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-
-
-def _pixels(data: FaceData, index: np.ndarray, size: int) -> Tensor:
-    """uint8 [N, 3, S, S] on the CPU, read in pieces as the images may lie in a file."""
-    pieces = []
-    for start in range(0, len(index), 512):
-        piece = torch.from_numpy(np.asarray(data.images[index[start : start + 512]]))
-        if piece.shape[-1] > size:
-            piece = (shrink(to_float(piece), size) * 127.5 + 127.5).round().clamp(0, 255).byte()
-        pieces.append(piece)
-    side = min(size, data.images.shape[-1])
-    return torch.cat(pieces) if pieces else torch.empty(0, 3, side, side, dtype=torch.uint8)
-
-
-def labels_of(table: AttributeTable, attributes: tuple[Attribute, ...], joint: np.ndarray) -> np.ndarray:
-    """float32 [N, K]: 1 where strictly positive (all of them for the ``joint`` rows), 0 where strictly negative, NaN
-    elsewhere, which keeps doubtful images out of the loss."""
-    labels = np.full((len(table), len(attributes)), np.nan, dtype=np.float32)
-    for k, attribute in enumerate(attributes):
-        labels[table.select(attribute.negative), k] = 0
-        labels[table.select(attribute.positive), k] = 1
-    labels[joint] = 1
-    return labels
-
-
-def _material(
-    data: FaceData, groups: Groups, judge_rows: np.ndarray, half: np.ndarray, config: JudgeConfig
-) -> tuple[Material, np.ndarray]:
-    """What one classifier learns from, and the rows of ``data`` that its images come from."""
-    rows = np.concatenate([judge_rows, half])
-    labels = labels_of(data.table, groups.attributes, groups.joint)[rows]
-    known = ~np.isnan(labels).all(1)
-    rows, labels = rows[known], labels[known]
-    _, held = holdout(data.identities, rows, config.validation, config.seed, "judge-validation")
-    learn = ~np.isin(rows, held)
-    kinds = [np.isin(rows, only) for only in groups.only] + [np.isin(rows, half), (labels == 0).all(1)]
-    kinds.append(~np.logical_or.reduce(kinds))  # the rest, e.g. a beard under a hat
-    for name, kind in zip([a.name + " only" for a in groups.attributes] + ["joint"], kinds, strict=False):
-        if not (kind & learn).any():
-            raise FaceganError(
-                f"judge: no image of the group {name!r} is left to learn from ({int(kind.sum())} in its part of the "
-                f"data); use more images, or attributes that more of them carry."
-            )
-    # X_k twice: whether a face that surely has one attribute is given the other by mistake decides the joint rate
-    strata = tuple(np.flatnonzero(kind & learn) for kind in [*kinds[: len(groups.only)], *kinds])
-    images = _pixels(data, rows, config.resolution)
-    if config.auxiliary:
-        labels = np.concatenate([labels, _other_columns(data.table, rows)], 1)
-    return Material(images, torch.from_numpy(labels), strata, np.flatnonzero(~learn), len(groups.attributes)), rows
-
-
-def _other_columns(table: AttributeTable, rows: np.ndarray) -> np.ndarray:
-    """float32 [N, C] in {0, 1, NaN}: every column of the table of which both sides occur often enough to learn."""
-    values = table.values[rows]
-    binary = np.where(np.isnan(values), np.nan, values >= 0.5).astype(np.float32)
-    return binary[:, np.minimum((binary == 0).sum(0), (binary == 1).sum(0)) >= max(8, len(rows) // 100)]
 
 
 def train_judge(
@@ -223,15 +178,17 @@ def train_judge(
     nets, temperatures, ids, members = [], [], [], []
     with tqdm(total=2 * config.steps, desc="judge", unit="step", disable=not progress) as bar:
         for member, half in enumerate(split.joint_halves):
-            material, rows = _material(data, groups, split.judge, half, config)
+            material, rows, columns = material_of(data, groups, split.judge, half, config)
             net, record = fit(material, config, member, device, bar)
             held, wanted = material.validation, len(groups.attributes)
-            held_labels = material.labels[held][:, :wanted]
-            temperatures.append(temperature(logits_of(net, material.images[held]), held_labels))
+            held_labels, held_logits = material.labels[held][:, :wanted], logits_of(net, material.images[held])[:, :wanted]
+            temperatures.append(temperature(held_logits, held_labels))
             nets.append(net)
             ids.append(tuple(data.table.ids[row] for row in rows))
             strata = [len(s) for s in material.strata]
-            members.append(record | {"images": len(rows), "strata": strata, "ids_sha256": _digest(list(ids[-1]))})
+            members.append(
+                record | {"images": len(rows), "strata": strata, "columns": columns, "ids_sha256": _digest(list(ids[-1]))}
+            )
     names = tuple(attribute.name for attribute in groups.attributes)
     card = {
         "attributes": list(names),
@@ -258,22 +215,25 @@ def _figures(judge: Judge, data: FaceData, groups: Groups, split: Split) -> dict
         return np.sort(order.permutation(rows)[:CARD_LIMIT])
 
     def faces(rows: np.ndarray) -> Tensor:
-        return to_float(_pixels(data, rows, judge.resolution))
+        return to_float(pixels_of(data, rows, judge.resolution))
 
     alone = [some(np.intersect1d(split.train, only)) for only in groups.only]
     others = some(np.setdiff1d(split.train, np.concatenate(groups.only)))
     rows = np.concatenate([*alone, others])
     labels = labels_of(data.table, groups.attributes, groups.joint)[rows]
-    probabilities = judge.probabilities(faces(rows)).numpy()
+    images = faces(rows)
+    probabilities, columns = judge.probabilities(images).numpy(), judge.column_verdicts(images)
+    others_labels = binary_columns(data.table, rows)[:, [data.table.columns.index(name) for name in judge.columns]]
     unseen = [judge.pair_verdicts(faces(half))[1 - i] for i, half in enumerate(split.joint_halves)]
     false_joint = {}
     for name, only in zip(names, alone, strict=True):
-        images = faces(only)
-        blurred = {f"{blur:g}": gaussian_blur(images, torch.tensor([blur * judge.resolution])) for blur in CARD_BLURS}
+        carriers = faces(only)
+        blurred = {f"{blur:g}": gaussian_blur(carriers, torch.tensor([blur * judge.resolution])) for blur in CARD_BLURS}
         false_joint[name] = {blur: _mean(judge.verdicts(part)[:, -1]) for blur, part in blurred.items()}
     return {
         "measured_on": {"non_joint": len(rows), "joint": [len(half) for half in split.joint_halves]},
-        "balanced_accuracy": {n: _balanced(probabilities[..., k], labels[:, k]) for k, n in enumerate(names)},
+        "balanced_accuracy": {n: _balanced(probabilities[..., k] >= 0.5, labels[:, k]) for k, n in enumerate(names)},
+        "column_accuracy": {n: _balanced(columns[..., c], others_labels[:, c]) for c, n in enumerate(judge.columns)},
         "calibration_error": {n: _ece(probabilities[..., k], labels[:, k]) for k, n in enumerate(names)},
         "ceiling": _mean(np.concatenate(unseen)[:, -1]),
         "ceilings": [_mean(part[:, -1]) for part in reversed(unseen)],  # of classifier 0, of classifier 1
@@ -286,9 +246,8 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _balanced(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    """Balanced accuracy, mean of the pair; probabilities [2, N], labels [N] with NaN; None without both sides."""
-    yes = probabilities >= 0.5
+def _balanced(yes: np.ndarray, labels: np.ndarray) -> float | None:
+    """Balanced accuracy, mean of the pair; verdicts bool [2, N], labels [N] with NaN; None without both sides."""
     sides = [(yes[:, labels == side] == side) for side in (0, 1)]
     return float(np.mean([side.mean() for side in sides])) if all(side.size for side in sides) else None
 
@@ -313,7 +272,7 @@ def _digest(value: Any) -> str:
 
 def _code_digest() -> str:
     """Changes with every edit of what decides the weights, so that no cached judge outlives its code."""
-    files = [Path(str(module.__file__)) for module in (degrade, judge_net)] + [Path(__file__)]
+    files = [Path(str(module.__file__)) for module in (degrade, judge_data, judge_net)] + [Path(__file__)]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -154,7 +154,8 @@ def logits_of(net: JudgeNet, images: Tensor, batch: int = 256) -> Tensor:
 
 
 def fit(material: Material, config: JudgeConfig, member: int, device: torch.device, bar: tqdm) -> tuple[JudgeNet, dict]:
-    """Fit classifier ``member`` (0 or 1): returns the averaged net of the best validation and its record.
+    """Fit classifier ``member`` (0 or 1): returns the averaged net of the best validation and its record. Its outputs are
+    the attributes' logits, then those of the other columns.
 
     Every random number depends on (seed, member, step) alone, so a fit is the same in any process.
     """
@@ -187,14 +188,7 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
                 best, best_step = score, step
                 best_state = {name: value.clone() for name, value in average.state_dict().items()}
     average.load_state_dict(best_state)
-    average.head = _first_outputs(average.head, wanted)
     return average.eval().requires_grad_(False), {"step": best_step, "validation_nll": best}
-
-
-def _first_outputs(head: nn.Linear, number: int) -> nn.Linear:
-    kept = nn.utils.skip_init(nn.Linear, head.in_features, number, device=head.weight.device)
-    kept.load_state_dict({name: value[:number] for name, value in head.state_dict().items()})
-    return kept
 
 
 def temperature(logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from facegan.data.splits import Split
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
 from facegan.metrics import judge_net
-from facegan.metrics.judge import Judge, labels_of, load_or_train, refuse_partial, train_judge
+from facegan.metrics.judge import Judge, load_or_train, refuse_partial, train_judge
+from facegan.metrics.judge_data import labels_of
 from facegan.metrics.judge_net import JudgeConfig, masked_loss, temperature
 
 TOP, LOW = Attribute("top", "Top", "!Top", "Top", "Top"), Attribute("low", "Low", "!Low", "Low", "Low")
@@ -260,7 +261,7 @@ def test_fit_keeps_the_best_validated_average(world):
     known = torch.cat([labels, labels[:, :1]], 1)
     material = judge_net.Material(torch.from_numpy(data.images), known, strata, np.arange(300, 400), 2)
     net, record = judge_net.fit(material, TINY, 0, torch.device("cpu"), tqdm(disable=True))
-    score = judge_net.balanced_nll(judge_net.logits_of(net, material.images[300:]), labels[300:]).sum().item()
-    assert net.head.out_features == 2  # the auxiliary column served its purpose
+    score = judge_net.balanced_nll(judge_net.logits_of(net, material.images[300:])[:, :2], labels[300:]).sum().item()
+    assert net.head.out_features == 3  # the attributes, then the other column
     assert score == pytest.approx(record["validation_nll"], abs=1e-5)
     assert not any(p.requires_grad for p in net.parameters())
