@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from facegan.checkpoints.networks import convert, open_networks
+from facegan.checkpoints.convert import convert
+from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.unpickling import load
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config

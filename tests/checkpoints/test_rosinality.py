@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from facegan.checkpoints.networks import Networks, convert, open_networks, save_networks
+from facegan.checkpoints.convert import convert
+from facegan.checkpoints.networks import Networks, open_networks, save_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 
