@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from facegan import __version__
-from facegan.cli import measure, styles, training
+from facegan.cli import ablation, measure, restoring, styles, training
 from facegan.errors import FaceganError
 from facegan.memory import keep_memory, out_of_memory
 
@@ -55,5 +55,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     training.add_commands(commands, argv)
     measure.add_commands(commands)
+    ablation.add_commands(commands, argv)
     styles.add_commands(commands)
+    restoring.add_commands(commands)
     return root

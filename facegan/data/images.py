@@ -60,13 +60,18 @@ def decode(data: bytes, resolution: int) -> np.ndarray:
     """
     with Image.open(io.BytesIO(data)) as opened:
         opened.draft(None, (2 * resolution, 2 * resolution))  # JPEG: let the DCT halve, down to twice the size wanted
-        image = ImageOps.exif_transpose(opened)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = _rgb(image.crop((left, top, left + side, top + side)))
-    if side != resolution:
+        image = upright_square(opened)
+    if image.width != resolution:
         image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def upright_square(opened: Image.Image) -> Image.Image:
+    """The central square in RGB, turned as EXIF says; raises as `decode`."""
+    image = ImageOps.exif_transpose(opened)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return _rgb(image.crop((left, top, left + side, top + side)))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DRAWN = "drawn64"  # StyleGAN2 of drawn faces, 64 px, with named styles: bald, beard
+RESTORER = "drawn128"  # restorer of drawn faces, to 128 px
 
 
 def located(network: str | Path) -> Path:

@@ -43,7 +43,7 @@ def read_photos(paths: Sequence[str], resolution: int) -> tuple[list[Target], li
     """The photos, and a sentence for each that cannot be used; of several with the same pixels one is kept."""
     photos: dict[str, Target] = {}
     problems, resized = [], []
-    for file in _files(paths):
+    for file in image_files(paths):
         try:
             data = file.read_bytes()
             with Image.open(io.BytesIO(data)) as opened:
@@ -64,7 +64,8 @@ def read_photos(paths: Sequence[str], resolution: int) -> tuple[list[Target], li
     return _distinct(photos.values()), problems
 
 
-def _files(paths: Iterable[str]) -> list[Path]:
+def image_files(paths: Iterable[str]) -> list[Path]:
+    """The files named, and the images of the folders named; FaceganError for what is not there."""
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():

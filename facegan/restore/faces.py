@@ -1,0 +1,78 @@
+"""The faces to be restored: files and folders, each looked at before it is trusted, or those of a trained run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from facegan.data.images import upright_square
+from facegan.generators import TrainedRun
+from facegan.training.pictures import to_pil
+
+SMALLEST = 16  # pixels: in fewer nobody is to be recognised
+LARGEST = 64_000_000  # pixels: more is a photograph or a map, and no cut-out face
+WIDEST = 1.4  # longer side by shorter one: beyond, it is no portrait of one face
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    name: str  # of the file to write, without suffix
+    source: str
+    image: Image.Image  # square, RGB
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something is no face that can be restored, in one sentence."""
+
+    sentence: str
+
+
+def read_faces(files: Iterable[Path]) -> Iterator[Face | Problem]:
+    """One after the other, as they are asked for."""
+    for file in files:
+        try:
+            yield _read(file)
+        except Image.DecompressionBombError:
+            yield Problem(f"{file} has far too many pixels; expected at most {LARGEST // 10**6} million: cut out the face")
+        except UnidentifiedImageError:
+            yield Problem(f"{file} is no image in a format that Pillow reads")
+        except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over
+            yield Problem(f"{file} is no readable image ({type(error).__name__}: {error})")
+
+
+def _read(file: Path) -> Face | Problem:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        opened = Image.open(file)
+    with opened:
+        width, height = opened.size
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1:
+            return Problem(f"{file} is an animation of {frames} pictures; expected one: save the one that you want")
+        if opened.mode == "CMYK":
+            return Problem(f"{file} is in CMYK, the inks of a printer; expected RGB: convert it first, by its colour profile")
+        if width * height > LARGEST:
+            return Problem(f"{file} has {width} x {height} pixels; expected at most {LARGEST // 10**6} million: cut out the face")
+        if min(width, height) < SMALLEST:
+            return Problem(f"{file} has {width} x {height} pixels; expected at least {SMALLEST} x {SMALLEST}")
+        if max(width, height) > WIDEST * min(width, height):
+            return Problem(
+                f"{file} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high: "
+                "several faces at once are not for this network"
+            )
+        return Face(file.stem, str(file), upright_square(opened))
+
+
+def generated_faces(run: str, num: int, batch: int) -> Iterator[Face]:
+    """A trained run's faces of the seeds 0, 1, ..., as `facegan generate` writes them."""
+    trained = TrainedRun(run)
+    for start in range(0, num, batch):
+        seeds = range(start, min(start + batch, num))
+        for seed, image in zip(seeds, trained.faces(seeds), strict=True):
+            yield Face(f"seed{seed:04d}", f"{run}: seed {seed}", to_pil(image))
+
