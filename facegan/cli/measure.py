@@ -14,7 +14,11 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
     evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
     evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
-    evaluate.add_argument("--out", default="", help="folder for report.json and report.png (default: RUN/evaluation[-STAGE])")
+    evaluate.add_argument("--weights", default="", metavar="FILE", help="Inception's weights, for KID and FID (default: go without)")
+    evaluate.add_argument("--lpips", default="", metavar="FILE", help="VGG16's weights, for LPIPS (default: torch.hub's, if there)")
+    evaluate.add_argument(
+        "--out", default="", help="folder for report.json, report.png and nearest.png (default: RUN/evaluation[-STAGE])"
+    )
     evaluate.set_defaults(command=run_evaluate)
 
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))

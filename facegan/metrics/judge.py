@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ class Judge:
         self.temperatures = temperatures
         self.learnt_ids = learnt_ids
         self.card = card
+        self.over: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = _at_once
 
     @property
     def resolution(self) -> int:
@@ -78,13 +80,6 @@ class Judge:
         parts = [shrink(part.detach().float().clamp(-1, 1), size) for part in images.split(batch)]
         return torch.cat(parts) if parts else images
 
-    @torch.no_grad()
-    def probabilities(self, images: Tensor, batch: int = 256) -> Tensor:
-        """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1]."""
-        small, wanted = self.prepared(images, batch), len(self.attributes)
-        logits = torch.stack([logits_of(net, small, batch)[:, :wanted] for net in self.nets])
-        return torch.sigmoid(logits / self.temperatures[:, None])
-
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of the data's table, beside the attributes, that both classifiers learnt to tell."""
@@ -92,14 +87,22 @@ class Judge:
         return tuple(name for name in first if name in second)
 
     @torch.no_grad()
-    def column_verdicts(self, images: Tensor, batch: int = 256) -> np.ndarray:
-        """bool [2, N, C]: per classifier whether it sees each of `columns`; none of these is calibrated."""
-        small, wanted = self.prepared(images, batch), len(self.attributes)
-        verdicts = []
+    def logits(self, images: Tensor, batch: int = 256) -> Tensor:
+        """float32 [N, 2, K + C], on the CPU: what each classifier says of the attributes and then of `columns`."""
+        small, wanted, found = self.prepared(images, batch), len(self.attributes), []
         for net, member in zip(self.nets, self.card["members"], strict=True):
-            places = [wanted + member["columns"].index(name) for name in self.columns]
-            verdicts.append((logits_of(net, small, batch)[:, places] >= 0).numpy())
-        return np.stack(verdicts)
+            places = [*range(wanted), *(wanted + member["columns"].index(name) for name in self.columns)]
+            found.append(logits_of(net, small, batch)[:, places])
+        return torch.stack(found, 1)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1]."""
+        logits = self.over(self.logits, images)[..., : len(self.attributes)].transpose(0, 1)
+        return torch.sigmoid(logits / self.temperatures[:, None])
+
+    def column_verdicts(self, images: Tensor) -> np.ndarray:
+        """bool [2, N, C]: per classifier whether it sees each of `columns`; none of these is calibrated."""
+        return (self.over(self.logits, images)[..., len(self.attributes) :].transpose(0, 1) >= 0).numpy()
 
     def pair_verdicts(self, images: Tensor) -> np.ndarray:
         """bool [2, N, K + 1]: per classifier whether each attribute is there (p >= 0.5), then whether all are."""
@@ -147,6 +150,11 @@ class Judge:
             nets.append(net.to(device).eval().requires_grad_(False))
         ids = (tuple(first), tuple(second))
         return cls(tuple(card["attributes"]), (nets[0], nets[1]), tensors["temperatures"], ids, card)
+
+
+def _at_once(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """How a judge maps images; `processes.share` in its place lets several processes do it together."""
+    return function(images)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -322,3 +330,13 @@ def refuse_partial(judge: Judge, data: FaceData, split: Split) -> None:
                     f"judge: it learnt from {len(shared)} images of {owner}, such as {min(shared)}, so its verdict would "
                     "mean nothing; train a judge on this split, as happens where none is named."
                 )
+
+
+def refuse_learnt(judge: Judge, ids: set[str], owner: str) -> None:
+    """Raise FaceganError where ``ids``, the images that a run says it learnt from, and those of ``judge`` overlap."""
+    shared = ids.intersection(set().union(*judge.learnt_ids))
+    if shared:
+        raise FaceganError(
+            f"judge: it learnt from {len(shared)} images that {owner} learnt from too, such as {min(shared)}, so its verdict "
+            "would mean nothing; rate the run by the data and labels that it was trained on."
+        )
