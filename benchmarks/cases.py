@@ -23,7 +23,7 @@ STREAMING = ("bias_act", "upsample2d", "downsample2d", "filter2d", "adain", "ada
 LAYERS = ("modulated_conv2d", "modulated_conv2d_up", "to_rgb")
 OPS = (*STREAMING, *LAYERS, "conv2d")
 STEPS = ("stylegan2_step", "stylegan2_r1", "stylegan2_path_length")
-NETWORK_OPS = ("generator", "stylegan2_forward", *STEPS)  # of which images a second are told
+NETWORK_OPS = ("generator", "stylegan2_forward", "restorer", *STEPS)  # of which images a second are told
 # fwd: inference; bwd: backward alone; fwd+bwd; double: a gradient penalty (gradient by x, then the gradient of that);
 # graph: fwd+bwd replayed from a CUDA graph, in which small maps do not wait for launches; step: of a training, optimisers included
 ORDERS = ("fwd", "bwd", "fwd+bwd", "double")
@@ -126,7 +126,7 @@ def _generator(n: int, dtype: str) -> Case:
 def _whole(op: str, size: int, n: int, dtype: str, preset: str = "paper") -> Case:
     """StyleGAN2 as a whole at `size` px, as wide as `facegan train --method b --preset` makes it."""
     c = stylegan2_channels(PRESETS[preset][size].channel_base, size)
-    return Case(op, "fwd" if op == "stylegan2_forward" else "step", f"stylegan2-{preset}", n, c, size, c, dtype, "nhwc")
+    return Case(op, "step" if op in STEPS else "fwd", f"stylegan2-{preset}", n, c, size, c, dtype, "nhwc")
 
 
 def _cpu() -> Iterator[Case]:
@@ -141,6 +141,7 @@ def _cpu() -> Iterator[Case]:
     yield from block("stylegan2-256", ("bias_act", "adain"), ("fwd+bwd",), (128,), (2,), ("bfloat16",))
     yield from (_whole("stylegan2_forward", size, n, "float32") for size, n in ((64, 4), (256, 1)))
     yield from (_whole(op, 64, 16, "float32", "small") for op in STEPS)
+    yield from (_whole("restorer", size, n, "float32", "small") for size, n in ((128, 8), (256, 2), (512, 1)))
 
 
 def _check() -> Iterator[Case]:
@@ -161,6 +162,7 @@ def _check() -> Iterator[Case]:
     yield from block(small, ("modulated_conv2d", "conv2d"), both, (128,))
     yield from (_generator(n, "bfloat16") for n in (1, 8))
     yield from (_whole(op, 256, 32, "bfloat16") for op in ("stylegan2_forward", *STEPS[1:]))
+    yield from (_whole("restorer", size, n, "bfloat16") for size, n in ((128, 32), (256, 16), (512, 8)))
     yield from block("stylegan2-1024", ("bias_act", "adain", "modulated_conv2d"), ("fwd+bwd",), (1024,), (8,))
 
 
