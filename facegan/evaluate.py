@@ -125,10 +125,10 @@ class Evaluator:
         return real_rates(self.judge, self.data, groups, halves)
 
     def learnt_rows(self, trained: TrainedRun) -> np.ndarray:
-        """The rows that a run learnt from by its own record; all that it might have learnt from where it was trained elsewhere."""
-        if trained.folder.record()["data_fingerprint"] != self.data.fingerprint:
-            return self.split.train
-        return np.flatnonzero(np.isin(self.data.table.ids, sorted(recorded_ids(trained))))
+        """The rows that a run learnt from by its own record; without one for these data, all that it might have learnt from."""
+        own = trained.folder.record()["data_fingerprint"] == self.data.fingerprint
+        rows = np.flatnonzero(np.isin(self.data.table.ids, sorted(recorded_ids(trained)))) if own else self.split.train
+        return rows if len(rows) else self.split.train
 
     def rate(self, trained: TrainedRun, samples: int) -> tuple[dict[str, Any], Image.Image]:
         """The report (as `report.json` has it) and its picture."""

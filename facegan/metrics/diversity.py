@@ -111,11 +111,12 @@ def memorisation(
     """
     strangers = blur_to_sharpness(held_out, float(laplacian_sharpness(samples).median()))
     (own, place), (theirs, _) = nearest(samples, data, rows), nearest(strangers, data, rows)
+    median, usual = float(own.median()), float(theirs.median())
     facts = {
         "training_images": len(rows),
-        "median": float(own.median()),
-        "median_held_out": float(theirs.median()),
-        "ratio": float(own.median() / theirs.median()),
+        "median": median,
+        "median_held_out": usual,
+        "ratio": median / usual if usual > 0 else None,
         "closer_than_any_held_out": float((own < theirs.min()).float().mean()),
     }
     closest = own.argsort()[:SHOWN]
@@ -124,4 +125,4 @@ def memorisation(
     partners = partners if partners.shape[-1] == size else F.interpolate(partners, size=(size, size), mode="area")
     pairs = torch.stack([samples[closest], partners], 1)
     titles = [f"{names[i]}: {own[i]:.3f}" for i in closest.tolist()]
-    return facts, comparison(pairs, ["sample", "nearest training image"], titles)
+    return facts, comparison(pairs, ["sample", "learnt from"], titles)

@@ -112,7 +112,8 @@ def picture(
     top = _MARGIN + 62
     chart = top + rows * cell + 40
     lines = _lines(report)
-    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 64), _PAPER)
+    notes = _notes(report)
+    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, _MARGIN - 6), title or " + ".join(judge.attributes), fill=_INK, font=_font(22))
     _legend(draw, judge.attributes, _MARGIN, _MARGIN + 28)
@@ -123,7 +124,24 @@ def picture(
         draw.rectangle((x, y, x + side - 1, y + side - 1), fill=_colour(verdict))
         sheet.paste(Image.fromarray(face).resize((_FACE, _FACE), Image.Resampling.BICUBIC), (x + _BORDER, y + _BORDER))
     _chart(draw, lines, report, (_MARGIN, chart), width - 2 * _MARGIN)
+    for i, note in enumerate(notes):
+        draw.text((_MARGIN, chart + len(lines) * _BAR + 30 + 20 * i), note, fill=_PALE, font=_font(13))
     return sheet
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """What stands below the bars: how to read them, and how the faces look beside real joint ones where that was measured."""
+    notes = [f"{report['samples']} samples; bars with 95 % intervals; normalised = (joint - floor) / (ceiling - floor)"]
+    quality = report.get("quality", {})
+    for suffix in ("", "_attr"):
+        names = [name + suffix for name in ("kid", "fid", "precision", "recall") if quality.get(name + suffix) is not None]
+        figures = (f"{name} {quality[name]:.3g}" + _of_reals(quality.get(f"real_{name}")) for name in names)
+        notes += [", ".join(figures)] if names else []
+    return notes
+
+
+def _of_reals(value: float | None) -> str:
+    return "" if value is None else f" (real halves {value:.3g})"
 
 
 def _colour(verdict: np.ndarray) -> tuple[int, int, int]:
@@ -188,5 +206,3 @@ def _chart(
         draw.line((x, top - 6, x, top + _BAR), fill=_INK, width=2)
         text = f"{name} {report[name]:.2f}"
         draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=_INK, font=_font(14), anchor=anchor)
-    note = f"{report['samples']} samples; bars with 95 % intervals; normalised = (joint - floor) / (ceiling - floor)"
-    draw.text((left, bottom + 30), note, fill=_PALE, font=_font(13))
