@@ -1,0 +1,79 @@
+"""The joint rate in the course of a training, from the sheets of fixed-z samples that every run leaves.
+
+    python -m facegan.ablation.curve RUN
+
+The sheets show what users would get (the running average, merged) at twenty moments of each stage, so nothing need be trained or kept
+for it. 64 faces a sheet make a rate to about +- 0.12; over seeds less.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from facegan.evaluate import Evaluator
+from facegan.generators import TrainedRun
+from facegan.training.batches import to_float
+from facegan.training.folder import RunFolder, write_json
+
+NAME = "curve.json"
+
+
+def curve(root: Path) -> list[dict[str, Any]]:
+    """Writes ROOT/curve.json: [{stage, step, epoch, seconds, faces, joint, marginals}], in the order of training."""
+    trained = TrainedRun(root)
+    evaluator = Evaluator(trained.config)
+    points = []
+    for stage in tqdm(trained.generator_stages(), desc="curve", unit="stage"):
+        clock = Clock(trained.folder, stage)
+        for step, path in sheets(root, stage):
+            shown = faces(Image.open(path), trained.config.resolution)
+            verdicts = evaluator.judge.verdicts(shown).mean(0)
+            points.append({"stage": stage, "step": step, **clock.at(step), "faces": len(shown), "joint": float(verdicts[-1]),
+                           "marginals": dict(zip(evaluator.judge.attributes, map(float, verdicts), strict=False))})  # fmt: skip
+    write_json(root / NAME, points)
+    return points
+
+
+def sheets(root: Path, stage: str) -> list[tuple[int, Path]]:
+    """(step, picture) of each snapshot of a stage, the oldest first."""
+    digits = "[0-9]" * 7
+    return sorted((int(path.stem[-7:]), path) for path in (root / "samples").glob(f"{stage}-{digits}.png"))
+
+
+def faces(picture: Image.Image, resolution: int) -> Tensor:
+    """Float [N, 3, R, R] in [-1, 1] back from a square sheet of `training.pictures.sheet`: whole pixels, one apart, enlarged."""
+    scale = max(1, 64 // resolution)
+    small = picture.convert("RGB").resize((picture.width // scale, picture.height // scale), Image.Resampling.NEAREST)
+    pixels = np.asarray(small)
+    step = resolution + 1
+    cells = [
+        pixels[top : top + resolution, left : left + resolution]
+        for top in range(0, pixels.shape[0], step)
+        for left in range(0, pixels.shape[1], step)
+    ]
+    return to_float(np.ascontiguousarray(np.stack(cells).transpose(0, 3, 1, 2)))
+
+
+class Clock:
+    """Epochs and seconds of a stage's steps, by the rows of its metrics."""
+
+    def __init__(self, folder: RunFolder, stage: str) -> None:
+        lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
+        rows = [row for row in map(json.loads, lines) if row["stage"] == stage]
+        self.steps = [0, *(row["step"] for row in rows)]
+        self.columns = {name: [0.0, *(row[name] for row in rows)] for name in ("epoch", "seconds")}
+
+    def at(self, step: int) -> dict[str, float]:
+        return {name: float(np.interp(step, self.steps, values)) for name, values in self.columns.items()}
+
+
+if __name__ == "__main__":
+    curve(Path(sys.argv[1]))

@@ -1,0 +1,111 @@
+"""The ablation table of Method A: each row is nothing but flags of `facegan train`, and names the row that it builds on.
+
+A row is compared with that one, from which it differs in the part that its sentence names. All rows of a seed start from the
+phase 1 of row `phase1` (`--phase1-from`); a row that cannot, as its networks are others, trains as long in one phase as the others
+do in phases 1 and 3 together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from facegan.errors import FaceganError
+from facegan.training.config import config_class, from_arguments
+from facegan.training.config_a import RECIPES
+
+START = "phase1"
+
+
+@dataclass(frozen=True)
+class Row:
+    on: str  # the row that it builds on; "" for the first
+    sentence: str  # what it is, or what it adds to that row
+    flags: dict[str, Any]
+    alone: bool = False  # cannot take over the common phase 1
+
+
+CRITIC = dict(recipe="plain", alpha="1,1,0.1", beta="2,30")  # the source's weights
+SWITCH = dict(**CRITIC, switch_epoch=-1)
+REGIONAL = dict(recipe="plain", discriminators="regional")
+HARD = dict(critic_views=4, critic_gradient_penalty=1.0)
+# fmt: off
+ROWS: dict[str, Row] = {
+    "phase1":         Row("", "a GAN of attribute 1 alone, where all others but `conditional` start", dict(recipe="plain", epochs=0)),
+    "conditional":    Row("phase1", "a conditional GAN asked for the combination that it never saw (Mirza & Osindero 2014)",
+                          dict(recipe="conditional", epochs=0, phase2_epochs=0), alone=True),
+    # --- the source's ladder, step by step
+    "scratch":        Row("phase1", "a plain GAN on the last attribute, from scratch",
+                          dict(recipe="plain", inherit_generator=False, inherit_discriminator=False)),
+    "plain":          Row("scratch", "+ warm start: generator and discriminator inherited from phase 1", dict(recipe="plain")),
+    "critic":         Row("plain", "+ the frozen critic D2 in both losses, without blurry negatives",
+                          dict(**CRITIC, blurry_negatives=False)),
+    "blurry":         Row("critic", "+ blurry and harvested negatives for D2", CRITIC),
+    "hard-critic":    Row("blurry", "+ a D2 that is harder to attack: gradient penalty, four views", dict(**CRITIC, **HARD)),
+    "merge-none":     Row("blurry", "+ the data change at the switch, no merge", dict(**SWITCH, merge="none")),
+    "merge-image":    Row("merge-none", "+ AdaIN merge of the images with the snapshot H", dict(**SWITCH, merge="image")),
+    "merge-feature":  Row("merge-none", "+ AdaIN merge of the features with H", dict(**SWITCH, merge="feature")),
+    "merge-regional": Row("merge-none", "+ AdaIN merge under the attribute's mask, with replay", dict(**SWITCH, merge="regional")),
+    "seed":           Row("merge-feature", "the source's recipe: new layers, inherited ones at a tenth of the rate, new discriminators",
+                          dict(recipe="seed")),
+    # --- regional adversaries
+    "halves":         Row("plain", "an adversary for each attribute, seeing a fixed half, in place of one for the last attribute",
+                          dict(**REGIONAL, masks="halves")),
+    "saliency":       Row("halves", "masks from where critics look, in place of halves", dict(**REGIONAL, masks="saliency")),
+    "regression":     Row("halves", "masks learned by regression on the labels, in place of halves", dict(**REGIONAL, masks="regression")),
+    "best":           Row("regression", "+ new layers: recipe `best`", dict(recipe="best")),
+    # --- what `best` could still gain
+    "best-full":      Row("best", "+ a full-image discriminator, on composites", dict(recipe="best", discriminators="both")),
+    "best-critic":    Row("best", "+ frozen critics, hard to attack, with half of the loss", dict(recipe="best", beta="1,1", **HARD)),
+    "best-merge":     Row("best", "+ the regional merge with H, after half of the epochs",
+                          dict(recipe="best", switch_epoch=-1, merge="regional")),
+    "best-own":       Row("best", "+ self-augmentation by accepted samples", dict(recipe="best", self_augment=True)),
+}
+# fmt: on
+
+
+def chosen(text: str) -> list[str]:
+    """`"best,seed"` -> those rows and the common phase 1, in the table's order; "" or "all": every row."""
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [name for name in wanted if name not in ROWS and name != "all"]
+    if unknown:
+        raise FaceganError(f"--rows has {unknown[0]!r}: expected names joined by commas, of {', '.join(ROWS)}")
+    if not wanted or "all" in wanted:
+        return list(ROWS)
+    return [name for name in ROWS if name in wanted or name == START]
+
+
+def refuse_decided(given: Sequence[str]) -> None:
+    """Flags that tell the rows apart are not the user's to give."""
+    decided = {flag for row in ROWS.values() for flag in row.flags if flag not in ("epochs", "phase2_epochs")} | {"phase1_from"}
+    for name in given:
+        if name in decided:
+            raise FaceganError(f"--{name.replace('_', '-')} is what the rows differ in: leave it out, and choose among them by --rows")
+
+
+def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) -> dict[str, Any]:
+    """All flags of a row's `facegan train`: what the user gave, then the row's own; checked.
+
+    `given`: by field name; `start`: folder of the common phase 1 of this seed.
+    """
+    row = ROWS[name]
+    # The recipes differ in length, and a comparison must not: `best`'s, where the user has no word on it.
+    flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}
+    if row.alone:
+        lengths = from_arguments({**flags, "epochs": given.get("epochs", RECIPES["best"]["epochs"])})
+        flags["phase1_epochs"] = lengths.phase1_epochs + lengths.epochs  # type: ignore[attr-defined]
+    elif name != START:
+        flags["phase1_from"] = start
+    from_arguments(flags)
+    return flags
+
+
+def words(flags: dict[str, Any]) -> list[str]:
+    """Flags by field name -> the command line that sets them, in the order of the configuration."""
+    order = [item.name for item in fields(config_class(flags.get("method", "a")))]
+    line = []
+    for name in sorted(flags, key=order.index):
+        flag, value = name.replace("_", "-"), flags[name]
+        line += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return line

@@ -1,0 +1,138 @@
+"""What an ablation runs: one task a row and seed, each a few commands in a folder of its own.
+
+    OUT/<row>/seed<k>/       the run of `facegan train`, its evaluation and its curve; OUT/<row>/seed<k>.log what its commands said
+    OUT/<pair>/<row>/...     with several attribute pairs
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facegan.ablation import rows
+from facegan.data.attributes import names
+from facegan.errors import FaceganError
+from facegan.training.config import TrainConfig, from_arguments
+
+MIXES = "mixes"  # the one row of Method B that is run: its table's lines are the ways of mixing
+TRAIN, CURVE = "facegan.cli", "facegan.ablation.curve"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, besides the flags of `facegan train`."""
+
+    out: Path
+    seeds: tuple[int, ...]
+    samples: int
+    styles: int = 32  # of each attribute, Method B
+    projection_steps: int = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """The commands of one row and seed; done once `result` exists."""
+
+    row: str
+    seed: int
+    folder: Path
+    result: Path
+    commands: tuple[tuple[str, ...], ...] = field(repr=False)  # (module, words...), for `python -m`
+    needs: Task | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def done(self) -> bool:
+        return self.result.exists()
+
+    def command(self) -> str:
+        """What a person would type for the training."""
+        return "facegan " + shlex.join(self.commands[0][1:])
+
+
+@dataclass(frozen=True)
+class Study:
+    """The table of one list of attributes."""
+
+    attributes: str
+    method: str
+    root: Path
+    tasks: tuple[Task, ...]
+    config: TrainConfig = field(repr=False)  # of the first row and seed: data, resolution, batch
+
+    @property
+    def title(self) -> str:
+        return " and ".join(names(self.attributes))
+
+    def of(self, row: str) -> list[Task]:
+        return [task for task in self.tasks if task.row == row]
+
+    def judged_by(self, seed: int) -> TrainConfig:
+        """A configuration with the data, attributes and split of a seed."""
+        same = {name: getattr(self.config, name) for name in ("method", "data", "attributes", "resolution", "num", "minimum_images", "out")}
+        return from_arguments({**same, "seed": seed})
+
+
+def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted: str) -> list[Study]:
+    """The studies of all attribute lists; raises FaceganError for flags that make no valid run, before any work is done."""
+    lists = list(pairs) or [given.get("attributes", TrainConfig.attributes)]
+    slugs = ["+".join(names(attributes)) for attributes in lists]
+    twice = [slug for slug in slugs if slugs.count(slug) > 1]
+    if twice:
+        raise FaceganError(f"--pairs names {twice[0]} more than once: name each pair once")
+    build = {"a": method_a, "b": method_b}[given.get("method", "a")]
+    return [
+        build({**given, "attributes": attributes}, settings, settings.out / slug if pairs else settings.out, wanted)
+        for attributes, slug in zip(lists, slugs, strict=True)
+    ]
+
+
+def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: str) -> Study:
+    tasks: list[Task] = []
+    for seed in settings.seeds:
+        start: Task | None = None
+        for name in rows.chosen(wanted):
+            folder = root / name / f"seed{seed}"
+            flags = rows.flags_of(name, given, seed, str(folder), str(root / rows.START / f"seed{seed}"))
+            commands = (
+                (TRAIN, "train", *rows.words(flags)),
+                (CURVE, str(folder)),
+                (TRAIN, "evaluate", str(folder), "--samples", str(settings.samples)),
+            )
+            task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start)
+            start = task if name == rows.START else start
+            tasks.append(task)
+    return Study(given["attributes"], "a", root, tuple(tasks), from_arguments({**given, "method": "a", "out": str(root)}))
+
+
+def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: str) -> Study:
+    """One network a seed; projected styles of both attributes; the search's table has the rows."""
+    attributes = names(given["attributes"])
+    if len(attributes) != 2:
+        raise FaceganError(f"--attributes is {given['attributes']!r}: Method B mixes styles of two, so expected two, such as bald,beard")
+    if wanted:
+        raise FaceganError(f"--rows is {wanted!r}: with --method b the rows are the ways of mixing, all from one search; leave it out")
+    tasks = []
+    for seed in settings.seeds:
+        folder = root / f"seed{seed}"
+        run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
+        project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed))
+        sources = ("--rows", str(styles / attributes[0]), "--cols", str(styles / attributes[1]))
+        commands = (
+            (TRAIN, "train", *rows.words({**given, "method": "b", "seed": seed, "out": str(run)})),
+            *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
+            (TRAIN, "mix", "--network", str(run), *sources, "--search", "--attributes", given["attributes"],
+             "--pairs", str(max(1, settings.samples // 2)), "--seed", str(seed), "--out", str(mixes)),
+        )  # fmt: skip
+        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands))
+    return Study(given["attributes"], "b", root, tuple(tasks), from_arguments({**given, "method": "b", "out": str(root)}))
