@@ -8,7 +8,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from facegan.data.attributes import Attribute, Groups, partition
+from facegan.data.attributes import Attribute, Groups
 from facegan.data.splits import Split
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
@@ -16,42 +16,6 @@ from facegan.metrics import judge_net
 from facegan.metrics.judge import Judge, load_or_train, refuse_partial, train_judge
 from facegan.metrics.judge_data import labels_of
 from facegan.metrics.judge_net import JudgeConfig, masked_loss, temperature
-
-TOP, LOW = Attribute("top", "Top", "!Top", "Top", "Top"), Attribute("low", "Low", "!Low", "Low", "Low")
-TINY = JudgeConfig(steps=40, batch=20, width=4, checks=2, seed=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny nets gain nothing from more, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def world():
-    """Crude stand-in faces of 16 px: attribute `top` is a bright band above, `low` one below."""
-    draw = np.random.Generator(np.random.Philox(11))
-    num = 400
-    values = (draw.random((num, 2)) < 0.4).astype(np.float32)
-    images = draw.integers(60, 120, (num, 3, 16, 16), dtype=np.uint8)
-    images[values[:, 0] == 1, :, 1:6] += 110
-    images[values[:, 1] == 1, :, 10:15] += 110
-    ids = tuple(f"{i:04d}.png" for i in range(num))
-    table = AttributeTable(ids, ("Top", "Low"), values)
-    data = SimpleNamespace(table=table, images=images, identities=ids, name="bands", skipped=(), fingerprint="bands-1")
-    groups = partition(table, (TOP, LOW))
-    usable, joint = draw.permutation(groups.usable), draw.permutation(groups.joint)
-    half = len(joint) // 2
-    split = Split(np.sort(usable[120:]), np.sort(usable[:120]), (np.sort(joint[:half]), np.sort(joint[half:])))
-    return data, groups, split
-
-
-@pytest.fixture(scope="module")
-def judge(world):
-    return train_judge(*world, TINY, progress=False)
 
 
 def floats(images):
@@ -112,10 +76,10 @@ def test_the_pair_learns_and_tells_the_truth_about_itself(world, judge):
     np.testing.assert_array_equal(judge.verdicts(floats(data.images[only[:5]])), expected)
 
 
-def test_same_seed_same_bits_and_the_global_state_is_untouched(world, judge):
+def test_same_seed_same_bits_and_the_global_state_is_untouched(world, judge, tiny):
     torch.manual_seed(123)
     state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-    again = train_judge(*world, TINY, progress=False)
+    again = train_judge(*world, tiny, progress=False)
     assert torch.equal(state, torch.random.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
     assert again.card == judge.card
@@ -204,7 +168,7 @@ def test_the_cache_is_used_only_for_the_same_question(world, tmp_path, monkeypat
     again = load_or_train(data, groups, split, config, cache_dir=tmp_path, progress=False)
     assert not calls and again.card == first.card and len(list(tmp_path.iterdir())) == 1
     other_data = SimpleNamespace(**{**vars(data), "fingerprint": "bands-2"})
-    other_groups = Groups((LOW, TOP), groups.only[::-1], groups.joint, groups.excluded, groups.usable)
+    other_groups = Groups(groups.attributes[::-1], groups.only[::-1], groups.joint, groups.excluded, groups.usable)
     other_split = Split(split.train[1:], split.judge, split.joint_halves)
     for changed in ((other_data, groups, split), (data, other_groups, split), (data, groups, other_split)):
         load_or_train(*changed, config, cache_dir=tmp_path, progress=False)
@@ -228,7 +192,7 @@ def test_a_judge_that_knows_what_it_must_not_is_refused(world, judge, tmp_path):
         refuse_partial(judge, data, Split(split.train, split.judge, split.joint_halves[::-1]))
 
 
-def test_bad_input_is_named(world, judge):
+def test_bad_input_is_named(world, judge, tiny):
     data, groups, split = world
     for bad in (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(3, 16, 16)):
         with pytest.raises(FaceganError, match="images"):
@@ -238,10 +202,10 @@ def test_bad_input_is_named(world, judge):
     assert judge.verdicts(torch.zeros(0, 3, 16, 16)).shape == (0, 3)
     leaking = Split(split.train, np.append(split.judge, split.joint_halves[0][0]), split.joint_halves)
     with pytest.raises(FaceganError, match="split"):
-        train_judge(data, groups, leaking, TINY, progress=False)
+        train_judge(data, groups, leaking, tiny, progress=False)
     poor = Split(split.train, np.setdiff1d(split.judge, groups.only[0]), split.joint_halves)
     with pytest.raises(FaceganError, match="top only"):
-        train_judge(data, groups, poor, TINY, progress=False)
+        train_judge(data, groups, poor, tiny, progress=False)
 
 
 def test_large_images_are_judged_at_the_nets_resolution(world):
@@ -253,14 +217,15 @@ def test_large_images_are_judged_at_the_nets_resolution(world):
     assert judge.verdicts(floats(large.images[:3])).shape == (3, 3)
 
 
-def test_fit_keeps_the_best_validated_average(world):
+def test_fit_keeps_the_best_validated_average(world, tiny):
     data, _, _ = world
-    labels = torch.from_numpy(data.table.values.copy())
+    values = data.table.values[:, :2]
+    labels = torch.from_numpy(values.copy())
     kinds = ((1, 0), (0, 1), (1, 1), (0, 0))
-    strata = tuple(np.flatnonzero((data.table.values[:300] == kind).all(1)) for kind in kinds)
+    strata = tuple(np.flatnonzero((values[:300] == kind).all(1)) for kind in kinds)
     known = torch.cat([labels, labels[:, :1]], 1)
     material = judge_net.Material(torch.from_numpy(data.images), known, strata, np.arange(300, 400), 2)
-    net, record = judge_net.fit(material, TINY, 0, torch.device("cpu"), tqdm(disable=True))
+    net, record = judge_net.fit(material, tiny, 0, torch.device("cpu"), tqdm(disable=True))
     score = judge_net.balanced_nll(judge_net.logits_of(net, material.images[300:])[:, :2], labels[300:]).sum().item()
     assert net.head.out_features == 3  # the attributes, then the other column
     assert score == pytest.approx(record["validation_nll"], abs=1e-5)
