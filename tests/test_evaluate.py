@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,15 +15,22 @@ import torch
 from PIL import Image
 
 from facegan import cli, evaluate
+from facegan.data.attributes import group, resolve
+from facegan.data.faces import open_faces
+from facegan.data.splits import split
 from facegan.errors import FaceganError
 from facegan.generate import generate
 from facegan.generators import parse_seeds
 from facegan.methods.a.merge import unpack_generator
 from facegan.methods.a.phase2 import load_critic
 from facegan.metrics import judge as judge_module
+from facegan.metrics.extra import available
+from facegan.metrics.features import attr_features
 from facegan.metrics.judge import Judge
 from facegan.metrics.judge_net import JudgeConfig
+from facegan.metrics.quality import compare
 from facegan.training import checkpoint
+from facegan.training.batches import to_float
 from facegan.training.folder import RunFolder
 
 SAMPLES = 20
@@ -100,6 +108,68 @@ def test_a_judge_of_other_data_is_refused(report: dict, run: Path, judges: Path,
     assert ask(data=str(faces))["samples"] == 2
     with pytest.raises(FaceganError, match="the images of 'others' are others"):
         ask(data=str(others))
+
+
+def test_the_report_says_how_the_faces_look_and_what_else_changed(report: dict, run: Path, judges: Path) -> None:
+    judge = Judge.load(next(judges.iterdir()))
+    config = RunFolder(run).config()
+    data = open_faces(config.data, config.resolution)
+    groups = group(data.table, resolve(config.attributes, data.table), minimum=config.minimum_images)
+    halves = [to_float(data.images[np.sort(half)]) for half in split(data.identities, groups).joint_halves]
+    own, first, second = (attr_features(judge, part) for part in (drawn(run, "phase3-beard", list(range(SAMPLES))), *halves))
+    if available():
+        expected = compare(own, torch.cat([first, second])) | {f"real_{k}": v for k, v in compare(first, second).items()}
+        assert report["quality"] == pytest.approx(expected, rel=1e-3, abs=1e-5) and "kid" not in report["quality"]
+    else:
+        assert "pip install" in report["quality"]["note"]
+    assert report["diversity"]["diversity_attr"] == pytest.approx(torch.pdist(own).mean().item(), rel=1e-3)
+    assert report["memorisation"]["training_images"] == len(recorded(run)) and report["memorisation"]["ratio"] > 0
+    assert report["audit"].keys() == {"Male", "Young", "Smiling"}  # the columns that these faces have
+    male = report["audit"]["Male"]
+    assert male["groups"].keys() == {"bald only", "beard only", "joint"} and male["groups"]["joint"]["labels"] == 1
+    said = evaluate.summary(report)
+    for words in ("calibration error", "ceiling", "lpips", "not measured", "nearest", "audit", "per cent the judge sees"):
+        assert words in said
+    assert Image.open(run / "evaluation/nearest.png").width > 300
+
+
+def recorded(run: Path) -> set[str]:
+    return {name for file in (run / "ids").iterdir() for name in file.read_text().split()}
+
+
+def test_without_the_extra_a_report_says_so_and_does_not_fail(
+    run: Path, judges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "available", lambda: False)
+    report = evaluate.evaluate(str(run), data="", stage="", samples=4, judge="", out=str(tmp_path))
+    assert "KID, FID, precision, recall: not measured, needs pip install 'facegan[metrics]'" in evaluate.summary(report)
+
+
+def test_a_run_that_shares_images_with_the_judge_is_refused(run: Path, report: dict, judges: Path, tmp_path: Path) -> None:
+    leaked = shutil.copytree(run, tmp_path / "leaked", ignore=shutil.ignore_patterns("evaluation"))
+    known = Judge.load(next(judges.iterdir())).learnt_ids[0][0]
+    with open(leaked / "ids/phase1.txt", "a") as file:
+        file.write(known + "\n")
+    with pytest.raises(FaceganError, match=f"judge: it learnt from 1 images that .*leaked learnt from too, such as {known}"):
+        evaluate.evaluate(str(leaked), data="", stage="", samples=2, judge="", out=str(tmp_path / "out"))
+
+
+def test_drawn_faces_of_another_seed_share_numbers_and_no_faces(run: Path) -> None:
+    trained = SimpleNamespace(config=SimpleNamespace(data="synthetic:4", seed=0))
+    assert evaluate.drawn_elsewhere(trained, "synthetic-5") and not evaluate.drawn_elsewhere(trained, "synthetic-4")
+    assert not evaluate.drawn_elsewhere(evaluate.TrainedRun(run), "others")
+
+
+def test_a_critic_of_the_run_is_no_judge(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(FaceganError, match="judge: .*phase2-bald does not hold a complete judge"):
+        evaluate.evaluate(str(run), data="", stage="", samples=2, judge=str(run / "stages/phase2-bald"), out=str(tmp_path))
+
+
+def test_a_bad_file_of_weights_ends_it_before_any_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for flag, file in (("--weights", "weights-inception-2015-12-05-6726825d.pth"), ("--lpips", "vgg16-397923af.pth")):
+        assert cli.main(["evaluate", str(run), "--out", str(tmp_path), flag, str(tmp_path / "absent.pth")]) == 2
+        said = capsys.readouterr().err
+        assert f"{flag} {tmp_path / 'absent.pth'} cannot be read" in said and file in said and "https://" in said
 
 
 def test_a_conditional_run_is_floored_by_attribute_1_alone(

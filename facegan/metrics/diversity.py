@@ -105,7 +105,7 @@ def memorisation(
     """Whether `samples` are copies of the training images (`rows` of `data`), and a picture of those that come closest.
 
     `ratio`: median distance to the nearest training image over that of held-out real faces: 1 is as far as strangers are, well
-    below 1 is copied. Softness alone brings pixels closer, so the held-out faces are first blurred to the samples' sharpness.
+    below 1 is copied. Softness alone changes distances of pixels, so the held-out faces are first blurred to the samples' sharpness.
     `closer_than_any_held_out`: share of the samples nearer to a training image than every held-out face; it finds a few copies
     among many strangers.
     """

@@ -44,8 +44,8 @@ def quality_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for name in ("lpips", "diversity_attr"):
         text = f"{number(spread[name])}; real joint faces {number(spread[name + '_real'])}" if name in spread else LPIPS_NEEDED
         rows.append((name, text))
-    near = f"{copied['closer_than_any_held_out']:.3f} of the samples closer than any held-out face"
-    rows.append(("nearest", f"{number(copied['ratio'])} of a stranger's distance to the {copied['training_images']} training images; {near}"))
+    near = f"{number(copied['ratio'])} of a stranger's distance to the {copied['training_images']} training images"
+    rows.append(("nearest", f"{near}; {copied['closer_than_any_held_out']:.3f} of the samples closer than any held-out face"))
     return rows
 
 

@@ -52,13 +52,14 @@ def test_copies_are_told_from_strangers(world):
     assert few["ratio"] > 0.9 and few["closer_than_any_held_out"] >= 0.1
 
 
-def test_blur_alone_does_not_look_like_copying(world):
+def test_blur_alone_makes_no_difference(world):
     data, _, split = world
-    soft = gaussian_blur(floats(data.images[split.judge[:40]]), torch.tensor([0.8]))
+    soft = gaussian_blur(floats(data.images[split.judge[:40]]), torch.tensor([1.5]))
     held_out = floats(data.images[split.judge[40:]])
     facts, _ = memorisation(soft, held_out, data, split.train, ["x"] * 40)
-    assert facts["ratio"] == pytest.approx(1, abs=0.15)
-    assert facts["median"] < 0.8 * float(nearest(held_out, data, split.train)[0].median())  # without the blur it would
+    assert facts["ratio"] == pytest.approx(1, abs=0.05)
+    sharp = float(nearest(held_out, data, split.train)[0].median())
+    assert abs(facts["median"] / sharp - 1) > 0.15  # what the ratio would be off by without the blur
 
 
 @needs_extra
