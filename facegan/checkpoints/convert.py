@@ -8,10 +8,13 @@ from facegan.checkpoints import rosinality
 from facegan.checkpoints.networks import open_networks, save_networks, slimmed
 from facegan.checkpoints.restorers import is_restorer, open_restorer, save_restorer
 from facegan.errors import FaceganError
+from facegan.networks import located
 
 
 def convert(source: str, out: str, slim: bool = False) -> None:
     """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
+    if located(source).resolve() == Path(out).resolve():  # the file that is being read would be cut under its reader
+        raise FaceganError(f"{out} is what is to be converted: name another folder for the result")
     if is_restorer(source):
         weights = open_restorer(source)
         save_restorer(weights, out, half=slim)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from facegan.checkpoints.rosinality import generator_config, generator_state, load_weights, mean_style
+from facegan.checkpoints.rosinality import generator_config, generator_state, load_weights
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import StyleGAN2Config
 
@@ -31,8 +32,7 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
     layers = {"bottleneck": "final_linear"} | {f"encoder.b{size}": f"ecd{i}" for i, size in enumerate(reversed(config.sizes))}
     for name, theirs in layers.items():
         ours |= _layer(state, f"{theirs}.", name, path)
-    mapping = {name.removeprefix("generator."): value for name, value in ours.items()}
-    return config, ours | {"generator.mapping.w_avg": mean_style(mapping, config)}
+    return config, ours | {"generator.mapping.w_avg": torch.zeros(config.w_dim)}  # for truncation, of which a restorer does none
 
 
 def _layer(state: dict[str, Tensor], prefix: str, name: str, path: Path) -> dict[str, Tensor]:
