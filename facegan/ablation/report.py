@@ -29,7 +29,7 @@ def write(studies: Sequence[Study], out: Path, failures: dict[Task, str]) -> Non
             for name, picture in (("curves.png", plots.curves(summary, study)), ("grid.png", plots.grid(study))):
                 if picture:
                     save_png(picture, study.root / name)
-    if len(studies) > 1:
+    if studies[0].root != out:
         write_text(out / "report.md", "\n".join(texts))
 
 

@@ -21,31 +21,33 @@ log = logging.getLogger("facegan.ablation")
 
 RECORD = "ablation.json"
 METHODS = ("a", "b")
+SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
+OURS = ("out", "seeds", "jobs", "rows", "pairs", *SAME)
 
 
-def ablate(out: str, seeds: int, jobs: int, samples: int, rows: str, pairs: Sequence[str], styles: int, projection_steps: int,
-           **given: Any) -> list[Study]:  # fmt: skip
-    """Run what is missing of every row and seed; `given`: flags of `facegan train` by field name.
+def ablate(arguments: dict[str, Any]) -> list[Study]:
+    """Run what is missing of every row and seed. `arguments`: those of OURS, and flags of `facegan train` by field name.
 
     Raises FaceganError for flags that make no sense, and at the end when a task has failed; Interrupted on a signal.
     """
-    settings = check(out, seeds, jobs, samples, styles, projection_steps, given, pairs)
-    studies = plan(without_ours(given), settings, pairs, rows)
+    given = {name: value for name, value in arguments.items() if name not in OURS}
+    settings = check(arguments, given)
+    given.pop("seed", None)  # each run has its own
+    studies = plan(given, settings, arguments["pairs"], arguments["rows"])
     root = settings.out
     root.mkdir(parents=True, exist_ok=True)
     with locked(root) as descriptor:
-        claim(root, {"given": without_ours(given), "samples": samples, "styles": styles, "projection_steps": projection_steps})
+        claim(root, given | {name: arguments[name] for name in SAME})
         # All rows of one seed before the next: a partial report then compares all rows.
         tasks = sorted((task for study in studies for task in study.tasks), key=lambda task: task.seed)
         failures: dict[Task, str] = {}
         changed = partial(report.write, studies, root, failures)
         prepare_judges(studies, failures)
-        pool = schedule.Pool(tasks, jobs, changed, [descriptor], failures)
         try:
-            pool.run()
+            schedule.Pool(tasks, arguments["jobs"], changed, [descriptor], failures).run()
         finally:
             changed()
-    print(root / "report.md" if len(studies) > 1 else studies[0].root / "report.md")
+    print((root if arguments["pairs"] else studies[0].root) / "report.md")
     if failures:
         first, reason = next(iter(failures.items()))
         raise FaceganError(
@@ -55,28 +57,26 @@ def ablate(out: str, seeds: int, jobs: int, samples: int, rows: str, pairs: Sequ
     return studies
 
 
-def check(out: str, seeds: int, jobs: int, samples: int, styles: int, projection_steps: int, given: dict[str, Any],
-          pairs: Sequence[str]) -> Settings:  # fmt: skip
-    if not out:
+def check(arguments: dict[str, Any], given: dict[str, Any]) -> Settings:
+    """The flags that are not those of a training, against each other."""
+    if not arguments["out"]:
         raise FaceganError("--out is missing: name the folder of the ablation, e.g. --out runs/ablation")
-    for name, value in (("seeds", seeds), ("jobs", jobs), ("samples", samples), ("styles", styles), ("projection-steps", projection_steps)):
-        if value < 1:
-            raise FaceganError(f"--{name} is {value}: expected at least 1")
+    for name in ("seeds", "jobs", "samples", "styles", "projection_steps"):
+        if arguments[name] < 1:
+            raise FaceganError(f"--{name.replace('_', '-')} is {arguments[name]}: expected at least 1")
     if given.get("method", "a") not in METHODS:
         raise FaceganError(f"--method is {given['method']}: expected {' or '.join(METHODS)}, whose parts can be told apart")
-    if pairs and "attributes" in given:
+    if arguments["pairs"] and "attributes" in given:
         raise FaceganError("--pairs and --attributes both name what the faces shall carry: give one of them")
+    for name in ("weights", "lpips"):
+        if arguments[name] and not Path(arguments[name]).is_file():
+            raise FaceganError(f"--{name} is {arguments[name]}: there is no such file")
     if given.get("method", "a") == "a":
         rows.refuse_decided(list(given))
     first = given.get("seed", 0)
     if first < 0:
         raise FaceganError(f"--seed is {first}: expected 0 or more")
-    return Settings(Path(out), tuple(range(first, first + seeds)), samples, styles, projection_steps)
-
-
-def without_ours(given: dict[str, Any]) -> dict[str, Any]:
-    """The flags that every run gets; each has a seed of its own."""
-    return {name: value for name, value in given.items() if name != "seed"}
+    return Settings(Path(arguments["out"]), tuple(range(first, first + arguments["seeds"])), **{name: arguments[name] for name in SAME})
 
 
 @contextmanager
@@ -97,10 +97,9 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if not path.exists():
         return write_json(path, record)
     old = json.loads(path.read_text())
-    flat = [{**one["given"], **{name: value for name, value in one.items() if name != "given"}} for one in (old, record)]
-    changed = [name for name in sorted({*flat[0], *flat[1]}) if flat[0].get(name) != flat[1].get(name)]
+    changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name)]
     if changed:
-        said = "; ".join(f"--{name.replace('_', '-')} {flat[0].get(name)!r} there, {flat[1].get(name)!r} here" for name in changed)
+        said = "; ".join(f"--{name.replace('_', '-')} {old.get(name)!r} there, {record.get(name)!r} here" for name in changed)
         raise FaceganError(f"--out {root} belongs to another ablation ({said}): name another folder, or give the same flags to go on")
 
 

@@ -30,6 +30,14 @@ class Settings:
     samples: int
     styles: int = 32  # of each attribute, Method B
     projection_steps: int = 1000
+    weights: str = ""  # of Inception and VGG16, for `facegan evaluate`
+    lpips: str = ""
+
+    @property
+    def evaluation(self) -> tuple[str, ...]:
+        """Words of `facegan evaluate`."""
+        files = (("--weights", self.weights), ("--lpips", self.lpips))
+        return ("--samples", str(self.samples), *(word for flag, file in files if file for word in (flag, file)))
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: str)
             commands = (
                 (TRAIN, "train", *rows.words(flags)),
                 (CURVE, str(folder)),
-                (TRAIN, "evaluate", str(folder), "--samples", str(settings.samples)),
+                (TRAIN, "evaluate", str(folder), *settings.evaluation),
             )
             task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start)
             start = task if name == rows.START else start

@@ -35,6 +35,8 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
     own.add_argument("--samples", type=int, default=1024, help="faces to rate of each run (default: %(default)s)")
     own.add_argument("--rows", default="", metavar="ROW,...", help="some rows only, e.g. plain,seed,best (default: all)")
     own.add_argument("--pairs", nargs="+", default=(), metavar="A,B", help="lists of attributes, a table each, instead of --attributes")
+    own.add_argument("--weights", default="", metavar="FILE", help="Inception's weights, for KID and FID (default: the judge's features)")
+    own.add_argument("--lpips", default="", metavar="FILE", help="VGG16's weights, for LPIPS (default: torch.hub's, if there)")
     own.add_argument("--styles", type=int, default=32, help="Method B: projected faces of each attribute (default: %(default)s)")
     own.add_argument("--projection-steps", type=int, default=1000, help="Method B: steps of each projection (default: %(default)s)")
     training_config.add_arguments(ablate, method)
@@ -44,4 +46,4 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
 def run_ablate(arguments: dict) -> None:
     from facegan.ablation.run import ablate
 
-    ablate(**arguments)
+    ablate(arguments)

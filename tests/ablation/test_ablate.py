@@ -1,0 +1,159 @@
+"""`facegan ablate` from the words to the report, its commands run in this process on a few steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facegan import cli
+from facegan.ablation import curve, schedule
+from facegan.metrics import judge as judge_module
+from facegan.metrics.judge_net import JudgeConfig
+from facegan.training.folder import RunFolder
+
+FLAGS = [
+    "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2", "--phase1-epochs=2",
+    "--epochs=4", "--harvest-every=1", "--log-every=1", "--snapshot-every=2", "--cpu", "--samples=8",
+]  # fmt: skip
+FLAGS_B = [
+    "--method=b", "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2",
+    "--kimg=0.016", "--cpu", "--samples=8", "--styles=4", "--projection-steps=2",
+]  # fmt: skip
+
+
+class InProcess:
+    """Stands in for `subprocess.Popen`."""
+
+    ran: list[list[str]] = []
+    fails: Callable[[list[str]], bool] = staticmethod(lambda words: False)
+
+    def __init__(self, arguments: list[str], **_: Any) -> None:
+        module, words = arguments[2], arguments[3:]
+        InProcess.ran.append(words)
+        if InProcess.fails(words):
+            self.returncode = 1
+        elif module == "facegan.cli":
+            self.returncode = cli.main(words)
+        else:
+            curve.curve(Path(words[0]))
+            self.returncode = 0
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Judges of a few steps, and children in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(judge_module, "JudgeConfig", partial(JudgeConfig, steps=6, batch=20, width=4, checks=1))
+        patch.setattr(schedule.subprocess, "Popen", InProcess)
+        patch.setattr(schedule, "POLL", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def words(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    out = str(tmp_path_factory.mktemp("ablation"))
+    return ["ablate", "--data", str(faces), "--out", out, "--rows", "best-merge", "--seeds", "2", *FLAGS]
+
+
+@pytest.fixture(scope="module")
+def out(words: list[str], one_thread: None) -> Path:
+    """An ablation of which one task fails at first."""
+    out = Path(words[words.index("--out") + 1])
+    InProcess.ran.clear()
+    InProcess.fails = staticmethod(lambda line: "best-merge/seed1" in " ".join(line))
+    assert cli.main(words) == 2
+    record = json.loads((out / "report.json").read_text())
+    assert list(record["failed"]) == [str(out / "best-merge/seed1")]
+    assert {name: list(row["seeds"]) for name, row in record["rows"].items()} == {"phase1": ["0", "1"], "best-merge": ["0"]}
+    trained = [line[line.index("--out") + 1].removeprefix(f"{out}/") for line in InProcess.ran if line[0] == "train"]
+    # All rows of one seed, then those of the next, each after the phase 1 that it takes over.
+    assert trained == ["phase1/seed0", "best-merge/seed0", "phase1/seed1", "best-merge/seed1"]
+    InProcess.ran.clear()
+    InProcess.fails = staticmethod(lambda line: False)
+    return out
+
+
+def test_only_what_failed_is_run_again(out: Path, words: list[str]) -> None:
+    assert cli.main(words) == 0
+    seed1 = str(out / "best-merge/seed1")
+    assert [line[0] for line in InProcess.ran if seed1 in " ".join(line)] == ["train", seed1, "evaluate"]
+    assert len(InProcess.ran) == 3
+    record = json.loads((out / "report.json").read_text())
+    assert record["failed"] == {} and record["waiting"] == [] and list(record["rows"]["best-merge"]["seeds"]) == ["0", "1"]
+
+
+def test_phase_1_is_trained_once_a_seed(out: Path) -> None:
+    for seed in (0, 1):
+        folder = RunFolder(out / "best-merge" / f"seed{seed}")
+        assert folder.facts("phase1")["taken_from"] == str(out / "phase1" / f"seed{seed}")
+        assert folder.config().seed == seed and folder.finished("phase3-beard")
+
+
+def test_the_course_is_that_of_the_sheets(out: Path) -> None:
+    points = [point for row in ("phase1", "best-merge") for point in json.loads((out / row / "seed0/curve.json").read_text())]
+    moments = [("phase1", 2, 2.0), ("phase3-beard", 2, 2.0), ("phase3-beard", 4, 4.0)]
+    assert [(point["stage"], point["step"], point["epoch"]) for point in points] == moments
+    assert all(point["faces"] == 64 and 0 <= point["joint"] <= min(point["marginals"].values()) for point in points)
+    assert all((out / name).exists() for name in ("rates.png", "curves.png", "grid.png", "report.md"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--width=0.5"], "belongs to another ablation (--width 0.25 there, 0.5 here)"),
+        (["--samples=9"], "belongs to another ablation (--samples 8 there, 9 here)"),
+        (["--seeds=0"], "--seeds is 0: expected at least 1"),
+        (["--jobs=0"], "--jobs is 0: expected at least 1"),
+        (["--rows=bets"], "--rows has 'bets'"),
+        (["--epochs=1", "--rows=seed"], "would never begin"),
+        (["--attributes=bald,beard", "--pairs", "bald,beard"], "give one of them"),
+        (["--weights=nowhere.pth"], "there is no such file"),
+    ],
+)
+def test_mistakes_cost_nothing(change: list[str], said: str, out: Path, words: list[str], capsys: pytest.CaptureFixture) -> None:
+    InProcess.ran.clear()
+    assert cli.main([*words, *change]) == 2
+    assert said in capsys.readouterr().err and not InProcess.ran
+
+
+def test_pairs_have_a_table_each_and_one_without_joint_faces_is_said_to(
+    faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture
+) -> None:
+    common = ["ablate", "--data", str(faces), "--out", str(tmp_path / "pairs"), "--rows=phase1", "--seeds=1", *FLAGS]
+    pairs = ["bald,glasses", "bald,hairy=!Bald/Bald"]  # no face is bald and is not
+    assert cli.main([*common, "--pairs", *pairs]) == 2
+    assert "hairy" in capsys.readouterr().err
+    text = (tmp_path / "pairs/report.md").read_text()
+    assert all(f"# Ablation: bald and {other}, Method A" in text for other in ("glasses", "hairy"))
+    assert (tmp_path / "pairs/bald+glasses/phase1/seed0/evaluation/report.json").exists() and "## Failed" in text
+
+
+def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None) -> None:
+    words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", *FLAGS_B]
+    assert cli.main(words) == 0
+    record = json.loads((tmp_path / "b/report.json").read_text())
+    table = json.loads((tmp_path / "b/seed0/mixes/search.json").read_text())["table"]
+    assert list(record["rows"]) == [line["name"].split(":")[0] for line in table]
+    for line in table:
+        row = record["rows"][line["name"].split(":")[0]]
+        assert row["joint"]["rate"] == line["judge"]["joint"]["rate"] and row["self_score"] == line["critics"]["joint"]
+    assert record["rows"]["searched"]["on"] == "random mixes"
+    InProcess.ran.clear()
+    assert cli.main(words) == 0 and not InProcess.ran
+
+
+def test_the_help_teaches(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["ablate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert cli.main(["ablate", "--method=restore", "--out=x"]) == 2 and "--method is restore: expected a or b" in capsys.readouterr().err
+    assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again goes on" in text
