@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facegan.data.faces import FaceData
+from facegan.errors import FaceganError
 from facegan.metrics.degrade import stream
 from facegan.metrics.extra import library
 from facegan.metrics.features import checked
@@ -49,6 +50,10 @@ def lpips_here(weights: str = "") -> Lpips | None:
     """LPIPS by --lpips, or by what is on this machine; None without either."""
     if weights:
         return lpips_with(weights)
+    try:
+        library("lpips")  # in the way that copes with a torchvision built for another torch
+    except FaceganError:
+        return None
     found = perceptual_for(None, torch.device("cpu"))
     return found if isinstance(found, Lpips) else None
 
