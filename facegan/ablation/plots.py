@@ -134,7 +134,7 @@ def _panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, course
     for epoch in switches:
         draw.line((*at(epoch, 0), *at(epoch, 1)), fill=SWITCH, width=2)
     draw.line([at(x, y) for x, y in zip(grid, rated.mean(0), strict=True)], fill=RATE, width=3)
-    draw.text((left, top - 16), name, fill=INK, font=_font(14))
+    draw.text((left, top - 20), name, fill=INK, font=_font(14))
     draw.text((left + width, top + height + 2), f"{most:.0f}", fill=PALE, font=_font(12), anchor="ra")
 
 
