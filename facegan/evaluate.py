@@ -66,7 +66,8 @@ class Evaluator:
         if self.judge.attributes != names:
             raise FaceganError(f"--judge {judge} knows {', '.join(self.judge.attributes)}, the run asks for {', '.join(names)}")
         refuse_partial(self.judge, self.data, self.split)
-        log.info("judge: %s", judge_line(self.judge.card))
+        if is_main():
+            log.info("judge: %s", judge_line(self.judge.card))
         self.judge.over = share
         self.extractors: list[Extractor] = [Attributes(self.judge), *inception]
 
