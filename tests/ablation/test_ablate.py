@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +55,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(judge_module, "JudgeConfig", partial(JudgeConfig, steps=6, batch=20, width=4, checks=1))
-        patch.setattr(schedule.subprocess, "Popen", InProcess)
+        patch.setattr(schedule, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": InProcess}))  # there only
         patch.setattr(schedule, "POLL", 0.0)
         yield
 
