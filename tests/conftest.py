@@ -32,12 +32,11 @@ COLUMNS = (
     "Sideburns", "Smiling", "Wearing_Hat", "Young",
 )  # fmt: skip
 FACES, SIDE = 240, 16
-TINY = dict(
-    resolution=SIDE, width=0.25, batch=8, minimum_images=4, images_per_epoch=8, phase2_epochs=6, snapshot_every=3, log_every=2, cpu=True,
-)  # fmt: skip
+TINY = dict(resolution=SIDE, batch=8, minimum_images=4, images_per_epoch=8, snapshot_every=3, log_every=2, cpu=True)
 TINY_OF = {
-    "a": dict(recipe="seed", phase1_epochs=6, epochs=6, harvest_every=1),
-    "b": dict(kimg=6 * 8 / 1000, r1_every=2, pl_every=2, ema_kimg=0.05),
+    "a": dict(recipe="seed", width=0.25, phase1_epochs=6, phase2_epochs=6, epochs=6, harvest_every=1),
+    "b": dict(kimg=6 * 8 / 1000, width=0.25, phase2_epochs=6, r1_every=2, pl_every=2, ema_kimg=0.05),
+    "restore": dict(kimg=6 * 8 / 1000, r1_every=2, ema_kimg=0.05),
 }
 
 
@@ -85,13 +84,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def configure(faces: Path) -> Callable[..., TrainConfig]:
+def configure(faces: Path, request: pytest.FixtureRequest) -> Callable[..., TrainConfig]:
     """configure(out=..., **flags): the smallest configuration that goes through every phase."""
 
     def configure(**flags: object) -> TrainConfig:
-        return from_arguments({**TINY, **TINY_OF[str(flags.get("method", "a"))], "data": str(faces), **flags})
+        method = str(flags.get("method", "a"))
+        if method == "restore" and "prior" not in flags:
+            flags["prior"] = request.getfixturevalue("prior")
+        return from_arguments({**TINY, **TINY_OF[method], "data": str(faces), **flags})
 
     return configure
+
+
+@pytest.fixture(scope="session")
+def prior(train: Callable[..., Path]) -> str:
+    """A run of Method B that a restorer can be built on; it has learned from the same faces."""
+    return str(train(method="b", noise="concat", preset="tiny", kimg=0.024, phase2_epochs=0))
 
 
 @pytest.fixture(scope="session")

@@ -47,11 +47,13 @@ def restore(request: Request) -> None:
     """Restore what is asked for; FaceganError at the end where some had to be left out."""
     check(request)
     out = Path(request.out)
-    total, faces = find_faces(request)
+    files = image_files(request.inputs)
+    total, faces = find_faces(request, files)
+    writer = Writer(out, files)
     method = Network(request.weights, request.scale) if request.weights else Interpolation(request.scale or 2)
     log.info(method.words)
     pairs: list[tuple[Face, Image.Image]] = []
-    problems, writer = [], Writer(out)
+    problems = []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
         while group := list(islice(faces, request.batch)):
             found = [item if isinstance(item, Problem) else writer.refusal(item) or method.refusal(item) or item for item in group]
@@ -79,26 +81,28 @@ def check(request: Request) -> None:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
 
 
-def find_faces(request: Request) -> tuple[int, Iterator[Face | Problem]]:
+def find_faces(request: Request, files: Sequence[Path]) -> tuple[int, Iterator[Face | Problem]]:
     """How many there are, and the faces, read one by one."""
     if request.from_run:
         return request.num, generated_faces(request.from_run, request.num, request.batch)
-    files = image_files(request.inputs)
     return len(files), read_faces(files)
 
 
 class Writer:
     """Writes `out/NAME.png`, never two faces to one file, and never onto what is being restored."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, inputs: Iterable[Path]) -> None:
         self.out, self.taken = out, {SHEET: "the sheet of before and after"}
+        self.inputs = {path.resolve() for path in inputs}
+        if (sheet := out / f"{SHEET}.png").resolve() in self.inputs:
+            raise FaceganError(f"{sheet} is to be restored, and {self.taken[SHEET]} would be written there; name another folder in --out")
 
     def refusal(self, face: Face) -> Problem | None:
         path = self.out / f"{face.name}.png"
+        if path.resolve() in self.inputs:
+            return Problem(f"{path}, which is to be restored, would be overwritten; name another folder in --out")
         if face.name in self.taken:
             return Problem(f"{face.source} would be written to {path}, as {self.taken[face.name]} is; rename it, or restore it apart")
-        if path.exists() and Path(face.source).exists() and path.samefile(face.source):
-            return Problem(f"{face.source} would be overwritten; name another folder in --out")
         self.taken[face.name] = face.source
         return None
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from facegan.checkpoints.networks import Networks, open_networks
 from facegan.checkpoints.restorers import STAGE
 from facegan.errors import FaceganError
-from facegan.methods.b.forward import Scores, full_precision
+from facegan.methods.b.forward import Scores, full_precision, grouped
 from facegan.methods.b.objective import discriminator_loss, lazy
 from facegan.methods.parts import check_parts, pieces, update
 from facegan.methods.provenance import without_joint_faces
@@ -121,9 +121,10 @@ class RestorerTraining(Stage[RestoreConfig]):
         def loss(pair: Pair) -> Tensor:
             mended = self.wrapped_g(pair.spoiled)
             restored.append(mended.detach())
-            features: list[Tensor] = []
-            scores = self.discriminator(mended, kept=features)
-            terms = torch.stack(losses(mended, pair.faces, scores, features, self._features(pair.faces)))
+            scores, features = self._judged(mended)
+            with torch.no_grad():
+                _, wanted = self._judged(pair.faces) if config.feature_weight else (None, [])
+            terms = torch.stack(losses(mended, pair.faces, scores, features, wanted))
             found.append(terms.detach())
             return (weights * terms).sum()
 
@@ -133,12 +134,11 @@ class RestorerTraining(Stage[RestoreConfig]):
         adversarial, l1, features = torch.stack(found).mean(0)
         return {"G/loss": total, "G/adversarial": adversarial, "G/l1": l1, "G/features": features}, restored
 
-    @torch.no_grad()
-    def _features(self, faces: Tensor) -> list[Tensor]:
+    def _judged(self, faces: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The discriminator's scores, and its features where they are wanted, both in the order of its groups."""
         features: list[Tensor] = []
-        if self.context.config.feature_weight:
-            self.discriminator(faces, kept=features)
-        return features
+        kept = features if self.context.config.feature_weight else None
+        return self.discriminator(grouped(faces, self.shape.group), kept=kept), features
 
     def _train_discriminator(self, step: int, pairs: list[Pair], restored: list[Tensor]) -> dict[str, Tensor]:
         config, accelerator = self.context.config, self.context.accelerator
