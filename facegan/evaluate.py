@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facegan.checkpoints.restorers import is_restorer
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces, synthetic_seed
 from facegan.data.splits import split
@@ -29,6 +30,9 @@ from facegan.metrics.processes import is_main, main_first, share
 from facegan.metrics.quality import compare
 from facegan.metrics.report import measure, picture
 from facegan.metrics.summary import interval, judge_line, summary
+from facegan.restore.attributes import before_and_after_rates
+from facegan.restore.attributes import summary as restoration_summary
+from facegan.restore.quality import evaluate_restorer
 from facegan.training.batches import to_float
 from facegan.training.config import TrainConfig
 from facegan.training.folder import write_json
@@ -41,6 +45,7 @@ REFERENCE_MOST = 2000  # real images rated for each reference
 
 
 class Rating(NamedTuple):
+    images: Tensor  # [N, 3, R, R], of the seeds 0 ... N - 1
     report: dict[str, Any]  # as `report.json` has it
     sheet: Image.Image  # samples and rates
     nearest: Image.Image  # the samples that come closest to a training image, beside it
@@ -159,7 +164,7 @@ class Evaluator:
             "machine": machine(),
             "seconds": time.perf_counter() - start,
         }
-        return Rating(report, picture(self.judge, images, report, title=f"{trained.folder.root.name}: {trained.stage}"), nearest)
+        return Rating(images, report, picture(self.judge, images, report, title=f"{trained.folder.root.name}: {trained.stage}"), nearest)
 
 
 def recorded_ids(trained: TrainedRun) -> set[str]:
@@ -175,21 +180,32 @@ def drawn_elsewhere(trained: TrainedRun, name: str) -> bool:
 
 
 def evaluate(
-    run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = ""
+    run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = "", restore: str = ""
 ) -> dict[str, Any]:
-    """Rate one generator; prints the figures and writes report.json, report.png and nearest.png."""
+    """Rate one generator; prints the figures and writes report.json, report.png and nearest.png. A restorer is measured by itself."""
     if samples < 1:
         raise FaceganError(f"--samples is {samples}: expected at least 1")
+    if is_restorer(run) or Path(run).suffix == ".pth":
+        if stage or judge or weights or restore:
+            raise FaceganError(f"{run} is a restorer: --stage, --judge, --weights and --restore go with generators")
+        return evaluate_restorer(run, data, samples, out, lpips)
     trained = TrainedRun(run, stage)
     folder = Path(out) if out else trained.folder.root / ("evaluation" + (f"-{stage}" if stage else ""))
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    rating = Evaluator(trained.config, data, judge, weights, lpips).rating(trained, samples)
+    evaluator = Evaluator(trained.config, data, judge, weights, lpips)
+    rating = evaluator.rating(trained, samples)
+    if restore:
+        names = [f"seed {seed}" for seed in range(samples)]
+        rating.report["restored"], before_after = before_and_after_rates(evaluator, rating.images, names, restore)
     if is_main():
         write_json(folder / "report.json", rating.report)
         save_png(rating.sheet, folder / "report.png")
         save_png(rating.nearest, folder / "nearest.png")
         print(summary(rating.report))
         print(folder / "report.png")
+        if restore:
+            save_png(before_after, folder / "restored.png")
+            print(f"\n{restoration_summary(rating.report['restored'])}\n{folder / 'restored.png'}")
     return rating.report
 
 

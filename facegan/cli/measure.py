@@ -6,16 +6,25 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+EVALUATE_EXAMPLES = """examples:
+  facegan evaluate runs/demo/method_a                       (joint rate between floor and ceiling, quality, diversity, what else changes)
+  facegan evaluate runs/demo/method_a --restore drawn128    (does restoration shave beards?)
+  facegan evaluate runs/restore                             (PSNR of restored faces, beside Lanczos and non-local means)
+  facegan evaluate GPEN-BFR-512.pth --data faces.zip
+  torchrun --nproc_per_node 4 -m facegan.cli evaluate runs/large --samples 50000"""
+
 
 def add_commands(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge")
-    evaluate.add_argument("run", help="folder that `facegan train --out` made")
+    evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge, or a restorer by faces as they were",
+                                   epilog=EVALUATE_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    evaluate.add_argument("run", help="folder that `facegan train --out` made, or a restorer's weights")
     evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
     evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
     evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
     evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
     evaluate.add_argument("--weights", default="", metavar="FILE", help="Inception's weights, for KID and FID (default: go without)")
     evaluate.add_argument("--lpips", default="", metavar="FILE", help="VGG16's weights, for LPIPS (default: torch.hub's, if there)")
+    evaluate.add_argument("--restore", default="", metavar="W", help="rate the faces before and after restoration by these weights")
     evaluate.add_argument(
         "--out", default="", help="folder for report.json, report.png and nearest.png (default: RUN/evaluation[-STAGE])"
     )

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     restore.add_argument("inputs", nargs="*", metavar="IN", help="images of one face each, or folders of them")
     restore.add_argument("--out", required=True, metavar="DIR", help="folder for the restored faces")
     restore.add_argument("--weights", default="", metavar="W", help="a run of `train --method restore`, a folder of `facegan convert`, "
-                         f"GPEN's .pth, or {RESTORER}, which comes with the package and knows drawn faces alone (default: none)")  # fmt: skip
+                         f"GPEN's .pth, or {RESTORER}, which comes with the package and knows drawn faces (default: none)")  # fmt: skip
     restore.add_argument("--scale", type=int, default=0, choices=(2, 4), help="how many times larger (default: 2 without --weights; "
                          "with them whatever leads to their size, and only inputs that --scale fits are taken if it is given)")  # fmt: skip
     restore.add_argument("--from-run", default="", metavar="RUN", help="restore the faces of a trained run instead of files")

@@ -1,4 +1,4 @@
-"""The libraries of the optional extra `facegan[metrics]`: torch-fidelity and lpips, both of which import torchvision."""
+"""The libraries of the optional extra `facegan[metrics]`: torch-fidelity and lpips, both of which import torchvision; scikit-image."""
 
 from __future__ import annotations
 

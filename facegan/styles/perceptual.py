@@ -5,7 +5,6 @@ averaged over places, summed over layers.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.errors import FaceganError
+from facegan.metrics.extra import library
 from facegan.models.stylegan2 import Discriminator
 from facegan.ops import downsample2d, setup_filter, upsample2d
 
@@ -64,8 +65,8 @@ def _lpips_model() -> Any | None:
     if not any(weights.glob("vgg16-*.pth")):
         return None
     try:
-        return importlib.import_module("lpips").LPIPS(net="vgg", verbose=False)
-    except ImportError:
+        return library("lpips").LPIPS(net="vgg", verbose=False)
+    except FaceganError:
         return None
 
 
