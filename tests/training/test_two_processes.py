@@ -31,10 +31,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # R1 and path length at every other step, through prepared networks; two parts a batch; a network that grows.
     "styles": dict(method="b", kimg=0.08, r1_gamma=0.5, ada_kimg=0.2, accumulate=2, lr=0.002),
     "growing": dict(method="b", kimg=0.08, conditional=True, growing=8, grow_kimg=0.03, augment="none", lr=0.002),
+    "restorer": dict(method="restore", kimg=0.08, r1_gamma=0.5, accumulate=2, lr=0.005),
     "conditional": dict(conditional=True, epochs=0, phase2_epochs=0, alpha="1,1,0", beta="1,0"),
 }  # fmt: skip
-COMMON = dict(batch=16, images_per_epoch=16, phase2_epochs=3, lr=0.02, log_every=1)
-COMMON_OF = {"a": dict(phase1_epochs=3, epochs=4, inherit_lr=1.0), "b": {}}
+COMMON = dict(batch=16, images_per_epoch=16, lr=0.02, log_every=1)
+COMMON_OF = {"a": dict(phase1_epochs=3, phase2_epochs=3, epochs=4, inherit_lr=1.0), "b": dict(phase2_epochs=3), "restore": {}}
+STAGES = {"full": 5, "regional": 4, "conditional": 1, "styles": 3, "growing": 3, "restorer": 1}
 
 
 def flags_of(variant: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ from accelerate.state import AcceleratorState, PartialState
 from facegan.training.config import from_json
 from facegan.training.session import run
 torch.set_num_threads(1)
-torch.optim.Adam = lambda params, lr, betas: torch.optim.SGD(params, lr=lr)
+torch.optim.Adam = lambda params, lr=0.0, betas=(): torch.optim.SGD(params, lr=lr)  # a restorer's rates are its groups'
 for port, config in json.loads(sys.stdin.read()):
     os.environ["MASTER_PORT"] = str(port)
     run(from_json(config))
@@ -98,11 +100,11 @@ def together(configure: Callable, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_two_processes_train_as_one(
     variant: str, together: Path, train: Callable[..., Path], rows: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, betas: torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, betas=(): torch.optim.SGD(params, lr=lr))
     one, two = train(**flags_of(variant)), together / variant
     ours, theirs = rows(one), rows(two)
     assert [(row["stage"], row["step"]) for row in ours] == [(row["stage"], row["step"]) for row in theirs]
-    assert len({row["stage"] for row in ours}) == {"full": 5, "regional": 4, "conditional": 1, "styles": 3, "growing": 3}[variant]
+    assert len({row["stage"] for row in ours}) == STAGES[variant]
     for mine, other in zip(ours, theirs, strict=True):
         where = mine.pop("stage"), other.pop("stage"), mine["step"]
         assert mine == pytest.approx(other, rel=1e-3, abs=1e-4), where
