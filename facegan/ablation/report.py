@@ -78,6 +78,10 @@ def table(summary: dict[str, Any]) -> str:
     )
     if summary["method"] == "b":
         notes += " Self score: share of faces in which the critics that chose see all attributes. Seconds: of search and comparison."
+    fullest = max(rows.values(), key=lambda row: len(row["seeds"]))["quality"]
+    real = [f"{key} {fullest[f'real_{key}']:.4f}" for key in measured if fullest[f"real_{key}"] is not None]
+    if real:
+        notes += f" Real joint faces, one half against the other: {', '.join(real)}."
     if absent:
         notes += f" {', '.join(absent)}: not measured."
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{notes}\n"

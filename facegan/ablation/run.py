@@ -51,8 +51,8 @@ def ablate(arguments: dict[str, Any]) -> list[Study]:
     if failures:
         first, reason = next(iter(failures.items()))
         raise FaceganError(
-            f"{len(failures)} of {len(tasks)} tasks failed, among them {first.name} ({reason}); the report names them all, "
-            f"{first.log} has more: mend the cause and run the same command again"
+            f"{len(failures)} of {len(tasks)} tasks failed, among them {first.name} ({reason}); the report names them all, the .log beside "
+            "a task's folder has more: mend the cause and run the same command again"
         )
     return studies
 

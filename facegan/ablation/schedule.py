@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from facegan.ablation.tasks import Task
 from facegan.training.loop import Interrupted, Interruption
 
-POLL = 0.2  # seconds
+POLL = 0.5  # seconds
 PATIENCE = 120  # seconds that a child has to save its state after a signal
 LAST_LINES = 2
 
@@ -106,6 +106,7 @@ class Pool:
                 self.waiting.remove(task)
             elif len(self.running) < self.jobs and (need is None or need.done):
                 self.waiting.remove(task)
+                tqdm.write(task.command())
                 self.running.append(Child(task, self.environment, self.keep_open))
 
     def _collect(self, bar: tqdm) -> None:

@@ -16,6 +16,7 @@ from facegan.training.folder import RunFolder
 
 # Inception's figures where they were measured, else those of the judge's features; each under its own name.
 QUALITY = (("kid", "kid_attr"), ("precision", "precision_attr"), ("recall", "recall_attr"))
+MEASURES = [prefix + key for prefix in ("", "real_") for pair in QUALITY for key in pair]  # real: real joint faces against each other
 RANDOM = "random mixes"  # what Method B's other ways are compared with
 
 
@@ -86,7 +87,7 @@ def figures_of(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
         "marginals": {name: mean(report["marginals"][name] for report in reports) for name in reports[0]["marginals"]},
         "floor": mean(report["floor"] for report in reports),
         "ceiling": mean(report["ceiling"] for report in reports),
-        "quality": {key: average([quality(report, key) for report in reports]) for pair in QUALITY for key in pair},
+        "quality": {key: average([(report.get("quality") or {}).get(key) for report in reports]) for key in MEASURES},
         "self_score": average([report.get("self_score") for report in reports]),
         "seconds": mean(report["train_seconds"] for report in reports),
         "command": reports[0]["train"],
@@ -98,10 +99,6 @@ def single(report: dict[str, Any]) -> dict[str, Any]:
     kept = ("joint", "samples", "normalised", "floor", "ceiling", "marginals", "self_score", "curve", "train", "train_seconds")
     optional = ("quality", "diversity", "memorisation", "audit", "recipe", "machine")
     return {key: report[key] for key in kept} | {key: report[key] for key in optional if key in report}
-
-
-def quality(report: dict[str, Any], key: str) -> float | None:
-    return (report.get("quality") or {}).get(key)
 
 
 def average(values: Sequence[float | None]) -> float | None:

@@ -65,7 +65,7 @@ class Task:
 
     def command(self) -> str:
         """What a person would type for the training."""
-        return "facegan " + shlex.join(self.commands[0][1:])
+        return shlex.join(("facegan", *self.commands[0][1:]))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def study_of(root: Path, seeds: int) -> Study:
         for stage, seconds in (("phase1", 10.0), ("phase3-beard", 5.0 + task.seed)):
             folder.finish(stage, {"weight": torch.zeros(1)}, {"seconds": seconds})
         task.result.parent.mkdir()
-        write_json(task.result, made_up(RATES[task.row][task.seed], task.seed, {"kid_attr": 0.1 * (1 + task.seed)}))
+        write_json(task.result, made_up(RATES[task.row][task.seed], task.seed, {"kid_attr": 0.1 * (1 + task.seed), "real_kid_attr": 0.01}))
         points = [{"stage": "phase3-beard", "step": i, "epoch": 4.0 * i, "seconds": 1.0 * i, "joint": 0.1 * i} for i in (1, 2)]
         write_json(task.folder / curve.NAME, points)
         write_json(task.folder / "config.json", {"config": {**study.config.to_json(), "out": str(task.folder)}, "data_fingerprint": "x"})
@@ -113,6 +113,7 @@ def test_the_report_says_what_did_not_help_what_failed_and_what_was_not_measured
         unrun.result.write_text(text)
     assert "| `best` | 2 | 0.925 [" in said and "precision, recall: not measured" in said and "kid: not" not in said
     assert "kid_attr" in said and f"* {unrun.name}: exit status 1: out of luck" in said
+    assert "one half against the other: kid_attr 0.0100." in said
     assert "Did not help, or not clearly: scratch, plain, best." in said
     assert said.count("    facegan train --out") == len(RATES) and record["rows"]["best"]["seeds"].keys() == {"0", "1"}
     for name, least in (("rates.png", 700), ("curves.png", 900), ("grid.png", 700)):
