@@ -84,7 +84,7 @@ def curves(summary: dict[str, Any], study: Study) -> Image.Image | None:
     for i, (name, courses) in enumerate(rows.items()):
         corner = (MARGIN + 10 + i % ACROSS * cell[0], MARGIN + 10 + i // ACROSS * cell[1])
         _panel(draw, corner, name, courses, _switches(study, name))
-    note = "joint rate (0 to 1) of 64 faces of fixed noise over epochs of the last phase; line: mean, shade: range of the seeds; orange: switch"
+    note = "joint rate (0 to 1) of 64 faces of fixed noise over epochs of the last phase; line: mean, shade: range of seeds; orange: switch"
     draw.text((MARGIN, sheet.height - MARGIN - 6), note, fill=PALE, font=_font(13))
     return sheet
 
