@@ -217,6 +217,10 @@ def test_other_files_are_refused(tmp_path):
         open_restorer(tmp_path / "GPEN.onnx")
     with pytest.raises(FaceganError, match="does not exist; expected"):
         open_restorer(tmp_path / "absent.pth")
+    with open(tmp_path / "GPEN.pth", "wb") as file:
+        file.truncate((4 << 30) + 1)  # a hole: it takes no room
+    with pytest.raises(FaceganError, match="has 4096 MiB, more than any restorer"):
+        open_restorer(tmp_path / "GPEN.pth")
 
 
 class Touch:

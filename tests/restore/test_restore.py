@@ -137,11 +137,10 @@ def test_turned_transparent_and_deep_pictures_are_seen_as_their_viewers_show_the
     assert near(pixels(tmp_path / "out/clear.png"), expected(weights, Image.new("RGB", (32, 32), "white")))
 
 
-def test_faces_of_a_trained_run_are_restored(weights, tmp_path, train):
-    run = train(method="b", kimg=0.008, phase2_epochs=0)
-    assert main(["generate", str(run), "--seeds", "0-2", "--out", str(tmp_path / "made")]) == 0
+def test_faces_of_a_trained_run_are_restored(weights, tmp_path, prior):
+    assert main(["generate", prior, "--seeds", "0-2", "--out", str(tmp_path / "made")]) == 0
     flags = ["--num", "3", "--batch", "2", "--weights", weights, "--out", str(tmp_path / "out")]
-    assert main(["restore", "--from-run", str(run), *flags]) == 0
+    assert main(["restore", "--from-run", prior, *flags]) == 0
     assert files(tmp_path / "out") == ["before-after.png", "seed0000.png", "seed0001.png", "seed0002.png"]
     for seed in range(3):
         made = Image.open(tmp_path / f"made/seed000{seed}.png")

@@ -189,6 +189,9 @@ def test_a_run_opens_restores_and_converts(trained: Path, tmp_path: Path, capsys
     assert torch.equal(weights.state[name], stored[f"network/restorer_ema/{name}"]) and "network/D/b4.out.weight" in stored
     assert main(["convert", str(trained), str(tmp_path / "slim"), "--slim"]) == 0
     assert "joint" not in capsys.readouterr().out and not open_restorer(tmp_path / "slim").may_have_seen_joint_faces
+    for command in (["generate", str(trained)], ["restore", "--from-run", str(trained)]):  # it makes no faces of its own
+        assert main([*command, "--out", str(tmp_path / "out")]) == 2
+        assert "does not describe a StyleGAN2 network" in capsys.readouterr().err.splitlines()[-1]
     samples = sorted(path.name for path in (trained / "samples").iterdir())
     assert samples[-1].startswith("restorer-") and samples[-1].endswith(".png")
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
