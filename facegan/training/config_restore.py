@@ -14,6 +14,7 @@ class RestoreConfig(TrainConfig):
     prior: str = option("", "StyleGAN2 network of --resolution to build on: a run of `--method b` (best with --noise concat), a folder of `facegan convert`, a .pkl or .pt")
     # --- length
     kimg: float = option(500.0, "length of the training in thousands of images", group="length")
+    l1_kimg: float = option(0.0, "the first so many of them by L1 alone, without the discriminator: faster, and true to the face before it is sharp", group="length")
     # --- losses
     adversarial_weight: float = option(1.0, "weight of the discriminator's verdict", group="losses")
     l1_weight: float = option(1.0, "weight of the distance to the unspoiled face, in mean pixels: more of it is truer, less of it sharper", group="losses")
@@ -57,6 +58,8 @@ class RestoreConfig(TrainConfig):
         self.at_least(0, "kimg", "adversarial_weight", "l1_weight", "feature_weight", "decoder_lr", "discriminator_lr", "ema_kimg", "ema_rampup")
         if self.r1_gamma != -1 and not self.r1_gamma >= 0:
             raise FaceganError(f"--r1-gamma is {self.r1_gamma}: expected 0 or more, or -1 for 0.0002 x resolution^2 / batch")
+        if not 0 <= self.l1_kimg <= self.kimg or self.l1_kimg and not self.l1_weight:
+            raise FaceganError(f"--l1-kimg is {self.l1_kimg:g}: expected 0 to --kimg ({self.kimg:g}), with an --l1-weight above 0")
         if not self.adversarial_weight + self.l1_weight + self.feature_weight > 0:
             raise FaceganError("--adversarial-weight, --l1-weight and --feature-weight are all 0: nothing would be learned")
         if self.batch % self.accumulate:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import l1_loss
 
 from facegan.checkpoints.networks import Networks, open_networks
 from facegan.checkpoints.restorers import STAGE
@@ -39,7 +40,7 @@ class Pair(NamedTuple):
 
 
 class RestorerTraining(Stage[RestoreConfig]):
-    """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average."""
+    """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average. At first by L1 alone, without it."""
 
     steps_unsaved = 1000
 
@@ -100,8 +101,11 @@ class RestorerTraining(Stage[RestoreConfig]):
     # --- one step
     def step(self, step: int) -> dict[str, Tensor]:
         config, pairs = self.context.config, self._pairs(step)
-        terms, restored = self._train_restorer(pairs)
-        terms |= self._train_discriminator(step, pairs, restored)
+        if step * config.batch < 1000 * config.l1_kimg:
+            terms = self._train_by_l1(pairs)
+        else:
+            terms, restored = self._train_restorer(pairs)
+            terms |= self._train_discriminator(step, pairs, restored)
         self.average.update(config.batch, (step + 1) * config.batch)
         return terms
 
@@ -112,6 +116,15 @@ class RestorerTraining(Stage[RestoreConfig]):
         noise = random.noise(f"{STAGE}/noise", step, (config.batch, *self.degradation.noise_shape(config.resolution)))
         spoiled = degrade(faces, self.degradation, u, noise)
         return [Pair(*part) for part in zip(*(pieces(x, config.accumulate) for x in (faces, spoiled)), strict=True)]
+
+    def _train_by_l1(self, pairs: list[Pair]) -> dict[str, Tensor]:
+        weight = self.context.config.l1_weight
+
+        def loss(pair: Pair) -> Tensor:
+            return weight * l1_loss(self.wrapped_g(pair.spoiled), pair.faces)
+
+        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
+        return {"G/loss": total, "G/l1": total / weight}
 
     def _train_restorer(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The terms, and the restored faces of each part, from which the discriminator learns."""
