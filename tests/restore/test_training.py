@@ -350,7 +350,7 @@ def test_the_defaults_are_the_papers() -> None:
         (dict(adversarial_weight=0.0, l1_weight=0.0, feature_weight=0.0), "--adversarial-weight, --l1-weight and --feature-weight are"),
         (dict(blur="3"), "--blur is '3': expected 2 numbers, got 1"), (dict(jpeg="60,x"), "--jpeg is '60,x': expected floats"),
         (dict(downsample="8,0.8"), "--downsample is 8,0.8: expected two numbers in order"), (dict(noise="0,300"), "--noise is 0,300"),
-        (dict(decoder_lr=float("nan")), "--decoder-lr is nan"), (dict(kimg=-1.0), "--kimg is -1"), (dict(r1_every=0), "--r1-every is 0"),
+        (dict(decoder_lr=float("nan")), "--decoder-lr is nan"), (dict(l1_kimg=9.0), "--l1-kimg is 9: expected 0 to"), (dict(kimg=-1.0), "--kimg is -1"), (dict(r1_every=0), "--r1-every is 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -372,3 +372,10 @@ def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: 
     monkeypatch.setattr(stages, "degrade", exhausted)
     with pytest.raises(FaceganError, match="--accumulate 2, which takes 4 images at once for the same result"):
         train(method="restore")
+
+
+def test_at_first_l1_alone_may_train(train: Train) -> None:
+    run = train(method="restore", kimg=0.048, l1_kimg=0.024, log_every=1)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert ["D/loss" in row for row in rows] == [False] * 3 + [True] * 3
+    assert all(row["G/loss"] == pytest.approx(row["G/l1"]) for row in rows[:3])
