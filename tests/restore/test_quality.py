@@ -137,7 +137,8 @@ def test_before_and_after_are_the_judges_verdicts(trained: Path, generator: Path
         assert restored[name]["joint"]["rate"] == pytest.approx(verdicts[:, -1].mean())
         assert list(restored[name]["marginals"].values()) == pytest.approx(verdicts[:, :-1].mean(0).tolist())
     first, second = (evaluator.extractors[0](images).double() for images in (before, after))
-    pairs = torch.cdist(first, first)[*np.triu_indices(24, 1)].mean()
+    rows, columns = np.triu_indices(24, 1)
+    pairs = torch.cdist(first, first)[rows, columns].mean()
     assert restored["identity_drift"] == pytest.approx(float((first - second).norm(dim=1).mean() / pairs), rel=1e-3)
     assert "identity drift" in printed and (generator / "evaluation" / "restored.png").exists()
 
