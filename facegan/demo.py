@@ -15,6 +15,7 @@ from facegan.evaluate import Evaluator, interval
 from facegan.generators import TrainedRun
 from facegan.networks import DRAWN, RESTORER, located
 from facegan.restore.attributes import before_and_after_rates
+from facegan.restore.restore import Network
 from facegan.styles.critics import resized
 from facegan.styles.grid import grid
 from facegan.styles.mix import render_pairs
@@ -44,7 +45,7 @@ def settings(out: Path, seed: int, recipe: str) -> TrainConfig:
 def demo(out: str, seed: int) -> dict[str, Any]:
     """Train both, rate three generators, a grid of mixed styles and restored faces, print the table; writes report.json, grid.png,
     mix.png and restored.png."""
-    start, root = time.perf_counter(), Path(out)
+    start, root, restorer = time.perf_counter(), Path(out), Network(RESTORER, 0)
     method_a = run(settings(root / "method_a", seed, "best"))
     plain = run(settings(root / "plain", seed, "plain"))
     evaluator = Evaluator(TrainedRun(method_a).config)
@@ -56,7 +57,7 @@ def demo(out: str, seed: int) -> dict[str, Any]:
     rows["mixed"], sheet = mixed_styles(evaluator)
     save_png(sheet, root / "mix.png")
     seeds = range(RESTORED)
-    restored, sheet = before_and_after_rates(evaluator, generators["method_a"].faces(seeds), [f"seed {seed}" for seed in seeds], RESTORER)
+    restored, sheet = before_and_after_rates(evaluator, generators["method_a"].faces(seeds), [f"seed {seed}" for seed in seeds], restorer)
     save_png(sheet, root / "restored.png")
     seconds = time.perf_counter() - start
     write_json(root / "report.json", {"rows": rows, "restored": restored, "seed": seed, "seconds": seconds})
@@ -85,7 +86,7 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
 def restoration(report: dict[str, Any]) -> str:
     """One line on what restoration did to the faces' attributes."""
     before, after = (report[part]["joint"]["rate"] for part in ("before", "after"))
-    return f"joint rate {before:.3f} before, {after:.3f} after, of {report['before']['samples']} faces"
+    return f"joint rate {before:.3f} before, {after:.3f} after, of {report['samples']} faces"
 
 
 TITLES = {

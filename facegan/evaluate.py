@@ -33,6 +33,7 @@ from facegan.metrics.summary import interval, judge_line, summary
 from facegan.restore.attributes import before_and_after_rates
 from facegan.restore.attributes import summary as restoration_summary
 from facegan.restore.quality import evaluate_restorer
+from facegan.restore.restore import Network
 from facegan.training.batches import to_float
 from facegan.training.config import TrainConfig
 from facegan.training.folder import write_json
@@ -185,25 +186,26 @@ def evaluate(
     """Rate one generator; prints the figures and writes report.json, report.png and nearest.png. A restorer is measured by itself."""
     if samples < 1:
         raise FaceganError(f"--samples is {samples}: expected at least 1")
-    if is_restorer(run) or Path(run).suffix == ".pth":
+    if is_restorer(run):
         if stage or judge or weights or restore:
             raise FaceganError(f"{run} is a restorer: --stage, --judge, --weights and --restore go with generators")
         return evaluate_restorer(run, data, samples, out, lpips)
     trained = TrainedRun(run, stage)
     folder = Path(out) if out else trained.folder.root / ("evaluation" + (f"-{stage}" if stage else ""))
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
+    network = Network(restore, 0) if restore else None
     evaluator = Evaluator(trained.config, data, judge, weights, lpips)
     rating = evaluator.rating(trained, samples)
-    if restore:
+    if network:
         names = [f"seed {seed}" for seed in range(samples)]
-        rating.report["restored"], before_after = before_and_after_rates(evaluator, rating.images, names, restore)
+        rating.report["restored"], before_after = before_and_after_rates(evaluator, rating.images, names, network)
     if is_main():
         write_json(folder / "report.json", rating.report)
         save_png(rating.sheet, folder / "report.png")
         save_png(rating.nearest, folder / "nearest.png")
         print(summary(rating.report))
         print(folder / "report.png")
-        if restore:
+        if network:
             save_png(before_after, folder / "restored.png")
             print(f"\n{restoration_summary(rating.report['restored'])}\n{folder / 'restored.png'}")
     return rating.report

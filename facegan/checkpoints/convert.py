@@ -16,6 +16,8 @@ def convert(source: str, out: str, slim: bool = False) -> None:
     if located(source).resolve() == Path(out).resolve():  # the file that is being read would be cut under its reader
         raise FaceganError(f"{out} is what is to be converted: name another folder for the result")
     if is_restorer(source):
+        if Path(out).suffix == ".pt":
+            raise FaceganError(f"{out}: that format has no restorers; name a folder")
         weights = open_restorer(source)
         save_restorer(weights, out, half=slim)
         return print(f"{out}: restorer, {weights.config.resolution} px{note(weights.may_have_seen_joint_faces)}")

@@ -18,11 +18,22 @@ from facegan.models.stylegan2 import StyleGAN2Config
 DECODER = "generator."
 
 
+def is_gpen(path: Path) -> bool:
+    """Whether a file has a restorer's encoder, by the names of its tensors."""
+    try:
+        return any(str(name).startswith("final_linear.") for name in _state(path))
+    except FaceganError:  # reading it as whatever else it may be says what is wrong
+        return False
+
+
+def _state(path: Path) -> dict[str, Any]:
+    found: Any = load_weights(path)
+    return found["g_ema"] if isinstance(found.get("g_ema"), dict) else found
+
+
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
     """The decoder's configuration and the state dict of our `Restorer`."""
-    found: Any = load_weights(path)
-    found = found["g_ema"] if isinstance(found.get("g_ema"), dict) else found
-    state = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    state = {name: value for name, value in _state(path).items() if isinstance(name, str) and isinstance(value, Tensor)}
     decoder = {name.removeprefix(DECODER): value for name, value in state.items() if name.startswith(DECODER)}
     try:
         config = generator_config(decoder, "concat")
@@ -37,10 +48,10 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
 
 def _layer(state: dict[str, Tensor], prefix: str, name: str, path: Path) -> dict[str, Tensor]:
     """Weight and bias of one layer of the encoder, however deep they are nested; its filter is the one that we have too."""
-    parts = {key: value.float() for key, value in state.items() if key.startswith(prefix) and not key.endswith("kernel")}
+    parts = {key: value for key, value in state.items() if key.startswith(prefix) and not key.endswith("kernel")}
     weights = [value for key, value in parts.items() if key.endswith("weight")]
     biases = [value for key, value in parts.items() if key.endswith("bias")]
     if len(weights) != 1 or len(biases) != 1:
         found = f"{len(weights)} weights and {len(biases)} biases"
         raise FaceganError(f"{path} holds no restorer: expected one weight and one bias under {prefix}*, got {found}.")
-    return {f"{name}.weight": weights[0], f"{name}.bias": biases[0]}
+    return {f"{name}.weight": weights[0].float(), f"{name}.bias": biases[0].float()}

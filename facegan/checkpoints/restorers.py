@@ -48,8 +48,10 @@ class RestorerWeights:
 
 
 def is_restorer(path: str | Path) -> bool:
-    """Whether `open_restorer` is what opens this folder or name."""
+    """Whether `open_restorer` is what opens this folder, name or file."""
     path = located(path)
+    if path.is_file():
+        return path.suffix in (".pth", ".pt") and path.stat().st_size <= LARGEST and gpen.is_gpen(path)
     return path.is_dir() and (_is_run(path) or facts_of(path).get("kind") == KIND)
 
 

@@ -20,19 +20,19 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("run", help="folder that `facegan train --out` made, or a restorer's weights")
     evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
     evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
-    evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s)")
+    evaluate.add_argument("--samples", type=int, default=1024, help="faces to rate (default: %(default)s; of a restorer at most 512)")
     evaluate.add_argument("--judge", default="", help="folder with a trained judge (default: train one, or take it from the cache)")
     evaluate.add_argument("--weights", default="", metavar="FILE", help="Inception's weights, for KID and FID (default: go without)")
     evaluate.add_argument("--lpips", default="", metavar="FILE", help="VGG16's weights, for LPIPS (default: torch.hub's, if there)")
     evaluate.add_argument("--restore", default="", metavar="W", help="rate the faces before and after restoration by these weights")
     evaluate.add_argument(
-        "--out", default="", help="folder for report.json, report.png and nearest.png (default: RUN/evaluation[-STAGE])"
+        "--out", default="", help="folder for report.json and pictures (default: RUN/evaluation[-STAGE], or evaluation)"
     )
     evaluate.set_defaults(command=run_evaluate)
 
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
 
-    demo = commands.add_parser("demo", help="Method A on drawn faces, small, and mixed styles, with the table that proves them")
+    demo = commands.add_parser("demo", help="Method A on drawn faces, small, styles mixed, faces restored, and the table that proves it")
     demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     demo.set_defaults(command=run_demo)

@@ -6,61 +6,108 @@ A prior of faces knows what faces usually look like, and may shave a beard or co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from facegan.checkpoints.restorers import STAGE
+from facegan.data.attributes import names as attribute_names
+from facegan.errors import FaceganError
 from facegan.metrics.extra import available
-from facegan.metrics.joint_rate import laplacian_sharpness
+from facegan.metrics.joint_rate import laplacian_sharpness, wilson
 from facegan.metrics.quality import compare
 from facegan.restore.faces import Face
-from facegan.restore.restore import Network, before_and_after
+from facegan.restore.restore import Network, Sheet
 from facegan.styles.critics import resized
-from facegan.training.batches import to_float
-from facegan.training.pictures import to_pil
+from facegan.training.folder import RunFolder
+from facegan.training.pictures import to_pil, to_tensor
 
 if TYPE_CHECKING:
     from facegan.evaluate import Evaluator
 
-SHOWN = 12
+BATCH = 32
 
 
-def before_and_after_rates(evaluator: Evaluator, images: Tensor, names: Sequence[str], weights: str) -> tuple[dict[str, Any], Image.Image]:
+def before_and_after_rates(
+    evaluator: Evaluator, images: Tensor, names: Sequence[str], network: Network
+) -> tuple[dict[str, Any], Image.Image]:
     """What the judge finds in faces [N, 3, R, R] and in the same restored, as a report and as a sheet of some of them.
 
     `kept`: the joint rate after, as a share of that before; `kept_marginals`: of the faces that carried an attribute, those that
     still do. `identity_drift`: the distance that a face moves among the classifier's features, as a share of the mean distance
-    between two faces: 0 is the same face, 1 another one.
+    between two faces: 0 is the same face, 1 another one; None of fewer than two.
     """
-    network = Network(weights, 0)
-    faces = [Face(name, name, to_pil(image)) for name, image in zip(names, images, strict=True)]
-    written = [picture for start in range(0, len(faces), 32) for picture in network(faces[start : start + 32])]
-    large = to_float(np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in written]))
-    restored = resized(large, evaluator.judge.resolution, "the judge")
+    seen = may_have_seen(evaluator, network)
+    sheet, small, sharpness = Sheet(), [], []
+    for start in tqdm(range(0, len(images), BATCH), desc="restoring", unit="batch"):
+        chosen = slice(start, start + BATCH)
+        faces = [Face(name, name, to_pil(image)) for name, image in zip(names[chosen], images[chosen], strict=True)]
+        written = network(faces)
+        for face, picture in zip(faces, written, strict=True):
+            sheet.add(face, picture)
+        large = to_tensor(written)
+        sharpness.append(laplacian_sharpness(large))
+        small.append(resized(large, evaluator.judge.resolution, "the judge"))
+    restored = torch.cat(small)
     verdicts = [evaluator.judge.verdicts(part) for part in (images, restored)]
-    features = [evaluator.extractors[0](part) for part in (images, restored)]
-    carried = [(before == 1) for before in verdicts[0].T]
+    carried = [before == 1 for before in verdicts[0].T]
     kept = [float(after[had].mean()) if had.any() else None for had, after in zip(carried, verdicts[1].T, strict=True)]
-    before, after = (_part(evaluator, *each) for each in zip((images, restored), features, strict=True))
+    before, after = (_part(evaluator, *each) for each in zip((images, restored), verdicts, strict=True))
     rate = before["joint"]["rate"]
     report = {
-        "weights": weights,
+        "weights": network.path,
+        "may_have_seen_joint_faces": seen,
+        "samples": len(images),
         "before": before,
-        "after": after | {"sharpness_as_written": float(laplacian_sharpness(large).median())},
+        "after": after | {"sharpness_as_written": float(torch.cat(sharpness).median())},
         "kept": after["joint"]["rate"] / rate if rate else None,
         "kept_marginals": dict(zip([*evaluator.judge.attributes, "joint"], kept, strict=True)),
-        "identity_drift": float((features[1] - features[0]).norm(dim=1).mean() / torch.pdist(features[0][:2000]).mean()),
+        "identity_drift": _drift(*(evaluator.extractors[0](part) for part in (images, restored))),
     }
-    return report, before_and_after(list(zip(faces, written, strict=True))[:SHOWN])
+    return report, sheet.picture()
 
 
-def _part(evaluator: Evaluator, images: Tensor, features: Tensor) -> dict[str, Any]:
-    measured = evaluator.measure(images)
-    kid = compare(features, torch.cat(evaluator.joint_features(evaluator.extractors[0])))["kid_attr"] if available() else None
-    return {name: measured[name] for name in ("samples", "joint", "marginals", "marginal_intervals", "sharpness")} | {"kid_attr": kid}
+def may_have_seen(evaluator: Evaluator, network: Network) -> bool:
+    """Whether the restorer may know faces that carry all attributes; FaceganError where its run says that it does."""
+    if not (Path(network.path) / "ids" / f"{STAGE}.txt").exists():
+        return network.may_have_seen_joint_faces
+    run = RunFolder(network.path)
+    if run.record()["data_fingerprint"] == evaluator.data.fingerprint:
+        excluded = {evaluator.data.table.ids[row] for row in evaluator.groups.excluded}
+        found = excluded.intersection(run.ids(STAGE))
+        if found:
+            raise FaceganError(
+                f"--restore {network.path} learned from {len(found)} faces that carry, or may carry, all of "
+                f"{', '.join(evaluator.judge.attributes)}, such as {min(found)}: train one for these attributes"
+            )
+    others = not {*attribute_names(run.config().attributes)} <= {*evaluator.judge.attributes}
+    return network.may_have_seen_joint_faces or others
+
+
+def _part(evaluator: Evaluator, images: Tensor, verdicts: np.ndarray) -> dict[str, Any]:
+    *marginals, joint = (wilson(float(column.sum()), len(column))._asdict() for column in verdicts.T)
+    intervals = dict(zip(evaluator.judge.attributes, marginals, strict=True))
+    part = {
+        "joint": joint,
+        "marginals": {name: interval["rate"] for name, interval in intervals.items()},
+        "marginal_intervals": intervals,
+        "sharpness": float(laplacian_sharpness(images).median()),
+    }
+    for extractor in evaluator.extractors if available() else ():
+        name = f"kid{extractor.suffix}"
+        part[name] = compare(extractor(images), torch.cat(evaluator.joint_features(extractor)), extractor.suffix)[name]
+    return part
+
+
+def _drift(before: Tensor, after: Tensor) -> float | None:
+    if len(before) < 2:
+        return None
+    return float((after - before).norm(dim=1).mean() / torch.pdist(before[:2000]).mean())
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -68,15 +115,16 @@ def summary(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
 
     def row(name: str, a: float | None, b: float | None, digits: int = 3) -> str:
-        cells = ("not measured" if value is None else f"{value:.{digits}f}" for value in (a, b))
-        return f"{name:16s}" + "".join(f"{cell:>14s}" for cell in cells)
+        return f"{name:16s}" + "".join(f"{'-' if value is None else format(value, f'.{digits}f'):>10s}" for value in (a, b))
 
-    lines = [f"restored by {report['weights']}", f"{'':16s}{'before':>14s}{'after':>14s}"]
+    known = "; may have seen faces with all attributes in its training" if report["may_have_seen_joint_faces"] else ""
+    lines = [f"{report['samples']} faces restored by {report['weights']}{known}", f"{'':16s}{'before':>10s}{'after':>10s}"]
     lines.append(row("joint rate", before["joint"]["rate"], after["joint"]["rate"]))
     lines += [row(name, value, after["marginals"][name]) for name, value in before["marginals"].items()]
-    lines += [row("sharpness", before["sharpness"], after["sharpness"], 4), row("kid_attr", before["kid_attr"], after["kid_attr"], 4)]
+    lines += [row(name, before[name], after[name], 4) for name in before if name == "sharpness" or name.startswith("kid")]
     kept = ", ".join(f"{name} {'-' if value is None else format(value, '.3f')}" for name, value in report["kept_marginals"].items())
     share = "-" if report["kept"] is None else f"{report['kept']:.3f}"
     lines.append(f"{'kept':16s}{share} of the joint rate; of the faces that carried it before: {kept}")
-    lines.append(f"{'identity drift':16s}{report['identity_drift']:.3f} (0: the same face, 1: another one)")
+    drift = "-" if report["identity_drift"] is None else f"{report['identity_drift']:.3f}"
+    lines.append(f"{'identity drift':16s}{drift} (0: the same face, 1: another one)")
     return "\n".join(lines)

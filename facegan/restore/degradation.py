@@ -47,7 +47,7 @@ class Degradation:
 
 
 def degrade(images: Tensor, ranges: Degradation, u: Tensor, noise: Tensor) -> Tensor:
-    """[N, 3, R, R] in [-1, 1] -> the same shape: small and spoiled, and resampled to the old size as `facegan restore` does.
+    """[N, 3, R, R] in [-1, 1] -> the same shape: small and degraded, and resampled to the old size as `facegan restore` does.
 
     u [N, NUMBERS] in [0, 1); noise [N, 3, S, S] of `Degradation.noise_shape`, standard normal.
     """
@@ -59,7 +59,7 @@ def degrade(images: Tensor, ranges: Degradation, u: Tensor, noise: Tensor) -> Te
     sigma, quality, *faded = (_between(pair, next(values)) for pair in (ranges.noise, ranges.jpeg, ranges.fade, ranges.fade))
     y = rows[:, None] @ fade(images, *faded) @ columns[:, None].mT
     y = (y + sigma.view(-1, 1, 1, 1) / 127.5 * noise).clamp(-1, 1)
-    enlarging = lanczos(canvas, resolution, small)[:, None]
+    enlarging = lanczos_matrix(canvas, resolution, small)[:, None]
     wide = rounded(rounded(jpeg(y, quality)) @ enlarging.mT)  # Pillow too comes to whole levels in between
     return rounded(enlarging @ wide)
 
@@ -82,7 +82,7 @@ def rounded(images: Tensor) -> Tensor:
 
 def _shrinking(size: int, canvas: int, small: Tensor, sigma: Tensor) -> Tensor:
     """[N, canvas, size]: blur, then the small image; beyond it the last row again, as JPEG's encoder fills its blocks."""
-    return lanczos(size, size, small, onto=canvas) @ gaussian(size, sigma)
+    return lanczos_matrix(size, size, small, onto=canvas) @ gaussian(size, sigma)
 
 
 def gaussian(size: int, sigma: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def gaussian(size: int, sigma: Tensor) -> Tensor:
     return weight / weight.sum(2, keepdim=True)
 
 
-def lanczos(size: int, target: int, small: Tensor, onto: int = 0) -> Tensor:
+def lanczos_matrix(size: int, target: int, small: Tensor, onto: int = 0) -> Tensor:
     """Lanczos resampling with three lobes, widened when it shrinks, as Pillow's.
 
     With `onto`: from `size` to `small` [N], on `onto` rows, [N, onto, size]; without: from `small`, the first rows of `size`, to

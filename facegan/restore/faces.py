@@ -52,7 +52,7 @@ def _read(file: Path) -> Face | Problem:
     with opened:
         width, height = opened.size
         frames = getattr(opened, "n_frames", 1)
-        if frames > 1:
+        if frames > 1 and opened.format != "MPO":  # a telephone's photo, whose further pictures are its own previews
             return Problem(f"{file} is an animation of {frames} pictures; expected one: save the one that you want")
         if opened.mode == "CMYK":
             return Problem(f"{file} is in CMYK, the inks of a printer; expected RGB: convert it first, by its colour profile")

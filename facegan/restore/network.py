@@ -42,7 +42,7 @@ class Encoder(nn.Module):
 
 
 class Restorer(nn.Module):
-    """A spoiled face [N, 3, R, R] in [-1, 1] -> the restored one, of the same shape."""
+    """A degraded face [N, 3, R, R] in [-1, 1] -> the restored one, of the same shape."""
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()

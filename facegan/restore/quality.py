@@ -21,13 +21,14 @@ from facegan.data.splits import split
 from facegan.errors import FaceganError
 from facegan.metrics.diversity import lpips_here
 from facegan.metrics.extra import NEEDED
+from facegan.metrics.processes import is_main, main_first
 from facegan.restore.degradation import NUMBERS, Degradation, degrade
-from facegan.restore.restore import mended, pictures
+from facegan.restore.restore import pictures, restored_faces
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Lpips, distance
 from facegan.training.batches import to_float
 from facegan.training.folder import RunFolder, write_json
-from facegan.training.pictures import save_png
+from facegan.training.pictures import save_png, to_tensor
 from facegan.training.randomness import Randomness, Shard
 
 log = logging.getLogger("facegan.restore")
@@ -52,29 +53,31 @@ class Faces:
 
 
 def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str = "") -> dict[str, Any]:
-    """Measure, print the table, write report.json and report.png."""
+    """Measure, print the table, write report.json and report.png. Of several processes each measures all: it is a minute's work."""
     weights = open_restorer(path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     restorer = weights.restorer().to(device)
-    faces, conditions = held_out(path, data, weights.config.resolution, min(samples, MOST))
-    folder = Path(out) if out else Path(path) / "evaluation" if Path(path).is_dir() else Path("evaluation")
+    with main_first():
+        faces, conditions = held_out(path, data, weights.config.resolution, min(samples, MOST))
+    folder = Path(out or (f"{path}/evaluation" if Path(path).is_dir() else "evaluation"))
     folder.mkdir(parents=True, exist_ok=True)
     measure = lpips_here(lpips)
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
     shown: dict[str, list[Tensor]] = {}
     for name, degradation in conditions.items():
-        spoiled = spoil(faces.images, degradation, device)
-        ways: dict[str, Way | None] = {"Lanczos": lambda x: x, "Lanczos + non-local means": denoised(faces.images, spoiled),
-                                "restorer": lambda x: mended(restorer, x.to(device))}  # fmt: skip
-        results = {way: rounded_as_written(apply(spoiled)) for way, apply in tqdm(ways.items(), desc=name) if apply is not None}
+        degraded = degraded_faces(faces.images, degradation, device)
+        ways: dict[str, Way | None] = {"Lanczos": lambda x: x, "Lanczos + non-local means": denoised(faces.images, degraded),
+                                "restorer": lambda x: restored_faces(restorer, x.to(device))}  # fmt: skip
+        results = {way: rounded_as_written(apply(degraded)) for way, apply in tqdm(ways.items(), desc=name) if apply is not None}
         rows[name] = {way: figures(faces.images, result, measure) for way, result in results.items()}
         shown[name] = [faces.images, *results.values()]
     report = {"weights": path, "faces": faces.words, "count": len(faces.images), "conditions": rows}
-    write_json(folder / "report.json", report)
-    columns = ["as it was", *next(iter(rows.values()))]
-    save_png(sheet(shown, columns), folder / "report.png")
-    print(table(report))
-    print(folder / "report.png")
+    if is_main():
+        columns = ["as it was", *next(iter(rows.values()))]
+        save_png(sheet(shown, columns), folder / "report.png")
+        write_json(folder / "report.json", report)
+        print(table(report))
+        print(folder / "report.png")
     return report
 
 
@@ -92,7 +95,7 @@ def held_out(path: str, data: str, resolution: int, most: int) -> tuple[Faces, d
         raise FaceganError(
             f"--data is missing: {path} does not say what it learned from; name faces that it did not, e.g. --data synthetic:7"
         )
-    found = open_faces(data, resolution)
+    found = open_faces(data, resolution, num=most)
     return Faces(some(found, np.arange(len(found)), most), found.name), conditions
 
 
@@ -101,7 +104,7 @@ def some(data: FaceData, rows: np.ndarray, most: int) -> Tensor:
     return to_float(np.ascontiguousarray(data.images[chosen]))
 
 
-def spoil(images: Tensor, degradation: Degradation, device: torch.device) -> Tensor:
+def degraded_faces(images: Tensor, degradation: Degradation, device: torch.device) -> Tensor:
     """Every face by numbers of its own, always the same."""
     numbers, resolution = Randomness(0, Shard(), device), images.shape[-1]
     u = numbers.uniform("quality/values", 0, (len(images), NUMBERS))
@@ -115,10 +118,10 @@ def spoil(images: Tensor, degradation: Degradation, device: torch.device) -> Ten
 
 def rounded_as_written(images: Tensor) -> Tensor:
     """What `facegan restore` would have written of them."""
-    return to_float(np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures(images)]))
+    return to_tensor(pictures(images))
 
 
-def denoised(faces: Tensor, spoiled: Tensor) -> Way | None:
+def denoised(faces: Tensor, degraded: Tensor) -> Way | None:
     """Non-local means (Buades et al. 2005) by scikit-image, at the strength that serves these faces best; None without it.
 
     The strength is chosen on the first of the very faces that are measured: the baseline is given every chance.
@@ -138,7 +141,7 @@ def denoised(faces: Tensor, spoiled: Tensor) -> Way | None:
         return apply
 
     few = slice(0, 32)
-    best = max(STRENGTHS, key=lambda strength: float(psnr(faces[few], at(strength)(spoiled[few])).mean()))
+    best = max(STRENGTHS, key=lambda strength: float(psnr(faces[few], at(strength)(degraded[few])).mean()))
     return at(best)
 
 

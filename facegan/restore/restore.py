@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
@@ -20,8 +19,7 @@ from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 from facegan.restore.network import Restorer
 from facegan.styles.comparison import comparison
 from facegan.styles.targets import image_files
-from facegan.training.batches import to_float
-from facegan.training.pictures import save_png
+from facegan.training.pictures import save_png, to_tensor
 
 SHEET = "before-after"
 SHOWN = 12  # rows of the sheet
@@ -47,27 +45,25 @@ def restore(request: Request) -> None:
     """Restore what is asked for; FaceganError at the end where some had to be left out."""
     check(request)
     out = Path(request.out)
-    files = image_files(request.inputs)
+    files = find_files(request.inputs, out)
     total, faces = find_faces(request, files)
     writer = Writer(out, files)
     method = Network(request.weights, request.scale) if request.weights else Interpolation(request.scale or 2)
     log.info(method.words)
-    pairs: list[tuple[Face, Image.Image]] = []
-    problems = []
+    sheet, problems = Sheet(), []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
         while group := list(islice(faces, request.batch)):
-            found = [item if isinstance(item, Problem) else writer.refusal(item) or method.refusal(item) or item for item in group]
+            found = [item if isinstance(item, Problem) else method.refusal(item) or writer.refusal(item) or item for item in group]
             wanted = [item for item in found if isinstance(item, Face)]
             problems += [item.sentence for item in found if isinstance(item, Problem)]
-            done = list(zip(wanted, method(wanted), strict=True))
-            for face, image in done:
+            for face, image in zip(wanted, method(wanted), strict=True):
                 writer.write(face, image)
-            pairs += done[: SHOWN - len(pairs)]
+                sheet.add(face, image)
             bar.update(len(group))
     for problem in problems:
         log.warning("left out: %s", problem)
-    if pairs:
-        save_png(before_and_after(pairs), out / f"{SHEET}.png")
+    if sheet.rows:
+        save_png(sheet.picture(), out / f"{SHEET}.png")
         print(out / f"{SHEET}.png")
     if problems:
         raise FaceganError(f"{len(problems)} of {total} faces left out: {'; '.join(problems[:3])}{' ...' if problems[3:] else ''}")
@@ -79,6 +75,13 @@ def check(request: Request) -> None:
     for name in ("num", "batch"):
         if getattr(request, name) < 1:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
+
+
+def find_files(inputs: Sequence[str], out: Path) -> list[Path]:
+    """Those of the inputs; what an earlier call wrote into a folder inside of a folder of faces is no face to be restored."""
+    folders = [Path(each).resolve() for each in inputs if Path(each).is_dir()]
+    inside = any(folder in out.resolve().parents for folder in folders)
+    return [file for file in image_files(inputs) if not (inside and out.resolve() in file.resolve().parents)]
 
 
 def find_faces(request: Request, files: Sequence[Path]) -> tuple[int, Iterator[Face | Problem]]:
@@ -120,8 +123,8 @@ class Interpolation:
     def refusal(self, face: Face) -> Problem | None:
         return None
 
-    def __call__(self, faces: Sequence[Face]) -> list[Image.Image]:
-        return [lanczos(face.image, face.image.width * self.scale).filter(SHARPENING) for face in faces]
+    def __call__(self, faces: Sequence[Face]) -> Iterator[Image.Image]:
+        return (lanczos(face.image, face.image.width * self.scale).filter(SHARPENING) for face in faces)
 
 
 class Network:
@@ -130,9 +133,13 @@ class Network:
     def __init__(self, path: str, scale: int) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.path, self.scale = path, scale
-        self.restorer: Restorer = open_restorer(path).restorer().to(self.device)
-        self.resolution = self.restorer.config.resolution
-        self.words = f"{path}: a restorer of {self.resolution} px faces"
+        weights = open_restorer(path)
+        self.restorer: Restorer = weights.restorer().to(self.device)
+        self.resolution = weights.config.resolution
+        self.may_have_seen_joint_faces = weights.may_have_seen_joint_faces
+        seen = "; may have seen faces with all attributes in its training" if weights.may_have_seen_joint_faces else ""
+        self.words = f"{path}: a restorer of {self.resolution} px faces{seen}"
+        self.told = False
 
     def refusal(self, face: Face) -> Problem | None:
         if self.scale and face.image.width * self.scale != self.resolution:
@@ -140,17 +147,21 @@ class Network:
                 f"{face.source} has {face.image.width} px, which --scale {self.scale} makes {face.image.width * self.scale}, but "
                 f"{self.path} makes {self.resolution}: leave --scale away, or name weights of that size"
             )
+        if face.image.width > self.resolution and not self.told:
+            self.told = True
+            size = face.image.width
+            log.warning("%s has %d px: what is larger than the %d px of %s is shrunk", face.source, size, self.resolution, self.path)
         return None
 
     def __call__(self, faces: Sequence[Face]) -> list[Image.Image]:
         if not faces:
             return []
-        images = np.stack([np.asarray(lanczos(face.image, self.resolution)).transpose(2, 0, 1) for face in faces])
-        return pictures(mended(self.restorer, to_float(images, self.device)))
+        images = to_tensor([lanczos(face.image, self.resolution) for face in faces], self.device)
+        return pictures(restored_faces(self.restorer, images))
 
 
 @torch.no_grad()
-def mended(restorer: Callable[[Tensor], Tensor], images: Tensor, batch: int = 32) -> Tensor:
+def restored_faces(restorer: Callable[[Tensor], Tensor], images: Tensor, batch: int = 32) -> Tensor:
     """[N, 3, R, R] in [-1, 1] -> the same shape on the CPU, clipped to that range."""
     return torch.cat([restorer(part).float().clamp(-1, 1).cpu() for part in images.split(batch)])
 
@@ -165,10 +176,20 @@ def lanczos(image: Image.Image, side: int) -> Image.Image:
     return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
 
 
-def before_and_after(pairs: Iterable[tuple[Face, Image.Image]]) -> Image.Image:
-    """Each face, enlarged by repeating pixels, beside the restored one."""
-    pairs = list(pairs)
-    side = min(SHEET_SIDE, max(image.width for _, image in pairs))
-    flat = [image for face, after in pairs for image in (face.image.resize((side, side), Image.Resampling.NEAREST), lanczos(after, side))]
-    images = to_float(np.stack([np.asarray(image).transpose(2, 0, 1) for image in flat]))
-    return comparison(images.unflatten(0, (-1, 2)), ["before", "after"], [face.name for face, _ in pairs])
+class Sheet:
+    """The first faces, each enlarged by repeating pixels, beside the restored ones; kept no larger than they are shown."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, Image.Image, Image.Image]] = []
+
+    def add(self, face: Face, after: Image.Image) -> None:
+        if len(self.rows) < SHOWN:
+            before, after = (image if image.width <= SHEET_SIDE else lanczos(image, SHEET_SIDE) for image in (face.image, after))
+            self.rows.append((face.name, before, after))
+
+    def picture(self) -> Image.Image:
+        side = max(after.width for _, _, after in self.rows)
+        flat = []
+        for _, before, after in self.rows:
+            flat += [before.resize((side, side), Image.Resampling.NEAREST), lanczos(after, side)]
+        return comparison(to_tensor(flat).unflatten(0, (-1, 2)), ["before", "after"], [name for name, _, _ in self.rows])

@@ -1,4 +1,4 @@
-"""The configuration of a restorer's training: a GAN prior behind an encoder, on faces that are spoiled on the way (GPEN)."""
+"""The configuration of a restorer's training: a GAN prior behind an encoder, on faces that are degraded on the way (GPEN)."""
 
 from __future__ import annotations
 

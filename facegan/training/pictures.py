@@ -5,18 +5,25 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from facegan.training.batches import to_uint8
+from facegan.training.batches import to_float, to_uint8
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """[3, H, W] in [-1, 1] -> a picture."""
     return Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+
+
+def to_tensor(pictures: Sequence[Image.Image], device: torch.device | str = "cpu") -> Tensor:
+    """RGB pictures of one size -> [N, 3, H, W] in [-1, 1]."""
+    return to_float(np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures]), device)
 
 
 def sheet(images: Tensor, columns: int = 0, gap: int = 1, smallest: int = 64) -> Image.Image:

@@ -169,3 +169,11 @@ def test_damaged_weights_are_a_sentence(folder):
     refused(r"bottleneck.weight is \[6, 64\] in the file, and \[6, 128\]")
     path.unlink()
     refused("holds no readable model.safetensors")
+
+
+def test_a_restorer_has_no_form_as_a_pt_file(tmp_path, capsys):
+    torch.manual_seed(0)
+    config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, noise="concat")
+    save_restorer(RestorerWeights(config, Restorer(config).state_dict()), tmp_path / "folder")
+    assert main(["convert", str(tmp_path / "folder"), str(tmp_path / "out.pt")]) == 2
+    assert "has no restorers" in capsys.readouterr().err and not (tmp_path / "out.pt").exists()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from facegan.errors import FaceganError
-from facegan.restore.degradation import NUMBERS, Degradation, degrade, fade, gaussian, lanczos, rounded
+from facegan.restore.degradation import NUMBERS, Degradation, degrade, fade, gaussian, lanczos_matrix, rounded
 from facegan.restore.jpeg import jpeg
 
 NOTHING = Degradation(blur=(0, 0), downsample=(1, 1), noise=(0, 0), jpeg=(100, 100), fade=(0, 0))
@@ -56,7 +56,7 @@ def compressed(picture: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(data))
 
 
-def spoiled(picture: np.ndarray | torch.Tensor, ranges: Degradation, u: float = 0.5, noise: torch.Tensor | None = None) -> torch.Tensor:
+def degraded(picture: np.ndarray | torch.Tensor, ranges: Degradation, u: float = 0.5, noise: torch.Tensor | None = None) -> torch.Tensor:
     images = picture if isinstance(picture, torch.Tensor) else tensor(picture)
     noise = torch.zeros(len(images), *ranges.noise_shape(images.shape[-1])) if noise is None else noise
     return degrade(images, ranges, torch.full((len(images), NUMBERS), u), noise)
@@ -69,14 +69,14 @@ def spoiled(picture: np.ndarray | torch.Tensor, ranges: Degradation, u: float = 
 def test_lanczos_is_pillows_in_both_directions(small):
     face = smooth(48)
     if small <= 48:
-        matrix = lanczos(48, 48, torch.tensor([float(small)]), onto=64)[0]
+        matrix = lanczos_matrix(48, 48, torch.tensor([float(small)]), onto=64)[0]
         found = levels(rounded(matrix @ tensor(face) @ matrix.T))[0]
         assert np.abs(found[:small, :small] - resized(face, small)).max() <= 1.01
         assert np.array_equal(found[small:], np.broadcast_to(found[small - 1], found[small:].shape))  # the last row again
         assert np.array_equal(found[:, small:], np.broadcast_to(found[:, small - 1 : small], found[:, small:].shape))
     canvas = torch.full((1, 3, 64, 64), 9.0)  # beyond the small image: what must not be looked at
     canvas[:, :, :small, :small] = tensor(smooth(small))
-    matrix = lanczos(64, 48, torch.tensor([float(small)]))[0]
+    matrix = lanczos_matrix(64, 48, torch.tensor([float(small)]))[0]
     found = levels(rounded(matrix @ rounded(canvas @ matrix.T)))[0]
     assert np.abs(found - resized(smooth(small), 48)).max() <= 1.01
 
@@ -84,10 +84,10 @@ def test_lanczos_is_pillows_in_both_directions(small):
 def test_each_image_has_a_size_of_its_own():
     sizes = torch.tensor([8.0, 20.0, 48.0])
     for onto in (0, 48):
-        together = lanczos(48, 48, sizes, onto=onto)
-        assert all(torch.equal(together[i], lanczos(48, 48, sizes[i : i + 1], onto=onto)[0]) for i in range(3))
+        together = lanczos_matrix(48, 48, sizes, onto=onto)
+        assert all(torch.equal(together[i], lanczos_matrix(48, 48, sizes[i : i + 1], onto=onto)[0]) for i in range(3))
         torch.testing.assert_close(together.sum(2), torch.ones(3, 48))
-    torch.testing.assert_close(lanczos(48, 48, sizes)[2], torch.eye(48), rtol=0, atol=1e-6)
+    torch.testing.assert_close(lanczos_matrix(48, 48, sizes)[2], torch.eye(48), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 3.0, 20.0])
@@ -145,11 +145,11 @@ def test_fading_ends_at_grey_and_at_the_mean():
 @pytest.mark.parametrize("side", [16, 20, 33, 64])
 def test_settings_that_spoil_nothing_change_rounding_alone(side):
     grey = np.repeat(smooth(side)[:, :, :1], 3, axis=2)
-    assert np.abs(levels(spoiled(grey, NOTHING))[0] - grey).max() <= 1.01
+    assert np.abs(levels(degraded(grey, NOTHING))[0] - grey).max() <= 1.01
     waves = (smooth(side) // 8 * 8).astype(np.uint8)
-    assert rms(levels(spoiled(waves, NOTHING))[0], waves) < 12  # colours at half the size, as in every JPEG
+    assert rms(levels(degraded(waves, NOTHING))[0], waves) < 12  # colours at half the size, as in every JPEG
     brightness = np.array([0.299, 0.587, 0.114])
-    assert rms(levels(spoiled(waves, NOTHING))[0] @ brightness, waves @ brightness) < 1.5
+    assert rms(levels(degraded(waves, NOTHING))[0] @ brightness, waves @ brightness) < 1.5
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_the_whole_is_blur_pillows_lanczos_pillows_jpeg_and_back(side, factor, q
     matrix = gaussian(side, torch.tensor([sigma]))[0].numpy()
     blurred = np.einsum("ij,jkc,lk->ilc", matrix, face.astype(float), matrix).round().clip(0, 255).astype(np.uint8)
     expected = resized(compressed(resized(blurred, small), quality), side)
-    assert rms(levels(spoiled(face, ranges))[0], expected) < 2.2
+    assert rms(levels(degraded(face, ranges))[0], expected) < 2.2
     assert rms(face, expected) > 4 or factor == 1
 
 
 def test_noise_has_the_strength_that_is_asked_for():
     ranges = replace(NOTHING, noise=(10, 10))
     noise = torch.randn(8, *ranges.noise_shape(32), generator=torch.Generator().manual_seed(0))
-    found = levels(spoiled(torch.zeros(8, 3, 32, 32), ranges, noise=noise)) @ np.array([0.299, 0.587, 0.114])
+    found = levels(degraded(torch.zeros(8, 3, 32, 32), ranges, noise=noise)) @ np.array([0.299, 0.587, 0.114])
     # brightness alone: JPEG keeps the colours' noise at half the size
     assert found.std() == pytest.approx(10 * math.sqrt(0.299**2 + 0.587**2 + 0.114**2), rel=0.05)
     assert found.mean() == pytest.approx(127.5, abs=0.5)
@@ -183,7 +183,7 @@ def test_numbers_choose_within_the_ranges(u):
     fixed = Degradation(**{name: (value, value) for name, value in chosen.items()})
     noise = torch.randn(2, *ranges.noise_shape(32), generator=torch.Generator().manual_seed(1))
     faces, side = tensor(smooth(32), noisy(32)), fixed.canvas(32)
-    found, expected = spoiled(faces, ranges, u, noise), spoiled(faces, fixed, 0.7, noise[:, :, :side, :side])
+    found, expected = degraded(faces, ranges, u, noise), degraded(faces, fixed, 0.7, noise[:, :, :side, :side])
     assert rms(levels(found), levels(expected)) < 0.1  # the same but for levels that round across
 
 
@@ -230,7 +230,7 @@ def test_the_canvas_holds_the_largest_of_the_small_images(factor, canvas):
     ranges = replace(NOTHING, downsample=(factor, 8))
     assert ranges.canvas(32) == canvas and ranges.noise_shape(32) == (3, canvas, canvas)
     face = smooth(32)
-    found = levels(spoiled(face, ranges, u=0.0))[0]
+    found = levels(degraded(face, ranges, u=0.0))[0]
     small = round(32 / factor)
     assert rms(found, resized(compressed(resized(face, small), 100), 32)) < 1.5
 

@@ -16,7 +16,7 @@ from torch import nn
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.restore.network import Restorer, decoder_config, embed
-from facegan.restore.restore import mended
+from facegan.restore.restore import restored_faces
 
 PLAIN = StyleGAN2Config(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12)
 TINY = replace(PLAIN, noise="concat")
@@ -142,7 +142,7 @@ def test_a_face_does_not_depend_on_those_beside_it():
     for batch in (1, 3, 8):
         parts = torch.cat([restorer(part) for part in images.split(batch)])
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
-        torch.testing.assert_close(mended(restorer, images, batch), parts.clamp(-1, 1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(restored_faces(restorer, images, batch), parts.clamp(-1, 1), rtol=1e-4, atol=1e-4)
     turned = restorer(images.flip(0)).flip(0)
     torch.testing.assert_close(turned, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
 

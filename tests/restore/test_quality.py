@@ -66,17 +66,17 @@ def test_the_table_holds_what_the_restorer_and_lanczos_come_to(trained: Path, re
     assert report["count"] == len(found.images)
     restorer = open_restorer(trained).restorer()
     for name, ways in report["conditions"].items():
-        spoiled = quality.spoil(found.images, conditions[name], torch.device("cpu"))
+        degraded = quality.degraded_faces(found.images, conditions[name], torch.device("cpu"))
         with torch.no_grad():
-            restored = ((restorer(spoiled) / 2 + 0.5).clamp(0, 1) * 255).floor() / 127.5 - 1
+            restored = ((restorer(degraded) / 2 + 0.5).clamp(0, 1) * 255).floor() / 127.5 - 1
         assert ways["restorer"]["psnr"] == pytest.approx(decibels(found.images, restored), abs=0.05)
-        assert ways["Lanczos"]["psnr"] == pytest.approx(decibels(found.images, spoiled), abs=0.05)
+        assert ways["Lanczos"]["psnr"] == pytest.approx(decibels(found.images, degraded), abs=0.05)
 
 
 def test_faces_are_spoiled_alike_each_time_and_whatever_their_number() -> None:
     torch.manual_seed(0)
     faces, ranges = torch.rand(40, 3, 16, 16) * 2 - 1, Degradation(downsample=(1.0, 3.0))
-    both = [quality.spoil(faces[:count], ranges, torch.device("cpu")) for count in (40, 33)]
+    both = [quality.degraded_faces(faces[:count], ranges, torch.device("cpu")) for count in (40, 33)]
     assert torch.equal(both[0][:33], both[1])
 
 
@@ -149,7 +149,7 @@ def test_a_restorer_that_changes_nothing_keeps_everything(
     evaluator = evaluate.Evaluator(TrainedRun(generator).config)
     faces = to_float(to_uint8(TrainedRun(generator).faces(range(12))))
     monkeypatch.setattr(attributes.Network, "__call__", lambda _network, items: [item.image for item in items])
-    report, _ = attributes.before_and_after_rates(evaluator, faces, [f"seed {i}" for i in range(12)], str(trained))
+    report, _ = attributes.before_and_after_rates(evaluator, faces, [f"seed {i}" for i in range(12)], attributes.Network(str(trained), 0))
     assert report["identity_drift"] == pytest.approx(0, abs=1e-5)
     assert report["before"]["joint"] == report["after"]["joint"] and set(report["kept_marginals"].values()) <= {1.0, None}
     assert "identity drift" in attributes.summary(report)

@@ -288,3 +288,33 @@ def test_mistakes_are_one_sentence_and_status_2(weights, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     last, _ = failed([good, "--weights", weights, "--out", str(tmp_path / "file")], capsys)
     assert str(tmp_path / "file") in last
+
+
+def test_a_face_that_is_left_out_takes_no_name(weights, tmp_path, capsys):
+    face(20).save(tmp_path / "page.png")
+    face(16).save(tmp_path / "page.bmp")
+    failed([str(tmp_path / "page.png"), str(tmp_path / "page.bmp"), "--weights", weights, "--scale", "2",
+            "--out", str(tmp_path / "out")], capsys)  # fmt: skip
+    assert files(tmp_path / "out") == ["before-after.png", "page.png"]
+
+
+def test_what_was_restored_into_the_folder_of_the_inputs_is_no_input(weights, tmp_path):
+    face(32).save(tmp_path / "a.png")
+    command = ["restore", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "large")]
+    assert main(command) == 0 and main(command) == 0
+    assert files(tmp_path / "large") == ["a.png", "before-after.png"]
+
+
+def test_a_telephones_photo_is_its_first_picture(weights, tmp_path):
+    face(32).save(tmp_path / "photo.mpo", save_all=True, append_images=[face(32, 1)])
+    (tmp_path / "photo.mpo").rename(tmp_path / "photo.jpg")
+    assert Image.open(tmp_path / "photo.jpg").n_frames == 2
+    assert main(["restore", str(tmp_path / "photo.jpg"), "--weights", weights, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_faces_larger_than_the_networks_are_shrunk_and_that_is_said_once(weights, tmp_path, caplog):
+    for seed in range(3):
+        face(48, seed).save(tmp_path / f"{seed}.png")
+    assert main(["restore", str(tmp_path), "--weights", weights, "--out", str(tmp_path / "out")]) == 0
+    assert Image.open(tmp_path / "out/0.png").size == (32, 32)
+    assert len([record for record in caplog.records if "is shrunk" in record.message]) == 1

@@ -77,7 +77,7 @@ class Watched:
 
         def kept(stage: RestorerTraining, at: int) -> list:
             found = pairs(stage, at)
-            self.steps[-1]["pairs"] = [(pair.faces.clone(), pair.spoiled.clone()) for pair in found]
+            self.steps[-1]["pairs"] = [(pair.faces.clone(), pair.degraded.clone()) for pair in found]
             return found
 
         def watched(stage: RestorerTraining, at: int) -> dict:
@@ -113,9 +113,9 @@ def test_a_steps_terms_are_those_of_its_faces(watched: list[dict]) -> None:
         restorer, discriminator = type(step["stage"].restorer)(step["stage"].shape), Discriminator(step["stage"].shape)
         restorer.load_state_dict(step["before"]["restorer"])
         discriminator.load_state_dict(step["before"]["D"])
-        ((faces, spoiled),) = step["pairs"]
+        ((faces, degraded),) = step["pairs"]
         order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])  # where the discriminator looks for a group: 0 ... 3, and 4 ... 7
-        made, features, targets = restorer(spoiled), [], []
+        made, features, targets = restorer(degraded), [], []
         scores = discriminator(made[order], kept=features)
         real = discriminator(faces[order], kept=targets)
         adversarial, l1 = torch.log1p((-scores).exp()).mean(), (made - faces).abs().mean()
@@ -171,9 +171,9 @@ def test_the_average_follows_the_network(watched: list[dict]) -> None:
 
 
 def test_the_spoiled_faces_are_those_of_the_seed(watched: list[dict]) -> None:
-    ((faces, spoiled),) = watched[0]["pairs"]
-    assert faces.shape == spoiled.shape == (8, 3, 16, 16) and float(faces.abs().max()) <= 1
-    assert all(not torch.equal(face, bad) for face, bad in zip(faces, spoiled, strict=True))
+    ((faces, degraded),) = watched[0]["pairs"]
+    assert faces.shape == degraded.shape == (8, 3, 16, 16) and float(faces.abs().max()) <= 1
+    assert all(not torch.equal(face, bad) for face, bad in zip(faces, degraded, strict=True))
     assert not torch.equal(faces, watched[1]["pairs"][0][0])
 
 

@@ -1,4 +1,4 @@
-"""Restoration's training: faces are spoiled, the restorer mends them, the discriminator compares."""
+"""Restoration's training: faces are degraded, the restorer mends them, the discriminator compares."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from facegan.training.ema import Average
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context, Stage
 
-SHOWN = 12  # faces of the picture, each spoiled, restored and as it was
+SHOWN = 12  # faces of the picture, each degraded, restored and as it was
 log = logging.getLogger("facegan.train")
 
 
 class Pair(NamedTuple):
     faces: Tensor  # [n, 3, R, R]
-    spoiled: Tensor
+    degraded: Tensor
 
 
 class RestorerTraining(Stage[RestoreConfig]):
@@ -54,8 +54,7 @@ class RestorerTraining(Stage[RestoreConfig]):
         check_parts(config.batch, config.accumulate, context.accelerator.num_processes, self.shape.group)
         self.restorer, self.discriminator = Restorer(self.shape), Discriminator(self.shape)
         embed(self.restorer, prior.config, prior.states["G_ema" if "G_ema" in prior.states else "G"])
-        if "D" in prior.states and not prior.config.growing:
-            self.discriminator.load_state_dict(prior.states["D"])
+        self._load_discriminator(prior)
         self.average = Average(self.restorer, 1000 * config.ema_kimg, config.ema_rampup)
         for network in (self.restorer, self.discriminator, self.average.network):
             channels_last(network).to(context.device)
@@ -80,6 +79,14 @@ class RestorerTraining(Stage[RestoreConfig]):
         clamp = prior.config.conv_clamp or (256.0 if lower else None)
         self.shape: StyleGAN2Config = replace(shape, half_sizes=4 if lower else 0, conv_clamp=clamp)
         return prior
+
+    def _load_discriminator(self, prior: Networks) -> None:
+        expected = self.discriminator.state_dict()
+        if "D" in prior.states:  # one that has grown has entries at smaller sizes too
+            self.discriminator.load_state_dict({name: value for name, value in prior.states["D"].items() if name in expected})
+        else:
+            log.warning("--prior %s holds no discriminator: a new one has much to learn, so give it more than --discriminator-lr %g",
+                        self.context.config.prior, self.context.config.discriminator_lr)  # fmt: skip
 
     def _prepare(self) -> None:
         config = self.context.config
@@ -114,30 +121,30 @@ class RestorerTraining(Stage[RestoreConfig]):
         faces = self.reals(step, config.batch)
         u = random.uniform(f"{STAGE}/values", step, (config.batch, NUMBERS))
         noise = random.noise(f"{STAGE}/noise", step, (config.batch, *self.degradation.noise_shape(config.resolution)))
-        spoiled = degrade(faces, self.degradation, u, noise)
-        return [Pair(*part) for part in zip(*(pieces(x, config.accumulate) for x in (faces, spoiled)), strict=True)]
+        degraded = degrade(faces, self.degradation, u, noise)
+        return [Pair(*part) for part in zip(*(pieces(x, config.accumulate) for x in (faces, degraded)), strict=True)]
 
     def _train_by_l1(self, pairs: list[Pair]) -> dict[str, Tensor]:
         weight = self.context.config.l1_weight
 
         def loss(pair: Pair) -> Tensor:
-            return weight * l1_loss(self.wrapped_g(pair.spoiled), pair.faces)
+            return weight * l1_loss(self.wrapped_g(pair.degraded), pair.faces)
 
         total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
         return {"G/loss": total, "G/l1": total / weight}
 
     def _train_restorer(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The terms, and the restored faces of each part, from which the discriminator learns."""
-        config, restored, found = self.context.config, [], []
+        config, made, found = self.context.config, [], []
         weights = torch.tensor([config.adversarial_weight, config.l1_weight, config.feature_weight], device=self.context.device)
 
         def loss(pair: Pair) -> Tensor:
-            mended = self.wrapped_g(pair.spoiled)
-            restored.append(mended.detach())
-            scores, features = self._judged(mended)
+            restored = self.wrapped_g(pair.degraded)
+            made.append(restored.detach())
+            scores, features = self._judged(restored)
             with torch.no_grad():
                 _, wanted = self._judged(pair.faces) if config.feature_weight else (None, [])
-            terms = torch.stack(losses(mended, pair.faces, scores, features, wanted))
+            terms = torch.stack(losses(restored, pair.faces, scores, features, wanted))
             found.append(terms.detach())
             return (weights * terms).sum()
 
@@ -145,7 +152,7 @@ class RestorerTraining(Stage[RestoreConfig]):
         total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
         self.discriminator.requires_grad_(True)
         adversarial, l1, features = torch.stack(found).mean(0)
-        return {"G/loss": total, "G/adversarial": adversarial, "G/l1": l1, "G/features": features}, restored
+        return {"G/loss": total, "G/adversarial": adversarial, "G/l1": l1, "G/features": features}, made
 
     def _judged(self, faces: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The discriminator's scores, and its features where they are wanted, both in the order of its groups."""
@@ -157,8 +164,8 @@ class RestorerTraining(Stage[RestoreConfig]):
         config, accelerator = self.context.config, self.context.accelerator
 
         def loss(part: tuple[Pair, Tensor]) -> Tensor:
-            pair, mended = part
-            return discriminator_loss(*self.wrapped_d([(pair.faces, None), (mended, None)]))
+            pair, restored = part
+            return discriminator_loss(*self.wrapped_d([(pair.faces, None), (restored, None)]))
 
         def steepness(pair: Pair) -> Tensor:
             faces = pair.faces.detach().requires_grad_()
@@ -174,15 +181,15 @@ class RestorerTraining(Stage[RestoreConfig]):
     # --- results
     @torch.no_grad()
     def samples(self) -> Tensor:
-        """Rows of spoiled, restored and original faces."""
+        """Rows of degraded, restored and original faces."""
         chosen = self.used[torch.linspace(0, len(self.used) - 1, SHOWN).long().numpy()]
         faces = to_float(self.context.data.images[chosen].copy(), self.context.device)
         alone = Randomness(self.context.config.seed, Shard(), self.context.device)
         u = alone.uniform(f"{STAGE}/shown", 0, (SHOWN, NUMBERS))
         noise = alone.noise(f"{STAGE}/shown", 0, (SHOWN, *self.degradation.noise_shape(self.shape.resolution)))
-        spoiled = degrade(faces, self.degradation, u, noise)
-        mended = torch.cat([self.average.network(part) for part in spoiled.split(4)])
-        return torch.stack([spoiled, mended, faces], dim=1).flatten(0, 1).cpu()
+        degraded = degrade(faces, self.degradation, u, noise)
+        restored = torch.cat([self.average.network(part) for part in degraded.split(4)])
+        return torch.stack([degraded, restored, faces], dim=1).flatten(0, 1).cpu()
 
     def _about(self) -> dict[str, Any]:
         """What `open_restorer` needs to know."""
