@@ -23,7 +23,7 @@ from facegan.styles.recipe import Recipe
 from facegan.styles.store import read_styles
 from facegan.training.config import TrainConfig, from_arguments
 from facegan.training.folder import write_json
-from facegan.training.pictures import save_png
+from facegan.training.pictures import save_png, stacked
 from facegan.training.session import run
 
 SAMPLES = 1024
@@ -110,13 +110,3 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
     floors = f"floor {report['floor']:.3f} (of (d): {rows['mixed']['floor']:.3f}), ceiling {report['ceiling']:.3f}"
     return f"\n{text}\n\n{floors}; {report['samples']} faces each, {rows['mixed']['samples']} mixes"
-
-
-def stacked(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of one width, one above the other."""
-    sheet = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, (0, top))
-        top += picture.height
-    return sheet

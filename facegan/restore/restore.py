@@ -19,10 +19,10 @@ from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 from facegan.restore.network import Restorer
 from facegan.styles.comparison import comparison
 from facegan.styles.targets import image_files
-from facegan.training.pictures import save_png, to_tensor
+from facegan.training.pictures import save_png, stacked, to_tensor
 
 SHEET = "before-after"
-SHOWN = 12  # rows of the sheet
+SHOWN, ABREAST = 12, 6  # faces of the sheet, and of one row of it
 SHEET_SIDE = 256  # pixels of a face in it, at most
 SHARPENING = ImageFilter.UnsharpMask(radius=1, percent=60, threshold=2)
 log = logging.getLogger("facegan.restore")
@@ -62,7 +62,7 @@ def restore(request: Request) -> None:
             bar.update(len(group))
     for problem in problems:
         log.warning("left out: %s", problem)
-    if sheet.rows:
+    if sheet.faces:
         save_png(sheet.picture(), out / f"{SHEET}.png")
         print(out / f"{SHEET}.png")
     if problems:
@@ -177,19 +177,22 @@ def lanczos(image: Image.Image, side: int) -> Image.Image:
 
 
 class Sheet:
-    """The first faces, each enlarged by repeating pixels, beside the restored ones; kept no larger than they are shown."""
+    """The first faces, each enlarged by repeating pixels, above the restored ones; kept no larger than they are shown."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, Image.Image, Image.Image]] = []
+        self.faces: list[tuple[str, Image.Image, Image.Image]] = []
 
     def add(self, face: Face, after: Image.Image) -> None:
-        if len(self.rows) < SHOWN:
+        if len(self.faces) < SHOWN:
             before, after = (image if image.width <= SHEET_SIDE else lanczos(image, SHEET_SIDE) for image in (face.image, after))
-            self.rows.append((face.name, before, after))
+            self.faces.append((face.name, before, after))
 
     def picture(self) -> Image.Image:
-        side = max(after.width for _, _, after in self.rows)
-        flat = []
-        for _, before, after in self.rows:
-            flat += [before.resize((side, side), Image.Resampling.NEAREST), lanczos(after, side)]
-        return comparison(to_tensor(flat).unflatten(0, (-1, 2)), ["before", "after"], [name for name, _, _ in self.rows])
+        side = max(after.width for _, _, after in self.faces)
+        return stacked([self._band(self.faces[start : start + ABREAST], side) for start in range(0, len(self.faces), ABREAST)])
+
+    @staticmethod
+    def _band(faces: Sequence[tuple[str, Image.Image, Image.Image]], side: int) -> Image.Image:
+        before = to_tensor([image.resize((side, side), Image.Resampling.NEAREST) for _, image, _ in faces])
+        after = to_tensor([lanczos(image, side) for _, _, image in faces])
+        return comparison(torch.stack([before, after]), [name for name, _, _ in faces], ["before", "after"])

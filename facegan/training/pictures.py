@@ -41,6 +41,16 @@ def sheet(images: Tensor, columns: int = 0, gap: int = 1, smallest: int = 64) ->
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one width, one above the other."""
+    sheet = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet
+
+
 def save_png(picture: Image.Image, path: Path) -> None:
     """Write under another name and rename, so that nobody ever sees half a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
