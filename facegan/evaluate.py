@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import platform
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from facegan import __version__
 from facegan.checkpoints.restorers import is_restorer
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces, synthetic_seed
@@ -25,10 +28,12 @@ from facegan.metrics.audit import audit, real_rates
 from facegan.metrics.diversity import diversity, lpips_here, memorisation
 from facegan.metrics.extra import NEEDED, available
 from facegan.metrics.features import Attributes, Extractor, Inception, data_features
+from facegan.metrics.joint_rate import SHARPNESS_MOST, blur_for, blurred, wilson
 from facegan.metrics.judge import Judge, load_or_train, refuse_learnt, refuse_partial
 from facegan.metrics.processes import is_main, main_first, share
 from facegan.metrics.quality import compare
 from facegan.metrics.report import measure, picture
+from facegan.metrics.seen import FIRST, Draw, Seen, logits_of, look, verdicts_of
 from facegan.metrics.summary import interval, judge_line, summary
 from facegan.restore.attributes import before_and_after_rates
 from facegan.restore.attributes import summary as restoration_summary
@@ -46,7 +51,6 @@ REFERENCE_MOST = 2000  # real images rated for each reference
 
 
 class Rating(NamedTuple):
-    images: Tensor  # [N, 3, R, R], of the seeds 0 ... N - 1
     report: dict[str, Any]  # as `report.json` has it
     sheet: Image.Image  # samples and rates
     nearest: Image.Image  # the samples that come closest to a training image, beside it
@@ -81,55 +85,94 @@ class Evaluator:
         """The rows of a reference: all of `index`, or as many as are rated."""
         return np.sort(index)[:REFERENCE_MOST]
 
-    def faces(self, index: np.ndarray) -> Tensor:
-        return to_float(np.ascontiguousarray(self.data.images[self.some(index)]))
+    def draw(self, index: np.ndarray) -> Draw:
+        """The real faces at `index`, by their places in it."""
+        return lambda places: to_float(np.ascontiguousarray(self.data.images[index[places.numpy()]]))
+
+    def logits(self, index: np.ndarray, what: str) -> Tensor:
+        """The judge's logits [n, 2, K + C] of the real faces at `index`."""
+        return logits_of(self.judge, self.draw(index), len(index), what)
 
     @cached_property
-    def joint(self) -> tuple[Tensor, Tensor]:
-        """The two halves of the held-out joint images."""
-        first, second = (self.faces(half) for half in self.split.joint_halves)
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the two halves of the held-out joint images."""
+        first, second = map(self.some, self.split.joint_halves)
         return first, second
+
+    @cached_property
+    def joint_logits(self) -> list[Tensor]:
+        return [self.logits(half, "real joint faces") for half in self.halves]
+
+    @cached_property
+    def ceiling(self) -> np.ndarray:
+        """float64 [n]: whether the real joint faces are found to be, each by the classifier that never saw its half."""
+        found = [verdicts_of(self.judge, logits)[1 - half, :, -1] for half, logits in enumerate(self.joint_logits)]
+        return np.concatenate(found).astype(np.float64)
 
     @cached_property
     def alone(self) -> list[np.ndarray]:
         """Per attribute k the rows of X_k that the judge never learnt from."""
         return [self.some(np.intersect1d(only, self.split.train)) for only in self.groups.only]
 
-    def measure(self, images: Tensor, g1: Tensor | None = None) -> dict[str, Any]:
-        """The judge's part of a report on any faces [N, 3, R, R] in [-1, 1]; `g1`: faces that should carry attribute 1 alone,
-        a second floor beside the blurred real ones (None: only these)."""
-        which = np.repeat([0, 1], [len(half) for half in self.joint])
-        reference = torch.cat(self.joint)
-        return measure(self.judge, images, g1_samples=g1, held_out_x1=self.faces(self.alone[0]), joint_reference=(reference, which))
+    @cached_property
+    def strangers(self) -> np.ndarray:
+        """The rows of all X_k that no generator learns from: the judge's part."""
+        return self.some(np.intersect1d(np.concatenate(self.groups.only), self.split.judge))
+
+    def blurred_floor(self, sharpness: float) -> np.ndarray:
+        """float64 [n]: whether real faces of attribute 1 alone, blurred to a sharpness, are taken for joint ones."""
+        draw = self.draw(self.alone[0])
+        sigma = blur_for(draw(torch.arange(min(SHARPNESS_MOST, len(self.alone[0])))), sharpness)
+        logits = logits_of(self.judge, lambda places: blurred(draw(places), sigma), len(self.alone[0]), "blurred real faces")
+        return verdicts_of(self.judge, logits).mean(0)[:, -1]
+
+    def look(self, draw: Draw, number: int, critic: Draw | None = None, what: str = "faces") -> Seen:
+        """Everything that a report says of `number` faces that `draw` gives by their places."""
+        return look(draw, number, self.judge, self.extractors, critic, what)
+
+    def measure(self, images: Tensor | Seen, g1: Tensor | np.ndarray | None = None) -> dict[str, Any]:
+        """The judge's part of a report on any faces [N, 3, R, R] in [-1, 1]; `g1`: faces that should carry attribute 1 alone, or the
+        joint verdicts on them, a second floor beside the blurred real ones (None: only these)."""
+        seen = images if isinstance(images, Seen) else look(images.__getitem__, len(images), self.judge)
+        sharpness = float(seen.sharpness.median())
+        floors = {"blurred": self.blurred_floor(sharpness)}
+        if g1 is not None:
+            floors["phase1"] = self.judge.verdicts(g1)[:, -1] if isinstance(g1, Tensor) else g1
+        return measure(self.judge, seen.verdicts, sharpness, floors=floors, ceiling=self.ceiling)
 
     def joint_features(self, extractor: Extractor) -> tuple[Tensor, Tensor]:
         """Features [n, D] of each half of the joint images, from the cache where it has them."""
         with main_first():
-            first, second = (data_features(extractor, self.data, self.some(half)) for half in self.split.joint_halves)
+            first, second = (data_features(extractor, self.data, half) for half in self.halves)
         return first, second
 
-    def appearance(self, images: Tensor) -> dict[str, Any]:
+    def appearance(self, images: Tensor | Seen) -> dict[str, Any]:
         """`quality` and `diversity` of faces beside the held-out joint images: Inception's figures where there are its weights,
-        and always those of the judge's features, each under names of its own. `real_...`: one joint half against the other."""
-        own = {extractor.suffix: share(extractor, images, extractor.words) for extractor in self.extractors}
+        and always those of the judge's features, each under names of its own. `real_...`: one joint half against the other; not of
+        FID, which grows as sets shrink, so that halves of a small set look farther apart than many samples from all of it."""
+        seen = images if isinstance(images, Seen) else self.look(images.__getitem__, len(images))
         real = {extractor.suffix: self.joint_features(extractor) for extractor in self.extractors}
         quality: dict[str, Any] = {}
         if available():
             for suffix, halves in real.items():
-                quality |= compare(own[suffix], torch.cat(halves), suffix)
-                quality |= {f"real_{name}": value for name, value in compare(*halves, suffix).items()}
+                quality |= compare(seen.features[suffix], torch.cat(halves), suffix)
+                apart = compare(*halves, suffix)
+                quality |= {f"real_{name}": value for name, value in apart.items() if not name.startswith("fid")}
         else:
             quality["note"] = f"KID, FID, precision, recall: {NEEDED}"
-        joint = torch.cat(self.joint)
-        return {"quality": quality, "diversity": diversity(images, joint, own["_attr"], torch.cat(real["_attr"]), self.lpips)}
+        joint = self.draw(np.concatenate(self.halves))
+        return {"quality": quality, "diversity": diversity(seen, joint, torch.cat(real["_attr"]), self.lpips)}
 
     @cached_property
     def real_audit(self) -> dict[str, Any]:
         """What the judge sees, and what the labels say, in each X_k and in the joint images."""
-        names = (f"{attribute.name} only" for attribute in self.groups.attributes)
-        groups = {name: (rows, self.faces(rows)) for name, rows in zip(names, self.alone, strict=True)}
-        halves = [(self.some(half), images) for half, images in zip(self.split.joint_halves, self.joint, strict=True)]
-        return real_rates(self.judge, self.data, groups, halves)
+        names = [f"{attribute.name} only" for attribute in self.groups.attributes]
+        groups = {name: (rows, self.logits(rows, name)) for name, rows in zip(names, self.alone, strict=True)}
+        return real_rates(self.judge, self.data, groups, list(zip(self.halves, self.joint_logits, strict=True)))
+
+    def audit(self, seen: Seen) -> dict[str, Any]:
+        """What else changes with the attributes."""
+        return audit(self.judge, self.real_audit, seen.logits)
 
     def learnt_rows(self, trained: TrainedRun) -> np.ndarray:
         """The rows that a run learnt from by its own record; without one for these data, all that it might have learnt from."""
@@ -137,35 +180,58 @@ class Evaluator:
         rows = np.flatnonzero(np.isin(self.data.table.ids, sorted(recorded_ids(trained)))) if own else self.split.train
         return rows if len(rows) else self.split.train
 
-    def rate(self, trained: TrainedRun, samples: int) -> tuple[dict[str, Any], Image.Image]:
-        """The report (as `report.json` has it) and its picture."""
-        rating = self.rating(trained, samples)
+    def rate(self, trained: TrainedRun, samples: int, floor: TrainedRun | None = None) -> tuple[dict[str, Any], Image.Image]:
+        """The report (as `report.json` has it) and its picture; `floor`: see `rating`."""
+        rating = self.rating(trained, samples, floor)
         return rating.report, rating.sheet
 
-    def rating(self, trained: TrainedRun, samples: int) -> Rating:
+    def rating(self, trained: TrainedRun, samples: int, floor: TrainedRun | None = None) -> Rating:
+        """`floor`: a run whose phase 1 gives the faces that should carry attribute 1 alone (default: the same run's); runs that are to
+        be compared need the same."""
         start = time.perf_counter()
         if not drawn_elsewhere(trained, self.data.name):
             refuse_learnt(self.judge, recorded_ids(trained), str(trained.folder.root))
-        seeds = torch.arange(samples)
-        images = share(lambda part: trained.faces(part.tolist()), seeds, "faces")
-        # Asked for attribute 1 alone, also where the network is conditional: the floor knows no other.
-        phase1 = TrainedRun(trained.folder.root, "phase1") if trained.has("phase1") else None
-        alone = share(lambda part: phase1.faces(part.tolist(), asked=[0]), seeds, "faces of phase 1") if phase1 else None
-        report = self.measure(images, alone) | self.appearance(images)
+        seen = self.look(lambda places: trained.faces(places.tolist()), samples, lowest_score(trained.critics()))
+        if floor is None and trained.has("phase1"):
+            floor = TrainedRun(trained.folder.root, "phase1")
+        alone = self.joint_of(floor, samples) if floor else None
+        leak = self.joint_of(trained, samples) if trained.num_labels else None
+        report = self.measure(seen, alone) | self.appearance(seen)
         rows, names = self.learnt_rows(trained), [f"seed {seed}" for seed in range(samples)]
-        report["memorisation"], nearest = memorisation(images, torch.cat(self.joint), self.data, rows, names)
-        report["audit"] = audit(self.judge, self.real_audit, images)
-        scores = trained.critic_scores(images)
+        report["memorisation"], nearest = memorisation(seen, self.strangers, self.data, rows, names)
         report |= {
-            "self_score": None if scores is None else float(scores.mean()),
+            "audit": self.audit(seen),
+            "leak": None if leak is None else wilson(float(leak.sum()), len(leak))._asdict(),
+            "self_score": None if seen.scores is None else float(seen.scores.mean()),
             "critics": trained.critic_facts(),
             "run": str(trained.folder.root),
             "stage": trained.stage,
+            "floor_run": str(floor.folder.root) if floor else None,
+            "facegan": __version__,
             "command": command_line(),
             "machine": machine(),
             "seconds": time.perf_counter() - start,
         }
-        return Rating(images, report, picture(self.judge, images, report, title=f"{trained.folder.root.name}: {trained.stage}"), nearest)
+        return Rating(report, picture(self.judge, seen.first(FIRST), report, title=f"{trained.folder.root.name}: {trained.stage}"), nearest)
+
+    def joint_of(self, run: TrainedRun, samples: int) -> np.ndarray:
+        """float64 [N]: whether the faces of a run that is asked for attribute 1 alone are joint all the same; one that is not
+        conditional can be asked for nothing."""
+        logits = logits_of(self.judge, lambda places: run.faces(places.tolist(), asked=[0]), samples, "faces of attribute 1")
+        return verdicts_of(self.judge, logits).mean(0)[:, -1]
+
+
+def lowest_score(critics: Sequence[nn.Module]) -> Draw | None:
+    """Images -> the lowest of the critics' scores [N] of each (1: all of them say yes); None without critics."""
+    return (lambda images: torch.stack([critic(images) for critic in critics]).amin(0)) if critics else None
+
+
+def floor_of(run: str) -> TrainedRun | None:
+    """The generator of attribute 1 that --floor names."""
+    floor = TrainedRun(run, "phase1") if run else None
+    if floor and floor.num_labels:
+        raise FaceganError(f"--floor {run} is a conditional network, which learnt other attributes too: name a run whose phase 1 is not")
+    return floor
 
 
 def recorded_ids(trained: TrainedRun) -> set[str]:
@@ -181,38 +247,41 @@ def drawn_elsewhere(trained: TrainedRun, name: str) -> bool:
 
 
 def evaluate(
-    run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = "", restore: str = ""
+    run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = "", restore: str = "",
+    floor: str = "",
 ) -> dict[str, Any]:
-    """Rate one generator; prints the figures and writes report.json, report.png and nearest.png. A restorer is measured by itself."""
+    """Rate one generator; prints the figures and writes report.png, nearest.png and, last, report.json. A restorer is measured by
+    itself."""
     if samples < 1:
         raise FaceganError(f"--samples is {samples}: expected at least 1")
     if is_restorer(run):
-        if stage or judge or weights or restore:
-            raise FaceganError(f"{run} is a restorer: --stage, --judge, --weights and --restore go with generators")
+        if stage or judge or weights or restore or floor:
+            raise FaceganError(f"{run} is a restorer: --stage, --judge, --weights, --restore and --floor go with generators")
         return evaluate_restorer(run, data, samples, out, lpips)
-    trained = TrainedRun(run, stage)
+    trained, start = TrainedRun(run, stage), floor_of(floor)
     folder = Path(out) if out else trained.folder.root / ("evaluation" + (f"-{stage}" if stage else ""))
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
     network = Network(restore, 0) if restore else None
     evaluator = Evaluator(trained.config, data, judge, weights, lpips)
-    rating = evaluator.rating(trained, samples)
+    rating = evaluator.rating(trained, samples, start)
     if network:
         names = [f"seed {seed}" for seed in range(samples)]
-        rating.report["restored"], before_after = before_and_after_rates(evaluator, rating.images, names, network)
+        rating.report["restored"], before_after = before_and_after_rates(evaluator, trained.faces(range(samples)), names, network)
     if is_main():
-        write_json(folder / "report.json", rating.report)
         save_png(rating.sheet, folder / "report.png")
         save_png(rating.nearest, folder / "nearest.png")
+        if network:
+            save_png(before_after, folder / "restored.png")
+        write_json(folder / "report.json", rating.report)  # last: where it is, everything is
         print(summary(rating.report))
         print(folder / "report.png")
         if network:
-            save_png(before_after, folder / "restored.png")
             print(f"\n{restoration_summary(rating.report['restored'])}\n{folder / 'restored.png'}")
     return rating.report
 
 
 def command_line() -> str:
-    return " ".join(["facegan", *sys.argv[1:]])
+    return shlex.join(["facegan", *sys.argv[1:]])
 
 
 def machine() -> str:

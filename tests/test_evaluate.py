@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facegan import cli, evaluate
+from facegan import __version__, cli, evaluate
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces
 from facegan.data.splits import split
@@ -83,6 +83,7 @@ def test_the_report_has_its_format(report: dict, run: Path) -> None:
     assert joint["rate"] <= min(report["marginals"].values())
     assert report["floor"] == max(report["floors"].values()) and report["floors"].keys() == {"phase1", "blurred"}
     assert report["judge"]["balanced_accuracy"].keys() == {"bald", "beard"}
+    assert report["leak"] is None and report["facegan"] == __version__
     assert isinstance(report["command"], str) and "torch" in report["machine"] and report["seconds"] > 0
     assert Image.open(run / "evaluation/report.png").width > 1000
 
@@ -118,7 +119,8 @@ def test_the_report_says_how_the_faces_look_and_what_else_changed(report: dict, 
     halves = [to_float(data.images[np.sort(half)]) for half in split(data.identities, groups).joint_halves]
     own, first, second = (attr_features(judge, part) for part in (drawn(run, "phase3-beard", list(range(SAMPLES))), *halves))
     if available():
-        expected = compare(own, torch.cat([first, second])) | {f"real_{k}": v for k, v in compare(first, second).items()}
+        apart = {f"real_{name}": value for name, value in compare(first, second).items() if name != "fid_attr"}
+        expected = compare(own, torch.cat([first, second])) | apart
         assert report["quality"] == pytest.approx(expected, rel=1e-3, abs=1e-5) and "kid" not in report["quality"]
     else:
         assert "pip install" in report["quality"]["note"]
@@ -172,23 +174,24 @@ def test_a_bad_file_of_weights_ends_it_before_any_work(run: Path, tmp_path: Path
         assert f"{flag} {tmp_path / 'absent.pth'} cannot be read" in said and file in said and "https://" in said
 
 
-def test_a_conditional_run_is_floored_by_attribute_1_alone(
-    train: Callable, judges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_conditional_run_leaks_and_is_floored_by_the_run_it_is_compared_with(
+    train: Callable, run: Path, judges: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run, given = train(recipe="conditional", epochs=0, phase2_epochs=0), {}
-
-    def spy(judge: Judge, samples: torch.Tensor, **references: object) -> dict:
-        given.update(references, samples=samples)
-        return measure(judge, samples, **references)
-
-    measure = evaluate.measure
-    monkeypatch.setattr(evaluate, "measure", spy)
-    report = evaluate.evaluate(str(run), data="", stage="", samples=3, judge="", out=str(tmp_path / "out"))
-    both, alone = (drawn(run, "phase1", [0, 1, 2], y) for y in ([1.0, 1.0], [1.0, 0.0]))
-    torch.testing.assert_close(given["samples"], both)
-    torch.testing.assert_close(given["g1_samples"], alone)
+    conditional = train(recipe="conditional", epochs=0, phase2_epochs=0)
+    rate = partial(evaluate.evaluate, str(conditional), data="", stage="", samples=SAMPLES, judge="")
+    report, floored = rate(out=str(tmp_path / "own")), rate(out=str(tmp_path / "floored"), floor=str(run))
+    judge, seeds = Judge.load(next(judges.iterdir())), list(range(SAMPLES))
+    both, alone = (drawn(conditional, "phase1", seeds, y) for y in ([1.0, 1.0], [1.0, 0.0]))
     assert (both - alone).abs().max() > 1e-3
+    leak, common = (judge.verdicts(images)[:, -1].mean() for images in (alone, drawn(run, "phase1", seeds)))
+    for found, floor in ((report, leak), (floored, common)):
+        np.testing.assert_allclose(found["joint"]["rate"], judge.verdicts(both)[:, -1].mean())
+        np.testing.assert_allclose([found["leak"]["rate"], found["floors"]["phase1"]], [leak, floor])
+    assert floored["floor_run"] == str(run)
     assert report["critics"] == {} and report["self_score"] is None and "no critics" in evaluate.summary(report)
+    assert "of the faces asked for attribute 1 alone" in evaluate.summary(report)
+    assert cli.main(["evaluate", str(run), "--floor", str(conditional), "--out", str(tmp_path / "x")]) == 2
+    assert "is a conditional network" in capsys.readouterr().err
 
 
 def test_one_seed_is_one_face_in_any_company(run: Path, tmp_path: Path) -> None:

@@ -34,22 +34,23 @@ def label_rates(data: FaceData, rows: np.ndarray) -> dict[str, float | None]:
     return {name: float(each.mean()) if len(each) else None for name, each in zip(audited(data), known, strict=True)}
 
 
-def judge_rates(judge: Judge, images: Tensor, member: int | None = None) -> dict[str, float]:
-    """Share of images in which the judge sees each of its columns: the mean of the pair, or the classifier `member` alone."""
-    verdicts = judge.column_verdicts(images).astype(np.float64)
-    rates = (verdicts.mean(0) if member is None else verdicts[member]).mean(0) if len(images) else []
+def judge_rates(judge: Judge, logits: Tensor, member: int | None = None) -> dict[str, float]:
+    """Share of images, by their `logits` [N, 2, K + C], in which the judge sees each of its columns: the mean of the pair, or the
+    classifier `member` alone."""
+    verdicts = judge.columns_said(logits).astype(np.float64)
+    rates = (verdicts.mean(0) if member is None else verdicts[member]).mean(0) if len(logits) else []
     return dict(zip(judge.columns, map(float, rates), strict=False))
 
 
 def real_rates(judge: Judge, data: FaceData, groups: dict[str, tuple[np.ndarray, Tensor]],
                halves: list[tuple[np.ndarray, Tensor]]) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
-    """{group: {column: {judge, labels}}} of `groups` (rows and their images) and of the joint `halves`, each of which is rated,
+    """{group: {column: {judge, labels}}} of `groups` (rows and their logits) and of the joint `halves`, each of which is rated,
     as the ceiling is, by the classifier that never saw it."""
     found = {}
-    for name, (rows, images) in groups.items():
-        found[name] = _beside(judge_rates(judge, images), label_rates(data, rows))
-    rated = [judge_rates(judge, images, 1 - half) for half, (_, images) in enumerate(halves)]
-    counts = [len(images) for _, images in halves]
+    for name, (rows, logits) in groups.items():
+        found[name] = _beside(judge_rates(judge, logits), label_rates(data, rows))
+    rated = [judge_rates(judge, logits, 1 - half) for half, (_, logits) in enumerate(halves)]
+    counts = [len(logits) for _, logits in halves]
     means = {column: float(np.average([rates.get(column, 0) for rates in rated], weights=counts)) for column in judge.columns}
     found["joint"] = _beside(means, label_rates(data, np.concatenate([rows for rows, _ in halves])))
     return found
@@ -59,10 +60,10 @@ def _beside(judged: dict[str, float], labelled: dict[str, float | None]) -> dict
     return {column: {"judge": judged.get(column), "labels": rate} for column, rate in labelled.items()}
 
 
-def audit(judge: Judge, real: dict[str, dict[str, dict[str, float | None]]], samples: Tensor) -> dict[str, Any]:
-    """{column: {accuracy, groups: {group: {judge, labels}}, generated, shift}}: `accuracy` is the judge's balanced accuracy on this
-    column, `shift` how much oftener it sees it in the samples than in the real joint faces."""
-    generated, table = judge_rates(judge, samples), {}
+def audit(judge: Judge, real: dict[str, dict[str, dict[str, float | None]]], logits: Tensor) -> dict[str, Any]:
+    """Of generated faces by their logits: {column: {accuracy, groups: {group: {judge, labels}}, generated, shift}}. `accuracy` is the
+    judge's balanced accuracy on this column, `shift` how much oftener it sees it in the samples than in the real joint faces."""
+    generated, table = judge_rates(judge, logits), {}
     for column in next(iter(real.values())):
         own, joint = generated.get(column), real["joint"][column]["judge"]
         table[column] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from facegan.errors import FaceganError
 from facegan.metrics.degrade import stream
 from facegan.metrics.extra import library
 from facegan.metrics.features import checked
-from facegan.metrics.joint_rate import blur_to_sharpness, laplacian_sharpness
+from facegan.metrics.joint_rate import SHARPNESS_MOST, blur_for, blurred
 from facegan.metrics.judge_data import pixels_of, shrink
 from facegan.metrics.processes import share
+from facegan.metrics.seen import PIXELS, Draw, Seen
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Lpips, distance, perceptual_for
 from facegan.training.batches import to_float
@@ -28,7 +30,6 @@ VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VGG16_SHA256 = "397923af"
 PAIRS = 500  # of LPIPS
 MOST = 2000  # vectors whose distances are all taken
-PIXELS = 32  # width at which images are compared
 SHOWN = 8
 
 
@@ -59,13 +60,13 @@ def lpips_here(weights: str = "") -> Lpips | None:
 
 
 @torch.no_grad()
-def mean_lpips(measure: Lpips, images: Tensor) -> float | None:
-    """Mean LPIPS of random disjoint pairs; images float [N, 3, R, R] in [-1, 1]; None for fewer than two."""
-    order = torch.randperm(len(images), generator=stream(len(images)))
-    pairs = order[: 2 * min(PAIRS, len(images) // 2)].reshape(-1, 2)
+def mean_lpips(measure: Lpips, draw: Draw, number: int) -> float | None:
+    """Mean LPIPS of random disjoint pairs of the `number` faces that `draw` gives; None for fewer than two."""
+    order = torch.randperm(number, generator=stream(number))
+    pairs = order[: 2 * min(PAIRS, number // 2)].reshape(-1, 2)
 
     def of(pair: Tensor) -> Tensor:
-        return torch.cat([distance(*(measure.features(images[part[:, side]]) for side in (0, 1))) for part in pair.split(16)])
+        return torch.cat([distance(*(measure.features(draw(part[:, side])) for side in (0, 1))) for part in pair.split(16)])
 
     return float(share(of, pairs, "LPIPS").mean()) if len(pairs) else None
 
@@ -75,59 +76,72 @@ def mean_distance(features: Tensor) -> float | None:
     return float(torch.pdist(features[:MOST]).mean()) if len(features) > 1 else None
 
 
-def diversity(
-    samples: Tensor, real: Tensor, sample_features: Tensor, real_features: Tensor, measure: Lpips | None
-) -> dict[str, float | None]:
-    """`diversity_attr`, and `lpips` where it can be had, each beside the same of the real joint faces (`..._real`)."""
-    found = {"diversity_attr": mean_distance(sample_features), "diversity_attr_real": mean_distance(real_features)}
+def diversity(samples: Seen, real: Draw, real_features: Tensor, measure: Lpips | None) -> dict[str, float | None]:
+    """`diversity_attr`, and `lpips` where it can be had, each beside the same of the real joint faces (`..._real`), which `real`
+    draws and whose features of the judge are `real_features` [M, D]."""
+    found = {"diversity_attr": mean_distance(samples.features["_attr"]), "diversity_attr_real": mean_distance(real_features)}
     if measure is not None:
-        found |= {"lpips": mean_lpips(measure, samples), "lpips_real": mean_lpips(measure, real)}
+        found["lpips"] = mean_lpips(measure, samples.draw, len(samples))
+        found["lpips_real"] = mean_lpips(measure, real, len(real_features))
     return found
 
 
 # --- from what was learnt
 
-def nearest(images: Tensor, data: FaceData, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Of each image (float [N, 3, R, R]) the root mean square distance of pixels to its nearest among `rows` of the data,
-    and which of the rows that is (int64 [N], a place in `rows`); both at no more than 32 px, and for a face as for its mirror image.
-    """
-    own = shrink(images.float().clamp(-1, 1), PIXELS).flatten(1)
-    best, place = torch.full((len(own),), torch.inf), torch.zeros(len(own), dtype=torch.int64)
+def nearest(small: Tensor, data: FaceData, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Of each image (float [N, 3, S, S], shrunk to PIXELS) the root mean square distance of pixels to its nearest among `rows` of the
+    data, and which of the rows that is (int64 [N], a place in `rows`); for a face as for its mirror image."""
+    best, place = torch.full((len(small),), torch.inf), torch.zeros(len(small), dtype=torch.int64)
     with tqdm(total=len(rows), desc="nearest training images", unit="image", disable=None) as bar:
         for start in range(0, len(rows), 2048):
             known = to_float(pixels_of(data, rows[start : start + 2048], PIXELS))
-            distances = torch.minimum(torch.cdist(own, known.flatten(1)), torch.cdist(own, known.flip(-1).flatten(1)))
-            least, where = distances.min(1)
-            place = torch.where(least < best, where + start, place)
-            best = torch.minimum(best, least)
+            for begin in range(0, len(small), 4096):
+                part = slice(begin, begin + 4096)
+                own = small[part].flatten(1)
+                distances = torch.minimum(torch.cdist(own, known.flatten(1)), torch.cdist(own, known.flip(-1).flatten(1)))
+                least, where = distances.min(1)
+                place[part] = torch.where(least < best[part], where + start, place[part])
+                best[part] = torch.minimum(best[part], least)
             bar.update(len(known))
-    return best / own.shape[1] ** 0.5, place
+    return best / small[0].numel() ** 0.5, place
+
+
+def softened(data: FaceData, rows: np.ndarray, sharpness: float) -> Tensor:
+    """Copies [N, 3, S, S] of the faces at `rows`, blurred to `sharpness` before they are shrunk, as samples are."""
+    def faces(part: np.ndarray) -> Tensor:
+        return to_float(np.ascontiguousarray(data.images[part]))
+
+    sigma = blur_for(faces(rows[:SHARPNESS_MOST]), sharpness)
+    return torch.cat([shrink(blurred(faces(rows[start : start + 64]), sigma), PIXELS) for start in range(0, len(rows), 64)])
 
 
 def memorisation(
-    samples: Tensor, held_out: Tensor, data: FaceData, rows: np.ndarray, names: list[str]
+    samples: Seen, strangers: np.ndarray, data: FaceData, rows: np.ndarray, names: Sequence[str]
 ) -> tuple[dict[str, Any], Image.Image]:
     """Whether `samples` are copies of the training images (`rows` of `data`), and a picture of those that come closest.
 
-    `ratio`: median distance to the nearest training image over that of held-out real faces: 1 is as far as strangers are, well
-    below 1 is copied. Softness alone changes distances of pixels, so the held-out faces are first blurred to the samples' sharpness.
-    `closer_than_any_held_out`: share of the samples nearer to a training image than every held-out face; it finds a few copies
-    among many strangers.
+    `strangers`: rows of real faces of the same kind as the training images, which the generator never learnt from.
+    `ratio`: median distance to the nearest training image over that of strangers: 1 is as far as strangers are, well below 1 is
+    copied. Softness alone changes distances of pixels, so the strangers are first blurred to the samples' sharpness.
+    `closer_than_any_held_out`: share of the samples nearer to a training image than every stranger; it finds a few copies among
+    many originals. `by_chance`: what it is where samples are as strangers: 1 / (M + 1), as each is as likely to be the nearest.
     """
-    strangers = blur_to_sharpness(held_out, float(laplacian_sharpness(samples).median()))
-    (own, place), (theirs, _) = nearest(samples, data, rows), nearest(strangers, data, rows)
+    soft = softened(data, strangers, float(samples.sharpness.median()))
+    (own, place), (theirs, _) = nearest(samples.small, data, rows), nearest(soft, data, rows)
     median, usual = float(own.median()), float(theirs.median())
     facts = {
         "training_images": len(rows),
+        "strangers": len(strangers),
         "median": median,
         "median_held_out": usual,
         "ratio": median / usual if usual > 0 else None,
         "closer_than_any_held_out": float((own < theirs.min()).float().mean()),
+        "by_chance": 1 / (len(strangers) + 1),
     }
     closest = own.argsort()[:SHOWN]
     partners = to_float(np.ascontiguousarray(data.images[rows[place[closest].numpy()]]))
-    size = samples.shape[-1]
+    shown = samples.draw(closest)
+    size = shown.shape[-1]
     partners = partners if partners.shape[-1] == size else F.interpolate(partners, size=(size, size), mode="area")
-    pairs = torch.stack([samples[closest], partners], 1)
     titles = [f"{names[i]}: {own[i]:.3f}" for i in closest.tolist()]
-    return facts, comparison(pairs, ["sample", "learnt from"], titles)
+    return facts, comparison(torch.stack([shown, partners], 1), ["sample", "learnt from"], titles)

@@ -7,8 +7,6 @@ made from it carries, and an identity by which features of a data set are cached
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -23,12 +21,17 @@ from tqdm import tqdm
 from facegan.data.faces import FaceData
 from facegan.data.images import cache_directory, content_key
 from facegan.errors import FaceganError
+from facegan.files import write_whole
 from facegan.metrics.extra import library
 from facegan.metrics.judge import Judge
 from facegan.training.batches import to_float
 
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # the first digits, which torch.hub's convention puts into the name of a file of weights
+ATTR_NOTE = (
+    "Figures named _attr are of the judge's features, whose networks learnt from the joint faces that they compare with, one half each: "
+    "they rank rows, and are no KID, precision or recall of the literature."
+)
 _VERSION = 1  # raise when extraction changes: older cached features are then never found again
 
 
@@ -126,9 +129,7 @@ def data_features(extractor: Extractor, data: FaceData, rows: np.ndarray, cache_
     features = torch.cat(found)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{key}.{uuid.uuid4().hex}.part")
-        aside.write_bytes(safetensors.torch.save({"features": features}))
-        os.replace(aside, path)
+        write_whole(path, safetensors.torch.save({"features": features}))
     except OSError:
         pass
     return features

@@ -15,6 +15,8 @@ from torch import Tensor
 from facegan.errors import FaceganError
 from facegan.metrics.degrade import gaussian_blur
 
+SHARPNESS_MOST = 256  # faces on which a blur is fitted
+
 
 class Interval(NamedTuple):
     """A rate with its confidence limits."""
@@ -39,8 +41,15 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
 
 
 def _bootstrap_means(verdicts: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """[resamples] means of resamples with replacement; verdicts take few values, so counting them is enough."""
+    """[resamples] means of resamples with replacement; verdicts take few values, so counting them is enough.
+
+    Where all say no, or all yes, resamples say the same and know nothing of the rate that another set would have: there the
+    means are draws of Beta(k + 1/2, n - k + 1/2), the posterior of a share under Jeffreys' prior (Brown, Cai & DasGupta 2001).
+    """
     values, counts = np.unique(verdicts, return_counts=True)
+    if len(values) == 1 and values[0] in (0, 1):
+        successes = len(verdicts) * values[0]
+        return generator.beta(successes + 0.5, len(verdicts) - successes + 0.5, size=resamples)
     return generator.multinomial(len(verdicts), counts / counts.sum(), size=resamples) @ values / len(verdicts)
 
 
@@ -95,25 +104,25 @@ def laplacian_sharpness(images: Tensor) -> Tensor:
     return F.conv2d((images * weight).sum(1, keepdim=True), kernel).flatten(1).var(1, unbiased=False)
 
 
-def blur_to_sharpness(images: Tensor, target: float) -> Tensor:
-    """Blur all images by one Gaussian whose sigma brings the median :func:`laplacian_sharpness` down to ``target``.
+def blur_for(images: Tensor, target: float) -> float:
+    """The sigma of the one Gaussian that brings the images' median :func:`laplacian_sharpness` down to ``target``.
 
-    Images already that soft come back unchanged: nothing is ever sharpened. The sigma is found by bisection; it ends
-    at a quarter of the width, beyond which a face is a flat patch.
+    0 for images already that soft: nothing is ever sharpened. The sigma is found by bisection; it ends at a quarter of the
+    width, beyond which a face is a flat patch.
     """
     if not target >= 0:
         raise FaceganError(f"target must be a sharpness >= 0, got {target}; pass the samples' median sharpness.")
-
-    def blurred(sigma: float) -> Tensor:
-        return gaussian_blur(images, torch.tensor([sigma]))
-
     if not len(images) or float(laplacian_sharpness(images).median()) <= target:
-        return images
+        return 0.0
     low, high = 0.0, images.shape[-1] / 4
     for _ in range(20):
         middle = (low + high) / 2
-        if float(laplacian_sharpness(blurred(middle)).median()) > target:
+        if float(laplacian_sharpness(blurred(images, middle)).median()) > target:
             low = middle
         else:
             high = middle
-    return blurred(high)
+    return high
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    return gaussian_blur(images, torch.tensor([sigma])) if sigma else images

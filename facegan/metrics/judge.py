@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from facegan.data.images import cache_directory
 from facegan.errors import FaceganError
+from facegan.files import write_whole
 from facegan.metrics import degrade, judge_data, judge_net
 from facegan.metrics.degrade import gaussian_blur
 from facegan.metrics.judge_data import binary_columns, labels_of, material_of, pixels_of, shrink
@@ -97,17 +99,23 @@ class Judge:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Calibrated probabilities float32 [2, N, K], on the CPU, of float images [N, 3, R, R] in [-1, 1]."""
-        logits = self.over(self.logits, images)[..., : len(self.attributes)].transpose(0, 1)
-        return torch.sigmoid(logits / self.temperatures[:, None])
+        return self.calibrated(self.over(self.logits, images))
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """The probabilities [2, N, K] that `logits` [N, 2, K + C] say."""
+        return torch.sigmoid(logits[..., : len(self.attributes)].transpose(0, 1) / self.temperatures[:, None])
 
     def column_verdicts(self, images: Tensor) -> np.ndarray:
         """bool [2, N, C]: per classifier whether it sees each of `columns`; none of these is calibrated."""
-        return (self.over(self.logits, images)[..., len(self.attributes) :].transpose(0, 1) >= 0).numpy()
+        return self.columns_said(self.over(self.logits, images))
+
+    def columns_said(self, logits: Tensor) -> np.ndarray:
+        """The column verdicts [2, N, C] of `logits` [N, 2, K + C]."""
+        return (logits[..., len(self.attributes) :].transpose(0, 1) >= 0).numpy()
 
     def pair_verdicts(self, images: Tensor) -> np.ndarray:
         """bool [2, N, K + 1]: per classifier whether each attribute is there (p >= 0.5), then whether all are."""
-        yes = (self.probabilities(images) >= 0.5).numpy()
-        return np.concatenate([yes, yes.all(-1, keepdims=True)], axis=-1)
+        return decided(self.probabilities(images))
 
     def verdicts(self, images: Tensor) -> np.ndarray:
         """float64 [N, K + 1] in {0, 0.5, 1}: the mean of the two classifiers' verdicts, each attribute, then joint."""
@@ -122,9 +130,9 @@ class Judge:
         """Write ``judge.safetensors``, ``judge.json`` (the card), ``judge_ids.json``; a crash leaves no half files."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "judge_ids.json", json.dumps(self.learnt_ids).encode())
-        _write(folder / "judge.safetensors", safetensors.torch.save(self.tensors()))
-        _write(folder / "judge.json", json.dumps({"format": FORMAT, **self.card}, indent=1).encode())
+        write_whole(folder / "judge_ids.json", json.dumps(self.learnt_ids))
+        write_whole(folder / "judge.safetensors", safetensors.torch.save(self.tensors()))
+        write_whole(folder / "judge.json", json.dumps({"format": FORMAT, **self.card}, indent=1))
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> Judge:
@@ -152,15 +160,15 @@ class Judge:
         return cls(tuple(card["attributes"]), (nets[0], nets[1]), tensors["temperatures"], ids, card)
 
 
+def decided(probabilities: Tensor) -> np.ndarray:
+    """bool [2, N, K + 1] of probabilities [2, N, K]: each attribute, then all of them."""
+    yes = (probabilities >= 0.5).numpy()
+    return np.concatenate([yes, yes.all(-1, keepdims=True)], axis=-1)
+
+
 def _at_once(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """How a judge maps images; `processes.share` in its place lets several processes do it together."""
     return function(images)
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def train_judge(
@@ -297,8 +305,7 @@ def load_or_train(
     """The judge of these images, attributes, split and settings, trained once and kept under
     ``cache_dir``/<key> (default ``$FACEGAN_CACHE``/judge or ``~/.cache/facegan/judge``)."""
     config = config or JudgeConfig()
-    base = os.environ.get("FACEGAN_CACHE") or Path.home() / ".cache" / "facegan"
-    root = Path(cache_dir) if cache_dir else Path(base) / "judge"
+    root = Path(cache_dir) if cache_dir else cache_directory() / "judge"
     rows = [part.tolist() for part in (split.train, split.judge, *split.joint_halves)]
     definitions = [asdict(attribute) for attribute in groups.attributes]
     folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, _code_digest()])[:32]

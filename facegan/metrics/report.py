@@ -7,58 +7,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from facegan.errors import FaceganError
-from facegan.metrics.joint_rate import (
-    Interval,
-    blur_to_sharpness,
-    laplacian_sharpness,
-    normalised_joint_rate,
-    wilson,
-)
+from facegan.metrics.joint_rate import Interval, normalised_joint_rate, wilson
 from facegan.metrics.judge import Judge
+from facegan.metrics.paint import BLUE, GREEN, GREY, INK, LINES, ORANGE, PALE, PAPER, PURPLE, RED, font
 
 
 def measure(
-    judge: Judge,
-    samples: Tensor,
-    *,
-    g1_samples: Tensor | None,
-    held_out_x1: Tensor,
-    joint_reference: tuple[Tensor, np.ndarray],
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    judge: Judge, verdicts: np.ndarray, sharpness: float, *, floors: Mapping[str, np.ndarray], ceiling: np.ndarray,
+    confidence: float = 0.95, resamples: int = 2000, seed: int = 0,
 ) -> dict[str, Any]:
-    """Rate ``samples`` and what they must be compared with; all images float [N, 3, R, R] in [-1, 1].
+    """Rate samples by their ``verdicts`` [N, K + 1] and those on what they must be compared with.
 
-    ``g1_samples``: of the Phase-1 generator, which knows attribute 1 only (None where a method has no such generator).
-    ``held_out_x1``: real X_1 images that the *judge* never learnt from, i.e. of the generator's train part.
-    ``joint_reference``: the real joint images with, per image, the half of `Split.joint_halves` (0 or 1) it is in; each
-    is rated by the classifier that learnt from the *other* half.
+    ``sharpness``: the samples' median. ``floors``: joint verdicts [n] each, on faces that should carry attribute 1 alone: of the
+    Phase-1 generator, of real ones blurred like the samples. ``ceiling``: joint verdicts [n] on real joint images, each by the
+    classifier that learnt from the half (`Split.joint_halves`) where it is *not*.
     Returns a dict for JSON: ``attributes``, ``samples`` (their number), ``joint`` {rate, low, high}, ``floor``,
-    ``floors`` {phase1, blurred}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals``
-    {name: rate}, ``marginal_intervals`` {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that
-    does not exist, as where the ceiling does not exceed the floor, is None.
+    ``floors`` {name: rate}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals`` {name: rate},
+    ``marginal_intervals`` {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that does not exist, as
+    where the ceiling does not exceed the floor, is None.
     """
-    images, half = joint_reference
-    half = np.asarray(half)
-    if len(half) != len(images) or not np.isin(half, (0, 1)).all():
-        raise FaceganError(
-            f"joint_reference must give each image its half, 0 or 1; got {len(images)} images and halves of shape "
-            f"{half.shape}; number them as in Split.joint_halves."
-        )
-    for name, part in (("samples", samples), ("held_out_x1", held_out_x1), ("joint_reference", images)):
-        if not len(part):
-            raise FaceganError(f"{name} holds no images, expected at least one; the joint rate needs all three.")
-    verdicts = judge.verdicts(samples)
-    ceiling = judge.pair_verdicts(images)[1 - half, np.arange(len(half)), -1].astype(np.float64)
-    target = float(laplacian_sharpness(samples).median())
-    floors = {"blurred": judge.verdicts(blur_to_sharpness(held_out_x1, target))[:, -1]}
-    if g1_samples is not None and len(g1_samples):
-        floors["phase1"] = judge.verdicts(g1_samples)[:, -1]
     normalised = normalised_joint_rate(
         verdicts[:, -1], list(floors.values()), ceiling, resamples=resamples, seed=seed, confidence=confidence
     )
@@ -66,7 +36,7 @@ def measure(
     intervals = dict(zip(judge.attributes, marginals, strict=True))
     return {
         "attributes": list(judge.attributes),
-        "samples": len(samples),
+        "samples": len(verdicts),
         "joint": joint,
         "floor": max(float(part.mean()) for part in floors.values()),
         "floors": {name: float(part.mean()) for name, part in floors.items()},
@@ -74,7 +44,7 @@ def measure(
         "normalised": _json(normalised),
         "marginals": {name: interval["rate"] for name, interval in intervals.items()},
         "marginal_intervals": intervals,
-        "sharpness": target,
+        "sharpness": sharpness,
         "judge": judge.card,
     }
 
@@ -85,16 +55,11 @@ def _json(interval: Interval) -> dict[str, float | None]:
 
 # --- the picture ---
 
-_PAPER, _INK, _PALE, _GRID = (255, 255, 255), (33, 37, 41), (108, 117, 125), (222, 226, 230)
-_JOINT, _NONE = (27, 138, 90), (173, 181, 189)
-_SINGLE = ((217, 119, 6), (37, 99, 235), (147, 51, 234), (190, 24, 93))  # per attribute, told apart by the colour-blind
+_JOINT, _NONE = GREEN, GREY
+_SINGLE = (ORANGE, BLUE, PURPLE, RED)  # per attribute, told apart by the colour-blind
 _FACE, _BORDER, _GAP, _MARGIN = 72, 4, 6, 24
 _COLUMNS = 16
 _BAR = 30  # height of one line of the chart
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 def picture(
@@ -113,9 +78,9 @@ def picture(
     chart = top + rows * cell + 40
     lines = _lines(report)
     notes = _notes(report)
-    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), _PAPER)
+    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN - 6), title or " + ".join(judge.attributes), fill=_INK, font=_font(22))
+    draw.text((_MARGIN, _MARGIN - 6), title or " + ".join(judge.attributes), fill=INK, font=font(22))
     _legend(draw, judge.attributes, _MARGIN, _MARGIN + 28)
     pixels = (samples.detach().float().cpu().clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     for i, (face, verdict) in enumerate(zip(pixels, judge.verdicts(samples), strict=True)):
@@ -125,7 +90,7 @@ def picture(
         sheet.paste(Image.fromarray(face).resize((_FACE, _FACE), Image.Resampling.BICUBIC), (x + _BORDER, y + _BORDER))
     _chart(draw, lines, report, (_MARGIN, chart), width - 2 * _MARGIN)
     for i, note in enumerate(notes):
-        draw.text((_MARGIN, chart + len(lines) * _BAR + 30 + 20 * i), note, fill=_PALE, font=_font(13))
+        draw.text((_MARGIN, chart + len(lines) * _BAR + 30 + 20 * i), note, fill=PALE, font=font(13))
     return sheet
 
 
@@ -157,8 +122,8 @@ def _legend(draw: ImageDraw.ImageDraw, attributes: Sequence[str], x: int, y: int
                 for k, name in enumerate(attributes)]  # fmt: skip
     for text, colour in [*entries, ("none", _NONE)]:
         draw.rectangle((x, y + 3, x + 13, y + 16), fill=colour)
-        draw.text((x + 19, y), text, fill=_INK, font=_font(15))
-        x += 19 + int(draw.textlength(text, font=_font(15))) + 24
+        draw.text((x + 19, y), text, fill=INK, font=font(15))
+        x += 19 + int(draw.textlength(text, font=font(15))) + 24
 
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float | None], tuple[int, int, int]]]:
@@ -166,7 +131,7 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float | None]
     lines = [("joint", report["joint"], _JOINT)]
     for k, (name, interval) in enumerate(report["marginal_intervals"].items()):
         lines.append((name, interval, _SINGLE[k % len(_SINGLE)]))
-    return [*lines, ("normalised", report["normalised"], _PALE)]
+    return [*lines, ("normalised", report["normalised"], PALE)]
 
 
 def _chart(
@@ -183,26 +148,26 @@ def _chart(
 
     for tick in range(6):
         x = at(tick / 5)
-        draw.line((x, top, x, bottom), fill=_GRID)
-        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=_PALE, font=_font(13), anchor="ma")
+        draw.line((x, top, x, bottom), fill=LINES)
+        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=PALE, font=font(13), anchor="ma")
     for i, (name, interval, colour) in enumerate(lines):
         middle = top + i * _BAR + _BAR // 2
-        draw.text((start - 12, middle), name, fill=_INK, font=_font(16), anchor="rm")
+        draw.text((start - 12, middle), name, fill=INK, font=font(16), anchor="rm")
         rate, low, high = (interval[key] for key in ("rate", "low", "high"))
         if rate is None:
             reason = "the ceiling does not exceed the floor"
-            draw.text((start + 6, middle), reason, fill=_PALE, font=_font(14), anchor="lm")
+            draw.text((start + 6, middle), reason, fill=PALE, font=font(14), anchor="lm")
             continue
         draw.rectangle((start, middle - 8, max(start, at(rate)), middle + 8), fill=colour)
         ends = [at(0.0 if low is None else low), at(1.0 if high is None else high)]
-        draw.line((ends[0], middle, ends[1], middle), fill=_PAPER, width=4)
-        draw.line((ends[0], middle, ends[1], middle), fill=_INK, width=2)
+        draw.line((ends[0], middle, ends[1], middle), fill=PAPER, width=4)
+        draw.line((ends[0], middle, ends[1], middle), fill=INK, width=2)
         for x in ends:
-            draw.line((x, middle - 5, x, middle + 5), fill=_INK, width=2)
+            draw.line((x, middle - 5, x, middle + 5), fill=INK, width=2)
         limits = " to ".join("?" if value is None else f"{value:.2f}" for value in (low, high))
-        draw.text((start + span + 16, middle), f"{rate:.3f}  ({limits})", fill=_INK, font=_font(15), anchor="lm")
+        draw.text((start + span + 16, middle), f"{rate:.3f}  ({limits})", fill=INK, font=font(15), anchor="lm")
     for name, anchor in (("floor", "rs"), ("ceiling", "ls")):
         x = at(report[name])
-        draw.line((x, top - 6, x, top + _BAR), fill=_INK, width=2)
+        draw.line((x, top - 6, x, top + _BAR), fill=INK, width=2)
         text = f"{name} {report[name]:.2f}"
-        draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=_INK, font=_font(14), anchor=anchor)
+        draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=INK, font=font(14), anchor=anchor)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from facegan.metrics.audit import audit_table
 from facegan.metrics.extra import NEEDED
+from facegan.metrics.features import ATTR_NOTE
 
 LPIPS_NEEDED = f"{NEEDED} and VGG16's weights (--lpips FILE)"
 
 
-def interval(values: dict[str, float | None]) -> str:
-    """`0.53 [0.50, 0.56]`"""
+def interval(values: Mapping[str, Any], sign: str = "") -> str:
+    """`0.53 [0.50, 0.56]`; the rate alone where no limits are known; `sign`: "+" for differences."""
     if values["rate"] is None:
         return "undefined (the ceiling is not above the floor)"
-    low, high = (("?" if values[key] is None else f"{values[key]:.3f}") for key in ("low", "high"))
-    return f"{values['rate']:.3f} [{low}, {high}]"
+    rate, low, high = (number(values[key], sign=sign) for key in ("rate", "low", "high"))
+    return rate if values["low"] is values["high"] is None else f"{rate} [{low}, {high}]"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    return "?" if value is None else f"{value:.{digits}f}"
+def number(value: float | None, digits: int = 3, sign: str = "", absent: str = "?") -> str:
+    return absent if value is None else f"{value:{sign}.{digits}f}"
 
 
 def judge_line(card: dict[str, Any]) -> str:
@@ -36,7 +38,8 @@ def quality_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for suffix in ("", "_attr"):
         for name in (figure + suffix for figure in ("kid", "fid", "precision", "recall") if figure + suffix in quality):
             deviation = f" (sd {number(quality[name + '_sd'], 4)})" if name + "_sd" in quality else ""
-            rows.append((name, f"{number(quality[name], 4)}{deviation}; real halves {number(quality['real_' + name], 4)}"))
+            real = f"; real halves {number(quality['real_' + name], 4)}" if "real_" + name in quality else ""
+            rows.append((name, f"{number(quality[name], 4)}{deviation}{real}"))
     if not rows:
         rows.append(("quality", quality["note"]))
     elif "kid" not in quality:
@@ -45,7 +48,8 @@ def quality_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         text = f"{number(spread[name])}; real joint faces {number(spread[name + '_real'])}" if name in spread else LPIPS_NEEDED
         rows.append((name, text))
     near = f"{number(copied['ratio'])} of a stranger's distance to the {copied['training_images']} training images"
-    rows.append(("nearest", f"{near}; {copied['closer_than_any_held_out']:.3f} of the samples closer than any held-out face"))
+    closer = f"{copied['closer_than_any_held_out']:.3f} of the samples closer than any stranger"
+    rows.append(("nearest", f"{near}; {closer} (by chance {copied['by_chance']:.3f})"))
     return rows
 
 
@@ -56,6 +60,7 @@ def summary(report: dict[str, Any]) -> str:
     rows = [
         ("joint rate", interval(report["joint"])),
         ("floor", f"{report['floor']:.3f}  ({', '.join(f'{name} {value:.3f}' for name, value in floors.items())})"),
+        *([("leak", f"{interval(report['leak'])} of the faces asked for attribute 1 alone")] if report["leak"] else []),
         ("ceiling", f"{report['ceiling']:.3f}"),
         ("normalised", interval(report["normalised"])),
         *((name, interval(values)) for name, values in report["marginal_intervals"].items()),
@@ -65,4 +70,4 @@ def summary(report: dict[str, Any]) -> str:
         *quality_rows(report),
         ("samples", str(report["samples"])),
     ]
-    return "\n".join([*(f"{name:14s} {value}" for name, value in rows), audit_table(report["audit"])])
+    return "\n".join([*(f"{name:14s} {value}" for name, value in rows), audit_table(report["audit"]), ATTR_NOTE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,18 @@ from facegan.metrics import diversity
 from facegan.metrics.degrade import gaussian_blur
 from facegan.metrics.diversity import lpips_here, lpips_with, mean_distance, mean_lpips, memorisation, nearest
 from facegan.metrics.extra import NEEDED, available, library
+from facegan.metrics.joint_rate import laplacian_sharpness
 
 needs_extra = pytest.mark.skipif(not available(), reason=NEEDED)
 
 
 def floats(images):
     return torch.from_numpy(images).float() / 127.5 - 1
+
+
+def seen(images):
+    """What `look` keeps of faces no larger than its copies."""
+    return SimpleNamespace(draw=images.__getitem__, small=images, sharpness=laplacian_sharpness(images))
 
 
 def test_the_mean_distance_is_that_of_all_pairs():
@@ -40,25 +47,36 @@ def test_the_nearest_training_image_is_found_also_mirrored(world):
 
 def test_copies_are_told_from_strangers(world):
     data, groups, split = world
-    rows = np.intersect1d(split.train, groups.usable)
-    strangers = floats(data.images[split.judge])
-    fresh, picture = memorisation(strangers[:50], strangers[50:], data, rows, [str(i) for i in range(50)])
+    rows, strangers = np.intersect1d(split.train, groups.usable), split.judge[50:]
+    others = floats(data.images[split.judge[:50]])
+    fresh, picture = memorisation(seen(others), strangers, data, rows, [str(i) for i in range(50)])
     assert fresh["ratio"] == pytest.approx(1, abs=0.1) and fresh["closer_than_any_held_out"] < 0.2
     assert fresh["training_images"] == len(rows) and picture.width > 200 and picture.height > 1000
-    copied, _ = memorisation(floats(data.images[rows[:40]]), strangers, data, rows, [str(i) for i in range(40)])
+    assert fresh["strangers"] == len(strangers) and fresh["by_chance"] == pytest.approx(1 / (1 + len(strangers)))
+    copied, _ = memorisation(seen(floats(data.images[rows[:40]])), strangers, data, rows, [str(i) for i in range(40)])
     assert copied["ratio"] < 0.01 and copied["closer_than_any_held_out"] == 1
     # a few copies among many strangers leave the median where it is
-    few, _ = memorisation(torch.cat([strangers[:45], floats(data.images[rows[:5]])]), strangers[50:], data, rows, ["x"] * 50)
+    few, _ = memorisation(seen(torch.cat([others[:45], floats(data.images[rows[:5]])])), strangers, data, rows, ["x"] * 50)
     assert few["ratio"] > 0.9 and few["closer_than_any_held_out"] >= 0.1
+
+
+def test_one_stranger_more_is_the_nearest_as_often_as_chance_says(world):
+    """Every face of a set in turn against the others: the share that comes nearer than all of these is 1 / (M + 1) by symmetry."""
+    data, _, split = world
+    rows, people = split.train, split.judge[:30]
+    near = nearest(floats(data.images[people]), data, rows)[0]
+    found = []
+    for i in range(len(people)):
+        found.append(float((near[i] < near[[j for j in range(30) if j != i]].min()).float()))
+    assert np.mean(found) == pytest.approx(1 / 30)
 
 
 def test_blur_alone_makes_no_difference(world):
     data, _, split = world
     soft = gaussian_blur(floats(data.images[split.judge[:40]]), torch.tensor([1.5]))
-    held_out = floats(data.images[split.judge[40:]])
-    facts, _ = memorisation(soft, held_out, data, split.train, ["x"] * 40)
+    facts, _ = memorisation(seen(soft), split.judge[40:], data, split.train, ["x"] * 40)
     assert facts["ratio"] == pytest.approx(1, abs=0.05)
-    sharp = float(nearest(held_out, data, split.train)[0].median())
+    sharp = float(nearest(floats(data.images[split.judge[40:]]), data, split.train)[0].median())
     assert abs(facts["median"] / sharp - 1) > 0.15  # what the ratio would be off by without the blur
 
 
@@ -76,8 +94,8 @@ def test_lpips_from_a_file_is_the_librarys(tmp_path, monkeypatch):
     with torch.no_grad():
         expected = own(images[:1], images[1:])
     measure = lpips_here(str(tmp_path / "vgg16.pth"))
-    assert mean_lpips(measure, images) == pytest.approx(expected.item(), rel=1e-3)
-    assert mean_lpips(measure, images[:1]) is None
+    assert mean_lpips(measure, images.__getitem__, 2) == pytest.approx(expected.item(), rel=1e-3)
+    assert mean_lpips(measure, images.__getitem__, 1) is None
 
 
 def test_without_weights_there_is_no_lpips(tmp_path, monkeypatch):

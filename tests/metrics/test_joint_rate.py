@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facegan.errors import FaceganError
-from facegan.metrics.joint_rate import blur_to_sharpness, laplacian_sharpness, normalised_joint_rate, wilson
+from facegan.metrics.joint_rate import blur_for, blurred, laplacian_sharpness, normalised_joint_rate, wilson
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,19 @@ def test_bootstrap_interval_covers_the_truth():
     assert 0.91 <= hits / trials <= 0.985  # 95 % +- three standard errors of 300 trials
 
 
+@pytest.mark.parametrize(("yes", "limits"), [(0, (0.0, 0.0369)), (1, (0.9631, 1.0))])
+def test_where_all_say_the_same_the_next_set_may_not(yes, limits):
+    """Jeffreys' 95 % interval of 0 and of 67 out of 67 ends at 2.5 and 97.5 % points of Beta(k + 1/2, n - k + 1/2) (integrated here)."""
+    share = np.linspace(0, 1, 2_000_001)[1:-1]
+    density = share ** (67 * yes - 0.5) * (1 - share) ** (67 * (1 - yes) - 0.5)
+    below = np.cumsum(density) / density.sum()
+    expected = [share[np.searchsorted(below, tail)] for tail in (0.025, 0.975)]
+    assert expected == pytest.approx(limits, abs=1e-3)
+    result = normalised_joint_rate(np.full(67, float(yes)), np.tile([0.0, 1.0], 500_000), np.ones(10**6), resamples=20_000)
+    # floor 1/2 and ceiling 1, both known well: the rate stretches to twice its distance from 1/2
+    assert (result.low, result.high) == pytest.approx([2 * limit - 1 for limit in expected], abs=0.02)
+
+
 @pytest.mark.parametrize("bad", [np.array([]), np.array([1.5]), np.ones((2, 2)), np.array([math.nan])])
 def test_normalised_rate_names_the_bad_argument(bad):
     good = np.array([0.0, 1.0])
@@ -114,10 +127,10 @@ def test_blur_reaches_the_target_and_never_sharpens():
     images = torch.rand(5, 3, 24, 20, generator=torch.Generator().manual_seed(1)) * 2 - 1
     before = laplacian_sharpness(images).median().item()
     for share in (0.5, 0.1, 0.01):
-        after = laplacian_sharpness(blur_to_sharpness(images, before * share)).median().item()
+        after = laplacian_sharpness(blurred(images, blur_for(images, before * share))).median().item()
         assert after == pytest.approx(before * share, rel=1e-2)
-    assert blur_to_sharpness(images, before * 2) is images
+    assert blur_for(images, before * 2) == 0 and blurred(images, 0.0) is images
     with pytest.raises(FaceganError, match="target"):
-        blur_to_sharpness(images, math.nan)
+        blur_for(images, math.nan)
     with pytest.raises(FaceganError, match="images"):
         laplacian_sharpness(torch.zeros(3, 8, 8))

@@ -8,6 +8,7 @@ import torch
 
 from facegan.metrics.extra import NEEDED, available
 from facegan.metrics.features import attr_features
+from facegan.metrics.joint_rate import blur_for, blurred, laplacian_sharpness
 from facegan.metrics.quality import compare
 from facegan.metrics.report import measure
 
@@ -19,12 +20,14 @@ def faces(data, rows):
 @pytest.fixture(scope="module")
 def rate(world, judge):
     data, groups, split = world
-    reference = torch.cat([faces(data, half) for half in split.joint_halves])
-    which = np.repeat([0, 1], [len(half) for half in split.joint_halves])
+    unseen = [judge.pair_verdicts(faces(data, half))[1 - i, :, -1] for i, half in enumerate(split.joint_halves)]
     alone = faces(data, np.intersect1d(split.train, groups.only[0]))
 
     def rate(samples):
-        return measure(judge, samples, g1_samples=alone, held_out_x1=alone, joint_reference=(reference, which))
+        sharpness = float(laplacian_sharpness(samples).median())
+        soft = blurred(alone, blur_for(alone, sharpness))
+        floors = {name: judge.verdicts(part)[:, -1] for name, part in (("phase1", alone), ("blurred", soft))}
+        return measure(judge, judge.verdicts(samples), sharpness, floors=floors, ceiling=np.concatenate(unseen).astype(float))
 
     return rate
 
