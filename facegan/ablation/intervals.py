@@ -22,7 +22,7 @@ def t975(freedom: int) -> float:
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean and its 95 % t-interval; with one seed there is none: NaN limits."""
+    """Mean and its 95 % t-interval: what another seed may give. With one seed there is none: NaN limits."""
     if len(values) < 2:
         return Interval(mean(values), math.nan, math.nan)
     half = t975(len(values) - 1) * stdev(values) / math.sqrt(len(values))
@@ -34,29 +34,51 @@ def pooled(rates: Sequence[float], samples: Sequence[int]) -> Interval:
     return wilson(sum(rate * n for rate, n in zip(rates, samples, strict=True)), sum(samples))
 
 
-def difference(ours: dict[int, tuple[float, int]], theirs: dict[int, tuple[float, int]]) -> Interval | None:
-    """Rate of one row minus that of another, both {seed: (rate, samples)}, over the seeds that both have.
+def rate_over_seeds(rates: Sequence[float], samples: Sequence[int], independent: bool = True) -> Interval:
+    """Mean rate with its t-interval over seeds, within [0, 1], but never narrower than the pooled interval of the samples, as few seeds
+    may agree by chance. One seed: the interval of its samples. `independent`: whether samples are; else theirs is not known."""
+    found = over_seeds(rates)
+    if not independent:
+        return found
+    own = pooled(rates, samples)
+    if len(rates) < 2:
+        return own
+    return Interval(found.rate, max(0.0, min(found.low, own.low)), min(1.0, max(found.high, own.high)))
 
-    Two and more seeds are paired: a t-interval of the differences. One seed: Newcombe's (1998, method 10), of the samples only.
-    """
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
-    if len(seeds) > 1:
-        return over_seeds([ours[seed][0] - theirs[seed][0] for seed in seeds])
-    (rate, n), (other, m) = ours[seeds[0]], theirs[seeds[0]]
+
+def newcombe(rate: float, n: int, other: float, m: int) -> Interval:
+    """Difference of two shares (Newcombe 1998, Statistics in Medicine 17, 873-890, method 10)."""
     a, b = wilson(rate * n, n), wilson(other * m, m)
     low = rate - other - math.hypot(rate - a.low, b.high - other)
     high = rate - other + math.hypot(a.high - rate, other - b.low)
     return Interval(rate - other, low, high)
 
 
-def verdict(interval: Interval | None) -> str:
-    """What a difference says, in a word or two."""
-    if interval is None:
-        return "not compared"
+def difference(ours: dict[int, tuple[float, int]], theirs: dict[int, tuple[float, int]], independent: bool = True) -> Interval | None:
+    """Rate of one row minus that of another, both {seed: (rate, samples)}, over the seeds that both have; None without any.
+
+    Two and more seeds are paired: a t-interval of the differences, never narrower than Newcombe's of the pooled samples. One seed:
+    Newcombe's, of the samples only; where samples are not `independent`, NaN limits.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    paired = over_seeds([ours[seed][0] - theirs[seed][0] for seed in seeds])
+    if not independent:
+        return paired
+    counts = [sum(row[seed][1] for seed in seeds) for row in (ours, theirs)]
+    shares = [sum(rate * n for rate, n in map(row.__getitem__, seeds)) / count for row, count in zip((ours, theirs), counts, strict=True)]
+    own = newcombe(shares[0], counts[0], shares[1], counts[1])
+    return own if len(seeds) < 2 else Interval(paired.rate, min(paired.low, own.low), max(paired.high, own.high))
+
+
+def verdict(interval: Interval, seeds: int) -> str:
+    """What a difference over so many seeds says, in a word or two."""
+    if not math.isfinite(interval.low):
+        return "one seed, no verdict"
+    known = "" if seeds > 1 else " (this seed)"
     if interval.low > 0:
-        return "helps"
+        return "helps" + known
     if interval.high < 0:
-        return "hurts"
-    return "no clear difference"
+        return "hurts" + known
+    return "no clear difference" + known

@@ -1,8 +1,8 @@
 """The ablation table of Method A: each row is nothing but flags of `facegan train`, and names the row that it builds on.
 
 A row is compared with that one, from which it differs in the part that its sentence names. All rows of a seed start from the
-phase 1 of row `phase1` (`--phase1-from`); a row that cannot, as its networks are others, trains as long in one phase as the others
-do in phases 1 and 3 together.
+phase 1 of row `phase1` (`--phase1-from`); a row that cannot, as its networks are others, trains as long in one phase as any other
+does in phases 1 and 3 together.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.training.config import config_class, from_arguments
 from facegan.training.config_a import RECIPES
@@ -20,10 +21,16 @@ START = "phase1"
 
 @dataclass(frozen=True)
 class Row:
-    on: str  # the row that it builds on; "" for the first
+    on: str  # the row that it builds on; "" for one that stands by itself
     sentence: str  # what it is, or what it adds to that row
     flags: dict[str, Any]
     alone: bool = False  # cannot take over the common phase 1
+    against: tuple[str, ...] = ()  # other rows that it is compared with as well
+
+    @property
+    def inherits(self) -> bool:
+        """Whether it owes the common phase 1 anything."""
+        return not self.alone and self.flags.get("inherit_generator", True)
 
 
 CRITIC = dict(recipe="plain", alpha="1,1,0.1", beta="2,30")  # the source's weights
@@ -33,10 +40,10 @@ HARD = dict(critic_views=4, critic_gradient_penalty=1.0)
 # fmt: off
 ROWS: dict[str, Row] = {
     "phase1":         Row("", "a GAN of attribute 1 alone, where all others but `conditional` start", dict(recipe="plain", epochs=0)),
-    "conditional":    Row("phase1", "a conditional GAN asked for the combination that it never saw (Mirza & Osindero 2014)",
+    "conditional":    Row("", "a conditional GAN asked for the combination that it never saw (Mirza & Osindero 2014)",
                           dict(recipe="conditional", epochs=0, phase2_epochs=0), alone=True),
     # --- the source's ladder, step by step
-    "scratch":        Row("phase1", "a plain GAN on the last attribute, from scratch",
+    "scratch":        Row("", "a plain GAN on the last attribute, from scratch, of --epochs alone, no phase 1",
                           dict(recipe="plain", inherit_generator=False, inherit_discriminator=False)),
     "plain":          Row("scratch", "+ warm start: generator and discriminator inherited from phase 1", dict(recipe="plain")),
     "critic":         Row("plain", "+ the frozen critic D2 in both losses, without blurry negatives",
@@ -47,14 +54,15 @@ ROWS: dict[str, Row] = {
     "merge-image":    Row("merge-none", "+ AdaIN merge of the images with the snapshot H", dict(**SWITCH, merge="image")),
     "merge-feature":  Row("merge-none", "+ AdaIN merge of the features with H", dict(**SWITCH, merge="feature")),
     "merge-regional": Row("merge-none", "+ AdaIN merge under the attribute's mask, with replay", dict(**SWITCH, merge="regional")),
-    "seed":           Row("merge-feature", "the source's recipe: new layers, inherited ones at a tenth of the rate, new discriminators",
-                          dict(recipe="seed")),
+    "seed":           Row("merge-feature", "the source's recipe: new layers, inherited ones at a tenth of the rate, new discriminators, no "
+                          "augmentation", dict(recipe="seed")),
     # --- regional adversaries
     "halves":         Row("plain", "an adversary for each attribute, seeing a fixed half, in place of one for the last attribute",
                           dict(**REGIONAL, masks="halves")),
     "saliency":       Row("halves", "masks from where critics look, in place of halves", dict(**REGIONAL, masks="saliency")),
     "regression":     Row("halves", "masks learned by regression on the labels, in place of halves", dict(**REGIONAL, masks="regression")),
-    "best":           Row("regression", "+ new layers: recipe `best`", dict(recipe="best")),
+    "best":           Row("regression", "+ new layers: recipe `best`", dict(recipe="best"),
+                          against=("conditional", "plain", "seed")),
     # --- what `best` could still gain
     "best-full":      Row("best", "+ a full-image discriminator, on composites", dict(recipe="best", discriminators="both")),
     "best-critic":    Row("best", "+ frozen critics, hard to attack, with half of the loss", dict(recipe="best", beta="1,1", **HARD)),
@@ -94,7 +102,8 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
     flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}
     if row.alone:
         lengths = from_arguments({**flags, "epochs": given.get("epochs", RECIPES["best"]["epochs"])})
-        flags["phase1_epochs"] = lengths.phase1_epochs + lengths.epochs  # type: ignore[attr-defined]
+        steps = len(names(lengths.attributes)) - 1  # of phase 3, each of --epochs
+        flags["phase1_epochs"] = lengths.phase1_epochs + steps * lengths.epochs  # type: ignore[attr-defined]
     elif name != START:
         flags["phase1_from"] = start
     from_arguments(flags)

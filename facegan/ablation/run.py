@@ -11,11 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from facegan import __version__
 from facegan.ablation import report, rows, schedule
 from facegan.ablation.tasks import Settings, Study, Task, plan
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator
-from facegan.training.folder import write_json
+from facegan.metrics.diversity import lpips_with
+from facegan.metrics.features import Inception
+from facegan.training.config import TrainConfig, from_arguments
+from facegan.training.folder import FREE_TO_CHANGE, write_json
 
 log = logging.getLogger("facegan.ablation")
 
@@ -39,15 +43,15 @@ def ablate(arguments: dict[str, Any]) -> list[Study]:
     with locked(root) as descriptor:
         claim(root, given | {name: arguments[name] for name in SAME})
         # All rows of one seed before the next: a partial report then compares all rows.
-        tasks = sorted((task for study in studies for task in study.tasks), key=lambda task: task.seed)
+        tasks = sorted((task for study in studies for task in study.tasks if task.asked), key=lambda task: task.seed)
         failures: dict[Task, str] = {}
-        changed = partial(report.write, studies, root, failures)
+        changed = partial(write_report, studies, root, failures)
         prepare_judges(studies, failures)
         try:
             schedule.Pool(tasks, arguments["jobs"], changed, [descriptor], failures).run()
         finally:
             changed()
-    print((root if arguments["pairs"] else studies[0].root) / "report.md")
+    print(root / "report.md")
     if failures:
         first, reason = next(iter(failures.items()))
         raise FaceganError(
@@ -55,6 +59,14 @@ def ablate(arguments: dict[str, Any]) -> list[Study]:
             "a task's folder has more: mend the cause and run the same command again"
         )
     return studies
+
+
+def write_report(studies: Sequence[Study], root: Path, failures: dict[Task, str]) -> None:
+    """A report that cannot be written, as on a full disk, must not end the trainings: the next one may succeed."""
+    try:
+        report.write(studies, root, failures)
+    except Exception:
+        log.exception("%s was not written; the same command again writes it", root / "report.md")
 
 
 def check(arguments: dict[str, Any], given: dict[str, Any]) -> Settings:
@@ -68,15 +80,22 @@ def check(arguments: dict[str, Any], given: dict[str, Any]) -> Settings:
         raise FaceganError(f"--method is {given['method']}: expected {' or '.join(METHODS)}, whose parts can be told apart")
     if arguments["pairs"] and "attributes" in given:
         raise FaceganError("--pairs and --attributes both name what the faces shall carry: give one of them")
-    for name in ("weights", "lpips"):
-        if arguments[name] and not Path(arguments[name]).is_file():
-            raise FaceganError(f"--{name} is {arguments[name]}: there is no such file")
     if given.get("method", "a") == "a":
         rows.refuse_decided(list(given))
+        check_weights(arguments)
+    elif arguments["weights"] or arguments["lpips"]:
+        raise FaceganError("--weights and --lpips go with --method a: mixes are measured by the judge's own features; leave them out")
     first = given.get("seed", 0)
     if first < 0:
         raise FaceganError(f"--seed is {first}: expected 0 or more")
     return Settings(Path(arguments["out"]), tuple(range(first, first + arguments["seeds"])), **{name: arguments[name] for name in SAME})
+
+
+def check_weights(arguments: dict[str, Any]) -> None:
+    """Load the files once now, and not for the first time after hours of training."""
+    for name, load in (("weights", Inception), ("lpips", lpips_with)):
+        if arguments[name]:
+            load(arguments[name])
 
 
 @contextmanager
@@ -92,26 +111,50 @@ def locked(root: Path) -> Iterator[int]:
 
 
 def claim(root: Path, record: dict[str, Any]) -> None:
-    """Write OUT/ablation.json, or compare with what is there: the rows of one table must have the same flags."""
+    """Write OUT/ablation.json, or compare with what is there: the rows of one table must mean the same. A default that is spelled
+    out, or --cpu, changes nothing."""
     path = root / RECORD
     if not path.exists():
-        return write_json(path, record)
+        return write_json(path, {"facegan": __version__, **record})
     old = json.loads(path.read_text())
-    changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name)]
-    if changed:
+    version = old.pop("facegan", __version__)
+    if version != __version__:
+        log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)
+    changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in FREE_TO_CHANGE]
+    if changed and meaning(old) != meaning(record):
         said = "; ".join(f"--{name.replace('_', '-')} {old.get(name)!r} there, {record.get(name)!r} here" for name in changed)
         raise FaceganError(f"--out {root} belongs to another ablation ({said}): name another folder, or give the same flags to go on")
+
+
+def meaning(record: dict[str, Any]) -> dict[str, Any]:
+    """What OUT/ablation.json comes to: the configuration of every row, or why there is none, and what is no flag of a training."""
+    given = {name: value for name, value in record.items() if name not in SAME}
+    same = {name: record.get(name) for name in SAME}
+    if given.get("method", "a") == "b":
+        return same | {"configuration": fixed(from_arguments({**given, "out": "out"}))}
+    found: dict[str, Any] = {}
+    for name in rows.ROWS:
+        try:
+            found[name] = fixed(from_arguments(rows.flags_of(name, given, 0, "out", "start")))
+        except FaceganError as error:
+            found[name] = str(error)
+    return same | found
+
+
+def fixed(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_json().items() if name not in FREE_TO_CHANGE}
 
 
 def prepare_judges(studies: Sequence[Study], failures: dict[Task, str]) -> None:
     """Train the judge of every seed's data now, into the cache, and not by several children at once.
 
-    Where data have no judge (no joint faces to measure by), the tasks of these attributes fail, and the others go on.
+    Where data have no judge (as without joint faces to measure by), the tasks of these attributes fail, and the others go on.
     """
     for study in studies:
-        for seed in sorted({task.seed for task in study.tasks if not task.done}):
+        for seed in sorted({task.seed for task in study.tasks if task.asked and not task.done}):
             try:
                 Evaluator(study.judged_by(seed))
-            except FaceganError as error:
-                log.warning("%s, seed %d: %s", study.title, seed, error)
-                failures |= {task: str(error) for task in study.tasks if task.seed == seed and not task.done}
+            except Exception as error:  # whatever it is, the other seeds and pairs can do without
+                said = str(error) if isinstance(error, FaceganError) else f"{type(error).__name__}: {error}"
+                log.warning("%s, seed %d: %s", study.title, seed, said)
+                failures |= {task: said for task in study.tasks if task.seed == seed and task.asked and not task.done}

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from tqdm.auto import tqdm
 
-from facegan.ablation.tasks import Task
+from facegan.ablation import costs
+from facegan.ablation.tasks import TRAIN, Task
 from facegan.training.loop import Interrupted, Interruption
 
 POLL = 0.5  # seconds
 PATIENCE = 120  # seconds that a child has to save its state after a signal
 LAST_LINES = 2
+
+
+def reap(process: subprocess.Popen) -> tuple[int | None, float]:
+    """The exit status, None while it runs, and with it the CPU seconds of the process and its own children."""
+    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    if not pid:
+        return None, 0.0
+    process.returncode = os.waitstatus_to_exitcode(status)  # nobody else can ask for it again
+    return process.returncode, usage.ru_utime + usage.ru_stime
 
 
 class Child:
@@ -29,10 +41,15 @@ class Child:
         task.folder.parent.mkdir(parents=True, exist_ok=True)
         self.waiting = list(task.commands)
         self.log: IO[str] = open(task.log, "a")
+        if task.folder.exists() and not task.costs.exists():
+            costs.begin(task.costs, label(self.waiting[0]))  # begun where costs were not kept: they cannot be known
         self.process = self._next()
 
     def _next(self) -> subprocess.Popen:
+        self.command = label(self.waiting[0])
         module, *words = self.waiting.pop(0)
+        self.before, self.began = costs.begin(self.task.costs, self.command), time.monotonic()
+        self.status: int | None = None
         self.log.write(f"$ python -m {module} {shlex.join(words)}\n")
         self.log.flush()
         # A session of its own: the terminal's Ctrl-C is for the parent, which passes it on once.
@@ -41,9 +58,17 @@ class Child:
             env=self.environment, start_new_session=True, pass_fds=self.keep_open,
         )  # fmt: skip
 
+    def poll(self) -> int | None:
+        """The running command's exit status, None while it runs; at its end its costs are written down."""
+        if self.status is None:
+            self.status, cpu_seconds = reap(self.process)
+            if self.status is not None:
+                costs.end(self.task.costs, self.command, self.before, time.monotonic() - self.began, cpu_seconds)
+        return self.status
+
     def ended(self) -> bool:
         """Whether nothing of it runs any more; starts its next command."""
-        status = self.process.poll()
+        status = self.poll()
         if status is None:
             return False
         if status == 0 and self.waiting:
@@ -54,9 +79,17 @@ class Child:
 
     def failure(self) -> str:
         """Why an ended child has no result; empty where it has one."""
-        if self.process.returncode == 0 and self.task.done:
+        if self.status == 0 and self.task.done:
             return ""
-        return f"exit status {self.process.returncode}: {last_lines(self.task.log)}"
+        return f"exit status {self.status}: {last_lines(self.task.log)}"
+
+    def kill(self) -> None:
+        """With all that it started; nothing happens where it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.log.close()
 
 
 def last_lines(log: Path) -> str:
@@ -101,12 +134,13 @@ class Pool:
     def _start(self) -> None:
         for task in list(self.waiting):
             need = task.needs
-            if need in self.failures:
+            ready = need is None or need.usable
+            if need in self.failures and not ready:
                 self.failures[task] = f"needs {need.name if need else ''}, which failed"
                 self.waiting.remove(task)
-            elif len(self.running) < self.jobs and (need is None or need.done):
+            elif len(self.running) < self.jobs and ready:
                 self.waiting.remove(task)
-                tqdm.write(task.command())
+                tqdm.write(task.typed()[0] if task.typed() else task.name)
                 self.running.append(Child(task, self.environment, self.keep_open))
 
     def _collect(self, bar: tqdm) -> None:
@@ -128,14 +162,16 @@ class Pool:
             child.process.terminate()
         try:
             until = time.monotonic() + PATIENCE
-            for child in self.running:
-                child.process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
+            while time.monotonic() < until and any(child.poll() is None for child in self.running):
+                time.sleep(min(POLL, 0.05))
         finally:
-            for child in self.running:
-                child.process.kill()  # does nothing to one that has ended; a second Ctrl-C gets here at once
-                child.log.close()
+            for child in self.running:  # a second Ctrl-C gets here at once
+                child.kill()
+
+
+def label(command: Sequence[str]) -> str:
+    """`train` of ("facegan.cli", "train", ...), `curve` of ("facegan.ablation.curve", ...)."""
+    return command[1] if command[0] == TRAIN else command[0].rpartition(".")[2]
 
 
 def threads() -> int:

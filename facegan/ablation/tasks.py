@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from facegan.ablation import rows
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
+from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_arguments
 
 MIXES = "mixes"  # the one row of Method B that is run: its table's lines are the ways of mixing
@@ -28,7 +30,7 @@ class Settings:
     out: Path
     seeds: tuple[int, ...]
     samples: int
-    styles: int = 32  # of each attribute, Method B
+    styles: int = 32  # of each attribute, Method B; half of them are for the search, so (styles / 2)^2 mixes can be rated
     projection_steps: int = 1000
     weights: str = ""  # of Inception and VGG16, for `facegan evaluate`
     lpips: str = ""
@@ -50,6 +52,8 @@ class Task:
     result: Path
     commands: tuple[tuple[str, ...], ...] = field(repr=False)  # (module, words...), for `python -m`
     needs: Task | None = None
+    trained: Path | None = None  # a file that exists once tasks that need this one may start; None: the result
+    asked: bool = True  # by this call; else it is only reported, as an earlier one left it
 
     @property
     def name(self) -> str:
@@ -63,9 +67,18 @@ class Task:
     def done(self) -> bool:
         return self.result.exists()
 
-    def command(self) -> str:
-        """What a person would type for the training."""
-        return shlex.join(("facegan", *self.commands[0][1:]))
+    @property
+    def usable(self) -> bool:
+        """Whether tasks that need this one may start."""
+        return self.done or (self.trained is not None and self.trained.exists())
+
+    @property
+    def costs(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.costs.json")
+
+    def typed(self) -> list[str]:
+        """What a person would type, the course of training aside."""
+        return [shlex.join(("facegan", *words)) for module, *words in self.commands if module == TRAIN]
 
 
 @dataclass(frozen=True)
@@ -92,33 +105,53 @@ class Study:
 
 
 def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted: str) -> list[Study]:
-    """The studies of all attribute lists; raises FaceganError for flags that make no valid run, before any work is done."""
+    """The studies of all attribute lists; raises FaceganError for flags that make no valid run, before any work is done.
+
+    What earlier calls left in the folder, of other rows, seeds and pairs, is part of them, but not asked for.
+    """
     lists = list(pairs) or [given.get("attributes", TrainConfig.attributes)]
     slugs = ["+".join(names(attributes)) for attributes in lists]
     twice = [slug for slug in slugs if slugs.count(slug) > 1]
     if twice:
         raise FaceganError(f"--pairs names {twice[0]} more than once: name each pair once")
     build = {"a": method_a, "b": method_b}[given.get("method", "a")]
-    return [
-        build({**given, "attributes": attributes}, settings, settings.out / slug if pairs else settings.out, wanted)
+    if not pairs:
+        return [build({**given, "attributes": lists[0]}, settings, settings.out, wanted)]
+    studies = [
+        build({**given, "attributes": attributes}, settings, settings.out / slug, wanted)
         for attributes, slug in zip(lists, slugs, strict=True)
     ]
+    for path in sorted(settings.out.glob("*/report.json")):
+        if path.parent.name not in slugs:
+            attributes = json.loads(path.read_text())["attributes"]
+            studies.append(build({**given, "attributes": attributes}, replace(settings, seeds=()), path.parent, wanted))
+    return studies
+
+
+def left(root: Path) -> list[int]:
+    """Seeds of which earlier calls left folders, of one row (`root`/<row>) or of Method B."""
+    return [int(path.name[4:]) for path in root.glob("seed*") if path.is_dir() and path.name[4:].isdecimal()]
 
 
 def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: str) -> Study:
     tasks: list[Task] = []
-    for seed in settings.seeds:
+    chosen = rows.chosen(wanted)
+    asked = {(name, seed) for name in chosen for seed in settings.seeds}
+    known = asked | {(name, seed) for name in rows.ROWS for seed in left(root / name)}
+    for seed in sorted({seed for _, seed in known}):
         start: Task | None = None
-        for name in rows.chosen(wanted):
-            folder = root / name / f"seed{seed}"
-            flags = rows.flags_of(name, given, seed, str(folder), str(root / rows.START / f"seed{seed}"))
+        for name in (name for name in rows.ROWS if (name, seed) in known):
+            folder, common = root / name / f"seed{seed}", root / rows.START / f"seed{seed}"
+            flags = rows.flags_of(name, given, seed, str(folder), str(common))
             commands = (
                 (TRAIN, "train", *rows.words(flags)),
                 (CURVE, str(folder)),
-                (TRAIN, "evaluate", str(folder), *settings.evaluation),
+                # One floor for all rows: what a network of attribute 1 alone gives, of the same seeds.
+                (TRAIN, "evaluate", str(folder), "--floor", str(common), *settings.evaluation),
             )
-            task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start)
-            start = task if name == rows.START else start
+            task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start, asked=(name, seed) in asked)
+            if name == rows.START:
+                task = start = replace(task, trained=folder / "stages" / "phase1" / checkpoint.FACTS)
             tasks.append(task)
     return Study(given["attributes"], "a", root, tuple(tasks), from_arguments({**given, "method": "a", "out": str(root)}))
 
@@ -131,7 +164,7 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: str)
     if wanted:
         raise FaceganError(f"--rows is {wanted!r}: with --method b the rows are the ways of mixing, all from one search; leave it out")
     tasks = []
-    for seed in settings.seeds:
+    for seed in sorted({*settings.seeds, *left(root)}):
         folder = root / f"seed{seed}"
         run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
         project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed))
@@ -140,7 +173,7 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: str)
             (TRAIN, "train", *rows.words({**given, "method": "b", "seed": seed, "out": str(run)})),
             *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
             (TRAIN, "mix", "--network", str(run), *sources, "--search", "--attributes", given["attributes"],
-             "--pairs", str(max(1, settings.samples // 2)), "--seed", str(seed), "--out", str(mixes)),
+             "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes)),
         )  # fmt: skip
-        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands))
+        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, asked=seed in settings.seeds))
     return Study(given["attributes"], "b", root, tuple(tasks), from_arguments({**given, "method": "b", "out": str(root)}))

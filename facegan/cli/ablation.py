@@ -32,7 +32,7 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
     own = ablate.add_argument_group("ablation")
     own.add_argument("--seeds", type=int, default=3, help="seeds of every row, counted from --seed (default: %(default)s)")
     own.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores, or one GPU (default: %(default)s)")
-    own.add_argument("--samples", type=int, default=1024, help="faces to rate of each run (default: %(default)s)")
+    own.add_argument("--samples", type=int, default=1024, help="faces to rate of each; of B at most (styles / 2)^2 (default: %(default)s)")
     own.add_argument("--rows", default="", metavar="ROW,...", help="some rows only, e.g. plain,seed,best (default: all)")
     own.add_argument("--pairs", nargs="+", default=(), metavar="A,B", help="lists of attributes, a table each, instead of --attributes")
     own.add_argument("--weights", default="", metavar="FILE", help="Inception's weights, for KID and FID (default: the judge's features)")

@@ -24,6 +24,7 @@ from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator, command_line, interval, machine
 from facegan.models.stylegan2 import Generator, truncate
+from facegan.styles.comparison import comparison
 from facegan.styles.critics import Critics, is_run, resized
 from facegan.styles.mix import Request, picture, render, stacked
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
@@ -36,6 +37,7 @@ log = logging.getLogger("facegan.styles")
 
 AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where --truncation gives none
 SHOWN = 12  # rows and columns of the pictures, at most
+WAYS = "ways.png"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Way:
     name: str
     ws: Tensor  # [N, num_ws, w_dim]
     searched: dict[str, Any] | None = None  # the critics' figures on the half of the styles that the search saw
+    shared: bool = True  # whether faces have styles in common, so that they are no independent samples
 
 
 def search_and_compare(
     request: Request, networks: Networks, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], start: Recipe
 ) -> dict[str, Any]:
-    """Writes search.json, recipe.json, table.md, grid.png (the recipe found) and grid-start.png (the one started from).
+    """Writes recipe.json, table.md, grid.png (the recipe found), grid-start.png (the one started from), ways.png (some faces of every
+    way of mixing) and, last, search.json.
 
     `generator` is that of `networks`, on its device.
     """
@@ -68,7 +72,14 @@ def search_and_compare(
     found.recipe.write(out / "recipe.json")
     ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objective, critics.attributes)
     row_images = draw(stacked(rows))
-    table = [rated(way, draw(way.ws), row_images, critics, evaluator) for way in tqdm(ways, desc="ways of mixing", unit="way")]
+    table: list[dict[str, Any]] = []
+    pictures: list[Tensor] = []
+    shown = min(SHOWN, *(len(way.ws) for way in ways))
+    for way in tqdm(ways, desc="ways of mixing", unit="way"):
+        images = draw(way.ws)
+        table.append(rated(way, images, row_images, critics, evaluator))
+        pictures.append(images[:shown])
+    save_png(comparison(torch.stack(pictures), [""] * shown, [way.name.partition(":")[0] for way in ways]), out / WAYS)
 
     card = next((line["judge"].pop("judge") for line in table if line["judge"]), None)
     for line in table:
@@ -82,11 +93,11 @@ def search_and_compare(
         "judge": card, "network_may_have_seen_joint_faces": learned, "request": asdict(request), "command": command_line(),
         "machine": machine(), "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    write_json(out / "search.json", record)
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
         save_png(picture(generator, rows[:SHOWN], columns[:SHOWN], recipe, request.noise_mode), out / name)
+    write_json(out / "search.json", record)  # last: where it is, everything is
     print(text)
     print(out / "table.md")
     return record
@@ -157,8 +168,8 @@ def all_ways(
         Way("random mixes", random_mixes(row_ws, column_ws, request.num_random, request.seed)),
         *mixes,
         *averages,
-        Way("rows alone", stacked(rows)),
-        Way("columns alone", stacked(columns)),
+        Way("rows alone", stacked(rows), shared=False),
+        Way("columns alone", stacked(columns), shared=False),
     ]
 
 
@@ -196,10 +207,21 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
     line = {"name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None}
     if evaluator:
         size = evaluator.judge.resolution
-        report = evaluator.measure(resized(images, size, "the judge"), resized(row_images, size, "the judge"))
+        own = resized(images, size, "the judge")
+        seen = evaluator.look(own.__getitem__, len(own))
+        report = evaluator.measure(seen, resized(row_images, size, "the judge"))
         report["floors"]["rows"] = report["floors"].pop("phase1")
-        line["judge"] = report
+        report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
+        line["judge"] = without_limits(report) if way.shared else report
     return line
+
+
+def without_limits(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without intervals, which take faces for independent samples: 256 mixes of 16 rows and 16 columns know little more
+    than 32 styles do, and intervals of 256 faces hold the truth about every second time."""
+    for values in (report["joint"], report["normalised"], *report["marginal_intervals"].values()):
+        values |= {"low": None, "high": None}
+    return report
 
 
 def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
@@ -220,6 +242,7 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
         "which each sees its attribute."
     )
     if any(line["judge"] for line in table):
+        note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
         note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
     if learned:
         note += (

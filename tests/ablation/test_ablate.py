@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facegan import cli
-from facegan.ablation import curve, schedule
+from facegan.ablation import curve, report, run, schedule
 from facegan.metrics import judge as judge_module
 from facegan.metrics.judge_net import JudgeConfig
 from facegan.training.folder import RunFolder
@@ -57,6 +57,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(judge_module, "JudgeConfig", partial(JudgeConfig, steps=6, batch=20, width=4, checks=1))
         patch.setattr(schedule, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": InProcess}))  # there only
         patch.setattr(schedule, "POLL", 0.0)
+        patch.setattr(schedule, "reap", lambda process: (process.returncode, 1.5))
         yield
 
 
@@ -105,7 +106,41 @@ def test_the_course_is_that_of_the_sheets(out: Path) -> None:
     moments = [("phase1", 2, 2.0), ("phase3-beard", 2, 2.0), ("phase3-beard", 4, 4.0)]
     assert [(point["stage"], point["step"], point["epoch"]) for point in points] == moments
     assert all(point["faces"] == 64 and 0 <= point["joint"] <= min(point["marginals"].values()) for point in points)
-    assert all((out / name).exists() for name in ("rates.png", "curves.png", "grid.png", "report.md"))
+    assert all((out / name).exists() for name in ("rates.png", "curves.png", "times.png", "grid.png", "report.md"))
+
+
+def test_what_rows_and_seeds_there_are_stays_in_the_report_whatever_is_asked_for(out: Path, words: list[str]) -> None:
+    InProcess.ran.clear()
+    fewer = [{"best-merge": "phase1", "2": "1"}.get(word, word) for word in words]
+    # a default spelled out and the processor named change nothing
+    assert cli.main([*fewer, "--lr=0.004", "--no-cpu"]) == 0 and not InProcess.ran
+    record = json.loads((out / "report.json").read_text())
+    assert {name: list(row["seeds"]) for name, row in record["rows"].items()} == {"phase1": ["0", "1"], "best-merge": ["0", "1"]}
+
+
+def test_one_floor_for_all_rows_of_a_seed(out: Path) -> None:
+    for row in ("phase1", "best-merge"):
+        report = json.loads((out / row / "seed0/evaluation/report.json").read_text())
+        assert report["floor_run"] == str(out / "phase1/seed0")
+
+
+def test_a_report_that_cannot_be_written_ends_nothing(
+    out: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(report, "write", full)
+    assert cli.main(words) == 0 and "was not written" in caplog.text
+
+
+def test_one_judge_that_cannot_be_made_fails_its_tasks_alone(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(run, "Evaluator", broken)
+    assert cli.main(["ablate", "--data", str(faces), "--out", str(tmp_path), "--rows=phase1", "--seeds=2", *FLAGS]) == 2
+    assert json.loads((tmp_path / "report.json").read_text())["failed"][str(tmp_path / "phase1/seed1")] == "RuntimeError: out of luck"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +153,8 @@ def test_the_course_is_that_of_the_sheets(out: Path) -> None:
         (["--rows=bets"], "--rows has 'bets'"),
         (["--epochs=1", "--rows=seed"], "would never begin"),
         (["--attributes=bald,beard", "--pairs", "bald,beard"], "give one of them"),
-        (["--weights=nowhere.pth"], "there is no such file"),
+        (["--weights=nowhere.pth"], "--weights nowhere.pth cannot be read"),
+        (["--lpips=nowhere.pth"], "--lpips nowhere.pth cannot be read"),
     ],
 )
 def test_mistakes_cost_nothing(change: list[str], said: str, out: Path, words: list[str], capsys: pytest.CaptureFixture) -> None:
@@ -137,10 +173,16 @@ def test_pairs_have_a_table_each_and_one_without_joint_faces_is_said_to(
     text = (tmp_path / "pairs/report.md").read_text()
     assert all(f"# Ablation: bald and {other}, Method A" in text for other in ("glasses", "hairy"))
     assert (tmp_path / "pairs/bald+glasses/phase1/seed0/evaluation/report.json").exists() and "## Failed" in text
+    assert json.loads((tmp_path / "pairs/report.json").read_text())["pairs"].keys() == {"bald+glasses", "bald+hairy"}
+    assert cli.main([*common, "--pairs", "bald,glasses"]) == 0
+    assert json.loads((tmp_path / "pairs/report.json").read_text())["pairs"].keys() == {"bald+glasses", "bald+hairy"}
 
 
-def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None) -> None:
+def test_method_b_tells_ways_of_mixing_apart(
+    faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture
+) -> None:
     words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", *FLAGS_B]
+    assert cli.main([*words, "--lpips=nowhere.pth"]) == 2 and "--weights and --lpips go with --method a" in capsys.readouterr().err
     assert cli.main(words) == 0
     record = json.loads((tmp_path / "b/report.json").read_text())
     table = json.loads((tmp_path / "b/seed0/mixes/search.json").read_text())["table"]
@@ -148,7 +190,14 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     for line in table:
         row = record["rows"][line["name"].split(":")[0]]
         assert row["joint"]["rate"] == line["judge"]["joint"]["rate"] and row["self_score"] == line["critics"]["joint"]
-    assert record["rows"]["searched"]["on"] == "random mixes"
+        assert row["joint"]["low"] is None and line["judge"]["audit"].keys() == row["shifts"].keys() and "diversity" in line["judge"]
+    searched = record["rows"]["searched"]
+    assert searched["on"] == "random mixes" and searched["differences"]["random mixes"]["verdict"] == "one seed, no verdict"
+    # train and two projections, 1.5 CPU seconds each; what is searched costs the search too
+    assert searched["cpu_seconds"] == pytest.approx(6) and record["rows"]["fixed layers"]["cpu_seconds"] == pytest.approx(4.5)
+    text = (tmp_path / "b/report.md").read_text()
+    assert [f"    facegan {word} " in text for word in ("train", "project", "mix")] == [True] * 3
+    assert "whatever --samples says" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran
 

@@ -22,7 +22,6 @@ from facegan.training.session import accelerator_for, make_context
 SHARED = "common"  # folder of phase 1
 # What each row changes of the one it builds on, written down from METHOD's table and not from the code.
 CHANGES = {
-    "scratch": {"epochs", "inherit_generator", "inherit_discriminator", "phase1_from"},
     "plain": {"inherit_generator", "inherit_discriminator"},
     "critic": {"alpha", "beta", "blurry_negatives"},
     "blurry": {"blurry_negatives"},
@@ -59,7 +58,8 @@ def test_every_row_is_a_command_of_train(name: str, attributes: str) -> None:
     assert (config.seed, config.out, config.resolution, config.width) == (2, "out", 32, 0.5)
     assert config.attributes == attributes
     assert config.phase1_from == ("" if name in ("phase1", "conditional") else SHARED)
-    lengths = {"phase1": (6, 0), "conditional": (14, 0)}  # the conditional GAN trains as long as the others do in both phases
+    steps = attributes.count(",")  # of phase 3, in rows with full discriminators
+    lengths = {"phase1": (6, 0), "conditional": (6 + 8 * steps, 0)}  # as long as any other row in all of its phases together
     assert (config.phase1_epochs, config.epochs) == lengths.get(name, (6, 8))
 
 
@@ -71,8 +71,10 @@ def test_a_row_differs_in_the_part_it_names(name: str) -> None:
 
 def test_all_rows_build_on_rows_above_them() -> None:
     order = list(rows.ROWS)
-    assert {*CHANGES} == {*order} - {"phase1", "conditional"} and order[0] == rows.START
-    assert all(order.index(row.on) < order.index(name) for name, row in rows.ROWS.items() if row.on)
+    assert {*CHANGES} == {*order} - {"phase1", "conditional", "scratch"} == {name for name in order if rows.ROWS[name].on}
+    assert order[0] == rows.START and {*rows.ROWS["best"].against} == {"conditional", "plain", "seed"}
+    assert all(order.index(other) < order.index(name) for name, row in rows.ROWS.items() for other in (row.on, *row.against) if other)
+    assert [name for name in order if not rows.ROWS[name].inherits] == ["conditional", "scratch"]
 
 
 def test_without_a_word_on_lengths_all_are_equally_long() -> None:

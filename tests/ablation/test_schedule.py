@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from facegan.ablation import schedule
+from facegan.ablation import costs, schedule
 from facegan.ablation.schedule import Pool
 from facegan.ablation.tasks import Task
 from facegan.errors import FaceganError
@@ -31,6 +31,13 @@ def leave(*_):
     result.with_name("saved").write_text("")
     sys.exit(143)
 signal.signal(signal.SIGTERM, leave)
+if "stubborn" in what:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    worker = os.fork()
+    if worker:
+        result.with_name("worker").write_text(str(worker))
+while "busy" in what and time.process_time() < 0.3:
+    pass
 if "fail" in what:
     print("10%|#  | 1/10")
     sys.exit("facegan: nothing works")
@@ -53,10 +60,10 @@ def obliging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Callable[..., Task]:
-    def task(row: str, *what: str, needs: Task | None = None, times: int = 1) -> Task:
+    def task(row: str, *what: str, needs: Task | None = None, times: int = 1, trained: str = "") -> Task:
         folder = tmp_path / row / "seed0"
         command = ("obliging", str(folder / "result"), *what)
-        return Task(row, 0, folder, folder / "result", (command,) * times, needs)
+        return Task(row, 0, folder, folder / "result", (command,) * times, needs, folder / trained if trained else None)
 
     return task
 
@@ -77,6 +84,58 @@ def test_a_failing_task_does_not_stop_the_others_and_says_why(task: Callable[...
     assert pool.failures.keys() == {bad, after_bad}
     assert pool.failures[bad] == "exit status 1: $ python -m obliging " + str(bad.result) + " fail | facegan: nothing works"
     assert pool.failures[after_bad] == f"needs {bad.name}, which failed"
+
+
+def test_a_task_waits_for_the_training_that_it_needs_and_not_for_more(task: Callable[..., Task]) -> None:
+    start = task("start", "fail", trained="runs")  # fails after its training
+    after = task("after", needs=start)
+    pool = Pool([start, after], 1, lambda: None)
+    pool.run()
+    assert after.done and pool.failures.keys() == {start}
+
+
+def test_costs_are_those_of_the_processor_and_add_up_over_interruptions(task: Callable[..., Task], tmp_path: Path) -> None:
+    lazy, busy = task("lazy"), task("busy", "busy", "fail")  # one sleeps, one works
+    for _ in range(2):
+        Pool([lazy, busy], 2, lambda: None).run()
+    (slept, worked) = (costs.read(each.costs)["obliging"] for each in (lazy, busy))
+    assert slept is not None and slept["cpu_seconds"] < slept["seconds"]
+    assert worked is not None and 2 * 0.3 < worked["cpu_seconds"] < worked["seconds"]
+    before = costs.begin(busy.costs, "obliging")
+    assert costs.total(busy.costs, ["obliging"], "seconds") is None  # it runs, or was killed
+    costs.end(busy.costs, "obliging", before, 1.0, 0.5)
+    assert costs.total(busy.costs, ["obliging"], "seconds") == pytest.approx(worked["seconds"] + 1)
+    begun = task("begun")
+    begun.folder.mkdir(parents=True)  # by a version that kept no costs
+    Pool([begun], 1, lambda: None).run()
+    assert begun.done and costs.read(begun.costs) == {"obliging": None}
+
+
+def test_nothing_that_a_child_started_outlives_it(task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "PATIENCE", 0.1)
+    stubborn = task("stubborn", "stubborn", "wait")
+
+    def interrupt() -> None:
+        while not (stubborn.folder / "busy").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        Pool([stubborn], 1, lambda: None).run()
+    thread.join()
+    worker = int((stubborn.folder / "worker").read_text())
+    until = time.monotonic() + 5
+    while alive(worker) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not alive(worker)
+
+
+def alive(pid: int) -> bool:
+    """An orphan that nobody has buried yet is dead."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_what_is_done_is_not_done_again_and_what_failed_is(task: Callable[..., Task]) -> None:

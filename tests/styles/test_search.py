@@ -204,7 +204,8 @@ def styles_of(folder: Path, seeds: list[int]) -> torch.Tensor:
 
 def test_the_search_writes_what_it_found(searched: tuple) -> None:
     record, out, _ = searched
-    assert sorted(path.name for path in out.iterdir()) == ["grid-start.png", "grid.png", "recipe.json", "search.json", "table.md"]
+    written = ["grid-start.png", "grid.png", "recipe.json", "search.json", "table.md", "ways.png"]
+    assert sorted(path.name for path in out.iterdir()) == written
     assert json.loads((out / "recipe.json").read_text()) == record["recipe"]
     assert record["start"] == {"mode": "crossover", "weights": [0.0, *[1.0] * 5]}  # 8-16 px of 16
     assert len(record["pairs_searched"]) == 2 * 3 and len(record["pairs_kept"]) == 2 * 2
@@ -214,7 +215,14 @@ def test_the_search_writes_what_it_found(searched: tuple) -> None:
     assert ways == ["random mixes", "fixed layers", "searched", "averaged styles, psi 0.7", "rows alone", "columns alone"]
     text = (out / "table.md").read_text()
     for line in record["table"]:
-        assert f"| {line['name']} | {line['critics']['samples']} |" in text and f"{line['judge']['joint']['rate']:.3f} [" in text
+        assert f"| {line['name']} | {line['critics']['samples']} |" in text
+        # styles alone are independent samples, faces that share them are not
+        limited = line["name"] in ("rows alone", "columns alone")
+        joint = line["judge"]["joint"]
+        assert f"| {joint['rate']:.3f} {'[' if limited else '|'}" in text and (joint["low"] is not None) is limited
+        assert line["judge"]["audit"].keys() == {"Male", "Young", "Smiling"} and "diversity_attr" in line["judge"]["diversity"]
+        assert line["judge"]["quality"].keys() & {"kid_attr", "note"}
+    assert "no independent samples" in text
 
 
 def test_the_table_is_that_of_critics_and_judge(searched: tuple, run: Path, judges: Path) -> None:
