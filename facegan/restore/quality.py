@@ -66,7 +66,7 @@ def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str =
     shown: dict[str, list[Tensor]] = {}
     for name, degradation in conditions.items():
         degraded = degraded_faces(faces.images, degradation, device)
-        ways: dict[str, Way | None] = {"Lanczos": lambda x: x, "Lanczos + non-local means": denoised(faces.images, degraded),
+        ways: dict[str, Way | None] = {"Lanczos": lambda x: x, "Lanczos + NLM": denoised(faces.images, degraded),
                                 "restorer": lambda x: restored_faces(restorer, x.to(device))}  # fmt: skip
         results = {way: rounded_as_written(apply(degraded)) for way, apply in tqdm(ways.items(), desc=name) if apply is not None}
         rows[name] = {way: figures(faces.images, result, measure) for way, result in results.items()}
@@ -129,7 +129,7 @@ def denoised(faces: Tensor, degraded: Tensor) -> Way | None:
     try:
         from skimage.restoration import denoise_nl_means
     except ImportError:
-        log.warning("Lanczos + non-local means: %s", NEEDED)
+        log.warning("Lanczos + NLM (non-local means): %s", NEEDED)
         return None
 
     def at(strength: float) -> Way:
