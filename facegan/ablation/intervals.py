@@ -37,13 +37,18 @@ def pooled(rates: Sequence[float], samples: Sequence[int]) -> Interval:
 def rate_over_seeds(rates: Sequence[float], samples: Sequence[int], independent: bool = True) -> Interval:
     """Mean rate with its t-interval over seeds, within [0, 1], but never narrower than the pooled interval of the samples, as few seeds
     may agree by chance. One seed: the interval of its samples. `independent`: whether samples are; else theirs is not known."""
-    found = over_seeds(rates)
+    found = within(over_seeds(rates), 0.0)
     if not independent:
         return found
     own = pooled(rates, samples)
-    if len(rates) < 2:
-        return own
-    return Interval(found.rate, max(0.0, min(found.low, own.low)), min(1.0, max(found.high, own.high)))
+    return own if len(rates) < 2 else Interval(found.rate, min(found.low, own.low), max(found.high, own.high))
+
+
+def within(interval: Interval, least: float) -> Interval:
+    """Limits cut off where no rate (`least` 0) or difference (-1) can be; NaN limits stay."""
+    if not math.isfinite(interval.low):
+        return interval
+    return Interval(interval.rate, max(least, interval.low), min(1.0, interval.high))
 
 
 def newcombe(rate: float, n: int, other: float, m: int) -> Interval:
@@ -57,13 +62,13 @@ def newcombe(rate: float, n: int, other: float, m: int) -> Interval:
 def difference(ours: dict[int, tuple[float, int]], theirs: dict[int, tuple[float, int]], independent: bool = True) -> Interval | None:
     """Rate of one row minus that of another, both {seed: (rate, samples)}, over the seeds that both have; None without any.
 
-    Two and more seeds are paired: a t-interval of the differences, never narrower than Newcombe's of the pooled samples. One seed:
-    Newcombe's, of the samples only; where samples are not `independent`, NaN limits.
+    Two and more seeds are paired: a t-interval of the differences, within [-1, 1], never narrower than Newcombe's of the pooled
+    samples. One seed: Newcombe's, of the samples only; where samples are not `independent`, NaN limits.
     """
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None
-    paired = over_seeds([ours[seed][0] - theirs[seed][0] for seed in seeds])
+    paired = within(over_seeds([ours[seed][0] - theirs[seed][0] for seed in seeds]), -1.0)
     if not independent:
         return paired
     counts = [sum(row[seed][1] for seed in seeds) for row in (ours, theirs)]

@@ -39,7 +39,8 @@ REGIONAL = dict(recipe="plain", discriminators="regional")
 HARD = dict(critic_views=4, critic_gradient_penalty=1.0)
 # fmt: off
 ROWS: dict[str, Row] = {
-    "phase1":         Row("", "a GAN of attribute 1 alone, where all others but `conditional` start", dict(recipe="plain", epochs=0)),
+    "phase1":         Row("", "a GAN of attribute 1 alone, where all others but `conditional` and `scratch` start",
+                          dict(recipe="plain", epochs=0)),
     "conditional":    Row("", "a conditional GAN asked for the combination that it never saw (Mirza & Osindero 2014)",
                           dict(recipe="conditional", epochs=0, phase2_epochs=0), alone=True),
     # --- the source's ladder, step by step

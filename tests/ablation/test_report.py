@@ -107,6 +107,12 @@ def test_differences_are_paired_over_seeds(three: Study) -> None:
     assert rows["regression"]["differences"] == {"halves": None}  # that row has not been run
 
 
+def test_limits_end_where_rates_and_differences_do() -> None:
+    found = intervals.difference({0: (0.1, 50), 1: (0.9, 50)}, {0: (0.5, 50), 1: (0.4, 50)})
+    assert found is not None and (found.low, found.high) == (-1, 1)
+    assert intervals.rate_over_seeds([0.1, 0.9], [50, 50])[1:] == (0, 1)
+
+
 def test_few_seeds_that_agree_by_chance_are_no_certainty() -> None:
     same = {seed: (0.5, 100) for seed in range(3)}
     found = intervals.difference({seed: (0.51, 100) for seed in range(3)}, same)
@@ -128,8 +134,8 @@ def test_samples_that_share_styles_have_no_interval_of_their_own() -> None:
     found = intervals.difference({0: (0.9, 256)}, {0: (0.1, 256)}, independent=False)
     assert found is not None and intervals.verdict(found, 1) == "one seed, no verdict"
     assert np.isnan(intervals.rate_over_seeds([0.9], [256], independent=False).low)
-    over = intervals.rate_over_seeds([0.9, 0.8], [256, 256], independent=False)
-    assert over == pytest.approx(intervals.over_seeds([0.9, 0.8]))
+    over = intervals.rate_over_seeds([0.5, 0.52], [256, 256], independent=False)
+    assert over == pytest.approx((0.51, 0.51 - 12.7062 * 0.01, 0.51 + 12.7062 * 0.01), rel=1e-4)  # one degree of freedom
 
 
 def test_undefined_seeds_are_counted(three: Study) -> None:
