@@ -26,6 +26,7 @@ log = logging.getLogger("facegan.ablation")
 RECORD = "ablation.json"
 METHODS = ("a", "b")
 SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
+NO_MATTER = FREE_TO_CHANGE - {"kimg"}  # a run may be continued for longer, but rows of one table are equally long
 OURS = ("out", "seeds", "jobs", "rows", "pairs", *SAME)
 
 
@@ -120,7 +121,7 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     version = old.pop("facegan", __version__)
     if version != __version__:
         log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)
-    changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in FREE_TO_CHANGE]
+    changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in NO_MATTER]
     if changed and meaning(old) != meaning(record):
         said = "; ".join(f"--{name.replace('_', '-')} {old.get(name)!r} there, {record.get(name)!r} here" for name in changed)
         raise FaceganError(f"--out {root} belongs to another ablation ({said}): name another folder, or give the same flags to go on")
@@ -142,7 +143,7 @@ def meaning(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in config.to_json().items() if name not in FREE_TO_CHANGE}
+    return {name: value for name, value in config.to_json().items() if name not in NO_MATTER}
 
 
 def prepare_judges(studies: Sequence[Study], failures: dict[Task, str]) -> None:

@@ -200,6 +200,7 @@ def test_method_b_tells_ways_of_mixing_apart(
     assert "whatever --samples says" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran
+    assert cli.main([*words, "--kimg=0.032"]) == 2 and "--kimg 0.016 there, 0.032 here" in capsys.readouterr().err
 
 
 def test_the_help_teaches(capsys: pytest.CaptureFixture) -> None:
