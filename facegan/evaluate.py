@@ -265,8 +265,8 @@ def evaluate(
     evaluator = Evaluator(trained.config, data, judge, weights, lpips)
     rating = evaluator.rating(trained, samples, start)
     if network:
-        names = [f"seed {seed}" for seed in range(samples)]
-        rating.report["restored"], before_after = before_and_after_rates(evaluator, trained.faces(range(samples)), names, network)
+        restored = before_and_after_rates(evaluator, lambda seeds: trained.faces(seeds.tolist()), samples, network)
+        rating.report["restored"], before_after = restored
     if is_main():
         save_png(rating.sheet, folder / "report.png")
         save_png(rating.nearest, folder / "nearest.png")

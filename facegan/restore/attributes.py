@@ -5,24 +5,22 @@ A prior of faces knows what faces usually look like, and may shave a beard or co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from facegan.checkpoints.restorers import STAGE
 from facegan.data.attributes import names as attribute_names
 from facegan.errors import FaceganError
 from facegan.metrics.extra import available
-from facegan.metrics.joint_rate import laplacian_sharpness, wilson
+from facegan.metrics.joint_rate import wilson
 from facegan.metrics.quality import compare
+from facegan.metrics.seen import Draw, Seen
 from facegan.restore.faces import Face
-from facegan.restore.restore import Network, Sheet
+from facegan.restore.restore import SHOWN, Network, Sheet
 from facegan.styles.critics import resized
 from facegan.training.folder import RunFolder
 from facegan.training.pictures import to_pil, to_tensor
@@ -30,45 +28,41 @@ from facegan.training.pictures import to_pil, to_tensor
 if TYPE_CHECKING:
     from facegan.evaluate import Evaluator
 
-BATCH = 32
 
-
-def before_and_after_rates(
-    evaluator: Evaluator, images: Tensor, names: Sequence[str], network: Network
-) -> tuple[dict[str, Any], Image.Image]:
-    """What the judge finds in faces [N, 3, R, R] and in the same restored, as a report and as a sheet of some of them.
+def before_and_after_rates(evaluator: Evaluator, draw: Draw, number: int, network: Network) -> tuple[dict[str, Any], Image.Image]:
+    """What the judge finds in `number` faces that `draw` gives by their seeds, and in the same restored, as a report and as a sheet.
 
     `kept`: the joint rate after, as a share of that before; `kept_marginals`: of the faces that carried an attribute, those that
-    still do. `identity_drift`: the distance that a face moves among the classifier's features, as a share of the mean distance
-    between two faces: 0 is the same face, 1 another one; None of fewer than two.
+    still do. `identity_drift`: the distance that a face moves among the judge's features, as a share of the mean distance between
+    two faces: 0 is the same face, 1 another one; None of fewer than two.
     """
-    seen = may_have_seen(evaluator, network)
-    sheet, small, sharpness = Sheet(), [], []
-    for start in tqdm(range(0, len(images), BATCH), desc="restoring", unit="batch"):
-        chosen = slice(start, start + BATCH)
-        faces = [Face(name, name, to_pil(image)) for name, image in zip(names[chosen], images[chosen], strict=True)]
-        written = network(faces)
-        for face, picture in zip(faces, written, strict=True):
-            sheet.add(face, picture)
-        large = to_tensor(written)
-        sharpness.append(laplacian_sharpness(large))
-        small.append(resized(large, evaluator.judge.resolution, "the judge"))
-    restored = torch.cat(small)
-    verdicts = [evaluator.judge.verdicts(part) for part in (images, restored)]
-    carried = [before == 1 for before in verdicts[0].T]
-    kept = [float(after[had].mean()) if had.any() else None for had, after in zip(carried, verdicts[1].T, strict=True)]
-    before, after = (_part(evaluator, *each) for each in zip((images, restored), verdicts, strict=True))
+    known = may_have_seen(evaluator, network)
+
+    def faces(seeds: Tensor) -> list[Face]:
+        names = [f"seed {seed}" for seed in seeds.tolist()]
+        return [Face(name, name, to_pil(image)) for name, image in zip(names, draw(seeds), strict=True)]
+
+    def restored(seeds: Tensor) -> Tensor:
+        return resized(to_tensor(network(faces(seeds))), evaluator.judge.resolution, "the judge")
+
+    seen = [evaluator.look(draw, number), evaluator.look(restored, number, what="faces, restored")]
+    had, has = (each.verdicts.T == 1 for each in seen)
+    kept = [float(after[before].mean()) if before.any() else None for before, after in zip(had, has, strict=True)]
+    before, after = (_part(evaluator, each) for each in seen)
     rate = before["joint"]["rate"]
     report = {
         "weights": network.path,
-        "may_have_seen_joint_faces": seen,
-        "samples": len(images),
+        "may_have_seen_joint_faces": known,
+        "samples": number,
         "before": before,
-        "after": after | {"sharpness_as_written": float(torch.cat(sharpness).median())},
+        "after": after,
         "kept": after["joint"]["rate"] / rate if rate else None,
         "kept_marginals": dict(zip([*evaluator.judge.attributes, "joint"], kept, strict=True)),
-        "identity_drift": _drift(*(evaluator.extractors[0](part) for part in (images, restored))),
+        "identity_drift": _drift(*(each.features["_attr"] for each in seen)),
     }
+    sheet, shown = Sheet(), faces(torch.arange(min(SHOWN, number)))
+    for face, picture in zip(shown, network(shown), strict=True):
+        sheet.add(face, picture)
     return report, sheet.picture()
 
 
@@ -89,18 +83,18 @@ def may_have_seen(evaluator: Evaluator, network: Network) -> bool:
     return network.may_have_seen_joint_faces or others
 
 
-def _part(evaluator: Evaluator, images: Tensor, verdicts: np.ndarray) -> dict[str, Any]:
-    *marginals, joint = (wilson(float(column.sum()), len(column))._asdict() for column in verdicts.T)
+def _part(evaluator: Evaluator, seen: Seen) -> dict[str, Any]:
+    *marginals, joint = (wilson(float(column.sum()), len(column))._asdict() for column in seen.verdicts.T)
     intervals = dict(zip(evaluator.judge.attributes, marginals, strict=True))
     part = {
         "joint": joint,
         "marginals": {name: interval["rate"] for name, interval in intervals.items()},
         "marginal_intervals": intervals,
-        "sharpness": float(laplacian_sharpness(images).median()),
+        "sharpness": float(seen.sharpness.median()),
     }
     for extractor in evaluator.extractors if available() else ():
-        name = f"kid{extractor.suffix}"
-        part[name] = compare(extractor(images), torch.cat(evaluator.joint_features(extractor)), extractor.suffix)[name]
+        name, reference = f"kid{extractor.suffix}", torch.cat(evaluator.joint_features(extractor))
+        part[name] = compare(seen.features[extractor.suffix], reference, extractor.suffix)[name]
     return part
 
 

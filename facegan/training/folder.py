@@ -15,6 +15,7 @@ from typing import Any
 
 from facegan import __version__
 from facegan.errors import FaceganError
+from facegan.files import write_whole
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
@@ -137,6 +138,4 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(aside, path)
+    write_whole(path, json.dumps(value, indent=1) + "\n")

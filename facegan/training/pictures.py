@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facegan.files import write_whole
 from facegan.training.batches import to_float, to_uint8
 
 
@@ -52,10 +52,8 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write under another name and rename, so that nobody ever sees half a picture."""
+    """Make the folder and write the whole picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()
     picture.save(data, "png")
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(data.getvalue())
-    os.replace(aside, path)
+    write_whole(path, data.getvalue())

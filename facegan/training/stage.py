@@ -105,10 +105,14 @@ class Stage(Generic[C]):
         return torch.autocast(self.context.device.type, torch.bfloat16, enabled=lower)
 
     # --- state, as a checkpoint holds it
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def weights(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for name, network in self.networks.items():
             tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
+        return tensors
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = self.weights()
         for name, optimizer in self.optimizers.items():
             tensors |= checkpoint.pack_optimizer(f"optimizer/{name}", optimizer)
         extra, facts = self.extra()

@@ -22,7 +22,7 @@ from facegan.methods.provenance import without_joint_faces
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.training import ada, checkpoint
+from facegan.training import ada
 from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
 from facegan.training.randomness import generator as numbers
@@ -277,10 +277,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.images_seen = facts["images_seen"]
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors: dict[str, Tensor] = {}
-        for name, network in self.networks.items():
-            tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
-        return tensors, {"extra": self._about()}
+        return self.weights(), {"extra": self._about()}
 
     def closing(self) -> str:
         return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -23,7 +24,6 @@ from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import Discriminator, StyleGAN2Config
 from facegan.restore.degradation import NUMBERS, degrade
 from facegan.restore.network import Restorer, decoder_config, embed
-from facegan.training import checkpoint
 from facegan.training.batches import to_float
 from facegan.training.config_restore import RestoreConfig
 from facegan.training.ema import Average
@@ -136,7 +136,7 @@ class RestorerTraining(Stage[RestoreConfig]):
     def _train_restorer(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The terms, and the restored faces of each part, from which the discriminator learns."""
         config, made, found = self.context.config, [], []
-        weights = torch.tensor([config.adversarial_weight, config.l1_weight, config.feature_weight], device=self.context.device)
+        weights = (config.adversarial_weight, config.l1_weight, config.feature_weight)
 
         def loss(pair: Pair) -> Tensor:
             restored = self.wrapped_g(pair.degraded)
@@ -144,9 +144,9 @@ class RestorerTraining(Stage[RestoreConfig]):
             scores, features = self._judged(restored)
             with torch.no_grad():
                 _, wanted = self._judged(pair.faces) if config.feature_weight else (None, [])
-            terms = torch.stack(losses(restored, pair.faces, scores, features, wanted))
-            found.append(terms.detach())
-            return (weights * terms).sum()
+            terms = losses(restored, pair.faces, scores, features, wanted)
+            found.append(torch.stack(terms).detach())
+            return torch.stack([weight * term for weight, term in zip(weights, terms, strict=True)]).sum()
 
         self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
         total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
@@ -182,8 +182,8 @@ class RestorerTraining(Stage[RestoreConfig]):
     @torch.no_grad()
     def samples(self) -> Tensor:
         """Rows of degraded, restored and original faces."""
-        chosen = self.used[torch.linspace(0, len(self.used) - 1, SHOWN).long().numpy()]
-        faces = to_float(self.context.data.images[chosen].copy(), self.context.device)
+        chosen = self.used[np.linspace(0, len(self.used) - 1, SHOWN).astype(int)]
+        faces = to_float(self.context.data.images[chosen], self.context.device)
         alone = Randomness(self.context.config.seed, Shard(), self.context.device)
         u = alone.uniform(f"{STAGE}/shown", 0, (SHOWN, NUMBERS))
         noise = alone.noise(f"{STAGE}/shown", 0, (SHOWN, *self.degradation.noise_shape(self.shape.resolution)))
@@ -199,7 +199,4 @@ class RestorerTraining(Stage[RestoreConfig]):
         return {}, self._about()
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors: dict[str, Tensor] = {}
-        for name, network in self.networks.items():
-            tensors |= checkpoint.pack(f"network/{name}", network.state_dict())
-        return tensors, {"extra": self._about()}
+        return self.weights(), {"extra": self._about()}
