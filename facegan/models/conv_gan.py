@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from facegan.nn import Conv2d, Linear, PixelNorm
-from facegan.ops import adain, setup_filter, upsample2d
+from facegan.ops import adain, adain_affine, setup_filter, upsample2d
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -75,7 +75,8 @@ class GeneratorBlock(nn.Module):
     """Convolve to the block's width, upsample, convolve, modulate by z; with `grown`, G3's extra residual block behind it.
 
     The first convolution runs before the upsampling, where it costs a quarter. With `modulated`, z also scales and shifts the
-    normalised maps of every size (Chen et al. 2019, "On Self Modulation for Generative Adversarial Networks"), against collapse.
+    maps of every size (Chen et al. 2019, "On Self Modulation for Generative Adversarial Networks"), against collapse; they are
+    normalised as a StyleGAN's are (Karras et al. 2019, eq. 1). Divided by each pixel's norm they draw faces as contour lines.
     """
 
     resample_filter: Tensor
@@ -86,7 +87,6 @@ class GeneratorBlock(nn.Module):
         self.conv0 = Conv2d(in_channels, out_channels, 3, act="lrelu")
         self.conv1 = Conv2d(out_channels, out_channels, 3, act="lrelu")
         self.modulation = Linear(latent, 2 * out_channels) if modulated else None
-        self.norm = PixelNorm()
         self.extra = ResidualBlock(out_channels) if grown else None
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
 
@@ -96,8 +96,8 @@ class GeneratorBlock(nn.Module):
             x = upsample2d(x, self.resample_filter, self.up)
         x = self.conv1(x)
         if self.modulation is not None:
-            scale, shift = (MODULATION_GAIN * self.modulation(latent))[:, :, None, None].chunk(2, dim=1)
-            x = self.norm(x) * (1 + scale) + shift
+            scale, shift = (MODULATION_GAIN * self.modulation(latent)).chunk(2, dim=1)
+            x = adain_affine(x, 1 + scale, shift)
         return x if self.extra is None else self.extra(x)
 
 

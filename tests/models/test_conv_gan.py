@@ -54,6 +54,24 @@ def test_conditional_networks_listen_to_y_and_ask_for_it() -> None:
             network(argument)
 
 
+def test_z_sets_the_statistics_of_the_maps_of_every_size() -> None:
+    """StyleGAN1, eq. (1): scale (x - mu) / sigma + shift, so behind a block its maps have the mean and deviation that z gave."""
+    g, seen = generator(), {}
+    for size, block in g.blocks.items():
+        block.register_forward_hook(lambda _m, inputs, out, size=size: seen.__setitem__(size, (inputs[1], out)))
+    g(noise())
+    assert list(seen) == ["4", "8", "16", "32"]
+    for size, (latent, maps) in seen.items():
+        linear = g.blocks[size].modulation
+        weight, x = linear.weight.detach().double().numpy(), latent.detach().double().numpy()
+        scale, shift = np.split(0.5 * x @ (weight / np.sqrt(weight.shape[1])).T, 2, axis=1)  # bias 0 at the start; equalised rates
+        values = maps.detach().double().numpy()
+        alive = values.std((2, 3)) > 0.05
+        assert alive.mean() > 0.9
+        np.testing.assert_allclose(values.mean((2, 3)), shift, atol=1e-5)
+        np.testing.assert_allclose(values.std((2, 3))[alive], np.abs(1 + scale)[alive], rtol=1e-2)
+
+
 @pytest.mark.parametrize(("count", "group"), [(8, 4), (6, 6), (1, 1)])
 def test_minibatch_deviation_of_consecutive_groups(count: int, group: int) -> None:
     x = np.random.default_rng(0).standard_normal((count, 5, 2, 3))
