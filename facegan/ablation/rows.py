@@ -51,12 +51,17 @@ ROWS: dict[str, Row] = {
                           dict(**CRITIC, blurry_negatives=False)),
     "blurry":         Row("critic", "+ blurry and harvested negatives for D2", CRITIC),
     "hard-critic":    Row("blurry", "+ a D2 that is harder to attack: gradient penalty, four views", dict(**CRITIC, **HARD)),
+    "equal-critic":   Row("hard-critic", "that critic with half of the loss, in place of 94 %", dict(**{**CRITIC, "beta": "1,1"}, **HARD)),
     "merge-none":     Row("blurry", "+ the data change at the switch, no merge", dict(**SWITCH, merge="none")),
     "merge-image":    Row("merge-none", "+ AdaIN merge of the images with the snapshot H", dict(**SWITCH, merge="image")),
     "merge-feature":  Row("merge-none", "+ AdaIN merge of the features with H", dict(**SWITCH, merge="feature")),
     "merge-regional": Row("merge-none", "+ AdaIN merge under the attribute's mask, with replay", dict(**SWITCH, merge="regional")),
     "seed":           Row("merge-feature", "the source's recipe: new layers, inherited ones at a tenth of the rate, new discriminators, no "
                           "augmentation", dict(recipe="seed")),
+    "seed-unmerged":  Row("seed", "the source's recipe without its merge", dict(recipe="seed", merge="none")),
+    "seed-image":     Row("seed", "the source's recipe, merging images in place of features", dict(recipe="seed", merge="image")),
+    "seed-regional":  Row("seed", "the source's recipe, merging features under the attribute's mask, with replay",
+                          dict(recipe="seed", merge="regional")),
     # --- regional adversaries
     "halves":         Row("plain", "an adversary for each attribute, seeing a fixed half, in place of one for the last attribute",
                           dict(**REGIONAL, masks="halves")),
