@@ -66,12 +66,8 @@ class PlainStep:
         weight, bias = self._scaled(self.d, name)
         return F.leaky_relu(F.conv2d(x, weight, bias, stride=2), 0.2) * math.sqrt(2)
 
-    @staticmethod
-    def _normalised(x: Tensor) -> Tensor:
-        return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-
     def generate(self, z: Tensor) -> Tensor:
-        z = self._normalised(z)
+        z = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         x = self._linear(self.g, "stem", z).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         for size in (4, 8, 16, 32):
@@ -80,7 +76,7 @@ class PlainStep:
             x = self._conv(self.g, f"blocks.{size}.conv1", x)
             modulation = MODULATION_GAIN * F.linear(z, *self._scaled(self.g, f"blocks.{size}.modulation"))
             scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
-            x = self._normalised(x) * (1 + scale) + shift
+            x = F.instance_norm(x) * (1 + scale) + shift
             colours = F.conv2d(x, *self._scaled(self.g, f"to_rgb.{size}")) * RGB_GAIN
             image = colours if image is None else self._upsample(image) + colours
         assert image is not None
@@ -178,7 +174,7 @@ def test_phase_1_step(benchmark: Any, stage: Phase1) -> None:
 
 def test_method_a_step(benchmark: Any, device: str, backend: str, ticks: timer.Clock, tmp_path: Path, keep: Any) -> None:
     """Everything that a step does by default: augmentation, R1, the running average. A round is one cycle of R1's lazy schedule."""
-    reasons = [backends.unavailable(op, backend, device) for op in ("bias_act", "upfirdn2d", "adain")]
+    reasons = [backends.unavailable(op, backend, device) for op in ("bias_act", "upfirdn2d", "adain_affine")]
     if any(reasons):
         pytest.skip(next(reason for reason in reasons if reason))
     resolution, width = (RESOLUTION, WIDTH) if device == "cpu" else (64, 1.0)
