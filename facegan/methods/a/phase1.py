@@ -12,6 +12,7 @@ from facegan.methods.a.adversarial import AdversarialStage
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.models.conv_gan import Generator, GeneratorConfig
+from facegan.training import checkpoint
 from facegan.training.augment import sharpness
 from facegan.training.batches import to_float, to_uint8
 from facegan.training.config_a import MethodAConfig
@@ -40,7 +41,12 @@ class Phase1(AdversarialStage):
 
     def __init__(self, context: Context[MethodAConfig], pretrained: str | None) -> None:
         self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
-        merged = unpack_generator(*context.folder.load_stage(pretrained)) if pretrained else new_generator(context)
+        merged, discriminator = new_generator(context), new_discriminator(context)
+        if pretrained:
+            tensors, facts = context.folder.load_stage(pretrained)
+            merged = unpack_generator(tensors, facts)
+            if context.config.inherit_discriminator:  # a new one learns nothing from a good generator: it ends at 0.5 for all
+                discriminator.inherit(checkpoint.unpack("discriminator", tensors))
         merged.requires_grad_(True)
         if context.config.conditional:
             sets = labelled_sets(context)
@@ -50,7 +56,7 @@ class Phase1(AdversarialStage):
             used = context.attribute_set(0)
             reals = plain_reals(context, used, self.name)
         steps = context.steps(context.config.phase1_epochs)
-        super().__init__(context, steps, used, merged, Discriminators([new_discriminator(context)]), [reals])
+        super().__init__(context, steps, used, merged, Discriminators([discriminator]), [reals])
         size = context.config.resolution
         self.harvest = torch.zeros(0, 3, size, size, dtype=torch.uint8)
         self.harvest_steps = max(1, context.steps(context.config.harvest_every))
