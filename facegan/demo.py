@@ -31,8 +31,8 @@ SHOWN = 8  # rows and columns of the mixing grid
 RESTORED = 512  # of the samples
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
-    data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=60, phase2_epochs=24, epochs=60,
-    lr=0.005, ema_images=1000.0, r1_gamma=0.1, r1_every=8, augment="none", modulate=False,
+    data="synthetic", num=6000, resolution=32, width=0.5, batch=16, phase1_epochs=120, phase2_epochs=24, epochs=120,
+    lr=0.005, ema_images=1000.0, r1_gamma=0.1, r1_every=8, augment="none",
 )  # fmt: skip
 
 
