@@ -43,7 +43,7 @@ class MethodAConfig(CriticConfig):
     # --- optimisation
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
     inherit_generator: bool = option(True, "phase 3: start the generator from phase 1's; no: anew, a GAN that never knew attribute 1", group="optimisation")
-    inherit_discriminator: bool = option(False, "start the discriminators of phases 1 and 3 from the phase before, as the generator does", group="optimisation")
+    inherit_discriminator: bool = option(False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation")
     ema_images: float = option(2_000.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
     r1_gamma: float = option(5.0, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
     augment: str = option("none", "differentiable augmentation of what discriminators see (Zhao et al. 2020)", ("none", "color,translation"), group="optimisation")

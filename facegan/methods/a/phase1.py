@@ -45,8 +45,7 @@ class Phase1(AdversarialStage):
         if pretrained:
             tensors, facts = context.folder.load_stage(pretrained)
             merged = unpack_generator(tensors, facts)
-            if context.config.inherit_discriminator:  # a new one learns nothing from a good generator: it ends at 0.5 for all
-                discriminator.inherit(checkpoint.unpack("discriminator", tensors))
+            discriminator.inherit(checkpoint.unpack("discriminator", tensors))  # a new one stayed at 0.5: docs/results.md
         merged.requires_grad_(True)
         if context.config.conditional:
             sets = labelled_sets(context)
