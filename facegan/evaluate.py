@@ -191,7 +191,7 @@ class Evaluator:
         start = time.perf_counter()
         if not drawn_elsewhere(trained, self.data.name):
             refuse_learnt(self.judge, recorded_ids(trained), str(trained.folder.root))
-        seen = self.look(lambda places: trained.faces(places.tolist()), samples, lowest_score(trained.critics()))
+        seen = self.look(trained.faces, samples, lowest_score(trained.critics()))
         if floor is None and trained.has("phase1"):
             floor = TrainedRun(trained.folder.root, "phase1")
         alone = self.joint_of(floor, samples) if floor else None
@@ -217,7 +217,7 @@ class Evaluator:
     def joint_of(self, run: TrainedRun, samples: int) -> np.ndarray:
         """float64 [N]: whether the faces of a run that is asked for attribute 1 alone are joint all the same; one that is not
         conditional can be asked for nothing."""
-        logits = logits_of(self.judge, lambda places: run.faces(places.tolist(), asked=[0]), samples, "faces of attribute 1")
+        logits = logits_of(self.judge, lambda places: run.faces(places, asked=[0]), samples, "faces of attribute 1")
         return verdicts_of(self.judge, logits).mean(0)[:, -1]
 
 
@@ -265,8 +265,7 @@ def evaluate(
     evaluator = Evaluator(trained.config, data, judge, weights, lpips)
     rating = evaluator.rating(trained, samples, start)
     if network:
-        restored = before_and_after_rates(evaluator, lambda seeds: trained.faces(seeds.tolist()), samples, network)
-        rating.report["restored"], before_after = restored
+        rating.report["restored"], before_after = before_and_after_rates(evaluator, trained.faces, samples, network)
     if is_main():
         save_png(rating.sheet, folder / "report.png")
         save_png(rating.nearest, folder / "nearest.png")

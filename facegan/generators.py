@@ -77,13 +77,14 @@ class TrainedRun:
         return [name for name in names(self.config.attributes) if f"phase2-{name}" not in self.critic_stages()]
 
     @torch.no_grad()
-    def faces(self, seeds: Sequence[int], asked: Sequence[int] | None = None, batch: int = 64) -> Tensor:
+    def faces(self, seeds: Sequence[int] | Tensor, asked: Sequence[int] | None = None, batch: int = 64) -> Tensor:
         """Images float32 [N, 3, R, R] in [-1, 1]: z of a seed is numpy's `RandomState(seed).randn`, so one seed is one face
         whatever stands beside it; a conditional generator is asked for the attributes `asked` (from 0), all by default."""
         y = torch.tensor([float(asked is None or k in asked) for k in range(self.num_labels)])  # none, unless conditional
+        numbers = seeds.tolist() if isinstance(seeds, Tensor) else seeds
         images = []
-        for start in range(0, len(seeds), batch):
-            part = seeds[start : start + batch]
+        for start in range(0, len(numbers), batch):
+            part = numbers[start : start + batch]
             z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
             labels = y.expand(len(part), -1).to(self.device) if len(y) else None
             images.append(self.generator(torch.from_numpy(z).to(self.device), labels).float().cpu())
