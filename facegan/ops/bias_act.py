@@ -19,7 +19,7 @@ from facegan.ops.registration import like, register
 
 # He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
-_HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
+HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
 
 
 def bias_act(
@@ -91,7 +91,7 @@ def bias_act_ref(
     if b is not None:
         trailing = x.ndim - 1 - dim if dim >= 0 else -1 - dim
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
-    if gain != 1 and gain > 0 and act in _HOMOGENEOUS:
+    if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
         gain, fresh = 1.0, True
@@ -162,7 +162,7 @@ def bias_act_double_backward_ref(
     """Gradients (dy, y) of `bias_act_backward`, whose outputs' gradients are ddx, ddb; that of y is empty where it is zero."""
     t = ddx if ddb is None else ddx + ddb.view(-1, *(1,) * (y.ndim - 1 - dim))
     d_dy = t * activation_slope(y, act, alpha, gain, clamp)
-    return d_dy, d_dy.new_empty(0) if act in _HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
+    return d_dy, d_dy.new_empty(0) if act in HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
 
 
 class _BiasAct(torch.autograd.Function):
@@ -196,7 +196,7 @@ class _BiasActBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, y: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
         # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
-        ctx.save_for_backward(y if options[1] in _HOMOGENEOUS else dy, y)
+        ctx.save_for_backward(y if options[1] in HOMOGENEOUS else dy, y)
         ctx.options = options
         dx, db = _bias_act_backward(dy, y, *options)
         return dx, db
@@ -205,7 +205,7 @@ class _BiasActBackward(torch.autograd.Function):
     def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
         (dy, y), (*options, bias, chosen) = ctx.saved_tensors, ctx.options
         d_dy, d_y = torch.ops.facegan.bias_act_double_backward(ddx, ddb if bias else None, dy, y, *options, chosen)
-        return d_dy, d_y if options[1] not in _HOMOGENEOUS else None, *(None,) * 7
+        return d_dy, d_y if options[1] not in HOMOGENEOUS else None, *(None,) * 7
 
 
 def _bias_act_kernel(
@@ -239,7 +239,7 @@ register(
     " float? clamp, str backend) -> (Tensor, Tensor)",
     fake=lambda ddx, ddb, dy, y, dim, act, *_: (
         like(y),
-        y.new_empty(0) if act in _HOMOGENEOUS else like(y),
+        y.new_empty(0) if act in HOMOGENEOUS else like(y),
     ),
     autograd=lambda *args: bias_act_double_backward_ref(*args[:-1]),
     reference=bias_act_double_backward_ref,
