@@ -207,7 +207,7 @@ def test_the_average_is_the_generator_where_there_is_none(trained: Callable[[str
 
 
 def test_a_batch_in_parts_is_the_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, betas: torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, **_: torch.optim.SGD(params, lr=lr))
     flags = dict(method="b", batch=16, kimg=0.06, phase2_epochs=0, r1_gamma=0.5, ada_kimg=0.1, lr=0.01)
     whole, parts = (load_file(train(**flags, accumulate=count) / "stages/stylegan2/model.safetensors") for count in (1, 2))
     for name, value in whole.items():

@@ -18,6 +18,7 @@ from facegan.training import checkpoint
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
 from facegan.training.config_a import MethodAConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.stage import Context, Stage
 
 Reals = Callable[[int, int], tuple[Tensor, Tensor | None]]  # (step, global count) -> images, labels y or None
@@ -45,9 +46,9 @@ class AdversarialStage(Stage[MethodAConfig]):
         self.generator = channels_last(generator).to(context.device)
         self.discriminators = channels_last(discriminators).to(context.device)
         self.reals = reals
-        adam: dict[str, Any] = dict(lr=config.lr, betas=(config.beta1, config.beta2))
-        optimizer_g = torch.optim.Adam(self._groups(inherited_rate), **adam)
-        optimizer_d = torch.optim.Adam(self.discriminators.parameters(), **adam)
+        betas = (config.beta1, config.beta2)
+        optimizer_g = adam(self._groups(inherited_rate), config.lr, betas, context.device)
+        optimizer_d = adam(self.discriminators.parameters(), config.lr, betas, context.device)
         self.average = Average(self.generator.generator, config.ema_images) if config.ema_images else None
         self.networks = {"G": self.generator, "D": self.discriminators}
         if self.average:

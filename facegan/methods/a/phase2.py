@@ -17,6 +17,7 @@ from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
 from facegan.training.config import CriticConfig
 from facegan.training.folder import RunFolder
+from facegan.training.optimizer import adam
 from facegan.training.randomness import generator
 from facegan.training.stage import Context, Stage
 
@@ -62,7 +63,7 @@ class Phase2(Stage[CriticConfig]):
         size = config.resolution
         shape = DiscriminatorConfig(size, size, config.width, deviation=False)
         self.critic = channels_last(Discriminator(shape)).to(context.device)
-        optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_lr or config.lr, betas=(0.9, 0.99))
+        optimizer = adam(self.critic.parameters(), config.critic_lr or config.lr, (0.9, 0.99), context.device)
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
         self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}

@@ -25,6 +25,7 @@ from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.training import ada
 from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.randomness import generator as numbers
 from facegan.training.randomness import sent
 from facegan.training.stage import Context, Stage
@@ -135,8 +136,8 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         betas = (config.beta1, config.beta2)
         rate_g, betas_g = lazy(config.lr, betas, config.pl_every if config.pl_weight else 0)
         rate_d, betas_d = lazy(config.lr, betas, config.r1_every if config.gamma else 0)
-        adam_g = torch.optim.Adam(self.generator.parameters(), lr=rate_g, betas=betas_g)
-        adam_d = torch.optim.Adam(self.trained_d, lr=rate_d, betas=betas_d)
+        adam_g = adam(self.generator.parameters(), rate_g, betas_g, self.context.device)
+        adam_d = adam(self.trained_d, rate_d, betas_d, self.context.device)
         self.networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.average.network}
         self.faces, self.scores = MixedFaces(self.generator), Scores(self.discriminator)
         self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(

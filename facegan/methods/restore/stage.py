@@ -27,6 +27,7 @@ from facegan.restore.network import Restorer, decoder_config, embed
 from facegan.training.batches import to_float
 from facegan.training.config_restore import RestoreConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context, Stage
 
@@ -96,8 +97,8 @@ class RestorerTraining(Stage[RestoreConfig]):
         encoder = [*self.restorer.encoder.parameters(), *self.restorer.bottleneck.parameters(), *scales]
         groups = [{"params": encoder, "lr": config.lr}, {"params": decoder, "lr": config.lr * config.decoder_lr}]
         rate, betas_d = lazy(config.lr * config.discriminator_lr, betas, config.r1_every if config.gamma else 0)
-        adam_g = torch.optim.Adam(groups, betas=betas)
-        adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=betas_d)
+        adam_g = adam(groups, config.lr, betas, self.context.device)
+        adam_d = adam(self.discriminator.parameters(), rate, betas_d, self.context.device)
         self.networks = {"restorer": self.restorer, "D": self.discriminator, "restorer_ema": self.average.network}
         self.scores = Scores(self.discriminator)
         self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(
