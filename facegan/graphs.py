@@ -42,8 +42,8 @@ from facegan.errors import FaceganError
 MODES = ("auto", "on", "off")
 WARMUP = 3  # calls of each kind that run as they are; the third is then recorded, the fourth compared
 MOST = 8  # graphs of one function that are kept
-# Allowed between a replay and the function itself, beside ten times what two runs of the latter differ by: a share of each result,
-# and of how far each tensor of the state moves, where Adam turns the sign of a vanishing gradient into a whole step.
+# Allowed between a replay and the function itself: a share of the largest result; of how far each tensor of the state moves, as Adam
+# turns the sign of a vanishing gradient into a whole step, beside ten times what two runs of the function differ by.
 OF_RESULT, OF_MOVE, OF_SIZE = 0.02, 0.1, 1e-6
 
 log = logging.getLogger("facegan.graphs")
@@ -218,12 +218,13 @@ class Graphed:
             found = _tensors(run())
             again.append(_distances(state, after) + _distances(found, expected))
         moved = [OF_MOVE * way + OF_SIZE * size for way, size in zip(_distances(after, before), _sizes(after), strict=True)]
-        allowed = [*moved, *(OF_RESULT * size for size in _sizes(expected))]
-        for noise, difference, least in zip(*again, allowed, strict=True):
-            if math.isfinite(least) and not difference <= 10 * noise + least:
+        noise = [10 * apart + least for apart, least in zip(again[0], moved, strict=False)]
+        allowed = noise + [OF_RESULT * max(_sizes(expected), default=0.0)] * len(expected)
+        for difference, most in zip(again[1], allowed, strict=True):
+            if math.isfinite(most) and not difference <= most:
                 _restore(state, after)
-                self._give_up(f"computed something else as a graph (off by {difference:.3g}, where {10 * noise + least:.3g} is rounding)")
-                return results
+                self._give_up(f"computed something else as a graph (off by {difference:.3g}, where {most:.3g} could be rounding)")
+                break
         return results
 
     @staticmethod
