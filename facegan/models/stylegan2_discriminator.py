@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping
-from facegan.models.stylegan2_config import StyleGAN2Config
+from facegan.models.stylegan2_config import Level, StyleGAN2Config
 from facegan.nn import Conv2d, Linear, scaled_once
 
 
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
         image: Tensor,
         c: Tensor | None = None,
         *,
-        level: float | None = None,
+        level: float | Level | None = None,
         kept: list[Tensor] | None = None,
         batches: int = 1,
     ) -> Tensor:
@@ -112,27 +112,28 @@ class Discriminator(nn.Module):
         `level`: see `StyleGAN2Config.at_level`. While a block fades in, its features and those of the image at half the size are
         interpolated (Karras et al. 2018, fig. 2).
         """
-        side, weight = self.config.at_level(level)
+        grown = self.config.at_level(level)
+        side = grown.side
         if len(image) % batches:
             raise FaceganError(f"{len(image)} images are to be {batches} batches of equal size; expected a multiple of {batches}.")
         if image.shape[1:] != (3, side, side):
             raise FaceganError(f"images have shape {list(image.shape)}; the discriminator expects [N, 3, {side}, {side}].")
         with scaled_once(self):
-            x = self._features(image.contiguous(memory_format=torch.channels_last), side, weight, kept, batches)
+            x = self._features(image.contiguous(memory_format=torch.channels_last), grown, kept, batches)
             if self.mapping is not None:
                 label = self.mapping(None, c)
                 x = (x * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])
         return x.squeeze(1)
 
-    def _features(self, image: Tensor, side: int, weight: float, kept: list[Tensor] | None, batches: int) -> Tensor:
+    def _features(self, image: Tensor, grown: Level, kept: list[Tensor] | None, batches: int) -> Tensor:
         """[N, outputs] of the last layer."""
         x = image
-        for size, block in self._blocks(side):
-            if size == side:
+        for size, block in self._blocks(grown.side):
+            if size == grown.side:
                 x = self._entered(block, image)
-            elif 2 * size == side and weight < 1:
+            elif 2 * size == grown.side and grown.weight is not None:
                 small = self._entered(block, F.avg_pool2d(image, 2))
-                x = small.lerp(x.to(small.dtype), weight)
+                x = grown.faded(small, x.to(small.dtype))
             x = block(x) if isinstance(block, DiscriminatorBlock) else block(x, batches)
             if kept is not None and size > 4:
                 kept.append(x)

@@ -27,7 +27,7 @@ def adam(
     if kind == "cuda":
         how["capturable"] = True
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, **how)
-    optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]  # it also steps eagerly, and rightly
+    optimizer._warned_capturable_if_run_uncaptured = True  # it also steps eagerly, and rightly
     return optimizer
 
 
