@@ -24,7 +24,7 @@ def words(configure: Callable, tmp_path: Path) -> Callable[..., list[str]]:
 
     def words(**flags: object) -> list[str]:
         config = configure(out=str(tmp_path / "run"), **{**SHORT, **flags})
-        plain = {name: getattr(config, name) for name in {"out", "data", "recipe", "resolution", "width", "batch", "cpu",
+        plain = {name: getattr(config, name) for name in {"out", "data", "recipe", "resolution", "width", "batch", "device",
                  "minimum_images", "images_per_epoch", "harvest_every", "log_every", *SHORT, *flags}}  # fmt: skip
         switch = {True: "--{}", False: "--no-{}"}
         text = [("train",)]

@@ -113,7 +113,7 @@ def locked(root: Path) -> Iterator[int]:
 
 def claim(root: Path, record: dict[str, Any]) -> None:
     """Write OUT/ablation.json, or compare with what is there: the rows of one table must mean the same. A default that is spelled
-    out, or --cpu, changes nothing."""
+    out, or another --device, changes nothing."""
     path = root / RECORD
     if not path.exists():
         return write_json(path, {"facegan": __version__, **record})

@@ -19,7 +19,7 @@ from facegan.files import write_whole
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
-FREE_TO_CHANGE = {"out", "cpu", "keep_checkpoints", "kimg", "accumulate"}  # these do not change what a step computes
+FREE_TO_CHANGE = {"out", "device", "keep_checkpoints", "kimg", "accumulate"}  # these do not change what a step computes
 
 
 class RunFolder:
