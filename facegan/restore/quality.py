@@ -22,7 +22,8 @@ from facegan.errors import FaceganError
 from facegan.metrics.diversity import lpips_here
 from facegan.metrics.extra import NEEDED
 from facegan.metrics.processes import is_main, main_first
-from facegan.restore.degradation import NUMBERS, Degradation, degrade
+from facegan.restore.degradation import NUMBERS, degrade
+from facegan.restore.ranges import Degradation
 from facegan.restore.restore import pictures, restored_faces
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Lpips, distance

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
 from facegan.data.attributes import listed
-from facegan.errors import FaceganError
+from facegan.errors import FaceganError, Interrupted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.comparison import comparison
@@ -30,7 +30,7 @@ from facegan.training import checkpoint
 from facegan.training.batches import to_float
 from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder, write_json
-from facegan.training.loop import Interrupted, Interruption
+from facegan.training.loop import Interruption
 from facegan.training.pictures import save_png, to_pil
 
 log = logging.getLogger("facegan.styles")
