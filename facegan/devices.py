@@ -23,17 +23,27 @@ def check_device(name: str) -> int | None:
     return int(match[1]) if match[1] else None
 
 
-def resolve_device(name: str = AUTO) -> torch.device:
+def gpu_here() -> bool:
+    """Whether PyTorch can compute on a GPU of this machine."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def resolve_device(name: torch.device | str = AUTO) -> torch.device:
     """The device of a name: `auto` is a GPU where one is usable, else the CPU; of several processes each gets a GPU of its own.
 
-    A GPU becomes the current one of this process, as kernels are launched there. Raises FaceganError for a device that is not here.
+    A GPU becomes the current one of this process, as kernels are launched there. A device stays what it is. Raises FaceganError for a
+    name of what is not here.
     """
     import torch
 
+    if isinstance(name, torch.device):
+        return name
     index = check_device(name)
-    if name == "cpu" or (name == AUTO and not torch.cuda.is_available()):
+    if name == "cpu" or (name == AUTO and not gpu_here()):
         return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if gpu_here() else 0
     if index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FaceganError(f"--device is {name}, one GPU for {os.environ['WORLD_SIZE']} processes: ask for cuda, and each gets its own")
     if index is None and count:
@@ -43,6 +53,13 @@ def resolve_device(name: str = AUTO) -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
+
+
+def described(device: torch.device) -> str:
+    """For records: `cpu`, or the model of a GPU."""
+    import torch
+
+    return "cpu" if device.type == "cpu" else f"cuda ({torch.cuda.get_device_name(device)})"
 
 
 def _found(count: int) -> str:

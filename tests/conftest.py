@@ -83,6 +83,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cpu_unless_asked() -> Iterator[None]:
+    """`--device auto` is the CPU in the tests, where alone bits are promised; tests of a GPU ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facegan.devices.gpu_here", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def configure(faces: Path, request: pytest.FixtureRequest) -> Callable[..., TrainConfig]:
     """configure(out=..., **flags): the smallest configuration that goes through every phase."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from facegan import devices
 from facegan.devices import check_device, resolve_device
 from facegan.errors import FaceganError
 
@@ -13,7 +14,7 @@ from facegan.errors import FaceganError
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     """Two GPUs, as far as PyTorch says; the list is of those that became current."""
     current: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "gpu_here", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
@@ -24,7 +25,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "gpu_here", lambda: False)
 
 
 def test_auto_is_a_gpu_where_there_is_one(gpus: list[torch.device]) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.generators import random_noise
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.networks import located
@@ -56,14 +58,15 @@ class Request:
     num_random: int = 8
     pairs: int = 128
     seed: int = 0
+    device: str = AUTO
 
 
 def mix(request: Request) -> None:
     """Do what is asked; everything that can be refused is refused before the first face is made."""
     check(request)
+    device = resolve_device(request.device)
     networks = open_networks(request.network)
-    generator = networks.generator()
-    generator.to("cuda" if torch.cuda.is_available() else "cpu")
+    generator = networks.generator().to(device)
     recipe = chosen_recipe(request, generator.config)
     libraries = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
     rows, columns = (distinct(resolve(tokens, generator, libraries, request.truncation)) for tokens in (request.rows, request.cols))
@@ -131,13 +134,13 @@ def stacked(styles: Sequence[Style]) -> Tensor:
 def render(generator: Generator, ws: Tensor, noise_mode: NoiseMode = "const", batch: int = 1) -> Tensor:
     """Styles [N, num_ws, w_dim] -> images float32 [N, 3, R, R] on the CPU.
 
-    With `batch` 1 a style is the same image to the last bit whatever stands beside it; random noise is the same for all then.
+    With `batch` 1 a style is the same image to the last bit whatever stands beside it, on a CPU; random noise is the same for all then.
     """
     device, images = generator.mapping.w_avg.device, []
     for part in ws.split(batch):
-        torch.manual_seed(0)  # of the random noise
         try:
-            images.append(generator.synthesis(part.to(device), noise_mode).float().cpu())
+            noise = random_noise(generator.config, noise_mode, len(part), device, seed=0)
+            images.append(generator.synthesis(part.to(device), noise_mode, noise=noise).float().cpu())
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

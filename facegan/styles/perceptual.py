@@ -53,9 +53,10 @@ class Lpips:
     def __init__(self, model: Any) -> None:
         self.model = model.eval().requires_grad_(False)
         self.weights = [lin.model[-1].weight.clamp(min=0).sqrt() for lin in model.lins]  # [1, C, 1, 1]
+        self.device = self.weights[0].device
 
     def features(self, images: Tensor) -> Tensor:
-        layers = self.model.net.forward(self.model.scaling_layer(_shrunk(images)))
+        layers = self.model.net.forward(self.model.scaling_layer(_shrunk(images.to(self.device))))
         return torch.cat([_averaged(_unit(x) * weight) for x, weight in zip(layers, self.weights, strict=True)], dim=1)
 
 

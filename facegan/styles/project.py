@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
 from facegan.data.attributes import listed
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
@@ -55,6 +56,7 @@ class Request:
     batch: int = 8
     seed: int = 0
     out: str = "styles"
+    device: str = AUTO
 
 
 def project(request: Request) -> None:
@@ -62,7 +64,7 @@ def project(request: Request) -> None:
     for name in ("steps", "batch", "num"):
         if getattr(request, name) < 1:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed))
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device)
     targets, problems = find_targets(request, projector.config.resolution)
     out = Path(request.out)
     wanted = len(targets) + len(problems)
@@ -112,9 +114,9 @@ def refuse_other_attributes(request: Request, config: TrainConfig) -> None:
 class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
-    def __init__(self, network: str | Path, settings: Settings) -> None:
+    def __init__(self, network: str | Path, settings: Settings, device: torch.device | str = AUTO) -> None:
+        self.device = resolve_device(device)
         networks = open_networks(network)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.settings = settings
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
