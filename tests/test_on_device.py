@@ -22,7 +22,7 @@ from facegan.metrics import judge as judge_module
 from facegan.metrics.judge_net import JudgeConfig
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 
-OWN = {"seconds", "command", "machine", "device", "request", "run", "floor_run"}  # of a report that says where and how it was made
+OWN = {"seconds", "command", "machine", "device", "weights_sha256", "request", "run", "floor_run"}  # of a report that says where and how it was made
 
 
 @pytest.fixture(scope="module", autouse=True)
