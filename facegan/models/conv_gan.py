@@ -131,7 +131,7 @@ class Generator(nn.Module):
         z: Tensor,
         y: Tensor | None = None,
         style: Sequence[Tensor] | None = None,
-        alpha: float = 0.0,
+        alpha: float | Tensor = 0.0,
         mask: Tensor | None = None,
     ) -> Tensor:
         """With `style` (features of the frozen snapshot for the same z) its statistics are merged in, eq. (8) of the source:
@@ -148,7 +148,7 @@ class Generator(nn.Module):
         z: Tensor,
         y: Tensor | None = None,
         style: Sequence[Tensor] | None = None,
-        alpha: float = 0.0,
+        alpha: float | Tensor = 0.0,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         latent = self.norm(z.flatten(1))
@@ -163,7 +163,7 @@ class Generator(nn.Module):
             x = block(x, latent)
             if int(size) in MERGE_RESOLUTIONS:
                 if style is not None:
-                    x = adain(x, style[len(features)], alpha=alpha, mask=resized_mask(mask, x))
+                    x = merged(x, style[len(features)], alpha, resized_mask(mask, x))
                 features.append(x)
             colours = self.to_rgb[size](x) * RGB_GAIN
             image = colours if image is None else upsample2d(image, self.resample_filter) + colours
@@ -178,6 +178,13 @@ class Generator(nn.Module):
 def channels_last(module: M) -> M:
     """The same module with NHWC weights: the faster layout for convolutions, here and on tensor cores."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def merged(x: Tensor, style: Tensor, alpha: float | Tensor, mask: Tensor | None = None) -> Tensor:
+    """`adain`, whose strength may also be a tensor of no dimensions: one that changes while training, which no host waits for."""
+    if isinstance(alpha, Tensor):
+        return torch.lerp(x, adain(x, style, mask=mask), alpha.to(x.dtype))
+    return adain(x, style, alpha=alpha, mask=mask)
 
 
 def resized_mask(mask: Tensor | None, like: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping
-from facegan.models.stylegan2_config import StyleGAN2Config
+from facegan.models.stylegan2_config import Level, StyleGAN2Config
 from facegan.nn import Conv2d, Linear
 
 
@@ -96,14 +96,15 @@ class Discriminator(nn.Module):
         return [(size, getattr(self, f"b{size}")) for size in reversed(self.config.sizes) if size <= side]
 
     def forward(
-        self, image: Tensor, c: Tensor | None = None, *, level: float | None = None, kept: list[Tensor] | None = None
+        self, image: Tensor, c: Tensor | None = None, *, level: float | Level | None = None, kept: list[Tensor] | None = None
     ) -> Tensor:
         """`kept` takes what every block makes of the image, the scores apart.
 
         `level`: see `StyleGAN2Config.at_level`. While a block fades in, its features and those of the image at half the size are
         interpolated (Karras et al. 2018, fig. 2).
         """
-        side, weight = self.config.at_level(level)
+        grown = self.config.at_level(level)
+        side = grown.side
         if image.shape[1:] != (3, side, side):
             raise FaceganError(f"images have shape {list(image.shape)}; the discriminator expects [N, 3, {side}, {side}].")
         image = image.contiguous(memory_format=torch.channels_last)
@@ -111,9 +112,9 @@ class Discriminator(nn.Module):
         for size, block in self._blocks(side):
             if size == side:
                 x = self._entered(block, image)
-            elif 2 * size == side and weight < 1:
+            elif 2 * size == side and grown.weight is not None:
                 small = self._entered(block, F.avg_pool2d(image, 2))
-                x = small.lerp(x.to(small.dtype), weight)
+                x = grown.faded(small, x.to(small.dtype))
             x = block(x)
             if kept is not None and size > 4:
                 kept.append(x)

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from facegan.graphs import constant
 from facegan.restore.jpeg import jpeg
 from facegan.restore.ranges import Degradation
 
@@ -42,7 +43,7 @@ def _between(pair: tuple[float, float], u: Tensor) -> Tensor:
 
 def fade(images: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Towards grey, and then towards the image's mean, by shares [N]."""
-    luma = torch.einsum("c,nchw->nhw", images.new_tensor((0.299, 0.587, 0.114)), images)[:, None]
+    luma = torch.einsum("c,nchw->nhw", constant((0.299, 0.587, 0.114), images.device, images.dtype), images)[:, None]
     grey = images.lerp(luma.expand_as(images), saturation.view(-1, 1, 1, 1))
     return grey.lerp(grey.mean((1, 2, 3), keepdim=True).expand_as(grey), contrast.view(-1, 1, 1, 1))
 

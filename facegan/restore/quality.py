@@ -112,7 +112,8 @@ def degraded_faces(images: Tensor, degradation: Degradation, device: torch.devic
     for start in range(0, len(images), 32):
         part = images[start : start + 32].to(device)
         noise = numbers.noise("quality/noise", start, (len(part), *degradation.noise_shape(resolution)))
-        parts.append(degrade(part, degradation, u[start : start + 32], noise).cpu())
+        values = torch.from_numpy(u[start : start + 32]).to(device)
+        parts.append(degrade(part, degradation, values, noise).cpu())
     return torch.cat(parts)
 
 

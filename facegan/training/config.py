@@ -38,6 +38,8 @@ class TrainConfig:
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
     mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))
     device: str = option(AUTO, HELP)
+    cuda_graphs: str = option("auto", "replay steps as CUDA graphs, which the host launches in one call each; auto: with one process on a CUDA device", ("auto", "on", "off"))
+    compile: bool = option(False, "torch.compile the passes of which no second derivative is taken; the first steps then take minutes")
     snapshot_every: int = option(0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps (StyleGAN2: 1000)")
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")

@@ -257,7 +257,7 @@ def test_a_restorer_learns(train: Train) -> None:
 
 
 def test_a_batch_in_parts_is_the_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, betas=(0, 0): torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, **_: torch.optim.SGD(params, lr=lr))
     flags = dict(method="restore", batch=16, kimg=0.064, r1_gamma=0.5, lr=0.01)
     whole, parts = (load_file(train(**flags, accumulate=count) / "stages/restorer/model.safetensors") for count in (1, 2))
     for name, value in whole.items():

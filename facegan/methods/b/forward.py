@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from facegan.methods.regularizers import path_lengths
 from facegan.models.stylegan2 import Discriminator, Generator
+from facegan.models.stylegan2_config import Level
 
 
 class MixedFaces(nn.Module):
@@ -20,7 +21,7 @@ class MixedFaces(nn.Module):
         self.generator = generator
 
     def forward(
-        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: float | None = None, y: Tensor | None = None
+        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: Level | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images [N, 3, H, W], ws [N, num_ws, w_dim].
 
@@ -45,7 +46,7 @@ class Scores(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: float | None = None) -> list[Tensor]:
+    def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: Level | None = None) -> list[Tensor]:
         """(images, labels or None) of each batch -> its scores [N], in an order of their own."""
         group = self.discriminator.config.group
         return [self.discriminator(grouped(x, group), None if c is None else grouped(c, group), level=level) for x, c in batches]
