@@ -19,7 +19,7 @@ from facegan.restore.attributes import before_and_after_rates
 from facegan.restore.restore import Network
 from facegan.styles.critics import resized
 from facegan.styles.grid import grid
-from facegan.styles.mix import render_pairs
+from facegan.styles.mix import Renderer, render_pairs
 from facegan.styles.recipe import Recipe
 from facegan.styles.store import read_styles
 from facegan.training.config import TrainConfig, from_arguments
@@ -78,7 +78,7 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     folder, generator = located(DRAWN), open_networks(DRAWN).generator().to(evaluator.device)
     bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
     recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
-    rows, columns, mixes = render_pairs(generator, bald, beard, recipe)
+    rows, columns, mixes = render_pairs(Renderer(generator), bald, beard, recipe)
     size = evaluator.judge.resolution
     report = evaluator.measure(resized(mixes.flatten(0, 1), size, "the judge"), resized(rows, size, "the judge"))
     names = [[style.name for style in styles[:SHOWN]] for styles in (bald, beard)]

@@ -15,6 +15,7 @@ from facegan.checkpoints.networks import is_network, open_networks
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.generators import TrainedRun, parse_seeds, random_noise
+from facegan.graphs import Graphed
 from facegan.models.stylegan2 import NoiseMode
 from facegan.training.config import numbers
 from facegan.training.pictures import save_png, sheet, to_pil
@@ -32,6 +33,7 @@ def generate(
     noise_mode: NoiseMode = "const",
     label: str = "",
     device: str = AUTO,
+    cuda_graphs: str = "auto",
 ) -> None:
     """Write `out/seed0000.png` ... and `out/grid.png`; with `best`, only the seeds that the run's own critics prefer."""
     if best < 0:
@@ -40,10 +42,10 @@ def generate(
     if is_network(run):
         if stage or best:
             raise FaceganError(f"{run} is a network: --stage and --best go with a run of Method A")
-        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label, place)
+        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label, place, cuda_graphs)
     if truncation != 1 or noise_mode != "const" or label:
         raise FaceganError(f"{run} is a run without styles: --truncation, --noise-mode and --label go with StyleGAN2 networks")
-    trained, chosen, folder = TrainedRun(run, stage, place), parse_seeds(seeds), Path(out)
+    trained, chosen, folder = TrainedRun(run, stage, place, cuda_graphs), parse_seeds(seeds), Path(out)
     images = trained.faces(chosen)
     if best:
         scores = trained.critic_scores(images)
@@ -61,16 +63,23 @@ def generate(
 
 
 def generate_from_network(
-    path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode, label: str, device: torch.device
-) -> None:
+    path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode, label: str, device: torch.device,
+    cuda_graphs: str = "auto",
+) -> None:  # fmt: skip
     """The faces that NVIDIA's generate.py makes of these seeds: z from RandomState(seed), pixels x * 127.5 + 128, clipped."""
     generator = open_networks(path).generator().to(device)
     c = parsed_label(label, generator.config.c_dim, path)
+
+    def face(z: Tensor, c: Tensor | None, noise: Tensor | None) -> Tensor:
+        image: Tensor = generator(z, c, psi=truncation, noise_mode=noise_mode, noise=noise)
+        return image
+
+    graphed = Graphed(face, device, cuda_graphs, name="the generator", keep=False)
     images = []
     for seed in tqdm(seeds, desc="faces", unit="face"):
-        z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.z_dim)).to(device, torch.float32)
+        z = np.random.RandomState(seed).randn(1, generator.config.z_dim).astype(np.float32)
         noise = random_noise(generator.config, noise_mode, 1, device, seed)
-        image = generator(z, None if c is None else c.to(device), psi=truncation, noise_mode=noise_mode, noise=noise)[0]
+        image = graphed(z, c, noise)[0]
         pixels = (image.permute(1, 2, 0) * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu()
         save_png(Image.fromarray(pixels.numpy()), folder / f"seed{seed:04d}.png")
         images.append(image.cpu())

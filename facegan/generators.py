@@ -15,6 +15,7 @@ from facegan.checkpoints.networks import STAGE, open_networks
 from facegan.data.attributes import names
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.methods.a.phase2 import load_critic
 from facegan.models.stylegan2 import NoiseMode, StyleGAN2Config
@@ -27,7 +28,7 @@ MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomS
 class TrainedRun:
     """A run's generator (its last, or the one of `stage`) and its critics, on a device; their results come back to the CPU."""
 
-    def __init__(self, root: str | Path, stage: str = "", device: torch.device | str = AUTO) -> None:
+    def __init__(self, root: str | Path, stage: str = "", device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
         self.folder = RunFolder(root)
         self.config = self.folder.config()
         self.device = resolve_device(device)
@@ -42,6 +43,7 @@ class TrainedRun:
             self.stage, styled = STAGE, open_networks(root).generator().to(self.device)
             self.generator = partial(styled, noise_mode="const")
             self.z_shape, self.num_labels = (styled.config.z_dim,), styled.config.c_dim
+        self.graphed = Graphed(self.generator, self.device, cuda_graphs, name="the generator", keep=False)
 
     @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def _merged_generator(self) -> MergedGenerator:
@@ -91,7 +93,7 @@ class TrainedRun:
             part = numbers[start : start + batch]
             z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
             labels = y.expand(len(part), -1).to(self.device) if len(y) else None
-            images.append(self.generator(torch.from_numpy(z).to(self.device), labels).float().cpu())
+            images.append(self.graphed(z, labels).float().cpu())
         return torch.cat(images)
 
     @torch.no_grad()

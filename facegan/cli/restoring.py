@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
     restore.add_argument("--from-run", default="", metavar="RUN", help="restore the faces of a trained run instead of files")
     restore.add_argument("--num", type=int, default=64, help="--from-run: how many, of seeds 0, 1, ... (default: %(default)s)")
     restore.add_argument("--batch", type=int, default=8, help="faces at once (default: %(default)s)")
-    add_device(restore)
+    add_device(restore, graphs=True)
     restore.set_defaults(command=run_restore)
 
 

@@ -19,6 +19,7 @@ from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.metrics.diversity import lpips_here
 from facegan.metrics.extra import NEEDED
 from facegan.metrics.processes import is_main, main_first
@@ -56,7 +57,7 @@ class Faces:
 def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str, device: torch.device) -> dict[str, Any]:
     """Measure, print the table, write report.json and report.png. Of several processes each measures all: it is a minute's work."""
     weights = open_restorer(path)
-    restorer = weights.restorer().to(device)
+    restorer = Graphed(weights.restorer().to(device), device, name="the restorer", keep=False)
     with main_first():
         faces, conditions = held_out(path, data, weights.config.resolution, min(samples, MOST))
     folder = Path(out or (f"{path}/evaluation" if Path(path).is_dir() else "evaluation"))

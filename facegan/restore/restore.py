@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.restorers import open_restorer
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 from facegan.restore.network import Restorer
 from facegan.styles.comparison import comparison
@@ -41,6 +42,7 @@ class Request:
     batch: int = 8
     out: str = "restored"
     device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def restore(request: Request) -> None:
@@ -50,7 +52,7 @@ def restore(request: Request) -> None:
     files = find_files(request.inputs, out)
     total, faces = find_faces(request, files, device)
     writer = Writer(out, files)
-    method = Network(request.weights, request.scale, device) if request.weights else Interpolation(request.scale or 2)
+    method = Network(request.weights, request.scale, device, request.cuda_graphs) if request.weights else Interpolation(request.scale or 2)
     log.info(method.words)
     sheet, problems = Sheet(), []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
@@ -132,11 +134,12 @@ class Interpolation:
 class Network:
     """A restorer's weights on the device."""
 
-    def __init__(self, path: str, scale: int, device: torch.device | str = AUTO) -> None:
+    def __init__(self, path: str, scale: int, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
         self.device = resolve_device(device)
         self.path, self.scale = path, scale
         weights = open_restorer(path)
         self.restorer: Restorer = weights.restorer().to(self.device)
+        self.graphed = Graphed(self.restorer, self.device, cuda_graphs, name="the restorer", keep=False)
         self.resolution = weights.config.resolution
         self.may_have_seen_joint_faces = weights.may_have_seen_joint_faces
         seen = "; may have seen faces with all attributes in its training" if weights.may_have_seen_joint_faces else ""
@@ -159,7 +162,7 @@ class Network:
         if not faces:
             return []
         images = to_tensor([lanczos(face.image, self.resolution) for face in faces], self.device)
-        return pictures(restored_faces(self.restorer, images))
+        return pictures(restored_faces(self.graphed, images))
 
 
 @torch.no_grad()

@@ -46,6 +46,7 @@ class Request:
     seed: int = 0
     out: str = "edits"
     device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def edit(request: Request) -> None:
@@ -53,7 +54,7 @@ def edit(request: Request) -> None:
     if not request.add and not request.remove:
         raise FaceganError("nothing to do: name an attribute with --add or --remove, such as --add beard")
     out = Path(request.out)
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device)
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
     shift = request.strength * direction_of(request, projector)
     critics = open_critics(request, projector.device)
     targets, problems = read_photos([request.photo], projector.config.resolution)

@@ -57,6 +57,7 @@ class Request:
     seed: int = 0
     out: str = "styles"
     device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def project(request: Request) -> None:
@@ -64,7 +65,7 @@ def project(request: Request) -> None:
     for name in ("steps", "batch", "num"):
         if getattr(request, name) < 1:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device)
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
     targets, problems = find_targets(request, projector.config.resolution)
     out = Path(request.out)
     wanted = len(targets) + len(problems)
@@ -114,8 +115,8 @@ def refuse_other_attributes(request: Request, config: TrainConfig) -> None:
 class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
-    def __init__(self, network: str | Path, settings: Settings, device: torch.device | str = AUTO) -> None:
-        self.device = resolve_device(device)
+    def __init__(self, network: str | Path, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
+        self.device, self.cuda_graphs = resolve_device(device), cuda_graphs
         networks = open_networks(network)
         self.settings = settings
         self.generator: Generator = networks.generator().to(self.device)
@@ -194,7 +195,7 @@ class Projector:
 
     def _batch(self, targets: Sequence[Target], out: Path) -> None:
         photos = [target.digest for target in targets]
-        projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings)
+        projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings, self.cuda_graphs)
         record = {"conditions": self.conditions, "photos": photos}
         if (out / UNFINISHED).exists():
             tensors, facts = checkpoint.load(out / UNFINISHED)

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from facegan.evaluate import Evaluator, command_line, interval, machine
 from facegan.models.stylegan2 import Generator, truncate
 from facegan.styles.comparison import comparison
 from facegan.styles.critics import Critics, is_run, resized
-from facegan.styles.mix import Request, picture, render, stacked
+from facegan.styles.mix import Renderer, Request, picture, stacked
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
@@ -65,7 +64,7 @@ def search_and_compare(
     evaluator = open_evaluator(request, critics.attributes, device)
     seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
     w_avg = generator.mapping.w_avg.cpu()
-    draw = partial(render, generator, noise_mode=request.noise_mode, batch=request.batch)
+    draw = Renderer(generator, request.noise_mode, request.batch, request.cuda_graphs)
 
     objective = Objective(*paired(rows, columns, seen), w_avg, draw, critics, request.batch)
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
@@ -97,7 +96,7 @@ def search_and_compare(
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
-        save_png(picture(generator, rows[:SHOWN], columns[:SHOWN], recipe, request.noise_mode), out / name)
+        save_png(picture(draw, rows[:SHOWN], columns[:SHOWN], recipe), out / name)
     write_json(out / "search.json", record)  # last: where it is, everything is
     print(text)
     print(out / "table.md")

@@ -56,8 +56,8 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any], waits: list[str]) -> 
     here = [isinstance(tensor, OnGPU) for tensor in tensors]
     if name in ("aten::_to_copy", "aten::copy_"):
         result = here[0] if target is None else target == GPU
-        source = here[-1]
-        if source != result:  # to the GPU from pageable memory the host waits as well
+        source, at_once = here[-1], kwargs.get("non_blocking") or (name == "aten::copy_" and len(args) > 2 and args[2])
+        if source != result and not (result and at_once):  # from pageable memory, too, the host waits
             waits.append(f"{name} {'to the CPU' if source else 'to the GPU'}")
     else:
         result = any(here) if target is None else target == GPU
@@ -142,6 +142,7 @@ def pretend_gpu() -> Iterator[PretendGPU]:
             "get_device_name": lambda device=None: "a pretended GPU", "synchronize": lambda device=None: None,
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, value)
+        patch.setattr("facegan.graphs.RECORDERS", {})  # a graph wants a real one
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(Tensor, "pin_memory", lambda self, *_: self)
         yield mode
