@@ -116,7 +116,7 @@ class PlainStep:
 
 def phase_1(folder: Path, device: str, **flags: Any) -> Phase1:
     torch.manual_seed(0)
-    common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, cpu=device == "cpu")
+    common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, device=device)
     config = from_arguments({**common, **flags})
     return Phase1(make_context(config, accelerator_for(config)), None)
 

@@ -32,7 +32,7 @@ COLUMNS = (
     "Sideburns", "Smiling", "Wearing_Hat", "Young",
 )  # fmt: skip
 FACES, SIDE = 240, 16
-TINY = dict(resolution=SIDE, batch=8, minimum_images=4, images_per_epoch=8, snapshot_every=3, log_every=2, cpu=True)
+TINY = dict(resolution=SIDE, batch=8, minimum_images=4, images_per_epoch=8, snapshot_every=3, log_every=2, device="cpu")
 TINY_OF = {
     "a": dict(recipe="seed", width=0.25, phase1_epochs=6, phase2_epochs=6, epochs=6, harvest_every=1),
     "b": dict(kimg=6 * 8 / 1000, width=0.25, phase2_epochs=6, r1_every=2, pl_every=2, ema_kimg=0.05),
@@ -80,6 +80,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Decoded images of the tests stay out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cpu_unless_asked() -> Iterator[None]:
+    """`--device auto` is the CPU in the tests, where alone bits are promised; tests of a GPU ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facegan.devices.gpu_here", lambda: False)
         yield
 
 

@@ -20,7 +20,7 @@ from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
 # These do not change what a step computes.
-FREE_TO_CHANGE = {"out", "cpu", "cuda_graphs", "compile", "keep_checkpoints", "kimg", "accumulate"}
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "kimg", "accumulate"}
 
 
 class RunFolder:

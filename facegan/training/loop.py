@@ -13,21 +13,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.errors import FaceganError
+from facegan.errors import FaceganError, Interrupted
 from facegan.training import checkpoint
 from facegan.training.pictures import save_png, sheet
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
 AGREE_EVERY = 10  # steps between the processes' agreement on an interruption: a collective a step would cost
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state has been saved."""
-
-    def __init__(self, signum: int, stage: str, step: int) -> None:
-        super().__init__(f"stopped in {stage} at step {step}; run the same command again to go on")
-        self.signum = signum
 
 
 class Interruption:

@@ -353,7 +353,7 @@ def test_what_makes_no_sense_is_refused_by_name(flags: dict, words: str, configu
 def test_other_mistakes_are_one_line_and_status_2(
     trained: Callable[[str], Path], faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run, base = str(trained("skip")), ["--data", str(faces), "--cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
+    run, base = str(trained("skip")), ["--data", str(faces), "--device=cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
     for arguments, words in [
         (["train", "--method", "b", *base, "--resolution", "32", "--init-from", run, "--out", str(tmp_path / "o")], "makes 16 px faces"),
         (["train", "--method", "b", *base, "--resolution", "16", "--conditional", "--init-from", run, "--out", str(tmp_path / "p")],

@@ -22,7 +22,7 @@ from facegan.methods.restore import stage as stages
 from facegan.methods.restore.objective import losses
 from facegan.methods.restore.stage import RestorerTraining
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.restore.degradation import Degradation
+from facegan.restore.ranges import Degradation
 from facegan.training import loop
 from facegan.training.batches import RealBatches
 from facegan.training.config import TrainConfig

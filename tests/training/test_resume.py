@@ -135,7 +135,7 @@ def test_sigterm_ends_a_process_in_good_order(faces: Path, train: Callable[..., 
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in config.to_json().items()
              if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *flags, "--cpu"], stderr=subprocess.PIPE, text=True,
+        [sys.executable, ROOT / "train.py", *flags, "--device=cpu"], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
     )  # fmt: skip
     while process.poll() is None and not (tmp_path / "run/metrics.jsonl").exists():
