@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from .activation import activate, rounded
+from .activation import activate, activation, scalars
 from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
 from .tuning import autotune
@@ -29,7 +29,7 @@ CONFIGS = [
 @triton.jit
 def _layer(
     x, w, s, d, noise, b, y, C, C_OUT, H, W, H_OUT, W_OUT, padding, noise_stride,
-    SIZE: tl.constexpr, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
     PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr,
 ):  # fmt: skip
     """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot shall see.
@@ -37,6 +37,7 @@ def _layer(
     A step of the loop takes one tap and BYTES of each pixel's channels.
     """
     IN: tl.constexpr = BYTES * 8 // x.dtype.element_ty.primitive_bitwidth
+    slope, gain, clamp = scalars(slope, gain, clamp, tl.float32)
     pid, P = tl.program_id(0), H_OUT * W_OUT
     across, along = tl.cdiv(C_OUT, OUT), tl.cdiv(P, PIXELS)
     block_o, pid = pid % across, pid // across  # neighbours read the same pixels
@@ -64,7 +65,7 @@ def _layer(
     if b is not None:
         acc = acc + tl.load(b + o, o < C_OUT, 0.0).to(tl.float32)[None, :]
     at_y = (n * P + p)[:, None] * C_OUT + o[None, :]
-    tl.store(y + at_y, activate(acc, ACT, ALPHA, GAIN, CLAMP), (p < P)[:, None] & (o < C_OUT)[None, :])
+    tl.store(y + at_y, activate(acc, ACT, slope, gain, clamp), (p < P)[:, None] & (o < C_OUT)[None, :])
 
 
 @on_its_device
@@ -93,7 +94,7 @@ def modulated_conv2d_fused(
     noise_stride = 0 if noise is None or noise.shape[0] == 1 else h_out * w_out
     _layer[lambda chosen: (n * triton.cdiv(h_out * w_out, chosen["PIXELS"]) * triton.cdiv(c_out, chosen["OUT"]),)](
         x, weight, s.contiguous(), d, noise, b, y, c, c_out, height, width, h_out, w_out, padding, noise_stride,
-        SIZE=size, ACT=act, ALPHA=alpha, GAIN=gain, CLAMP=rounded(clamp, x.dtype), PRECISION=_precision(), DTYPE=operand(x.dtype),
+        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype),
     )  # fmt: skip
     return y.contiguous(memory_format=memory_format)
 
