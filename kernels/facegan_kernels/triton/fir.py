@@ -78,9 +78,9 @@ def _scatter(
     return new
 
 
-@triton.jit(do_not_specialize=["H", "W", "OH", "OW", "flip", "first_row", "first_unit", "pad_x", "strips", "steps"])
+@triton.jit(do_not_specialize=["H", "W", "OH", "OW", "flip", "first_row", "first_column", "pad_x", "strips", "steps", "x_row", "y_row"])
 def fir(
-    x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_unit, pad_x, strips, steps,
+    x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_column, pad_x, strips, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr,
     UP_Y: tl.constexpr, DOWN_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_X: tl.constexpr,
@@ -94,8 +94,8 @@ def fir(
     A step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and moves on by IN rows. The columns of x are the
     main ones, as many as belong to COLUMNS, and BEFORE + AFTER beside them. PHASE is the first window's first tap in the first row.
 
-    Compiled once for all sizes: what an address must be known to be a multiple of stands in the distances between rows, `x_row`
-    and `y_row`, and in UNIT, of which the first column is a multiple.
+    Compiled once for all sizes: what addresses need to be known of them is that UNIT divides the distances between rows, `x_row`
+    and `y_row`, and in NCHW the first column. They are given in this unit.
     """
     slope, gain, clamp = scalars(slope, gain, clamp, tl.float32)
     pid = tl.program_id(0)
@@ -111,7 +111,9 @@ def fir(
     n = n.to(tl.int64)
     INNER: tl.constexpr = COLUMNS * DOWN_X // UP_X
     plane, out = block * PLANES + tl.arange(0, PLANES), tile * COLUMNS + tl.arange(0, COLUMNS)
-    first_column = first_unit * UNIT
+    x_row, y_row = x_row * UNIT, y_row * UNIT
+    if not CHANNELS_LAST:
+        first_column = first_column * UNIT
     column = tile * INNER + first_column + tl.arange(0, INNER)
     beside = tl.arange(0, HALO)
     beside_column = tile * INNER + first_column + tl.where(beside < BEFORE, beside - BEFORE, beside + (INNER - BEFORE))

@@ -19,6 +19,7 @@ from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
 from .tuning import autotune
 
+# The first is the one to take unmeasured: of these the least that a thread holds, with the most loads under way.
 CONFIGS = [
     triton.Config({"PIXELS": 128, "OUT": out, "BYTES": width}, num_warps=warps, num_stages=stages)
     for out, width, warps, stages in ((64, 64, 8, 4), (64, 128, 8, 3), (128, 64, 8, 4), (32, 64, 4, 4))

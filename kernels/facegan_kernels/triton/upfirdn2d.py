@@ -114,7 +114,10 @@ def _strips(
     made, used = up[0] // common, down[0] // common
     first_row, phase = -(padding[0] // up[0]), padding[0] % up[0]
     window = max((kh - 1 - phase + (made - 1) * down[0]) // up[0] + 1, 1)
-    vector = 1 if channels_last or width % (16 // x.element_size()) else 16 // x.element_size()
+    pitch = channels if channels_last else 1
+    aligned = channels % 16 == 0 if channels_last else width % 16 == out_width % 16 == 0
+    unit = 16 if aligned else 1
+    vector = 1 if channels_last else max(unit // x.element_size(), 1)
     first_column, before, after = _reach(kw, up[1], down[1], padding[2], vector)
     under_way = (triton.cdiv(window, used) + 1) * made
     columns, planes = _tile(channels, channels_last, x.element_size(), vector, f.ndim, up[1] / down[1], under_way)
@@ -124,11 +127,11 @@ def _strips(
         rows //= 2
     strips = triton.cdiv(out_height, rows)
     steps = triton.cdiv(triton.cdiv(out_height, strips), made)
-    pitch, unit = (channels if channels_last else 1), (16 if vector > 1 else 1)
     operand = tl.float32 if triton.knobs.runtime.interpret else TYPES[x.dtype]  # the interpreter's dot misreads bfloat16
     fir[(across * strips,)](
-        *tensors, channels, height, width, out_height, out_width, width * pitch, out_width * pitch, noise_stride,
-        first_row=first_row, first_unit=first_column // unit, pad_x=padding[2], strips=strips, steps=steps,
+        *tensors, channels, height, width, out_height, out_width, width * pitch // unit, out_width * pitch // unit, noise_stride,
+        first_row=first_row, first_column=first_column if channels_last else first_column // unit, pad_x=padding[2],
+        strips=strips, steps=steps,
         KH=kh, KW=kw, UP_Y=up[0], DOWN_Y=down[0], UP_X=up[1], DOWN_X=down[1], PHASE=phase, WINDOW=window, OUT=made, IN=used,
         BEFORE=before, AFTER=after, HALO=max(16, triton.next_power_of_2(before + after)), UNIT=unit,
         **options, OPERAND=operand, COLUMNS=columns, PLANES=planes, num_warps=4, num_stages=3,
