@@ -1,8 +1,8 @@
 """Which Triton kernels a launch compiles, found without compiling them and without a GPU.
 
 Launchers run on `meta` tensors under a driver that only says which GPU it stands for. Triton then works out the true
-specialisation (divisibility by 16, constants, options of every autotuner configuration) and asks its cache hook; the hook
-notes what would have been compiled, once for all shapes that share it, and stops there. Compiled code lands in Triton's cache.
+specialisation (divisibility by 16, constants, options) and asks its cache hook; the hook notes what would have been compiled,
+once for all shapes that share it, and stops there. Compiled code lands in Triton's cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unittest import mock
 import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
-from triton.runtime.autotuner import Autotuner
+from triton.compiler import ASTSource
 from triton.runtime.driver import driver
 
 from facegan.warmup.launches import Launch, Launcher, launcher
@@ -84,9 +84,7 @@ class Specialisation:
         ]))  # fmt: skip
 
     def function(self) -> triton.runtime.JITFunction:
-        found = getattr(importlib.import_module(self.module), self.name)
-        while not isinstance(found, triton.runtime.JITFunction):
-            found = found.fn  # autotuners and heuristics wrap it
+        found: triton.runtime.JITFunction = getattr(importlib.import_module(self.module), self.name)
         return found
 
     def compiled(self) -> Any:
@@ -107,14 +105,10 @@ def started(function: Launcher, launch: Launch, arch: int) -> list[Specialisatio
         found.append(Specialisation(fn.module, fn.name, arch, compile["specialization_data"], launch.case))
         return True  # do not compile it
 
-    with compiling_for(arch), mock.patch.object(Autotuner, "run", _every_configuration), knobs.runtime.scope():
+    with compiling_for(arch), knobs.runtime.scope():
         knobs.runtime.jit_cache_hook = note
         function(*launch.arguments)
     return found
-
-
-def _every_configuration(self: Autotuner, *args: Any, warmup: bool, **kwargs: Any) -> None:
-    self.warmup(*args, **kwargs)
 
 
 def specialisations(launches: Iterable[Launch], arch: int) -> list[Specialisation]:
@@ -125,3 +119,26 @@ def specialisations(launches: Iterable[Launch], arch: int) -> list[Specialisatio
         for one in () if function is None else started(function, launch, arch):
             found.setdefault(one.data, one)
     return list(found.values())
+
+
+class _NotThere(Exception):
+    pass
+
+
+def missing(kernels: Iterable[Specialisation]) -> list[Specialisation]:
+    """Those that Triton's cache does not hold, or not for this version of the source, of Triton or of ptxas.
+
+    Triton itself looks them up: it compiles what it does not find, and is stopped before it does.
+    """
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise _NotThere
+
+    found = []
+    with mock.patch.object(ASTSource, "make_ir", stop):
+        for one in kernels:
+            try:
+                one.compiled()
+            except _NotThere:
+                found.append(one)
+    return found

@@ -20,6 +20,7 @@ from facegan.ops import plans
 from facegan.warmup.autocast import autocast_of_meta
 
 Launcher = Callable[..., Any]
+Choose = Callable[[Any, Any, Mapping[str, Callable[[], Any]]], str]  # as `plans.choose`
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,24 @@ def launcher(operator: str, name: str = "triton") -> Launcher | None:
     return None if module is None else getattr(importlib.import_module(module), operator)
 
 
-def recorded(step: Callable[[], Any], case: str = "") -> list[Launch]:
+def every_plan(key: Any, device: Any, candidates: Mapping[str, Callable[[], Any]]) -> str:
+    """Runs all of them."""
+    for run_plan in candidates.values():
+        run_plan()
+    return plans.DEFAULT
+
+
+def plans_of(device: torch.device | None, arch: int | None = None) -> Choose:
+    """What layers with a choice do on a device, by the rule for an architecture, or else all that they can."""
+    if device is not None and not plans.measuring():
+        choose = plans.choose
+        return lambda key, _, candidates: choose(key, device, candidates)
+    if arch is not None:
+        return lambda key, *_: plans.by_rule(key, (arch // 10, arch % 10))
+    return every_plan
+
+
+def recorded(step: Callable[[], Any], case: str = "", choose: Choose = every_plan) -> list[Launch]:
     """The distinct calls that `step` makes on `meta` tensors, in their order."""
     found: dict[tuple[Any, ...], Launch] = {}
 
@@ -70,7 +88,7 @@ def recorded(step: Callable[[], Any], case: str = "") -> list[Launch]:
         found.setdefault(launch.key, launch)
         return func(*args)
 
-    with triton_serves(), _Caught(record):
+    with triton_serves(choose), _Caught(record):
         step()
     return list(found.values())
 
@@ -99,16 +117,10 @@ def _laid_out_as(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor | None
 
 
 @contextmanager
-def triton_serves() -> Iterator[None]:
-    """Every op chooses Triton, whatever the device of its tensors; layers with a choice of plans run all of them."""
-
-    def run_all(key: Any, device: Any, candidates: Mapping[str, Callable[[], Any]]) -> str:
-        for run_plan in candidates.values():
-            run_plan()
-        return plans.DEFAULT
-
+def triton_serves(choose: Choose) -> Iterator[None]:
+    """Every op chooses Triton, whatever the device of its tensors, and layers with a choice of plans `choose` one."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(backend, "select", lambda op, device_type: "triton"))
-        stack.enter_context(mock.patch.object(plans, "choose", run_all))
+        stack.enter_context(mock.patch.object(plans, "choose", choose))
         stack.enter_context(autocast_of_meta())
         yield

@@ -83,7 +83,7 @@ def times_slope(g, y, ACT: tl.constexpr, slope, gain, clamp):
         g = g * (y - y * y / gain)
     else:
         g = g * gain
-        g = tl.where(y * tl.where(gain > 0, 1.0, -1.0) > 0, g, g * slope)
+        g = tl.where(tl.where(gain > 0, y, -y) > 0, g, g * slope)
     return unclamped(g, y, clamp)
 
 

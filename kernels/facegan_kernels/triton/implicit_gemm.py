@@ -17,17 +17,15 @@ from torch.nn.functional import conv2d
 from .activation import activate, activation, scalars
 from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
-from .tuning import autotune
 
-# The first is the one to take unmeasured: of these the least that a thread holds, with the most loads under way.
-CONFIGS = [
-    triton.Config({"PIXELS": 128, "OUT": out, "BYTES": width}, num_warps=warps, num_stages=stages)
-    for out, width, warps, stages in ((64, 64, 8, 4), (64, 128, 8, 3), (128, 64, 8, 4), (32, 64, 4, 4))
-]
+def configuration(c_out: int) -> dict[str, int]:
+    """Of the tiles [PIXELS, OUT] and of a step's BYTES of each pixel's channels: one that suits every GPU from sm_80 on."""
+    if c_out > 32:
+        return dict(PIXELS=128, OUT=64, BYTES=64, num_warps=8, num_stages=4)
+    return dict(PIXELS=128, OUT=32, BYTES=64, num_warps=4, num_stages=4)
 
 
-@autotune(CONFIGS, key=["C", "C_OUT", "H", "W", "SIZE"])
-@triton.jit
+@triton.jit(do_not_specialize=["H", "W", "H_OUT", "W_OUT", "padding", "noise_stride"])
 def _layer(
     x, w, s, d, noise, b, y, C, C_OUT, H, W, H_OUT, W_OUT, padding, noise_stride,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
@@ -93,9 +91,10 @@ def modulated_conv2d_fused(
     y = torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     d, noise, b = (None if t is None else t.contiguous() for t in (d, noise, b))
     noise_stride = 0 if noise is None or noise.shape[0] == 1 else h_out * w_out
-    _layer[lambda chosen: (n * triton.cdiv(h_out * w_out, chosen["PIXELS"]) * triton.cdiv(c_out, chosen["OUT"]),)](
+    tiles, pixels = configuration(c_out), h_out * w_out
+    _layer[(n * triton.cdiv(pixels, tiles["PIXELS"]) * triton.cdiv(c_out, tiles["OUT"]),)](
         x, weight, s.contiguous(), d, noise, b, y, c, c_out, height, width, h_out, w_out, padding, noise_stride,
-        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype),
+        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
     )  # fmt: skip
     return y.contiguous(memory_format=memory_format)
 

@@ -222,10 +222,9 @@ def _summed(partial: Tensor) -> Tensor:
 
 
 def _noise_sums(x: Tensor, noise_batch: int, t: Tiles) -> Tensor | None:
-    """Where the sums over channels go, [blocks, N, 1, H, W]: at once to the result's dtype where one block is all there is."""
+    """Where the sums over channels go, [blocks, N, 1, H, W]."""
     n, _, height, width = x.shape
-    whole = t.blocks_c == 1 and noise_batch == n
-    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=x.dtype if whole else wide(x.dtype)) if noise_batch else None
+    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=wide(x.dtype)) if noise_batch else None
 
 
 def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
