@@ -11,7 +11,6 @@ The faces are decoded before: they are no matter of kernels.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import record, trainings
+from benchmarks.children import end, start
 from benchmarks.trainings import Training, command_line
 from facegan.data.faces import open_faces
 
@@ -41,18 +41,17 @@ class NoStep(Exception):
 
 def launch(training: Training, device: str, out: Path, environment: dict[str, str]) -> tuple[float, float]:
     """Seconds from starting the process to a claimed run folder, and from there to the end of the first step; then it is killed."""
-    command = [sys.executable, "-m", "facegan.cli", "train", *command_line(training.values(device, out)), "--log-every", "1"]
+    command = ["-m", "facegan.cli", "train", *command_line(training.values(device, out)), "--log-every", "1"]
     log = out.with_suffix(".log")
     with log.open("w") as handle:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=handle, stderr=subprocess.STDOUT)
+        begun = time.perf_counter()
+        process = start(command, handle, **environment)
         try:
             claimed = appeared(out / "config.json", process, log)
             stepped = appeared(out / "metrics.jsonl", process, log)
         finally:
-            process.kill()
-            process.wait()
-    return claimed - start, stepped - claimed
+            end(process)
+    return claimed - begun, stepped - claimed
 
 
 def appeared(file: Path, process: subprocess.Popen[bytes], log: Path) -> float:
@@ -73,7 +72,7 @@ def measure(training: Training, device: str, folder: Path, results: record.Resul
     case = training.case("first_step")
     for variant in ("cold", "filled"):
         before, seconds = launch(training, device, folder / variant, environment)
-        results.add(record.row(case, "auto", {"op": [seconds]}, variant=variant, seconds_before=before))
+        results.add(record.row(case, trainings.serving(device), {"op": [seconds]}, variant=variant, seconds_before=before))
 
 
 def main() -> int:

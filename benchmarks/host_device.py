@@ -29,7 +29,6 @@ from benchmarks import device_profile, record, trainings
 from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
 from benchmarks.trainings import GRAPHS, Training
-from facegan import backend
 from facegan.memory import keep_memory
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.training.config import TrainConfig
@@ -38,7 +37,7 @@ from facegan.training.stage import Stage
 
 CYCLE = 16  # steps after which R1 and path length have come round in every training here
 WINDOW = {"cuda": 10.0, "cpu": 2.0}  # seconds of rounds
-ROUNDS = 3, 20  # at least, at most
+ROUNDS = 2, 20  # at least, at most
 
 
 class Steps:
@@ -153,18 +152,19 @@ class Measured:
     def __init__(self, training: Training, device: str, results: record.Results) -> None:
         self.training, self.device, self.results = training, device, results
         self.case = training.case("training")
-        self.backend = backend.select("bias_act", torch.empty(1 << 20, device=device))
+        self.backend = trainings.serving(device)
         self.notes: dict[str, str] = {}
 
     def steps(self, folder: Path, graphs: bool) -> Steps:
-        """Warmed up: every kind of step has run twice, and what is captured after the first time is captured."""
+        """Warmed up: every kind of step has run, and what is captured from then on is captured."""
         steps = Steps(trainings.make_stage(self.training, self.device, folder, graphs))
         start = time.perf_counter()
         steps.cycle()
         if self.device == "cuda":
             torch.cuda.synchronize()
         self.notes["seconds of the first cycle"] = f"{time.perf_counter() - start:.1f}"
-        steps.cycle()
+        if graphs:
+            steps.cycle()
         return steps
 
     def keep(self, variant: str, raced: Mapping[str, Times], profile: Profile | None) -> None:

@@ -135,6 +135,11 @@ class Results:
         write_whole(self.file, json.dumps(rounded(content), indent=1) + "\n")
 
 
+def stamps(folder: Path) -> dict[Path, int]:
+    """When each file of results was last written."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("*.json")}
+
+
 def load(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text())
     return content

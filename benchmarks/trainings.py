@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import Case, stylegan2_channels
+from facegan import backend
 from facegan.methods.a.phase1 import Phase1
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.models.conv_gan import channels
@@ -77,6 +78,13 @@ TRAININGS = {
 
 def find(device: str, name: str) -> Training:
     return next(training for training in TRAININGS[device] if training.name == name)
+
+
+def serving(device: str) -> str:
+    """The backend by which trainings run there."""
+    requested = backend.requested_backend()
+    order = backend.PREFERENCE[device] if requested == "auto" else (requested,)
+    return next(name for name in order if backend.unavailable("bias_act", name, device) is None)
 
 
 def make_stage(training: Training, device: str, out: Path, graphs: bool) -> Stage[TrainConfig]:
