@@ -120,6 +120,8 @@ def operator_tables(found: Sequence[Result], everything: bool) -> Iterator[str]:
             if rows:
                 yield from markdown(*filled(TITLES, [cells(row) for row in (rows if everything else leading(rows))]))
                 yield ""
+            else:
+                yield f"Operators on {described(facts)}: not measured.\n"
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:
