@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -15,27 +16,32 @@ LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded befor
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def die_with_parent() -> None:
-    """In a child before it becomes its program: it is killed when its parent ends, be it by SIGKILL. Linux alone has this."""
+def tied() -> None:
+    """In a child before it becomes its program: a group of its own, and on Linux killed when its parent ends, be it by SIGKILL."""
+    os.setpgrp()
     if LIBRARY is not None:
         LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def start(command: list[str], output: TextIO | None = None, **environment: str) -> subprocess.Popen[bytes]:
+def start(command: list[str], output: TextIO | None = None, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """A Python process that finds this checkout before any installation, and writes what it says at once.
 
-    `output`: a file for all that it says; None: where this process writes.
+    Args:
+        output: a file for all that it says; None: where this process writes.
+        environment: variables besides this process's own.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **environment},
-        stdout=output, stderr=None if output is None else subprocess.STDOUT, preexec_fn=die_with_parent,
+        [sys.executable, *command], cwd=ROOT, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        stdout=output, stderr=None if output is None else subprocess.STDOUT, preexec_fn=tied,
     )  # fmt: skip
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
+    """Kills it and what it has started, unless it has ended."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def status(process: subprocess.Popen[bytes], limit: float) -> int | None:

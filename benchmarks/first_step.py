@@ -45,7 +45,7 @@ def launch(training: Training, device: str, out: Path, environment: dict[str, st
     log = out.with_suffix(".log")
     with log.open("w") as handle:
         begun = time.perf_counter()
-        process = start(command, handle, **environment)
+        process = start(command, handle, environment)
         try:
             claimed = appeared(out / "config.json", process, log)
             stepped = appeared(out / "metrics.jsonl", process, log)
@@ -63,8 +63,8 @@ def appeared(file: Path, process: subprocess.Popen[bytes], log: Path) -> float:
     return time.perf_counter()
 
 
-def measure(training: Training, device: str, folder: Path, results: record.Results) -> None:
-    kept = folder / "caches"
+def measure(training: Training, device: str, folder: Path, kept: Path, results: record.Results) -> None:
+    """Two runs in `folder`, with the caches in `kept`."""
     shutil.rmtree(kept, ignore_errors=True)
     environment = caches(kept)
     values = training.values(device, folder)
@@ -80,10 +80,11 @@ def main() -> int:
     parser.add_argument("training", help="one of `trainings.TRAININGS`")
     parser.add_argument("--device", choices=tuple(trainings.TRAININGS), default="cuda")
     parser.add_argument("--results", type=Path, default=record.FOLDER, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--caches", type=Path, metavar="DIR", help="of the caches, emptied first and left filled; default: a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = record.Results(arguments.results, arguments.device)
-        measure(trainings.find(arguments.device, arguments.training), arguments.device, Path(folder), results)
+        kept, results = arguments.caches or Path(folder, "caches"), record.Results(arguments.results, arguments.device)
+        measure(trainings.find(arguments.device, arguments.training), arguments.device, Path(folder), kept, results)
     return 0
 
 

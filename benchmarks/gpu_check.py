@@ -24,6 +24,7 @@ import importlib.util  # noqa: E402
 import os  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import torch  # noqa: E402
@@ -31,7 +32,7 @@ import torch  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import children, outcomes, plan, record  # noqa: E402
+from benchmarks import children, first_step, outcomes, plan, record  # noqa: E402
 from benchmarks.budget import Budget  # noqa: E402
 from benchmarks.children import start  # noqa: E402
 from benchmarks.plan import Measurement  # noqa: E402
@@ -68,7 +69,7 @@ class Check:
         self.chosen = plan.measurements(self.device, arguments.only, arguments.first)
         self.tests = plan.tests(self.device, arguments.only)
         self.builds = plan.builds(self.device, self.chosen, self.tests, bool(arguments.peer_nvidia))
-        self.peer: str | None = arguments.peer_nvidia
+        self.peer = str(Path(arguments.peer_nvidia).expanduser().resolve()) if arguments.peer_nvidia else None
         self.seconds = arguments.total - RESERVE
         self.end = STARTED + arguments.total - REPORT  # nothing runs on after it
         self.budget = Budget(self.seconds - (time.monotonic() - STARTED))
@@ -95,9 +96,9 @@ class Check:
         say(f"{name}: started")
         with (self.logs / f"{name.replace('/', '-')}.log").open("w") as log:
             if name == "builds/peer":
-                return start(["-m", "benchmarks.peer", str(Path(self.arguments.peer_nvidia).resolve())], log)
+                return start(["-m", "benchmarks.peer", str(self.peer)], log)
             jobs = os.environ.get("MAX_JOBS") or str(max(1, (os.cpu_count() or 1) // 2))  # the tests want cores too
-            return start(["csrc/build_native.py"], log, FACEGAN_BUILD="cuda", MAX_JOBS=jobs)
+            return start(["csrc/build_native.py"], log, dict(FACEGAN_BUILD="cuda", MAX_JOBS=jobs))
 
     def _test(self, name: str, until: float) -> bool:
         """Whether a run of tests passed; it writes its log and outcomes as it goes."""
@@ -110,7 +111,8 @@ class Check:
         return passed
 
     # --- measurements, each alone
-    def measure(self) -> None:
+    def measure(self, work: Path) -> None:
+        """`work`: an empty folder."""
         for run in plan.runs(self.chosen):
             name = run[0].id if len(run) == 1 else f"{len(run)} cases from {run[0].id} on"
             guess = plan.START + run[0].guess
@@ -118,14 +120,17 @@ class Check:
                 say(f"{name}: no time, {self.budget.expected(run[0].kind, guess):.0f} s expected of {self.budget.left:.0f} s left")
                 continue
             begun = time.monotonic()
-            if ended(start(self._command(run)), name, self.end - begun) and not run[0].by_pytest:
+            caches = work / run[0].name
+            filled = first_step.caches(caches) if caches.exists() else {}  # by the first step of the same training
+            done = ended(start(self._command(run, caches), environment=filled), name, self.end - begun)
+            if done and not run[0].by_pytest:
                 self.budget.spent(run[0].kind, guess, time.monotonic() - begun)
 
-    def _command(self, run: list[Measurement]) -> list[str]:
+    def _command(self, run: list[Measurement], caches: Path) -> list[str]:
         first, common = run[0], ["--results", str(self.results)]
         peer = ["--peer-nvidia", self.peer] if self.peer else []
         if first.kind == "first-step":
-            return ["-m", "benchmarks.first_step", first.name, "--device", self.device, *common]
+            return ["-m", "benchmarks.first_step", first.name, "--device", self.device, "--caches", str(caches), *common]
         if not first.by_pytest:
             return ["-m", "benchmarks.host_device", first.name, "--device", self.device, *common, *peer]
         groups = ",".join(dict.fromkeys(entry.group for entry in run))
@@ -170,7 +175,8 @@ def main() -> int:
         return 1
     before = record.stamps(check.results)
     passed = check.prepare()
-    check.measure()
+    with tempfile.TemporaryDirectory() as work:
+        check.measure(Path(work))
     measured = not check.chosen or record.stamps(check.results) != before
     ended(start(["benchmarks/report.py", "--results", str(check.results)]), "report", STARTED + arguments.total - time.monotonic())
     say(f"{'all tests passed' if passed else 'tests FAILED'}; {'measured' if measured else 'nothing measured'}; of {arguments.total:.0f} s")

@@ -11,6 +11,7 @@ given, as a rival of both. On a CPU there is the host's time alone.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
 import tempfile
@@ -38,26 +39,33 @@ from facegan.training.stage import Stage
 CYCLE = 16  # steps after which R1 and path length have come round in every training here
 WINDOW = {"cuda": 10.0, "cpu": 2.0}  # seconds of rounds
 ROUNDS = 2, 20  # at least, at most
+WARM_UP = 2, 6  # steps of each kind before anything is timed, without and with graphs (of which the third is recorded)
 
 
 class Steps:
     """A stage's steps one after the other, with the sums of loss terms that the trainer keeps."""
 
     def __init__(self, stage: Stage[TrainConfig]) -> None:
-        self.stage, self.terms, self.done = stage, Terms(), 0
+        self.stage, self.terms, self.next = stage, Terms(), 0
 
     def step(self) -> None:
-        self.terms.add(self.stage.step(self.done))
-        self.done += 1
+        self.terms.add(self.stage.step(self.next))
+        self.next += 1
 
     def cycle(self) -> None:
+        self.next += -self.next % CYCLE
         for _ in range(CYCLE):
             self.step()
 
-    def until(self, place: int) -> None:
-        """Steps until the next one is the cycle's `place`-th."""
-        while self.done % CYCLE != place:
-            self.step()
+    def at(self, place: int) -> None:
+        """A step at the `place`-th of a cycle; those until there are left out."""
+        self.next += (place - self.next) % CYCLE
+        self.step()
+
+    @property
+    def from_graphs(self) -> bool:
+        """Whether the stage records its steps, and has not given that up."""
+        return getattr(getattr(self.stage, "graphed", None), "record", None) is not None
 
 
 @dataclass
@@ -117,14 +125,10 @@ def profiled(steps: Steps, copy_gb_s: float, count_bytes: bool) -> Profile:
     """One step of each kind under the profiler; operators' bytes, which need a step of their own, are not to be had of graphs."""
     kinds, moved = kinds_of_step(steps.stage.context.config), defaultdict[int, Counter[str]](Counter)
     for place in kinds if count_bytes else ():
-        steps.until(place)
         with device_profile.OperatorBytes() as counting:
-            steps.step()
+            steps.at(place)
         moved[place] = counting.bytes
-    found = {}
-    for place in kinds:
-        steps.until(place)
-        found[place] = device_profile.activities(steps.step, moved[place])
+    found = {place: device_profile.activities(functools.partial(steps.at, place), moved[place]) for place in kinds}
     parts = [(count / CYCLE, found[place], moved[place]) for place, count in kinds.items()]
     busy = sum(weight * device_profile.busy_seconds(activities) for weight, activities, _ in parts)
     return Profile(busy, device_profile.top_kernels(parts, copy_gb_s))
@@ -156,15 +160,15 @@ class Measured:
         self.notes: dict[str, str] = {}
 
     def steps(self, folder: Path, graphs: bool) -> Steps:
-        """Warmed up: every kind of step has run, and what is captured from then on is captured."""
+        """Warmed up by steps of every kind: enough of them that what is recorded after a few is replayed from now on."""
         steps = Steps(trainings.make_stage(self.training, self.device, folder, graphs))
         start = time.perf_counter()
-        steps.cycle()
+        for _ in range(WARM_UP[graphs]):
+            for place in kinds_of_step(steps.stage.context.config):
+                steps.at(place)
         if self.device == "cuda":
             torch.cuda.synchronize()
-        self.notes["seconds of the first cycle"] = f"{time.perf_counter() - start:.1f}"
-        if graphs:
-            steps.cycle()
+        self.notes[f"seconds of warming up {'graphed' if graphs else 'eager'}"] = f"{time.perf_counter() - start:.1f}"
         return steps
 
     def keep(self, variant: str, raced: Mapping[str, Times], profile: Profile | None) -> None:
@@ -184,17 +188,30 @@ class Measured:
             )
         )  # fmt: skip
 
+    def rivals(self, peer: Peer | None, stage: Stage[TrainConfig]) -> dict[str, Callable[[], None]]:
+        """NVIDIA's cycle, warmed up; what fails there is told and no reason to stop."""
+        if not (peer and isinstance(stage, StyleGAN2Training)):
+            return {}
+        try:
+            cycle = peer_cycle(peer, stage, self.device)
+            cycle()
+        except Exception as error:
+            self.notes["peer"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            return {}
+        return {"peer": cycle}
+
     def run(self, folder: Path, peer: Peer | None) -> None:
         """The profiler comes last: it slows what runs after it."""
         contenders = {"eager": self.steps(folder / "eager", graphs=False)}
         raced = {"eager": race({"eager": contenders["eager"].cycle}, self.device)}
         self.keep("eager", raced["eager"], None)  # a stop during what follows leaves this
-        cycles: dict[str, Callable[[], None]] = {}
-        if peer and isinstance(contenders["eager"].stage, StyleGAN2Training):
-            cycles["peer"] = peer_cycle(peer, contenders["eager"].stage, self.device)
-            cycles["peer"]()
+        cycles = self.rivals(peer, contenders["eager"].stage)
         if self.device == "cuda" and trainings.has_field(self.training.method, GRAPHS):
-            contenders["graphed"] = self.steps(folder / "graphed", graphs=True)
+            graphed = self.steps(folder / "graphed", graphs=True)
+            if graphed.from_graphs:
+                contenders["graphed"] = graphed
+            else:  # the log says why
+                print(f"{self.training.name}: its steps cannot be replayed from CUDA graphs", file=sys.stderr)
         if cycles or len(contenders) > 1:
             both = race(cycles | {name: steps.cycle for name, steps in contenders.items()}, self.device)
             for variant in contenders:

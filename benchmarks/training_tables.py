@@ -25,7 +25,7 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
         yield ""
     for row in steps:
         if row["kernels"]:
-            yield f"{name(row)}, {row['variant']}: kernels by their time in a step; of copy: their operators' bytes over it, beside a copy's:"
+            yield f"{name(row)}, {row['variant']}: kernels by their time; % of copy: their operator's bandwidth beside a copy's."
             yield ""
             yield from markdown(("kernel", "operator", "calls", "time", "% of all", "% of copy"), map(kernel, row["kernels"]))
             yield ""

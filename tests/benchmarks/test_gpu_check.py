@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu_check, plan
+from benchmarks import children, gpu_check, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "benchmarks" / "gpu_check.py")
@@ -107,3 +107,15 @@ def test_a_child_does_not_outlive_who_started_it(environment: dict[str, str]) ->
     assert parent.stdout.read() == ""  # both have closed it
     parent.wait()
     parent.stdout.close()
+
+
+def test_a_child_is_killed_at_its_limit_with_all_that_it_started() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(30); print('survived', flush=True)"]
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as output:
+        process = children.start(["-c", f"import subprocess; subprocess.run({command!r})"], output)
+    assert children.status(process, 0.5) is None and process.returncode == -signal.SIGKILL
+    with os.fdopen(read) as said:
+        assert said.read() == ""
+    done = children.start(["-c", "raise SystemExit(3)"])
+    assert children.status(done, 600) == 3
