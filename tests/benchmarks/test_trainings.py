@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import first_step, host_device, record, trainings
 from benchmarks.children import start
@@ -65,6 +67,43 @@ def test_rivals_of_a_graphed_step(small: Training, tmp_path: Path) -> None:
     assert (row["seconds"], row["host_seconds"], CYCLE) == (1.0, 0.1, 16)
     assert row["speed_up"] == {"peer": 3.0, "ungraphed": 2.0}
     assert row["idle"] == pytest.approx(0.05) and row["seconds_per_kimg"] == 125.0
+
+
+class PlannedStage:
+    """Stands for a stage on a GPU: notes which steps were asked for."""
+
+    def __init__(self, graphs: bool, log: list[str]) -> None:
+        self.context = SimpleNamespace(config=from_arguments(dict(method="a", out="out")))
+        self.graphed, self.name, self.log = SimpleNamespace(record="recorder" if graphs else None), "graphed" if graphs else "eager", log
+
+    def step(self, number: int) -> dict[str, torch.Tensor]:
+        self.log.append(f"{self.name} {number % CYCLE}")
+        return {"G/loss": torch.zeros(())}
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_rows_are_kept_before_anything_that_might_fail(
+    captured: bool, small: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(record, "machine", lambda device: {"device": "gpu", "threads": None})
+    monkeypatch.setattr(host_device, "GRAPHS", "resolution")  # a field that every configuration has
+    monkeypatch.setattr(trainings, "serving", lambda device: "triton")
+    monkeypatch.setattr(trainings, "make_stage", lambda training, device, out, graphs: PlannedStage(graphs and captured, log))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(host_device, "race", lambda cycles, device: {name: Times([16.0], [16.0]) for name in cycles})
+    monkeypatch.setattr(host_device, "profiled", lambda steps, copy, count_bytes: log.append("profiler") or host_device.Profile(0.9, []))
+    kept: list[tuple[str, bool]] = []
+    results: Any = SimpleNamespace(
+        add=lambda row: kept.append((row["variant"], row["idle"] is None)) or log.append("row"), ceilings={"copy_gb_s": 10.0}
+    )
+    Measured(small, "cuda", results).run(tmp_path, None)
+    if captured:
+        assert kept == [("eager", True), ("eager", True), ("graphed", True), ("eager", False), ("graphed", False)]
+        assert log.count("graphed 0") == log.count("graphed 1") == host_device.WARM_UP[True]
+    else:
+        assert kept == [("eager", True), ("eager", False)]
+    assert log.index("row") < log.index("profiler")
 
 
 @pytest.mark.slow
