@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from facegan.errors import FaceganError
 
@@ -28,6 +29,7 @@ SMALL = {"bias_act": 1 << 18}
 _SMALL = 1 << 16
 
 Kernel = Callable[..., Any]
+_transforms_active = torch._C._are_functorch_transforms_active
 
 
 class BackendUnavailable(FaceganError):
@@ -57,6 +59,15 @@ def register(op: str, operator: str, reference: Kernel, optional: bool = False) 
         _optional.add(operator)
     _operators[op] = (*_operators.get(op, ()), operator)
     _references[operator] = reference
+
+
+def compiled(operator: str) -> bool:
+    """Whether the compiled library implements a registered operator itself, in the namespace `facegan`."""
+    try:
+        import facegan_kernels
+    except ImportError:
+        return False
+    return facegan_kernels.compiled(operator)
 
 
 def ops() -> tuple[str, ...]:
@@ -103,11 +114,18 @@ def unavailable(op: str, backend: str, device_type: str) -> str | None:
 
 def select(op: str, x: torch.Tensor) -> str:
     """The backend that serves `op` on `x` now: the requested one, or for `auto` the first that can and pays."""
-    device_type = x.device.type
-    if device_type == "cpu" and not torch.compiler.is_compiling() and requested_backend() == "auto":
-        if x.numel() < SMALL.get(op, _SMALL):
+    if torch.compiler.is_compiling():
+        return _serving(op, x.device.type)
+    requested = _requested.get() or _default
+    if _transforms_active() or forward_ad._current_level >= 0:  # PyTorch's own graph knows both
+        if requested == "auto":
             return "reference"
-    return _serving(op, device_type)
+        if requested != "reference" and _transforms_active():
+            raise untransformable(op, requested)
+    device_type = "cuda" if x.is_cuda else x.device.type
+    if requested == "auto" and device_type == "cpu" and x.numel() < SMALL.get(op, _SMALL):
+        return "reference"
+    return _selected.get((op, requested, device_type)) or _serving(op, device_type)
 
 
 @torch.compiler.assume_constant_result  # compiled code keeps the backend it was traced with
@@ -117,6 +135,13 @@ def _serving(op: str, device_type: str) -> str:
     if selected is None:
         selected = _selected[op, requested, device_type] = _select(op, requested, device_type)
     return selected
+
+
+def untransformable(op: str, backend: str) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"{op}: the kernels of backend {backend!r} know neither torch.func's transforms (grad, vmap, jvp) nor forward-mode "
+        "derivatives; ask for them inside use_backend('reference')."
+    )
 
 
 def _select(op: str, requested: str, device_type: str) -> str:
