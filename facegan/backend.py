@@ -23,10 +23,9 @@ BACKENDS = ("reference", "triton", "native")
 PREFERENCE = {"cuda": ("triton", "native", "reference"), "cpu": ("native", "reference")}
 ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 
-# Elements below which `auto` stays with PyTorch on a CPU: calling a kernel through autograd costs more than it saves
-# (benchmarks/, one thread). 2^16 for ops not named here.
-SMALL = {"bias_act": 1 << 18}
-_SMALL = 1 << 16
+# Elements of x below which `auto` stays with PyTorch on a CPU: there a layer's backward by operators that can be differentiated once
+# more costs more calls than it saves (benchmarks/test_overhead.py, one thread). Every other op is faster by kernels at any size.
+SMALL = {"modulated_conv2d": 1 << 16}
 
 Kernel = Callable[..., Any]
 _transforms_active = torch._C._are_functorch_transforms_active
@@ -68,6 +67,15 @@ def compiled(operator: str) -> bool:
     except ImportError:
         return False
     return facegan_kernels.compiled(operator)
+
+
+def kernel_exists(operator: str, backend: str) -> bool:
+    """Whether `backend` has a kernel of an operator, for one device or another."""
+    try:
+        import facegan_kernels
+    except ImportError:
+        return False
+    return (backend, operator) in facegan_kernels.KERNELS
 
 
 def ops() -> tuple[str, ...]:
@@ -123,7 +131,7 @@ def select(op: str, x: torch.Tensor) -> str:
         if requested != "reference" and _transforms_active():
             raise untransformable(op, requested)
     device_type = "cuda" if x.is_cuda else x.device.type
-    if requested == "auto" and device_type == "cpu" and x.numel() < SMALL.get(op, _SMALL):
+    if requested == "auto" and device_type == "cpu" and x.numel() < SMALL.get(op, 0):
         return "reference"
     return _selected.get((op, requested, device_type)) or _serving(op, device_type)
 

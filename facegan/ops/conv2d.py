@@ -68,26 +68,27 @@ def conv2d(
         raise FaceganError(
             f"conv2d: x has shape {list(x.shape)} and weight {list(weight.shape)}; expected [N, I, H, W] and [O, I, KH, KW]."
         )
-    expected = weight.shape[0] if transposed else weight.shape[1] * groups
-    if x.shape[1] != expected:
-        raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.")
-    if torch.is_autocast_enabled(x.device.type):
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
-    if not _double(x, weight, bias):
-        native = F.conv_transpose2d if transposed else F.conv2d
-        return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
-    y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed))
-    return y
+    try:
+        if torch.is_grad_enabled() and _twice_differentiable(x, weight, bias):
+            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed))
+            return y
+        return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
+        expected = weight.shape[0] if transposed else weight.shape[1] * groups
+        if x.shape[1] == expected:
+            raise
+        raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
 
 
-def _double(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the graph is to be ours, for the sake of its second order."""
     return (
-        torch.is_grad_enabled()
         # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and torch._C._any_requires_grad(x, weight, bias)
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0

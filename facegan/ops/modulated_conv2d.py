@@ -77,15 +77,21 @@ def modulated_conv2d(
     bias = None if bias is None else bias.to(x.dtype)
     plain = weight.shape[2] == up == down == 1 and padding == 0 and not demodulate and noise is None
     if plain and weight.shape[0] <= _FEW:
-        y = operators(chosen).pointwise(x, styles[:, None] * weight[:, :, 0, 0])
-        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+        y = operators(chosen).pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
+        return _activated(y, bias, act, gain, clamp)
     steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
     f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
     layer = Layer(x, weight.to(x.dtype), styles, None, noise, bias, f, steps, (act, _ALPHA, gain, clamp), operators(chosen))
     if act in ("tanh", "sigmoid"):  # the fused epilogue inverts its activation
         y = _run(layer._replace(b=None, activation=_LINEAR), weight, demodulate)
-        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+        return _activated(y, bias, act, gain, clamp)
     return _run(layer, weight, demodulate)
+
+
+def _activated(y: Tensor, bias: Tensor | None, act: str, gain: float, clamp: float | None) -> Tensor:
+    if bias is None and clamp is None and act == "linear" and gain == 1:
+        return y
+    return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
 
 
 def modulated_conv2d_ref(
@@ -113,6 +119,7 @@ def modulated_conv2d_ref(
 
 _ALPHA = 0.2  # slope of lrelu below zero
 _FEW = 4  # output channels of a toRGB layer, at most
+_LEAST_PREPACKED = 1 << 14  # elements of a weight: looking whether it has changed costs more than preparing a smaller one
 _UNPADDED = (0, 0, 0, 0)
 _LINEAR = ("linear", _ALPHA, 1.0, None)
 
@@ -206,8 +213,9 @@ def choose(layer: Layer, parameter: Tensor) -> Path:
 
 
 def _stays(layer: Layer, parameter: Tensor) -> bool:
-    """Whether the weight is one of a network, not made for this call, so that it pays to keep what is made of it."""
-    return isinstance(parameter, torch.nn.Parameter) and parameter.dtype == layer.x.dtype == layer.s.dtype
+    """Whether the weight is one of a network, not made for this call, and large enough that it pays to keep what is made of it."""
+    kept = isinstance(parameter, torch.nn.Parameter) and parameter.numel() >= _LEAST_PREPACKED
+    return kept and parameter.dtype == layer.x.dtype == layer.s.dtype
 
 
 def _run(layer: Layer, parameter: Tensor, demodulate: bool) -> Tensor:

@@ -38,6 +38,7 @@ class Definition(NamedTuple):
     fake: Callable[..., Any]
     autograd: Callable[..., Any]
     reference: Callable[..., Any]
+    optional: bool
 
 
 _definitions: dict[str, Definition] = {}
@@ -67,7 +68,7 @@ def register(
     if isinstance(autograd, type):
         # Function.apply without its look at functorch, which `Operator` has had
         autograd = super(torch.autograd.Function, autograd).apply
-    _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference)
+    _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional)
 
 
 def by_pytorch(reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,13 +78,22 @@ def by_pytorch(reference: Callable[..., Any]) -> Callable[..., Any]:
 
 def operators(backend_name: str) -> Operators:
     """The registered operators of a backend, by their names."""
-    return _operators.get(backend_name) or _registered(backend_name)
-
-
-@torch.compiler.assume_constant_result  # a graph being compiled finds them as they are
-def _registered(backend_name: str) -> Operators:
-    _operators[backend_name] = Operators(backend_name)
+    if torch.compiler.is_compiling():  # a graph takes them as PyTorch knows them, and the Autograd key where it needs gradients
+        _register(backend_name)
+        # written out, as Dynamo follows attributes that it can name
+        if backend_name == "native":
+            return torch.ops.facegan  # type: ignore[return-value]
+        return torch.ops.facegan_triton if backend_name == "triton" else torch.ops.facegan_reference  # type: ignore[return-value]
+    if backend_name not in _operators:
+        _register(backend_name)
     return _operators[backend_name]
+
+
+@torch.compiler.assume_constant_result
+def _register(backend_name: str) -> bool:
+    if backend_name not in _operators:
+        _operators[backend_name] = Operators(backend_name)
+    return True
 
 
 class Operators:
@@ -105,15 +115,15 @@ class Operator:
     def __init__(self, definition: Definition, of: Operators) -> None:
         self.definition, self.operators = definition, of
         self.autograd = definition.autograd
+        # Where a backend has no kernel, eager code takes PyTorch's own operators and graph without a detour.
+        self.plain = definition.reference if definition.optional and not backend.kernel_exists(definition.name, of.backend) else None
         self.overload = _overload(definition, of)
         of.library.impl(definition.name, self._with_autograd, "Autograd")
         torch.library.register_fake(self.overload._name, definition.fake, lib=of.library)
 
     def __call__(self, *args: Any) -> Any:
         """With gradients, where they are wanted."""
-        if torch.compiler.is_compiling():
-            return self.overload(*args)
-        return self._with_autograd(*args)
+        return self._with_autograd(*args) if self.plain is None else self.plain(*args)
 
     def _with_autograd(self, *args: Any) -> Any:
         if forward_ad._current_level >= 0:
@@ -127,6 +137,8 @@ class Operator:
 
     def kernel(self, *args: Any) -> Any:
         """Without: for the forward of an autograd.Function."""
+        if self.plain is not None:
+            return self.plain(*args)
         with _below_autograd():
             return self.overload(*args)
 
