@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.bias_act import _bias_act, bias_act, bias_act_ref, check_activation
+from facegan.ops.bias_act import HOMOGENEOUS, bias_act, bias_act_ref, check_activation
 from facegan.ops.conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -24,6 +24,8 @@ from facegan.ops.conv2d import (
     resampling,
     weight_gradients_wanted,
 )
+from facegan.ops.formats import following
+from facegan.ops.registration import Operators, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
 _ONEDNN_NAMES = {"linear": "none", "relu": "relu", "lrelu": "leaky_relu"}
@@ -60,12 +62,11 @@ def conv2d_bias_act(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
     bias = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
-    options = _options(stride, padding, 1, False)
-    activation = (act, alpha, gain, clamp, chosen)
+    arguments = x, following(weight, x), bias, _options(stride, padding, 1, False), (act, alpha, gain, clamp), operators(chosen)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
-        y = _ConvBiasAct.apply(x, weight, bias, options, activation)
+        y: Tensor = _apply(*arguments)
         return y
-    return _value(x, weight, bias, options, *activation)
+    return _value(*arguments)
 
 
 def conv2d_layer(
@@ -114,53 +115,55 @@ def conv2d_bias_act_ref(
     return bias_act_ref(y, bias, 1, act, alpha, gain, clamp)
 
 
-def _value(
-    x: Tensor, w: Tensor, b: Tensor | None, options: Any, act: str, alpha: float, gain: float, clamp: float | None, chosen: str
-) -> Tensor:
-    """The layer below autograd."""
-    if chosen == "native" and act in _ONEDNN_NAMES and gain > 0 and clamp is None and _onednn_serves(x):
-        if gain != 1:  # these activations are homogeneous
+def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators) -> Tensor:
+    """The layer without a graph."""
+    act, alpha, gain, clamp = activation
+    if ops.backend == "native" and act in HOMOGENEOUS and gain > 0 and clamp is None and _onednn_serves(x):
+        if gain != 1:
             w, b = w * gain, None if b is None else b * gain
         stride, padding, dilation, _, _, groups = options
-        parameters = [alpha] if act == "lrelu" else []
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, w, b, padding, stride, dilation, groups, _ONEDNN_NAMES[act], parameters, ""
-        )  # fmt: skip
+        numbers = [alpha] if act == "lrelu" else []
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, w, b, padding, stride, dilation, groups, _ONEDNN_NAMES[act], numbers, "")
         return y
     y = torch.convolution(x, w, None, *options)
-    return _bias_act(y, b, 1, act, alpha, gain, clamp, chosen)
+    return ops.bias_act.kernel(y, b, 1, *activation)
 
 
 def _onednn_serves(x: Tensor) -> bool:
-    from facegan_kernels.native.lasting import packs
+    from facegan_kernels.native.prepacked import packs
 
     return packs(x)
 
 
 class _ConvBiasAct(torch.autograd.Function):
-    """Second order comes from the operators that the backward is made of."""
+    """Its second order comes from the operators that the backward is made of."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...]) -> Tensor:
-        y = _value(x, w, b, options, *activation)
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators
+    ) -> Tensor:
+        y = _value(x, w, b, options, activation, ops)
         ctx.save_for_backward(x, w, y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
-        ctx.options, ctx.activation, ctx.bias = options, activation, b is not None and b.requires_grad
+        ctx.options, ctx.activation, ctx.ops, ctx.bias = options, activation, ops, b is not None
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
-            return (None,) * 5
+            return (None,) * 6
         x, w, y = ctx.saved_tensors
         need_x, need_w, need_b = ctx.needs_input_grad[:3]
-        need_b = ctx.bias and need_b and weight_gradients_wanted()
-        need_w = need_w and weight_gradients_wanted()
-        *activation, chosen = ctx.activation
-        g, db = torch.ops.facegan.bias_act_backward(dy, y, 1, *activation, need_b, chosen)
+        if not weight_gradients_wanted():
+            need_w = need_b = False
+        need_b = need_b and ctx.bias
+        g, db = ctx.ops.bias_act_backward(dy, y, 1, *ctx.activation, need_b)
         if torch.is_grad_enabled():
             dx = ConvInputGrad.apply(g, w, x, ctx.options) if need_x else None
             dw = ConvWeightGrad.apply(g, x, w, ctx.options) if need_w else None
         else:  # nobody will differentiate this: one call for both
             dx, dw, _ = _backward(g, x, w, None, ctx.options, [need_x, need_w, False])
-        return dx, dw, db if need_b else None, None, None
+        return dx, dw, db if need_b else None, None, None, None
+
+
+_apply = super(torch.autograd.Function, _ConvBiasAct).apply  # without another look at functorch
