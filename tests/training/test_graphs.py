@@ -194,7 +194,8 @@ def test_a_tape_is_the_training_step_of_its_operators() -> None:
 
 # --- trainings
 
-FAST = dict(phase1_epochs=7, phase2_epochs=7, epochs=9, r1_every=2, log_every=1, snapshot_every=100)
+FAST = dict(r1_every=2, log_every=1, snapshot_every=100)
+FAST_OF = {"a": dict(**FAST, phase1_epochs=7, phase2_epochs=7, epochs=9), "b": dict(**FAST, phase2_epochs=7), "restore": FAST}
 TRAININGS: dict[str, dict[str, Any]] = {
     "seed": dict(pretrain_epochs=5, r1_gamma=0.1, augment="color,translation", ema_images=50.0, self_augment=True, self_augment_buffer=24),
     "image": dict(merge="image", critic_views=3, critic_gradient_penalty=0.1, ema_images=0.0, mixed_precision="bf16"),
@@ -231,7 +232,7 @@ def test_a_training_by_graphs_is_the_training_without(
 
     replay = Tape.replay
     monkeypatch.setattr(Tape, "replay", counted)
-    flags = {**(FAST if TRAININGS[training].get("method", "a") == "a" else {"phase2_epochs": 7, "log_every": 1, "r1_every": 2}), **TRAININGS[training]}
+    flags = {**FAST_OF[TRAININGS[training].get("method", "a")], **TRAININGS[training]}
     with caplog.at_level(logging.INFO):
         graphed = train(cuda_graphs="on", **flags)
     assert not [record for record in caplog.records if "CUDA graphs" in record.message]
