@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from facegan import graphs, tape
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.tape import HostRead, Tape
-from facegan.training import ada
+from facegan.training import ada, loop
 
 CPU = torch.device("cpu")
 
@@ -211,6 +213,20 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+STOPPED = {"seed": ("phase3-beard", 5), "styles": ("stylegan2", 7)}  # and then resumed: after this step of this stage
+
+
+def stop_at(patch: pytest.MonkeyPatch, stage: str, step: int) -> None:
+    timed = loop.StageRun._timed_step
+
+    def stopping(self: loop.StageRun, at: int) -> None:
+        timed(self, at)
+        if (self.stage.name, at + 1) == (stage, step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    patch.setattr(loop.StageRun, "_timed_step", stopping)
+
+
 def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     return {
         f"{file.parent.name}/{name}": tensor
@@ -221,9 +237,9 @@ def tensors_of(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_by_graphs_is_the_training_without(
-    training: str, train: Callable[..., Path], rows: Callable, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    training: str, train: Callable[..., Path], rows: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit by bit, through every kind of step: with penalties and without, before the switch and after, at every size."""
+    """Bit by bit, through every kind of step: with penalties and without, before the switch and after, at every size; stopped or not."""
     replayed: dict[str, int] = {}
 
     def counted(self: Tape) -> None:
@@ -234,7 +250,11 @@ def test_a_training_by_graphs_is_the_training_without(
     monkeypatch.setattr(Tape, "replay", counted)
     flags = {**FAST_OF[TRAININGS[training].get("method", "a")], **TRAININGS[training]}
     with caplog.at_level(logging.INFO):
-        graphed = train(cuda_graphs="on", **flags)
+        if training in STOPPED:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(loop.Interrupted):
+                stop_at(patch, *STOPPED[training])
+                train(tmp_path / "run", cuda_graphs="on", **flags)
+        graphed = train(tmp_path / "run", cuda_graphs="on", **flags)
     assert not [record for record in caplog.records if "CUDA graphs" in record.message]
     plain = train(cuda_graphs="off", **flags)
     assert rows(graphed) == rows(plain)
