@@ -237,7 +237,12 @@ def tensors_of(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_by_graphs_is_the_training_without(
-    training: str, train: Callable[..., Path], rows: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    training: str,
+    train: Callable[..., Path],
+    rows: Callable,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit by bit, through every kind of step: with penalties and without, before the switch and after, at every size; stopped or not."""
     replayed: dict[str, int] = {}
