@@ -64,8 +64,12 @@ class CudaGraph:
         """`alike`: a graph that is never replayed at the same time, to share memory with."""
         self.graph = torch.cuda.CUDAGraph()
         self.pool: Any = torch.cuda.graph_pool_handle() if alike is None else alike.pool
-        with _no_collection(), torch.cuda.graph(self.graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
-            self.outputs = function()
+        here = torch.cuda.current_stream()
+        try:
+            with _no_collection(), torch.cuda.graph(self.graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+                self.outputs = function()
+        finally:
+            torch.cuda.set_stream(here)  # a capture that fails leaves its own as the current one
 
     def replay(self) -> None:
         self.graph.replay()
@@ -190,7 +194,8 @@ class Graphed:
         try:
             self._record(entry)
         except RuntimeError as error:
-            self._give_up(f"could not be recorded ({str(error).strip().splitlines()[0]})")
+            first = error.__context__ or error  # what ended the capture, behind the complaint that it has ended
+            self._give_up(f"could not be recorded ({str(first).strip().splitlines()[0]})")
         return results
 
     def _record(self, entry: _Entry) -> None:
