@@ -116,7 +116,7 @@ class PlainStep:
 
 def phase_1(folder: Path, device: str, **flags: Any) -> Phase1:
     torch.manual_seed(0)
-    common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, cpu=device == "cpu")
+    common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, device=device)
     config = from_arguments({**common, **flags})
     return Phase1(make_context(config, accelerator_for(config)), None)
 
@@ -141,7 +141,7 @@ def synchronised(function: Callable[[int], Any], step: int) -> float:
 
 def expect_the_same_networks(plain: PlainStep, stage: Phase1) -> None:
     """Scores of generated images and their gradients by every weight agree."""
-    z = stage.noise("z", 0, BATCH)
+    z = torch.from_numpy(stage.noise("z", 0, BATCH)).to(stage.context.device)
     ours, theirs = stage.discriminators.members[0](stage.generator(z)), plain.discriminate(plain.generate(z))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     weights = [*stage.generator.parameters(), *stage.discriminators.parameters()]

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from facegan.checkpoints.networks import open_networks
+from facegan.devices import AUTO, resolve_device
 from facegan.evaluate import Evaluator, interval
 from facegan.generators import TrainedRun
 from facegan.networks import DRAWN, RESTORER, located
@@ -18,7 +19,7 @@ from facegan.restore.attributes import before_and_after_rates
 from facegan.restore.restore import Network
 from facegan.styles.critics import resized
 from facegan.styles.grid import grid
-from facegan.styles.mix import render_pairs
+from facegan.styles.mix import Renderer, render_pairs
 from facegan.styles.recipe import Recipe
 from facegan.styles.store import read_styles
 from facegan.training.config import TrainConfig, from_arguments
@@ -36,20 +37,22 @@ SMALL: dict[str, Any] = dict(
 )  # fmt: skip
 
 
-def settings(out: Path, seed: int, recipe: str) -> TrainConfig:
+def settings(out: Path, seed: int, recipe: str, device: str) -> TrainConfig:
     # The plain baseline starts from the very same phase 1 and gets the very same length.
     inherited = {} if recipe == "best" else {"phase1_from": str(out.parent / "method_a")}
-    return from_arguments({**SMALL, "recipe": recipe, "seed": seed, "out": str(out), **inherited})
+    return from_arguments({**SMALL, "recipe": recipe, "seed": seed, "out": str(out), "device": device, **inherited})
 
 
-def demo(out: str, seed: int) -> dict[str, Any]:
+def demo(out: str, seed: int, device: str = AUTO) -> dict[str, Any]:
     """Train both, rate three generators, a grid of mixed styles and restored faces, print the table; writes report.json, grid.png,
     mix.png and restored.png."""
-    start, root, restorer = time.perf_counter(), Path(out), Network(RESTORER, 0)
-    method_a = run(settings(root / "method_a", seed, "best"))
-    plain = run(settings(root / "plain", seed, "plain"))
-    evaluator = Evaluator(TrainedRun(method_a).config)
-    generators = {"phase1": TrainedRun(method_a, "phase1"), "plain": TrainedRun(plain), "method_a": TrainedRun(method_a)}
+    start, root, place = time.perf_counter(), Path(out), resolve_device(device)
+    restorer = Network(RESTORER, 0, place)
+    method_a = run(settings(root / "method_a", seed, "best", device))
+    plain = run(settings(root / "plain", seed, "plain", device))
+    found = {"phase1": (method_a, "phase1"), "plain": (plain, ""), "method_a": (method_a, "")}
+    generators = {name: TrainedRun(folder, stage, place) for name, (folder, stage) in found.items()}
+    evaluator = Evaluator(generators["method_a"].config, device=place)
     rows, pictures = {}, []
     for name, trained in generators.items():
         rows[name], sheet = evaluator.rate(trained, SAMPLES)
@@ -72,10 +75,10 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
 
     The rows alone stand where Method A has its phase 1: they should carry attribute 1 only.
     """
-    folder, generator = located(DRAWN), open_networks(DRAWN).generator()
+    folder, generator = located(DRAWN), open_networks(DRAWN).generator().to(evaluator.device)
     bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
     recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
-    rows, columns, mixes = render_pairs(generator, bald, beard, recipe)
+    rows, columns, mixes = render_pairs(Renderer(generator), bald, beard, recipe)
     size = evaluator.judge.resolution
     report = evaluator.measure(resized(mixes.flatten(0, 1), size, "the judge"), resized(rows, size, "the judge"))
     names = [[style.name for style in styles[:SHOWN]] for styles in (bald, beard)]

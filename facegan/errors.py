@@ -1,4 +1,4 @@
-"""The one exception a user should ever see."""
+"""The one exception a user should ever see, and the one that ends what a signal stopped."""
 
 from __future__ import annotations
 
@@ -8,3 +8,11 @@ class FaceganError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its state has been saved."""
+
+    def __init__(self, signum: int, stage: str, step: int) -> None:
+        super().__init__(f"stopped in {stage} at step {step}; run the same command again to go on")
+        self.signum = signum

@@ -7,7 +7,6 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from facegan import __version__
 from facegan.checkpoints.restorers import is_restorer
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces, synthetic_seed
 from facegan.data.splits import split
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.generators import TrainedRun
 from facegan.metrics.audit import audit, real_rates
@@ -30,7 +30,7 @@ from facegan.metrics.extra import NEEDED, available
 from facegan.metrics.features import Attributes, Extractor, Inception, data_features
 from facegan.metrics.joint_rate import SHARPNESS_MOST, blur_for, blurred, wilson
 from facegan.metrics.judge import Judge, load_or_train, refuse_learnt, refuse_partial
-from facegan.metrics.processes import is_main, main_first, share
+from facegan.metrics.processes import is_main, join, main_first, share
 from facegan.metrics.quality import compare
 from facegan.metrics.report import measure, picture
 from facegan.metrics.seen import FIRST, Draw, Seen, logits_of, look, verdicts_of
@@ -57,21 +57,27 @@ class Rating(NamedTuple):
 
 
 class Evaluator:
-    """The judge and the real references of one data set; rates any number of generators by the same yardstick.
+    """The judge and the real references of one data set, on a device; rates any number of generators by the same yardstick.
 
     With several processes (`accelerate launch`) all of them make one and call the same methods: each takes a part of the
     images, and all end with the same figures.
     """
 
-    def __init__(self, config: TrainConfig, data: str = "", judge: str = "", weights: str = "", lpips: str = "") -> None:
+    def __init__(
+        self, config: TrainConfig, data: str = "", judge: str = "", weights: str = "", lpips: str = "", device: torch.device | str = AUTO
+    ) -> None:
         """`weights`: a file of Inception's weights, `lpips`: one of VGG16's; without them the judge's own features must do."""
-        inception = [Inception(weights)] if weights else []  # before minutes of work
-        self.lpips = lpips_here(lpips)
+        self.device = resolve_device(device)
+        join(self.device)
+        inception = [Inception(weights, self.device)] if weights else []  # before minutes of work
+        self.lpips = lpips_here(lpips, self.device)
         with main_first():
             self.data = open_faces(data or config.data, config.resolution, num=config.num, seed=config.seed)
             self.groups = group(self.data.table, resolve(config.attributes, self.data.table), minimum=config.minimum_images)
             self.split = split(self.data.identities, self.groups)
-            self.judge = Judge.load(judge) if judge else load_or_train(self.data, self.groups, self.split)
+            self.judge = (
+                Judge.load(judge, self.device) if judge else load_or_train(self.data, self.groups, self.split, device=self.device)
+            )
         names = tuple(attribute.name for attribute in self.groups.attributes)
         if self.judge.attributes != names:
             raise FaceganError(f"--judge {judge} knows {', '.join(self.judge.attributes)}, the run asks for {', '.join(names)}")
@@ -191,9 +197,9 @@ class Evaluator:
         start = time.perf_counter()
         if not drawn_elsewhere(trained, self.data.name):
             refuse_learnt(self.judge, recorded_ids(trained), str(trained.folder.root))
-        seen = self.look(trained.faces, samples, lowest_score(trained.critics()))
+        seen = self.look(trained.faces, samples, trained.lowest_score())
         if floor is None and trained.has("phase1"):
-            floor = TrainedRun(trained.folder.root, "phase1")
+            floor = TrainedRun(trained.folder.root, "phase1", trained.device)
         alone = self.joint_of(floor, samples) if floor else None
         leak = self.joint_of(trained, samples) if trained.num_labels else None
         report = self.measure(seen, alone) | self.appearance(seen)
@@ -209,7 +215,7 @@ class Evaluator:
             "floor_run": str(floor.folder.root) if floor else None,
             "facegan": __version__,
             "command": command_line(),
-            "machine": machine(),
+            "machine": machine(self.device),
             "seconds": time.perf_counter() - start,
         }
         return Rating(report, picture(self.judge, seen.first(FIRST), report, title=f"{trained.folder.root.name}: {trained.stage}"), nearest)
@@ -221,14 +227,9 @@ class Evaluator:
         return verdicts_of(self.judge, logits).mean(0)[:, -1]
 
 
-def lowest_score(critics: Sequence[nn.Module]) -> Draw | None:
-    """Images -> the lowest of the critics' scores [N] of each (1: all of them say yes); None without critics."""
-    return (lambda images: torch.stack([critic(images) for critic in critics]).amin(0)) if critics else None
-
-
-def floor_of(run: str) -> TrainedRun | None:
+def floor_of(run: str, device: torch.device) -> TrainedRun | None:
     """The generator of attribute 1 that --floor names."""
-    floor = TrainedRun(run, "phase1") if run else None
+    floor = TrainedRun(run, "phase1", device) if run else None
     if floor and floor.num_labels:
         raise FaceganError(f"--floor {run} is a conditional network, which learnt other attributes too: name a run whose phase 1 is not")
     return floor
@@ -248,21 +249,23 @@ def drawn_elsewhere(trained: TrainedRun, name: str) -> bool:
 
 def evaluate(
     run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = "", restore: str = "",
-    floor: str = "",
+    floor: str = "", device: str = AUTO,
 ) -> dict[str, Any]:
     """Rate one generator; prints the figures and writes report.png, nearest.png and, last, report.json. A restorer is measured by
     itself."""
     if samples < 1:
         raise FaceganError(f"--samples is {samples}: expected at least 1")
+    place = resolve_device(device)
+    join(place)
     if is_restorer(run):
         if stage or judge or weights or restore or floor:
             raise FaceganError(f"{run} is a restorer: --stage, --judge, --weights, --restore and --floor go with generators")
-        return evaluate_restorer(run, data, samples, out, lpips)
-    trained, start = TrainedRun(run, stage), floor_of(floor)
+        return evaluate_restorer(run, data, samples, out, lpips, place)
+    trained, start = TrainedRun(run, stage, place), floor_of(floor, place)
     folder = Path(out) if out else trained.folder.root / ("evaluation" + (f"-{stage}" if stage else ""))
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    network = Network(restore, 0) if restore else None
-    evaluator = Evaluator(trained.config, data, judge, weights, lpips)
+    network = Network(restore, 0, place) if restore else None
+    evaluator = Evaluator(trained.config, data, judge, weights, lpips, place)
     rating = evaluator.rating(trained, samples, start)
     if network:
         rating.report["restored"], before_after = before_and_after_rates(evaluator, trained.faces, samples, network)
@@ -283,6 +286,7 @@ def command_line() -> str:
     return shlex.join(["facegan", *sys.argv[1:]])
 
 
-def machine() -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return f"{device}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
+def machine(device: torch.device) -> str:
+    """What figures were measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"

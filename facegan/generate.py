@@ -12,8 +12,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import is_network, open_networks
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
-from facegan.generators import TrainedRun, parse_seeds
+from facegan.generators import TrainedRun, parse_seeds, random_noise
+from facegan.graphs import Graphed
 from facegan.models.stylegan2 import NoiseMode
 from facegan.training.config import numbers
 from facegan.training.pictures import save_png, sheet, to_pil
@@ -30,17 +32,20 @@ def generate(
     truncation: float = 1.0,
     noise_mode: NoiseMode = "const",
     label: str = "",
+    device: str = AUTO,
+    cuda_graphs: str = "auto",
 ) -> None:
     """Write `out/seed0000.png` ... and `out/grid.png`; with `best`, only the seeds that the run's own critics prefer."""
     if best < 0:
         raise FaceganError(f"--best is {best}: expected 1 or more, or 0 for every seed")
+    place = resolve_device(device)
     if is_network(run):
         if stage or best:
             raise FaceganError(f"{run} is a network: --stage and --best go with a run of Method A")
-        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label)
+        return generate_from_network(run, parse_seeds(seeds), Path(out), truncation, noise_mode, label, place, cuda_graphs)
     if truncation != 1 or noise_mode != "const" or label:
         raise FaceganError(f"{run} is a run without styles: --truncation, --noise-mode and --label go with StyleGAN2 networks")
-    trained, chosen, folder = TrainedRun(run, stage), parse_seeds(seeds), Path(out)
+    trained, chosen, folder = TrainedRun(run, stage, place, cuda_graphs), parse_seeds(seeds), Path(out)
     images = trained.faces(chosen)
     if best:
         scores = trained.critic_scores(images)
@@ -57,16 +62,24 @@ def generate(
     print(folder / "grid.png")
 
 
-def generate_from_network(path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode, label: str) -> None:
+def generate_from_network(
+    path: str, seeds: list[int], folder: Path, truncation: float, noise_mode: NoiseMode, label: str, device: torch.device,
+    cuda_graphs: str = "auto",
+) -> None:  # fmt: skip
     """The faces that NVIDIA's generate.py makes of these seeds: z from RandomState(seed), pixels x * 127.5 + 128, clipped."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = open_networks(path).generator().to(device)
     c = parsed_label(label, generator.config.c_dim, path)
+
+    def face(z: Tensor, c: Tensor | None, noise: Tensor | None) -> Tensor:
+        image: Tensor = generator(z, c, psi=truncation, noise_mode=noise_mode, noise=noise)
+        return image
+
+    graphed = Graphed(face, device, cuda_graphs, name="the generator", keep=False)
     images = []
     for seed in tqdm(seeds, desc="faces", unit="face"):
-        z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.config.z_dim)).to(device, torch.float32)
-        torch.manual_seed(seed)  # of the random noise
-        image = generator(z, None if c is None else c.to(device), psi=truncation, noise_mode=noise_mode)[0]
+        z = np.random.RandomState(seed).randn(1, generator.config.z_dim).astype(np.float32)
+        noise = random_noise(generator.config, noise_mode, 1, device, seed)
+        image = graphed(z, c, noise)[0]
         pixels = (image.permute(1, 2, 0) * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu()
         save_png(Image.fromarray(pixels.numpy()), folder / f"seed{seed:04d}.png")
         images.append(image.cpu())

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from facegan.checkpoints.networks import STAGE, open_networks
 from facegan.data.attributes import names
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.methods.a.phase2 import load_critic
+from facegan.models.stylegan2 import NoiseMode, StyleGAN2Config
 from facegan.training.config_a import MethodAConfig
 from facegan.training.folder import RunFolder
 
@@ -23,25 +26,26 @@ MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomS
 
 
 class TrainedRun:
-    """A run's generator (its last, or the one of `stage`) and its critics."""
+    """A run's generator (its last, or the one of `stage`) and its critics, on a device; their results come back to the CPU."""
 
-    def __init__(self, root: str | Path, stage: str = "") -> None:
+    def __init__(self, root: str | Path, stage: str = "", device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
         self.folder = RunFolder(root)
         self.config = self.folder.config()
-        self.device = torch.device("cpu")
+        self.device = resolve_device(device)
         self.generator: Callable[[Tensor, Tensor | None], Tensor]  # z [N, *z_shape], y [N, num_labels] or None -> images
         if isinstance(self.config, MethodAConfig):
             self.stage = stage or self._last_generator()
-            merged = self._merged_generator()
+            merged = self._merged_generator().to(self.device)
             self.generator, self.z_shape, self.num_labels = merged, self.config.z_dims, merged.generator.config.num_attributes
         else:
             if stage not in ("", STAGE):
                 raise FaceganError(f"stage {stage!r} of {root} has no generator: the one of a run of Method B is {STAGE!r}")
-            self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.stage, styled = STAGE, open_networks(root).generator().to(self.device)
             self.generator = partial(styled, noise_mode="const")
             self.z_shape, self.num_labels = (styled.config.z_dim,), styled.config.c_dim
+        self.graphed = Graphed(self.generator, self.device, cuda_graphs, name="the generator", keep=False)
 
+    @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def _merged_generator(self) -> MergedGenerator:
         tensors, facts = self.folder.load_stage(self.stage)
         if "generator" not in facts:
@@ -64,8 +68,10 @@ class TrainedRun:
     def critic_stages(self) -> list[str]:
         return [stage for stage in self.folder.finished_stages() if stage.startswith("phase2")]
 
+    @torch.random.fork_rng(devices=[])
     def critics(self) -> list[nn.Module]:
-        return [load_critic(self.folder, stage) for stage in self.critic_stages()]
+        """Those of the run, frozen, on its device."""
+        return [load_critic(self.folder, stage).to(self.device) for stage in self.critic_stages()]
 
     def critic_facts(self) -> dict[str, dict[str, float]]:
         """{attribute: {balanced_accuracy, blurry_accuracy}}, as each critic was validated in training."""
@@ -87,17 +93,27 @@ class TrainedRun:
             part = numbers[start : start + batch]
             z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
             labels = y.expand(len(part), -1).to(self.device) if len(y) else None
-            images.append(self.generator(torch.from_numpy(z).to(self.device), labels).float().cpu())
+            images.append(self.graphed(z, labels).float().cpu())
         return torch.cat(images)
 
     @torch.no_grad()
     def critic_scores(self, images: Tensor) -> Tensor | None:
         """The lowest of the critics' scores of each image [N] (1: all of them say yes); None without critics."""
+        score = self.lowest_score()
+        return score and torch.cat([score(part).cpu() for part in images.split(256)])
+
+    def lowest_score(self) -> Callable[[Tensor], Tensor] | None:
+        """Images [N, 3, R, R] -> the lowest of the critics' scores of each [N]; None without critics."""
         critics = self.critics()
-        if not critics:
-            return None
-        scores = [torch.cat([critic(part) for part in images.split(256)]) for critic in critics]
-        return torch.stack(scores).amin(0)
+        return (lambda images: torch.stack([critic(images.to(self.device)) for critic in critics]).amin(0)) if critics else None
+
+
+def random_noise(config: StyleGAN2Config, mode: NoiseMode, count: int, device: torch.device, seed: int) -> Tensor | None:
+    """The noise [count, num_noise] of mode "random" by a seed of its own, so that the caller's random state is left alone; None in
+    the other modes. Values differ between devices."""
+    if mode != "random":
+        return None
+    return torch.randn(count, config.num_noise, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
 def parse_seeds(text: str, what: str = "--seeds is") -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def words(configure: Callable, tmp_path: Path) -> Callable[..., list[str]]:
 
     def words(**flags: object) -> list[str]:
         config = configure(out=str(tmp_path / "run"), **{**SHORT, **flags})
-        plain = {name: getattr(config, name) for name in {"out", "data", "recipe", "resolution", "width", "batch", "cpu",
+        plain = {name: getattr(config, name) for name in {"out", "data", "recipe", "resolution", "width", "batch", "device",
                  "minimum_images", "images_per_epoch", "harvest_every", "log_every", *SHORT, *flags}}  # fmt: skip
         switch = {True: "--{}", False: "--no-{}"}
         text = [("train",)]
@@ -73,6 +75,47 @@ def test_help_of_every_command_shows_its_defaults(capsys: pytest.CaptureFixture)
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert left.value.code == 0 and all(name in text for name in ("train", "generate", "evaluate", "data", "demo"))
+
+
+HEAVY = ("torch", "numpy", "accelerate", "PIL", "safetensors", "tqdm")
+ALL_HELP = """
+import argparse, contextlib, io, json, sys
+import facegan
+from facegan import cli
+
+def names(parser):
+    "The words of every command below a parser."
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield [name]
+                yield from ([name, *more] for more in names(below))
+
+methods = [[name, "--method", method] for name in ("train", "ablate") for method in ("b", "restore")]
+for words in [[], *names(cli.parser()), *methods]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
+    loaded = [name for name in json.loads(sys.argv[1]) if name in sys.modules]
+    print(json.dumps([words, "usage: facegan" in said.getvalue(), loaded]))
+"""
+
+
+def test_help_of_every_command_imports_nothing_that_computes() -> None:
+    """So that it is there at once: to import PyTorch takes seconds."""
+    lines = subprocess.check_output([sys.executable, "-c", ALL_HELP, json.dumps(HEAVY)], text=True).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [] in [words for words, *_ in found] and ["data", "synth"] in [words for words, *_ in found] and len(found) > 18
+    assert [line for line in found if line[1:] != [True, []]] == []
+
+
+def test_every_command_that_computes_has_the_same_device_flag() -> None:
+    for words in (["train"], ["generate"], ["evaluate"], ["ablate"], ["restore"], ["project"], ["mix"], ["edit"], ["demo"]):
+        required = {"generate": ["RUN", "--out=x"], "evaluate": ["RUN"], "mix": ["--rows=0"], "edit": ["PHOTO"], "restore": ["--out=x"]}
+        line = [*words, *required.get(words[0], [])]
+        given = vars(cli.parser(line).parse_args([*line, "--device", "cuda:3"]))
+        assert given["device"] == "cuda:3"
+        assert vars(cli.parser(line).parse_args(line)).get("device", "auto") == "auto"
 
 
 @pytest.mark.parametrize("arguments", [[], ["train", "--no-such-flag"], ["train", "--batch", "many"], ["train", "--merge", "blend"]])

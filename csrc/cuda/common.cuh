@@ -140,7 +140,8 @@ __device__ __forceinline__ void store(T* p, const Values<wide_t<T>, N>& values) 
   }
 }
 
-/// N values of an optional parameter from p + offset on.
+/// N values of an optional parameter from p + offset on; p is null where it is absent. Kernels run for maps with pixels alone, whose
+/// parameters have elements: a null pointer is never that of an empty tensor.
 template <int N, typename W, typename P>
 __device__ __forceinline__ Values<W, N> read(const P* p, int64_t offset, W missing) {
   if (p != nullptr) return widen(load<N>(p + offset));
@@ -200,6 +201,12 @@ class Launcher {
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream_;
     check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
+  }
+
+  /// Writes zeros, what sums over nothing are, to `count` elements.
+  template <typename W>
+  void zero(W* p, int64_t count) const {
+    if (count > 0) check(cudaMemsetAsync(p, 0, static_cast<size_t>(count) * sizeof(W), stream_));
   }
 
   int multiprocessors() const {

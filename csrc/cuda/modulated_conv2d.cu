@@ -306,7 +306,7 @@ void modulated_epilogue_backward(const Tensor& dy, const Tensor& y, const std::o
       const auto go = [&](auto noise_sum) {
         run(launch, EpilogueBackward<T, vec.value, last.value, noise_sum.value>(parameters, activation, pdy, py, pdz), n, c, hw, channels, pixels);
       };
-      pixels.out == nullptr ? go(std::false_type()) : go(std::true_type());
+      dn.has_value() ? go(std::true_type()) : go(std::false_type());
     });
   });
 }
@@ -334,7 +334,7 @@ void modulated_epilogue_double_backward(const Tensor& gdz, const std::optional<T
         run(launch, EpilogueDoubleBackward<T, vec.value, last.value, noise_sum.value>(parameters, cotangents, activation, pdy, py, pd_dy, pd_y),
             n, c, hw, channels, pixels);
       };
-      pixels.out == nullptr ? go(std::false_type()) : go(std::true_type());
+      d_noise.has_value() ? go(std::true_type()) : go(std::false_type());
     });
   });
 }

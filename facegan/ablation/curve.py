@@ -1,6 +1,6 @@
 """The joint rate in the course of a training, from the sheets of fixed-z samples that every run leaves.
 
-    python -m facegan.ablation.curve RUN
+    python -m facegan.ablation.curve RUN [DEVICE]
 
 The sheets show what users would get (the running average, merged) at twenty moments of each stage, so nothing need be trained or kept
 for it. 64 faces a sheet make a rate to about +- 0.12; over seeds less.
@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.devices import AUTO
 from facegan.evaluate import Evaluator
 from facegan.generators import TrainedRun
 from facegan.training.batches import to_float
@@ -26,10 +27,10 @@ from facegan.training.folder import RunFolder, write_json
 NAME = "curve.json"
 
 
-def curve(root: Path) -> list[dict[str, Any]]:
+def curve(root: Path, device: str = AUTO) -> list[dict[str, Any]]:
     """Writes ROOT/curve.json: [{stage, step, epoch, seconds, faces, joint, marginals}], in the order of training."""
-    trained = TrainedRun(root)
-    evaluator = Evaluator(trained.config)
+    trained = TrainedRun(root, device=device)
+    evaluator = Evaluator(trained.config, device=trained.device)
     points = []
     for stage in tqdm(trained.generator_stages(), desc="curve", unit="stage"):
         clock = Clock(trained.folder, stage)
@@ -76,4 +77,4 @@ class Clock:
 
 
 if __name__ == "__main__":
-    curve(Path(sys.argv[1]))
+    curve(Path(sys.argv[1]), *sys.argv[2:])

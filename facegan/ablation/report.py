@@ -9,6 +9,7 @@ from typing import Any
 from facegan.ablation import plots
 from facegan.ablation.summary import QUALITY, SEARCHED, summarise
 from facegan.ablation.tasks import Study, Task
+from facegan.devices import resolve_device
 from facegan.evaluate import command_line, machine
 from facegan.files import write_whole
 from facegan.metrics.features import ATTR_NOTE
@@ -23,7 +24,7 @@ def write(studies: Sequence[Study], out: Path, failures: dict[Task, str]) -> Non
     """One report a study, and one over all of them where there are several; report.json last, as it says that all is there."""
     summaries = {}
     for study in studies:
-        summary = summarise(study, failures) | {"command": command_line(), "machine": machine()}
+        summary = summarise(study, failures) | {"command": command_line(), "machine": machine(resolve_device(study.config.device))}
         summaries[study.root.name] = summary
         study.root.mkdir(parents=True, exist_ok=True)
         if summary["rows"]:

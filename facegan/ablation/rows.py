@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.training.config import config_class, from_arguments
 from facegan.training.config_a import RECIPES
@@ -103,6 +102,8 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
 
     `given`: by field name; `start`: folder of the common phase 1 of this seed.
     """
+    from facegan.data.attributes import names  # here, as the help lists the rows at once
+
     row = ROWS[name]
     # The recipes differ in length, and a comparison must not: `best`'s, where the user has no word on it.
     flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}

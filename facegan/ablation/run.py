@@ -14,6 +14,7 @@ from typing import Any
 from facegan import __version__
 from facegan.ablation import report, rows, schedule
 from facegan.ablation.tasks import Settings, Study, Task, plan
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator
 from facegan.metrics.diversity import lpips_with
@@ -86,6 +87,7 @@ def check(arguments: dict[str, Any], given: dict[str, Any]) -> Settings:
         check_weights(arguments)
     elif arguments["weights"] or arguments["lpips"]:
         raise FaceganError("--weights and --lpips go with --method a: mixes are measured by the judge's own features; leave them out")
+    resolve_device(given.get("device", AUTO))
     first = given.get("seed", 0)
     if first < 0:
         raise FaceganError(f"--seed is {first}: expected 0 or more")
@@ -113,7 +115,7 @@ def locked(root: Path) -> Iterator[int]:
 
 def claim(root: Path, record: dict[str, Any]) -> None:
     """Write OUT/ablation.json, or compare with what is there: the rows of one table must mean the same. A default that is spelled
-    out, or --cpu, changes nothing."""
+    out, or another --device, changes nothing."""
     path = root / RECORD
     if not path.exists():
         return write_json(path, {"facegan": __version__, **record})
@@ -154,7 +156,7 @@ def prepare_judges(studies: Sequence[Study], failures: dict[Task, str]) -> None:
     for study in studies:
         for seed in sorted({task.seed for task in study.tasks if task.asked and not task.done}):
             try:
-                Evaluator(study.judged_by(seed))
+                Evaluator(study.judged_by(seed), device=study.config.device)
             except Exception as error:  # whatever it is, the other seeds and pairs can do without
                 said = str(error) if isinstance(error, FaceganError) else f"{type(error).__name__}: {error}"
                 log.warning("%s, seed %d: %s", study.title, seed, said)

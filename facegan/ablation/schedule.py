@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 
 from facegan.ablation import costs
 from facegan.ablation.tasks import TRAIN, Task
-from facegan.training.loop import Interrupted, Interruption
+from facegan.errors import Interrupted
+from facegan.training.loop import Interruption
 
 POLL = 0.5  # seconds
 PATIENCE = 120  # seconds that a child has to save its state after a signal

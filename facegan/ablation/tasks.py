@@ -133,6 +133,11 @@ def left(root: Path) -> list[int]:
     return [int(path.name[4:]) for path in root.glob("seed*") if path.is_dir() and path.name[4:].isdecimal()]
 
 
+def on_device(given: dict[str, Any]) -> tuple[str, ...]:
+    """The words by which a task's other commands compute where its training does."""
+    return ("--device", given["device"]) if "device" in given else ()
+
+
 def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: str) -> Study:
     tasks: list[Task] = []
     chosen = rows.chosen(wanted)
@@ -145,9 +150,9 @@ def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: str)
             flags = rows.flags_of(name, given, seed, str(folder), str(common))
             commands = (
                 (TRAIN, "train", *rows.words(flags)),
-                (CURVE, str(folder)),
+                (CURVE, str(folder), *on_device(given)[1:]),
                 # One floor for all rows: what a network of attribute 1 alone gives, of the same seeds.
-                (TRAIN, "evaluate", str(folder), "--floor", str(common), *settings.evaluation),
+                (TRAIN, "evaluate", str(folder), "--floor", str(common), *settings.evaluation, *on_device(given)),
             )
             task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start, asked=(name, seed) in asked)
             if name == rows.START:
@@ -167,13 +172,14 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: str)
     for seed in sorted({*settings.seeds, *left(root)}):
         folder = root / f"seed{seed}"
         run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
-        project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed))
+        project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed),
+                   *on_device(given))  # fmt: skip
         sources = ("--rows", str(styles / attributes[0]), "--cols", str(styles / attributes[1]))
         commands = (
             (TRAIN, "train", *rows.words({**given, "method": "b", "seed": seed, "out": str(run)})),
             *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
             (TRAIN, "mix", "--network", str(run), *sources, "--search", "--attributes", given["attributes"],
-             "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes)),
+             "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes), *on_device(given)),
         )  # fmt: skip
         tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, asked=seed in settings.seeds))
     return Study(given["attributes"], "b", root, tuple(tasks), from_arguments({**given, "method": "b", "out": str(root)}))

@@ -32,6 +32,7 @@ class Networks:
     states: dict[str, dict[str, Tensor]]
     may_have_seen_joint_faces: bool = True  # false for a run of facegan's, whose ids tell, and what was converted from it
 
+    @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def generator(self) -> Generator:
         """The averaged generator, or the trained one where there is no average; in evaluation mode, without gradients.
 
@@ -41,6 +42,7 @@ class Networks:
         generator.load_state_dict(self.states["G_ema" if "G_ema" in self.states else "G"])
         return generator.eval().requires_grad_(False)
 
+    @torch.random.fork_rng(devices=[])
     def discriminator(self) -> Discriminator | None:
         if "D" not in self.states:
             return None

@@ -40,6 +40,7 @@ class RestorerWeights:
     state: dict[str, Tensor]
     may_have_seen_joint_faces: bool = True
 
+    @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def restorer(self) -> Restorer:
         """In float32, in evaluation mode, without gradients."""
         restorer = Restorer(replace(self.config, half_sizes=0))

@@ -1,4 +1,7 @@
-"""The command line: parse, call one function, turn a user's mistake into one sentence and exit status 2."""
+"""The command line: parse, call one function, turn a user's mistake into one sentence and exit status 2.
+
+The modules here build parsers, at once: what a command computes with, PyTorch first of all, is imported as it runs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 
 from facegan import __version__
 from facegan.cli import ablation, measure, restoring, styles, training
-from facegan.errors import FaceganError
+from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
 
@@ -21,8 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parser(sys.argv[1:] if argv is None else argv).parse_args(argv))
     command = arguments.pop("command")
     keep_memory()
-    from facegan.training.loop import Interrupted
-
     try:
         command(arguments)
     except FaceganError as error:
@@ -57,5 +58,5 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     measure.add_commands(commands)
     ablation.add_commands(commands, argv)
     styles.add_commands(commands)
-    restoring.add_commands(commands)
+    restoring.add_commands(commands)  # a further module of commands goes below, with an `add_commands` of its own
     return root

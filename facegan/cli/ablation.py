@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from facegan.ablation.rows import ROWS
+from facegan.cli.options import RAW
 from facegan.training import config as training_config
 
 EXAMPLES = """examples:
@@ -23,12 +24,10 @@ rows:
 
 def add_commands(commands: Any, argv: Sequence[str]) -> None:
     """`facegan ablate` has the flags of the method that `argv` names."""
-    from facegan.ablation.rows import ROWS
-
     method = training_config.named_method(argv)
     listed = "\n".join(f"  {name:15s} {'on ' + row.on + ': ' if row.on else ''}{row.sentence}" for name, row in ROWS.items())
     ablate = commands.add_parser("ablate", help="what each part of a method adds: a table of rows and seeds", epilog=EXAMPLES + listed,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                 formatter_class=RAW)  # fmt: skip
     own = ablate.add_argument_group("ablation")
     own.add_argument("--seeds", type=int, default=3, help="seeds of every row, counted from --seed (default: %(default)s)")
     own.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores, or one GPU (default: %(default)s)")

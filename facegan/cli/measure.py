@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from facegan.cli.options import RAW, add_device
+
 EVALUATE_EXAMPLES = """examples:
   facegan evaluate runs/demo/method_a                       (joint rate between floor and ceiling, quality, diversity, what else changes)
   facegan evaluate runs/demo/method_a --restore drawn128    (does restoration shave beards?)
@@ -16,7 +18,7 @@ EVALUATE_EXAMPLES = """examples:
 
 def add_commands(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a run by the independent judge, or a restorer by faces as they were",
-                                   epilog=EVALUATE_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                   epilog=EVALUATE_EXAMPLES, formatter_class=RAW)  # fmt: skip
     evaluate.add_argument("run", help="folder that `facegan train --out` made, or a restorer's weights")
     evaluate.add_argument("--data", default="", help="data of the reference and the judge (default: the run's own)")
     evaluate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
@@ -29,6 +31,7 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument(
         "--out", default="", help="folder for report.json and pictures (default: RUN/evaluation[-STAGE], or evaluation)"
     )
+    add_device(evaluate)
     evaluate.set_defaults(command=run_evaluate)
 
     add_data_commands(commands.add_parser("data", help="look at a data set, or draw one"))
@@ -36,6 +39,7 @@ def add_commands(commands: Any) -> None:
     demo = commands.add_parser("demo", help="Method A on drawn faces, small, styles mixed, faces restored, and the table that proves it")
     demo.add_argument("--out", default="runs/demo", help="folder (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    add_device(demo)
     demo.set_defaults(command=run_demo)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
+from facegan.cli.options import RAW, add_device
 from facegan.networks import RESTORER
 
 EXAMPLES = f"""examples:
@@ -16,9 +16,7 @@ Every input is one face, cut out and about as wide as high; DIR/NAME.png is writ
 
 
 def add_commands(commands: Any) -> None:
-    restore = commands.add_parser(
-        "restore", help="make faces larger and sharper", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    restore = commands.add_parser("restore", help="make faces larger and sharper", epilog=EXAMPLES, formatter_class=RAW)
     restore.add_argument("inputs", nargs="*", metavar="IN", help="images of one face each, or folders of them")
     restore.add_argument("--out", required=True, metavar="DIR", help="folder for the restored faces")
     restore.add_argument("--weights", default="", metavar="W", help="a run of `train --method restore`, a folder of `facegan convert`, "
@@ -28,6 +26,7 @@ def add_commands(commands: Any) -> None:
     restore.add_argument("--from-run", default="", metavar="RUN", help="restore the faces of a trained run instead of files")
     restore.add_argument("--num", type=int, default=64, help="--from-run: how many, of seeds 0, 1, ... (default: %(default)s)")
     restore.add_argument("--batch", type=int, default=8, help="faces at once (default: %(default)s)")
+    add_device(restore, graphs=True)
     restore.set_defaults(command=run_restore)
 
 

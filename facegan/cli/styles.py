@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from facegan.cli.options import RAW, add_device
 from facegan.networks import DRAWN
-
-RAW = argparse.RawDescriptionHelpFormatter
 
 MIX_EXAMPLES = """examples:
   facegan mix --network net --rows 0-3 --cols 4-9 --layers 4-7 --out mixes
@@ -67,6 +66,7 @@ def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     mix.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of seeds (default: %(default)s)")
     mix.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="(default: %(default)s)")
     mix.add_argument("--styles", default="", metavar="DIR", help="folder in which styles are looked up by name")
+    add_device(mix, graphs=True)
     mix.add_argument("--batch", type=int, default=32, help="faces at once in a search (default: %(default)s)")
     video = mix.add_argument_group("video")
     video.add_argument("--video", default="", metavar="FILE", help="a smooth loop through the rows, .gif or .mp4")
@@ -90,6 +90,7 @@ def add_project_arguments(project: argparse.ArgumentParser) -> None:
     project.add_argument("--out", default="styles", help="folder for NAME.npz, NAME.png and projection.png (default: %(default)s)")
     add_projection_settings(project)
     project.add_argument("--batch", type=int, default=8, help="photos at once, none of which depends on the others (default: %(default)s)")
+    add_device(project, graphs=True)
     labelled = project.add_argument_group("instead of --target", "faces with one attribute and none of the others, never a joint one")
     labelled.add_argument("--attribute", default="", metavar="NAME", help="the attribute")
     labelled.add_argument("--num", type=int, default=16, help="how many faces, picked at random (default: %(default)s)")
@@ -143,6 +144,7 @@ def add_edit_arguments(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--critics", default="", metavar="RUN", help="run whose critics rate the edit (default: --network, if it is a run)")
     edit.add_argument("--out", default="edits", help="folder for the projection, the edit, edit.png and edit.json (default: %(default)s)")
     add_projection_settings(edit)
+    add_device(edit, graphs=True)
     edit.set_defaults(command=run_edit)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from facegan.cli.options import RAW, add_device
 from facegan.training import config as training_config
-
-RAW = argparse.RawDescriptionHelpFormatter
 
 TRAIN_EXAMPLES = """examples:
   facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
@@ -58,6 +56,7 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
                           help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
     generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
     generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")
+    add_device(generate, graphs=True)
     generate.set_defaults(command=run_generate)
 
     convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run",

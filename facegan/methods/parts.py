@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -26,6 +26,19 @@ def check_parts(batch: int, accumulate: int, processes: int, group: int) -> int:
             f"every part holds whole groups of {group}; it is {batch}"
         )
     return batch // parts
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Its parameters want no gradients for a while; those that wanted none before want none afterwards."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def update(

@@ -35,7 +35,7 @@ SHOWN = 8
 
 # --- from each other
 
-def lpips_with(weights: str | Path) -> Lpips:
+def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips:
     """LPIPS over VGG16 with the weights in a file; nothing is downloaded."""
     path = Path(weights)
     checked(path, VGG16_SHA256, VGG16_URL, "--lpips")
@@ -44,18 +44,18 @@ def lpips_with(weights: str | Path) -> Lpips:
     # `lpips` cuts the network into slices and keeps the places: slice2.7.weight is features.7.weight
     state = {name: given[f"features.{name.partition('.')[2]}"] for name in model.net.state_dict()}
     model.net.load_state_dict(state)
-    return Lpips(model)
+    return Lpips(model.to(device))
 
 
-def lpips_here(weights: str = "") -> Lpips | None:
+def lpips_here(weights: str, device: torch.device) -> Lpips | None:
     """LPIPS by --lpips, or by what is on this machine; None without either."""
     if weights:
-        return lpips_with(weights)
+        return lpips_with(weights, device)
     try:
         library("lpips")  # in the way that copes with a torchvision built for another torch
     except FaceganError:
         return None
-    found = perceptual_for(None, torch.device("cpu"))
+    found = perceptual_for(None, device)
     return found if isinstance(found, Lpips) else None
 
 
@@ -88,31 +88,31 @@ def diversity(samples: Seen, real: Draw, real_features: Tensor, measure: Lpips |
 
 # --- from what was learnt
 
-def nearest(small: Tensor, data: FaceData, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of each image (float [N, 3, S, S], shrunk to PIXELS) the root mean square distance of pixels to its nearest among `rows` of the
-    data, and which of the rows that is (int64 [N], a place in `rows`); for a face as for its mirror image."""
+    data, and which of the rows that is (int64 [N], a place in `rows`); for a face as for its mirror image. Results are on the CPU."""
     best, place = torch.full((len(small),), torch.inf), torch.zeros(len(small), dtype=torch.int64)
     with tqdm(total=len(rows), desc="nearest training images", unit="image", disable=None) as bar:
         for start in range(0, len(rows), 2048):
-            known = to_float(pixels_of(data, rows[start : start + 2048], PIXELS))
+            known = to_float(pixels_of(data, rows[start : start + 2048], PIXELS), device)
             for begin in range(0, len(small), 4096):
                 part = slice(begin, begin + 4096)
-                own = small[part].flatten(1)
+                own = small[part].to(device).flatten(1)
                 distances = torch.minimum(torch.cdist(own, known.flatten(1)), torch.cdist(own, known.flip(-1).flatten(1)))
-                least, where = distances.min(1)
+                least, where = (found.cpu() for found in distances.min(1))
                 place[part] = torch.where(least < best[part], where + start, place[part])
                 best[part] = torch.minimum(best[part], least)
             bar.update(len(known))
     return best / small[0].numel() ** 0.5, place
 
 
-def softened(data: FaceData, rows: np.ndarray, sharpness: float) -> Tensor:
-    """Copies [N, 3, S, S] of the faces at `rows`, blurred to `sharpness` before they are shrunk, as samples are."""
+def softened(data: FaceData, rows: np.ndarray, sharpness: float, device: torch.device) -> Tensor:
+    """Copies [N, 3, S, S], on the CPU, of the faces at `rows`, blurred to `sharpness` before they are shrunk, as samples are."""
     def faces(part: np.ndarray) -> Tensor:
-        return to_float(np.ascontiguousarray(data.images[part]))
+        return to_float(np.ascontiguousarray(data.images[part]), device)
 
     sigma = blur_for(faces(rows[:SHARPNESS_MOST]), sharpness)
-    return torch.cat([shrink(blurred(faces(rows[start : start + 64]), sigma), PIXELS) for start in range(0, len(rows), 64)])
+    return torch.cat([shrink(blurred(faces(rows[start : start + 64]), sigma), PIXELS).cpu() for start in range(0, len(rows), 64)])
 
 
 def memorisation(
@@ -126,8 +126,9 @@ def memorisation(
     `closer_than_any_held_out`: share of the samples nearer to a training image than every stranger; it finds a few copies among
     many originals. `by_chance`: what it is where samples are as strangers: 1 / (M + 1), as each is as likely to be the nearest.
     """
-    soft = softened(data, strangers, float(samples.sharpness.median()))
-    (own, place), (theirs, _) = nearest(samples.small, data, rows), nearest(soft, data, rows)
+    device = samples.judge.device
+    soft = softened(data, strangers, float(samples.sharpness.median()), device)
+    (own, place), (theirs, _) = (nearest(small, data, rows, device) for small in (samples.small, soft))
     median, usual = float(own.median()), float(theirs.median())
     facts = {
         "training_images": len(rows),

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from facegan.data.faces import FaceData
 from facegan.data.images import cache_directory, content_key
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.files import write_whole
 from facegan.metrics.extra import library
@@ -66,10 +67,9 @@ def attr_features(judge: Judge, images: Tensor, batch: int = 256, progress: bool
     one half of the joint images, so halves of these look a little more apart than strangers would.
     Raises FaceganError for images that are not the judge's (:meth:`Judge.prepared`).
     """
-    device = next(judge.nets[0].parameters()).device
     found = [torch.empty(0, judge.nets[0].head.in_features // 2)]  # 2 nets, 4 of 16 places
     for part in batches(images, batch, "judge's features", progress):
-        small = judge.prepared(part).to(device).contiguous(memory_format=torch.channels_last)
+        small = judge.prepared(part).contiguous(memory_format=torch.channels_last)
         maps = [F.adaptive_avg_pool2d(net.features(small), 2).flatten(1) for net in judge.nets]
         found.append(torch.cat(maps, 1).float().cpu())
     return torch.cat(found)
@@ -80,11 +80,11 @@ class Inception:
 
     suffix, words = "", "Inception"
 
-    def __init__(self, weights: str | Path) -> None:
+    def __init__(self, weights: str | Path, device: torch.device | str = AUTO) -> None:
         path = Path(weights)
         self.identity = f"inception-{checked(path, INCEPTION_SHA256, INCEPTION_URL, '--weights')}"
         extractor = library("torch_fidelity").FeatureExtractorInceptionV3
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = resolve_device(device)
         self.net = extractor("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)).to(self.device)
 
     @torch.no_grad()

@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facegan.data.images import cache_directory
+from facegan.devices import described, resolve_device
 from facegan.errors import FaceganError
 from facegan.files import write_whole
 from facegan.metrics import degrade, judge_data, judge_net
@@ -60,12 +61,17 @@ class Judge:
         self.over: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = _at_once
 
     @property
+    def device(self) -> torch.device:
+        """Where the classifiers are; what they say comes back to the CPU."""
+        return next(self.nets[0].parameters()).device
+
+    @property
     def resolution(self) -> int:
         """Height and width of the images it rates."""
         return self.card["resolution"]
 
     def prepared(self, images: Tensor, batch: int = 256) -> Tensor:
-        """Float images [N, 3, R, R] in [-1, 1] as the classifiers take them: [N, 3, S, S].
+        """Float images [N, 3, R, R] in [-1, 1] as the classifiers take them: [N, 3, S, S], on their device.
 
         Values beyond the range are clamped, as saving a picture would. Raises FaceganError for another shape or dtype
         and for values that are not finite.
@@ -79,7 +85,7 @@ class Judge:
         if not bool(torch.isfinite(images).all()):
             raise FaceganError("images hold values that are not finite: the generator diverged; rate an earlier one.")
         size = self.card["config"]["resolution"]
-        parts = [shrink(part.detach().float().clamp(-1, 1), size) for part in images.split(batch)]
+        parts = [shrink(part.detach().to(self.device).float().clamp(-1, 1), size) for part in images.split(batch)]
         return torch.cat(parts) if parts else images
 
     @property
@@ -135,7 +141,7 @@ class Judge:
         write_whole(folder / "judge.json", json.dumps({"format": FORMAT, **self.card}, indent=1))
 
     @classmethod
-    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> Judge:
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Judge:
         """Read a saved judge. Raises FaceganError when a file is missing, damaged or does not fit its card."""
         folder = Path(folder)
         try:
@@ -155,7 +161,7 @@ class Judge:
             prefix = f"{i}."
             state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             net.load_state_dict(state, strict=True)
-            nets.append(net.to(device).eval().requires_grad_(False))
+            nets.append(net.to(resolve_device(device)).eval().requires_grad_(False))
         ids = (tuple(first), tuple(second))
         return cls(tuple(card["attributes"]), (nets[0], nets[1]), tensors["temperatures"], ids, card)
 
@@ -177,7 +183,7 @@ def train_judge(
     split: Split,
     config: JudgeConfig | None = None,
     *,
-    device: str | torch.device = "cpu",
+    device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Judge:
     """Train the pair and measure it on images it never learnt from.
@@ -185,7 +191,7 @@ def train_judge(
     On a CPU the same seed gives the same bits (with the same number of threads); the global random state is untouched.
     Raises FaceganError when a group has no images to learn from, or when the split hands joint images to both sides.
     """
-    config, device = config or JudgeConfig(), torch.device(device)
+    config, device = config or JudgeConfig(), resolve_device(device)
     if np.isin(split.judge, groups.excluded).any() or np.intersect1d(*split.joint_halves).size:
         raise FaceganError(
             "split: the judge's non-joint images hold joint ones, or the joint halves overlap, so no ceiling can be "
@@ -213,6 +219,7 @@ def train_judge(
         "config": asdict(config) | {"shares": list(config.shares)},  # as JSON has it
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "code_sha256": _code_digest(),
+        "device": described(device),
         "members": members,
     }
     judge = Judge(names, (nets[0], nets[1]), torch.stack(temperatures), (ids[0], ids[1]), card)
@@ -299,16 +306,16 @@ def load_or_train(
     config: JudgeConfig | None = None,
     *,
     cache_dir: str | Path | None = None,
-    device: str | torch.device = "cpu",
+    device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Judge:
-    """The judge of these images, attributes, split and settings, trained once and kept under
+    """The judge of these images, attributes, split and settings, trained once on this kind of device and kept under
     ``cache_dir``/<key> (default ``$FACEGAN_CACHE``/judge or ``~/.cache/facegan/judge``)."""
-    config = config or JudgeConfig()
+    config, device = config or JudgeConfig(), resolve_device(device)
     root = Path(cache_dir) if cache_dir else cache_directory() / "judge"
     rows = [part.tolist() for part in (split.train, split.judge, *split.joint_halves)]
     definitions = [asdict(attribute) for attribute in groups.attributes]
-    folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, _code_digest()])[:32]
+    folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, device.type, _code_digest()])[:32]
     if (folder / "judge.json").exists():
         return Judge.load(folder, device)
     judge = train_judge(data, groups, split, config, device=device, progress=progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -124,7 +124,8 @@ def draw_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """An equal share of every stratum, spoiled: float images [B, 3, R, R], labels [B, K], which are hard [B].
 
-    ``hardness`` in [0, 1] scales the shares of spoiled images.
+    ``hardness`` in [0, 1] scales the shares of spoiled images. Everything random is drawn on the CPU, and so the same on every
+    device; images are spoiled where the material's are.
     """
     strata = [s for s in material.strata if len(s)]
     turn = (torch.arange(config.batch) + torch.randint(len(strata), (1,), generator=generator)) % len(strata)
@@ -148,7 +149,8 @@ def logits_of(net: JudgeNet, images: Tensor, batch: int = 256) -> Tensor:
     device = next(net.parameters()).device
     out = [torch.empty(0, net.head.out_features)]
     for part in images.split(batch) if len(images) else ():  # PixelUnshuffle does not take an empty batch
-        part = (to_float(part) if part.dtype == torch.uint8 else part).to(device)
+        part = part.to(device)
+        part = to_float(part) if part.dtype == torch.uint8 else part
         out.append(((net(part) + net(part.flip(-1))) / 2).float().cpu())
     return torch.cat(out)
 
@@ -163,6 +165,7 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
     average, wanted = copy.deepcopy(net), material.num_attributes
     optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     held_images, held_labels = material.images[material.validation], material.labels[material.validation]
+    material = replace(material, images=material.images.to(device), labels=material.labels.to(device))
     checks = {config.steps - round(i * config.steps / 2 / config.checks) for i in range(config.checks)}
     best, best_state, best_step = math.inf, net.state_dict(), 0
     for step in range(1, config.steps + 1):
@@ -171,8 +174,7 @@ def fit(material: Material, config: JudgeConfig, member: int, device: torch.devi
         for group in optimiser.param_groups:
             group["lr"] = config.lr * rise * (1 + math.cos(math.pi * step / config.steps)) / 2
         images, labels, hard = draw_batch(material, config, hardness, stream(config.seed, member, step))
-        logits = net(images.to(device))
-        losses = masked_loss(logits, labels.to(device), hard.to(device), config.smoothing, config.bootstrap)
+        losses = masked_loss(net(images), labels, hard.to(device), config.smoothing, config.bootstrap)
         loss = losses[:wanted].mean() + (config.auxiliary * losses[wanted:].mean() if len(losses) > wanted else 0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -17,34 +16,38 @@ from tqdm import tqdm
 BATCH = 64  # rows a process takes at once
 
 
-@cache
-def _accelerator() -> Accelerator | None:
-    """None where nobody else is there: Accelerate's state, once made, would bind a training that follows."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return Accelerator(cpu=not torch.cuda.is_available()) if several else None
+_accelerator: Accelerator | None = None
+
+
+def join(device: torch.device) -> None:
+    """Meets the other processes of this command, which compute on devices of the same kind; the first call counts.
+
+    Nothing where nobody else is there: Accelerate's state, once made, would bind a training that follows.
+    """
+    global _accelerator
+    if _accelerator is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _accelerator = Accelerator(cpu=device.type == "cpu")
 
 
 def is_main() -> bool:
     """Whether this process prints and writes."""
-    accelerator = _accelerator()
-    return accelerator is None or accelerator.is_main_process
+    return _accelerator is None or _accelerator.is_main_process
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
     """The main process goes ahead and fills the cache; the others find it there."""
-    accelerator = _accelerator()
-    if accelerator is None:
+    if _accelerator is None:
         yield
     else:
-        with accelerator.main_process_first():
+        with _accelerator.main_process_first():
             yield
 
 
 def share(function: Callable[[Tensor], Tensor], rows: Tensor, what: str = "") -> Tensor:
     """`function(rows)`, where each row of the result [N, ...] depends on its own row alone: on the CPU, and the same in every
     process, all of which must call. `what` names a bar."""
-    accelerator = _accelerator()
+    accelerator = _accelerator
     if accelerator is None and not what or not len(rows):
         return function(rows)
     # A range is a data set; a generator of its own leaves the global random state alone.

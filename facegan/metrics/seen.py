@@ -61,7 +61,7 @@ def look(
     widths: list[int] = []
 
     def measured(places: Tensor) -> Tensor:
-        faces = draw(places)
+        faces = draw(places).to(judge.device)
         columns = [judge.logits(faces), laplacian_sharpness(faces), shrink(faces.float().clamp(-1, 1), PIXELS)]
         columns += [extractor(faces) for extractor in extractors]
         columns += [critic(faces)] if critic else []

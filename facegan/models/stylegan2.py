@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping, truncate
 from facegan.models.stylegan1 import StyleBlock
-from facegan.models.stylegan2_config import NOISE_MODES, NoiseMode, StyleGAN2Config
+from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, StyleGAN2Config
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
-from facegan.nn import Conv2d, Linear
+from facegan.nn import Conv2d, Linear, scaled_once
 from facegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 
 __all__ = [
@@ -61,7 +61,7 @@ class SynthesisLayer(nn.Module):
         act, channels = Activation(math.sqrt(2) * gain, None if self.clamp is None else self.clamp * gain), self.weight.shape[0]
         y = modulated_conv2d(
             x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
-            noise=None if self.concat else noise, bias=self.bias[:channels], act="lrelu", **act._asdict(),
+            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, act="lrelu", **act._asdict(),
         )  # fmt: skip
         if not self.concat:
             return y
@@ -82,13 +82,13 @@ class ToRGB(nn.Module):
 
     def __init__(self, in_channels: int, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.affine = Linear(config.w_dim, in_channels, bias_init=1.0)
+        self.affine = Linear(config.w_dim, in_channels, bias_init=1.0, gain=1 / math.sqrt(in_channels))
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
-        self.gain, self.clamp = 1 / math.sqrt(in_channels), config.conv_clamp
+        self.clamp = config.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated_conv2d(x, self.weight, self.affine(w) * self.gain, demodulate=False, bias=self.bias, clamp=self.clamp)
+        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -153,7 +153,7 @@ class Synthesis(nn.Module):
         noise_mode: NoiseMode = "random",
         *,
         noise: Tensor | Sequence[Tensor] | None = None,
-        level: float | None = None,
+        level: float | Level | None = None,
     ) -> Tensor:
         """The image; of a growing network at a level, see `StyleGAN2Config.at_level`.
 
@@ -164,17 +164,20 @@ class Synthesis(nn.Module):
             raise FaceganError(f"ws have shape {list(ws.shape)}; expected [N, {self.config.num_ws}, {self.config.w_dim}].")
         if noise_mode not in NOISE_MODES:
             raise FaceganError(f"noise_mode is {noise_mode!r}; expected one of {', '.join(NOISE_MODES)}.")
-        side, weight = self.config.at_level(level)
-        blocks = [block for block in self.blocks if block.size <= side]
+        with scaled_once(self):
+            return self._image(ws, noise_mode, noise, self.config.at_level(level))
+
+    def _image(self, ws: Tensor, noise_mode: NoiseMode, noise: Tensor | Sequence[Tensor] | None, grown: Level) -> Tensor:
+        blocks = [block for block in self.blocks if block.size <= grown.side]
         noises = iter(self._noises(blocks, ws, noise_mode, noise))
         styles = ws.unbind(1)
         x: Tensor | None = None
         image: Tensor | None = None
         for block in blocks:
             x = block(x, styles, noises)
-            if block.size in self._shown(side, weight):
+            if block.size in self._shown(grown):
                 colours = block.colours(x, styles)
-                image = colours if image is None else self._joined(image, colours, weight if block.size == side else 1.0)
+                image = colours if image is None else self._joined(image, colours, grown if block.size == grown.side else Level(block.size))
             styles = styles[len(block.layers) :]
         assert image is not None
         return image
@@ -215,18 +218,18 @@ class Synthesis(nn.Module):
             raise FaceganError(f"noise has maps of shapes {found}; expected {expected}.")
         return maps
 
-    def _shown(self, side: int, weight: float) -> Sequence[int]:
+    def _shown(self, grown: Level) -> Sequence[int]:
         """The sizes whose colours count: with skip outputs all, otherwise the last, and the one before while the last fades in."""
         if self.config.architecture == "skip":
             return self.config.sizes
-        return (side,) if weight == 1 else (side // 2, side)
+        return (grown.side,) if grown.weight is None else (grown.side // 2, grown.side)
 
-    def _joined(self, image: Tensor, colours: Tensor, weight: float) -> Tensor:
+    def _joined(self, image: Tensor, colours: Tensor, grown: Level) -> Tensor:
         """The image so far, at half the size, and the next colours: their sum ("skip") or interpolation (Karras et al. 2018, fig. 2)."""
         image = upsample2d(image, self.resample_filter)
         if self.config.architecture == "skip":
-            return torch.add(image, colours, alpha=weight)
-        return image.lerp(colours, weight)
+            return image + (colours if grown.weight is None else colours * grown.weight)
+        return grown.faded(image, colours)
 
 
 def _fixed_noise(shape: tuple[int, int, int]) -> Tensor:
@@ -252,7 +255,7 @@ class Generator(nn.Module):
         cutoff: int | None = None,
         noise_mode: NoiseMode = "random",
         noise: Tensor | None = None,
-        level: float | None = None,
+        level: float | Level | None = None,
     ) -> Tensor:
         """`psi` and `cutoff`: the mapping's truncation; `noise_mode`, `noise` and `level`: the synthesis's."""
         image: Tensor = self.synthesis(self.mapping(z, c, psi=psi, cutoff=cutoff), noise_mode, noise=noise, level=level)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from facegan.errors import FaceganError
 
@@ -27,6 +28,19 @@ _RANGES = {
     "half_sizes": (0, 11),
     "group": (1, 1 << 16),
 }
+
+
+class Level(NamedTuple):
+    """How far a network has grown (Karras et al. 2018)."""
+
+    side: int  # of the image
+    weight: Any = None  # of that size's block while it fades in, below 1: a float, or a tensor of no dimensions; None: it counts fully
+
+    def faded(self, before: Tensor, new: Tensor) -> Tensor:
+        """Between what was there and what the block makes, both of one shape and dtype."""
+        if self.weight is None:
+            return new
+        return before.lerp(new, self.weight.to(new.dtype) if isinstance(self.weight, Tensor) else self.weight)
 
 
 @dataclass(frozen=True)
@@ -106,20 +120,23 @@ class StyleGAN2Config:
     def dtype(self, size: int) -> torch.dtype:
         return torch.bfloat16 if size > self.resolution >> self.half_sizes else torch.float32
 
-    def at_level(self, level: float | None) -> tuple[int, float]:
-        """The image's side and the weight of that size's block, in (0, 1], at a level of progressive growing.
+    def at_level(self, level: float | Level | None) -> Level:
+        """How far a progressively growing network has grown; None is the whole network.
 
-        The level is log2 of the side while no block is fading in: 4.3 is 16 px, with the block of 32 px at weight 0.3 and so an
-        image of 32 px. None is the whole network.
+        As a number the level is log2 of the side while no block is fading in: 4.3 is 16 px, with the block of 32 px at weight 0.3
+        and so an image of 32 px.
         """
         most = self.resolution.bit_length() - 1
         if level is None:
-            return self.resolution, 1.0
+            return Level(self.resolution)
         if not self.growing:
             raise FaceganError(f"level is {level}, but these networks do not grow: make them with growing=True, or leave it out.")
+        if isinstance(level, Level):
+            return level
         if not 2 <= level <= most:
             raise FaceganError(f"level is {level}; expected log2 of a size, from 2 (4 px) to {most} ({self.resolution} px).")
-        return 1 << math.ceil(level), 1.0 - math.ceil(level) + level
+        whole = math.ceil(level)
+        return Level(1 << whole, None if level == whole else 1.0 - whole + level)
 
     def to_json(self) -> dict:
         return asdict(self)

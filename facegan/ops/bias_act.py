@@ -20,7 +20,7 @@ from facegan.ops.registration import by_pytorch, operators, register
 
 # He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
-_HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
+HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
 
 
 def bias_act(
@@ -92,7 +92,7 @@ def bias_act_ref(
     if b is not None:
         trailing = x.ndim - 1 - dim if dim >= 0 else -1 - dim
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
-    if gain != 1 and gain > 0 and act in _HOMOGENEOUS:
+    if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
         gain, fresh = 1.0, True
@@ -163,7 +163,7 @@ def bias_act_double_backward_ref(
     """Gradients (dy, y) of `bias_act_backward`, whose outputs' gradients are ddx, ddb; that of y is empty where it is zero."""
     t = ddx if ddb is None else ddx + ddb.view(-1, *(1,) * (y.ndim - 1 - dim))
     d_dy = t * activation_slope(y, act, alpha, gain, clamp)
-    return d_dy, d_dy.new_empty(0) if act in _HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
+    return d_dy, d_dy.new_empty(0) if act in HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
 
 
 class _BiasAct(torch.autograd.Function):
@@ -190,7 +190,7 @@ class _BiasActBackward(torch.autograd.Function):
     def forward(ctx: Any, dy: Tensor, y: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
         dim, act, alpha, gain, clamp, bias, ops = options
         # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
-        ctx.save_for_backward(y if act in _HOMOGENEOUS else dy, y)
+        ctx.save_for_backward(y if act in HOMOGENEOUS else dy, y)
         ctx.activation, ctx.bias, ctx.ops = (dim, act, alpha, gain, clamp), bias, ops
         dx, db = ops.bias_act_backward.kernel(dy, y, *ctx.activation, bias)
         return dx, db
@@ -199,7 +199,7 @@ class _BiasActBackward(torch.autograd.Function):
     def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
         dy, y = ctx.saved_tensors
         d_dy, d_y = ctx.ops.bias_act_double_backward(ddx, ddb if ctx.bias else None, dy, y, *ctx.activation)
-        return d_dy, d_y if ctx.activation[1] not in _HOMOGENEOUS else None, *(None,) * 7
+        return d_dy, d_y if ctx.activation[1] not in HOMOGENEOUS else None, *(None,) * 7
 
 
 _ACTIVATION = "str act, float alpha, float gain, float? clamp"
@@ -221,7 +221,7 @@ register(
 register(
     "bias_act",
     f"bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, {_ACTIVATION}) -> (Tensor, Tensor)",
-    fake=lambda ddx, ddb, dy, y, dim, act, *_: (empty(y), y.new_empty(0) if act in _HOMOGENEOUS else empty(y)),
+    fake=lambda ddx, ddb, dy, y, dim, act, *_: (empty(y), y.new_empty(0) if act in HOMOGENEOUS else empty(y)),
     autograd=by_pytorch(bias_act_double_backward_ref),
     reference=bias_act_double_backward_ref,
 )

@@ -8,42 +8,15 @@ numbers, so that the same ones give the same faces whatever the batch or the pro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from facegan.errors import FaceganError
+from facegan.graphs import constant
 from facegan.restore.jpeg import jpeg
+from facegan.restore.ranges import Degradation
 
 NUMBERS = 7  # uniform numbers that an image's values are made of
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """(lowest, highest) of each value; equal ones fix it."""
-
-    blur: tuple[float, float] = (0.0, 3.0)  # sigma of the Gaussian in pixels, drawn for rows and columns apart
-    downsample: tuple[float, float] = (0.8, 8.0)  # how many times smaller, logarithmically
-    noise: tuple[float, float] = (0.0, 20.0)  # sigma, of 255
-    jpeg: tuple[float, float] = (60.0, 100.0)  # quality
-    fade: tuple[float, float] = (0.0, 0.2)  # share of saturation that is lost, and of contrast
-
-    def __post_init__(self) -> None:
-        limits = {"blur": (0, 100), "downsample": (0.25, 32), "noise": (0, 255), "jpeg": (1, 100), "fade": (0, 1)}
-        for item in fields(self):
-            low, high = getattr(self, item.name)
-            least, most = limits[item.name]
-            if not least <= low <= high <= most:
-                raise FaceganError(f"{item.name} is {low:g},{high:g}: expected two numbers in order, from {least:g} to {most:g}")
-
-    def canvas(self, resolution: int) -> int:
-        """The side on which the small images lie, in whole blocks of JPEG."""
-        return 16 * math.ceil(resolution / self.downsample[0] / 16)
-
-    def noise_shape(self, resolution: int) -> tuple[int, int, int]:
-        """Of the normally distributed numbers that one image needs."""
-        return 3, self.canvas(resolution), self.canvas(resolution)
 
 
 def degrade(images: Tensor, ranges: Degradation, u: Tensor, noise: Tensor) -> Tensor:
@@ -70,7 +43,7 @@ def _between(pair: tuple[float, float], u: Tensor) -> Tensor:
 
 def fade(images: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Towards grey, and then towards the image's mean, by shares [N]."""
-    luma = torch.einsum("c,nchw->nhw", images.new_tensor((0.299, 0.587, 0.114)), images)[:, None]
+    luma = torch.einsum("c,nchw->nhw", constant((0.299, 0.587, 0.114), images.device, images.dtype), images)[:, None]
     grey = images.lerp(luma.expand_as(images), saturation.view(-1, 1, 1, 1))
     return grey.lerp(grey.mean((1, 2, 3), keepdim=True).expand_as(grey), contrast.view(-1, 1, 1, 1))
 

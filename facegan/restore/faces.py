@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image, UnidentifiedImageError
 
 from facegan.data.images import upright_square
@@ -68,9 +69,9 @@ def _read(file: Path) -> Face | Problem:
         return Face(file.stem, str(file), upright_square(opened))
 
 
-def generated_faces(run: str, num: int, batch: int) -> Iterator[Face]:
+def generated_faces(run: str, num: int, batch: int, device: torch.device) -> Iterator[Face]:
     """A trained run's faces of the seeds 0, 1, ..., as `facegan generate` writes them."""
-    trained = TrainedRun(run)
+    trained = TrainedRun(run, device=device)
     for start in range(0, num, batch):
         seeds = range(start, min(start + batch, num))
         for seed, image in zip(seeds, trained.faces(seeds), strict=True):

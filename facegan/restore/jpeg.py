@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.graphs import constant
 
 # Annex K of the standard, at quality 50: luma, chroma.
 LUMA = (
@@ -35,13 +37,21 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     """[N, 3, H, W] in [-1, 1], quality [N] in 1..100 -> the same after compression; H and W multiples of 16."""
     if images.shape[2] % 16 or images.shape[3] % 16:
         raise FaceganError(f"images have shape {list(images.shape)}; JPEG at 4:2:0 works on multiples of 16 pixels.")
-    to_ycbcr = images.new_tensor(YCBCR)
+    to_ycbcr, to_rgb = _colours(images.device, images.dtype)
     luma, chroma = torch.einsum("cd,ndhw->nchw", to_ycbcr, images * 127.5 + 127.5).round().split((1, 2), dim=1)
     luma = _coded(luma - 128, LUMA, quality) + 0.5  # the standard's level shift, and back to 127.5 as the middle
     chroma = _coded(F.avg_pool2d(chroma, 2).round(), CHROMA, quality).round()
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)  # decoders' triangle filter
-    rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycbcr), torch.cat([luma, chroma], dim=1))
+    rgb = torch.einsum("cd,ndhw->nchw", to_rgb, torch.cat([luma, chroma], dim=1))
     return (rgb / 127.5).clamp(-1, 1)
+
+
+@functools.cache
+def _colours(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """RGB to JFIF's colours and back, sent to the device once; inverting waits for a GPU."""
+    with torch.inference_mode(False):
+        to_ycbcr = torch.tensor(YCBCR, dtype=dtype)
+        return to_ycbcr.to(device), torch.linalg.inv(to_ycbcr).to(device)
 
 
 def _coded(planes: Tensor, table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
@@ -49,7 +59,7 @@ def _coded(planes: Tensor, table: tuple[tuple[int, ...], ...], quality: Tensor) 
     n, c, height, width = planes.shape
     quality = quality.to(planes).clamp(1, 100).view(-1, 1, 1, 1, 1, 1)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)  # the Independent JPEG Group's rule
-    steps = (planes.new_tensor(table) * scale + 0.5).floor().clamp(1, 255)
+    steps = (constant(table, planes.device, planes.dtype) * scale + 0.5).floor().clamp(1, 255)
     transform = _cosines(planes)
     blocks = planes.view(n, c, height // 8, 8, width // 8, 8).transpose(3, 4)
     rounded = (transform @ blocks @ transform.mT / steps).round() * steps

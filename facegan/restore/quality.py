@@ -19,10 +19,12 @@ from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.metrics.diversity import lpips_here
 from facegan.metrics.extra import NEEDED
 from facegan.metrics.processes import is_main, main_first
-from facegan.restore.degradation import NUMBERS, Degradation, degrade
+from facegan.restore.degradation import NUMBERS, degrade
+from facegan.restore.ranges import Degradation
 from facegan.restore.restore import pictures, restored_faces
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Lpips, distance
@@ -52,16 +54,15 @@ class Faces:
     words: str
 
 
-def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str = "") -> dict[str, Any]:
+def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str, device: torch.device) -> dict[str, Any]:
     """Measure, print the table, write report.json and report.png. Of several processes each measures all: it is a minute's work."""
     weights = open_restorer(path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    restorer = weights.restorer().to(device)
+    restorer = Graphed(weights.restorer().to(device), device, name="the restorer", keep=False)
     with main_first():
         faces, conditions = held_out(path, data, weights.config.resolution, min(samples, MOST))
     folder = Path(out or (f"{path}/evaluation" if Path(path).is_dir() else "evaluation"))
     folder.mkdir(parents=True, exist_ok=True)
-    measure = lpips_here(lpips)
+    measure = lpips_here(lpips, device)
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
     shown: dict[str, list[Tensor]] = {}
     for name, degradation in conditions.items():
@@ -112,7 +113,8 @@ def degraded_faces(images: Tensor, degradation: Degradation, device: torch.devic
     for start in range(0, len(images), 32):
         part = images[start : start + 32].to(device)
         noise = numbers.noise("quality/noise", start, (len(part), *degradation.noise_shape(resolution)))
-        parts.append(degrade(part, degradation, u[start : start + 32], noise).cpu())
+        values = torch.from_numpy(u[start : start + 32]).to(device)
+        parts.append(degrade(part, degradation, values, noise).cpu())
     return torch.cat(parts)
 
 

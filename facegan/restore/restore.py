@@ -14,7 +14,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.restorers import open_restorer
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.graphs import Graphed
 from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 from facegan.restore.network import Restorer
 from facegan.styles.comparison import comparison
@@ -39,16 +41,18 @@ class Request:
     scale: int = 0
     batch: int = 8
     out: str = "restored"
+    device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def restore(request: Request) -> None:
     """Restore what is asked for; FaceganError at the end where some had to be left out."""
     check(request)
-    out = Path(request.out)
+    device, out = resolve_device(request.device), Path(request.out)
     files = find_files(request.inputs, out)
-    total, faces = find_faces(request, files)
+    total, faces = find_faces(request, files, device)
     writer = Writer(out, files)
-    method = Network(request.weights, request.scale) if request.weights else Interpolation(request.scale or 2)
+    method = Network(request.weights, request.scale, device, request.cuda_graphs) if request.weights else Interpolation(request.scale or 2)
     log.info(method.words)
     sheet, problems = Sheet(), []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
@@ -84,10 +88,10 @@ def find_files(inputs: Sequence[str], out: Path) -> list[Path]:
     return [file for file in image_files(inputs) if not (inside and out.resolve() in file.resolve().parents)]
 
 
-def find_faces(request: Request, files: Sequence[Path]) -> tuple[int, Iterator[Face | Problem]]:
+def find_faces(request: Request, files: Sequence[Path], device: torch.device) -> tuple[int, Iterator[Face | Problem]]:
     """How many there are, and the faces, read one by one."""
     if request.from_run:
-        return request.num, generated_faces(request.from_run, request.num, request.batch)
+        return request.num, generated_faces(request.from_run, request.num, request.batch, device)
     return len(files), read_faces(files)
 
 
@@ -130,11 +134,12 @@ class Interpolation:
 class Network:
     """A restorer's weights on the device."""
 
-    def __init__(self, path: str, scale: int) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, path: str, scale: int, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
+        self.device = resolve_device(device)
         self.path, self.scale = path, scale
         weights = open_restorer(path)
         self.restorer: Restorer = weights.restorer().to(self.device)
+        self.graphed = Graphed(self.restorer, self.device, cuda_graphs, name="the restorer", keep=False)
         self.resolution = weights.config.resolution
         self.may_have_seen_joint_faces = weights.may_have_seen_joint_faces
         seen = "; may have seen faces with all attributes in its training" if weights.may_have_seen_joint_faces else ""
@@ -157,7 +162,7 @@ class Network:
         if not faces:
             return []
         images = to_tensor([lanczos(face.image, self.resolution) for face in faces], self.device)
-        return pictures(restored_faces(self.restorer, images))
+        return pictures(restored_faces(self.graphed, images))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facegan.data.attributes import names
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.methods.a.phase2 import load_critic
 from facegan.training.folder import RunFolder
@@ -28,9 +29,11 @@ def is_run(path: str | Path) -> bool:
 
 
 class Critics:
-    """One frozen critic per attribute; images [N, 3, R, R] in [-1, 1] -> scores [K, N], about 1 where the attribute is there."""
+    """One frozen critic per attribute, on a device; images [N, 3, R, R] in [-1, 1] -> scores [K, N] on the CPU, about 1 where the
+    attribute is there."""
 
-    def __init__(self, run: str | Path, attributes: Sequence[str] = ()) -> None:
+    @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
+    def __init__(self, run: str | Path, attributes: Sequence[str] = (), device: torch.device | str = AUTO) -> None:
         """`attributes`: their names, by default all that the run was trained for."""
         folder = RunFolder(run)
         self.attributes = list(attributes) or names(folder.config().attributes)
@@ -42,7 +45,7 @@ class Critics:
                 f"{run} has no critic for {', '.join(missing)} (it has: {', '.join(known) or 'none'}): "
                 "train it with --critics all, or name another run with --critics"
             )
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = resolve_device(device)
         self.nets = [load_critic(folder, prefix + name).to(self.device) for name in self.attributes]
         self.resolution = self.nets[0].config.height
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from facegan.devices import AUTO
 from facegan.errors import FaceganError
 from facegan.networks import located
 from facegan.styles.comparison import comparison
@@ -44,6 +45,8 @@ class Request:
     steps: int = 1000
     seed: int = 0
     out: str = "edits"
+    device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def edit(request: Request) -> None:
@@ -51,9 +54,9 @@ def edit(request: Request) -> None:
     if not request.add and not request.remove:
         raise FaceganError("nothing to do: name an attribute with --add or --remove, such as --add beard")
     out = Path(request.out)
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed))
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
     shift = request.strength * direction_of(request, projector)
-    critics = open_critics(request)
+    critics = open_critics(request, projector.device)
     targets, problems = read_photos([request.photo], projector.config.resolution)
     targets, others = projector.acceptable(targets[:1], out)
     if problems or others:
@@ -79,13 +82,13 @@ def edit(request: Request) -> None:
     print(out / "edit.png")
 
 
-def open_critics(request: Request) -> Critics | None:
+def open_critics(request: Request, device: torch.device) -> Critics | None:
     """Those of --critics, by default of the network's own run; None, with a sentence, where that has none."""
     if request.critics:
-        return Critics(request.critics)
+        return Critics(request.critics, device=device)
     try:
         if is_run(request.network):
-            return Critics(request.network)
+            return Critics(request.network, device=device)
         reason = f"{request.network} is no run of `facegan train`: name one with --critics RUN"
     except FaceganError as error:
         reason = str(error)

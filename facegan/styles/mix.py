@@ -13,7 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
+from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
+from facegan.generators import random_noise
+from facegan.graphs import Graphed
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.networks import located
@@ -56,25 +59,28 @@ class Request:
     num_random: int = 8
     pairs: int = 128
     seed: int = 0
+    device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def mix(request: Request) -> None:
     """Do what is asked; everything that can be refused is refused before the first face is made."""
     check(request)
+    device = resolve_device(request.device)
     networks = open_networks(request.network)
-    generator = networks.generator()
-    generator.to("cuda" if torch.cuda.is_available() else "cpu")
+    generator = networks.generator().to(device)
     recipe = chosen_recipe(request, generator.config)
     libraries = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
     rows, columns = (distinct(resolve(tokens, generator, libraries, request.truncation)) for tokens in (request.rows, request.cols))
+    draw = Renderer(generator, request.noise_mode, cuda_graphs=request.cuda_graphs)
     if request.video:
-        write_walk(request, generator, rows)
+        write_walk(request, draw, rows)
     if request.search:
         from facegan.styles.table import search_and_compare
 
         search_and_compare(request, networks, generator, rows, columns, recipe)
     elif columns:
-        write_pairs(Path(request.out), generator, rows, columns, recipe, request.noise_mode)
+        write_pairs(Path(request.out), draw, rows, columns, recipe)
 
 
 def check(request: Request) -> None:
@@ -127,51 +133,60 @@ def stacked(styles: Sequence[Style]) -> Tensor:
     return torch.stack([style.w for style in styles])
 
 
-@torch.no_grad()
-def render(generator: Generator, ws: Tensor, noise_mode: NoiseMode = "const", batch: int = 1) -> Tensor:
-    """Styles [N, num_ws, w_dim] -> images float32 [N, 3, R, R] on the CPU.
+class Renderer:
+    """Styles [N, num_ws, w_dim] -> images float32 [N, 3, R, R] on the CPU, by a generator where that is.
 
-    With `batch` 1 a style is the same image to the last bit whatever stands beside it; random noise is the same for all then.
+    With `batch` 1 a style is the same image to the last bit whatever stands beside it, on a CPU; random noise is the same for all then.
     """
-    device, images = generator.mapping.w_avg.device, []
-    for part in ws.split(batch):
-        torch.manual_seed(0)  # of the random noise
-        try:
-            images.append(generator.synthesis(part.to(device), noise_mode).float().cpu())
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            advice = f"name a smaller one, such as --batch {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
-            raise FaceganError(f"{len(part)} faces of {generator.config.resolution} px at once do not fit into memory: {advice}") from None
-    return torch.cat(images)
+
+    def __init__(self, generator: Generator, noise_mode: NoiseMode = "const", batch: int = 1, cuda_graphs: str = "auto") -> None:
+        self.generator, self.noise_mode, self.batch = generator, noise_mode, batch
+        self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
+        self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator", keep=False)
+
+    def _synthesis(self, ws: Tensor, noise: Tensor | None) -> Tensor:
+        image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise)
+        return image
+
+    @torch.no_grad()
+    def __call__(self, ws: Tensor) -> Tensor:
+        images, config = [], self.generator.config
+        for part in ws.split(self.batch):
+            try:
+                noise = random_noise(config, self.noise_mode, len(part), self.device, seed=0)
+                images.append(self.graphed(part, noise).float().cpu())
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                advice = f"name a smaller one, such as --batch {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
+                raise FaceganError(f"{len(part)} faces of {config.resolution} px at once do not fit into memory: {advice}") from None
+        return torch.cat(images)
 
 
 def render_pairs(
-    generator: Generator, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe, noise_mode: NoiseMode = "const"
+    draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The sources' images [R, 3, H, W] and [C, 3, H, W], and the mixes' [R, C, 3, H, W]."""
+    """One after the other: the sources' images [R, 3, H, W] and [C, 3, H, W], and the mixes' [R, C, 3, H, W]."""
     count = len(rows) * len(columns)
     if count > MOST_PAIRS:
         raise FaceganError(f"{len(rows)} rows and {len(columns)} columns make {count} faces: expected at most {MOST_PAIRS}")
     row_ws, column_ws = stacked(rows), stacked(columns)
-    ws = mixed(row_ws[:, None], column_ws[None], recipe, generator.mapping.w_avg.cpu())
+    ws = mixed(row_ws[:, None], column_ws[None], recipe, draw.w_avg)
     everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face")
-    images = torch.cat([render(generator, w[None], noise_mode) for w in everything])
+    images = torch.cat([draw(w[None]) for w in everything])
     row_images, column_images, mixes = images.split([len(rows), len(columns), count])
     return row_images, column_images, mixes.unflatten(0, (len(rows), len(columns)))
 
 
-def picture(generator: Generator, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe, noise_mode: NoiseMode) -> Image.Image:
+def picture(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Image.Image:
     """The grid of all pairs."""
-    images = render_pairs(generator, rows, columns, recipe, noise_mode)
+    images = render_pairs(draw, rows, columns, recipe)
     return grid(*images, [style.name for style in rows], [style.name for style in columns])
 
 
-def write_pairs(
-    out: Path, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe, noise_mode: NoiseMode
-) -> None:
+def write_pairs(out: Path, draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> None:
     """`row-NAME_col-NAME.png` of every pair, `grid.png`, and `recipe.json` to make the same again."""
-    row_images, column_images, mixes = render_pairs(generator, rows, columns, recipe, noise_mode)
+    row_images, column_images, mixes = render_pairs(draw, rows, columns, recipe)
     for row, images in zip(rows, mixes, strict=True):
         for column, image in zip(columns, images, strict=True):
             save_png(to_pil(image), out / f"row-{row.name}_col-{column.name}.png")
@@ -181,7 +196,7 @@ def write_pairs(
     print(out / "grid.png")
 
 
-def write_walk(request: Request, generator: Generator, styles: Sequence[Style]) -> None:
+def write_walk(request: Request, draw: Renderer, styles: Sequence[Style]) -> None:
     """The video through the rows."""
     path = Path(request.video)
     video.check_video(path, len(styles), request.frames, request.fps)
@@ -189,7 +204,7 @@ def write_walk(request: Request, generator: Generator, styles: Sequence[Style]) 
 
     def pictures() -> Iterator[Image.Image]:
         for w in tqdm(ws, desc="frames", unit="frame"):
-            yield to_pil(render(generator, w[None], request.noise_mode)[0])
+            yield to_pil(draw(w[None])[0])
 
     video.write_video(path, pictures(), request.fps)
     print(path)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.graphs import constant
 from facegan.metrics.extra import library
 from facegan.models.stylegan2 import Discriminator
-from facegan.ops import downsample2d, setup_filter, upsample2d
+from facegan.ops import downsample2d, upsample2d
 
 LARGEST = 256  # pixels; larger images are averaged down first, as LPIPS is meant for this size (Karras et al. 2020a, appendix D)
 
@@ -53,9 +54,10 @@ class Lpips:
     def __init__(self, model: Any) -> None:
         self.model = model.eval().requires_grad_(False)
         self.weights = [lin.model[-1].weight.clamp(min=0).sqrt() for lin in model.lins]  # [1, C, 1, 1]
+        self.device = self.weights[0].device
 
     def features(self, images: Tensor) -> Tensor:
-        layers = self.model.net.forward(self.model.scaling_layer(_shrunk(images)))
+        layers = self.model.net.forward(self.model.scaling_layer(_shrunk(images.to(self.device))))
         return torch.cat([_averaged(_unit(x) * weight) for x, weight in zip(layers, self.weights, strict=True)], dim=1)
 
 
@@ -99,7 +101,7 @@ class Pyramid:
 
     def features(self, images: Tensor) -> Tensor:
         x = _shrunk(images)
-        taps = setup_filter().to(x.device)
+        taps = constant((0.125, 0.375, 0.375, 0.125), x.device)  # of `setup_filter`, which would send them anew
         kept: list[Tensor] = []
         while x.shape[2] > 4:
             small = downsample2d(x, taps)

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.networks import open_networks
 from facegan.data.attributes import listed
-from facegan.errors import FaceganError
+from facegan.devices import AUTO, resolve_device
+from facegan.errors import FaceganError, Interrupted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.comparison import comparison
@@ -30,7 +31,7 @@ from facegan.training import checkpoint
 from facegan.training.batches import to_float
 from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder, write_json
-from facegan.training.loop import Interrupted, Interruption
+from facegan.training.loop import Interruption
 from facegan.training.pictures import save_png, to_pil
 
 log = logging.getLogger("facegan.styles")
@@ -55,6 +56,8 @@ class Request:
     batch: int = 8
     seed: int = 0
     out: str = "styles"
+    device: str = AUTO
+    cuda_graphs: str = "auto"
 
 
 def project(request: Request) -> None:
@@ -62,7 +65,7 @@ def project(request: Request) -> None:
     for name in ("steps", "batch", "num"):
         if getattr(request, name) < 1:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed))
+    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
     targets, problems = find_targets(request, projector.config.resolution)
     out = Path(request.out)
     wanted = len(targets) + len(problems)
@@ -112,9 +115,9 @@ def refuse_other_attributes(request: Request, config: TrainConfig) -> None:
 class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
-    def __init__(self, network: str | Path, settings: Settings) -> None:
+    def __init__(self, network: str | Path, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
+        self.device, self.cuda_graphs = resolve_device(device), cuda_graphs
         networks = open_networks(network)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.settings = settings
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
@@ -192,7 +195,7 @@ class Projector:
 
     def _batch(self, targets: Sequence[Target], out: Path) -> None:
         photos = [target.digest for target in targets]
-        projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings)
+        projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings, self.cuda_graphs)
         record = {"conditions": self.conditions, "photos": photos}
         if (out / UNFINISHED).exists():
             tensors, facts = checkpoint.load(out / UNFINISHED)

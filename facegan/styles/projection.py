@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.perceptual import Perceptual, distance
 from facegan.training import checkpoint, randomness
@@ -100,15 +101,27 @@ def standardize(noise: Tensor, config: StyleGAN2Config) -> None:
         maps *= maps.square().mean((2, 3), keepdim=True).rsqrt()
 
 
+def adam(parameters: list[Tensor]) -> torch.optim.Adam:
+    """For tensors of one device. On a GPU the learning rate and the count of steps lie there too, so that a step can be a graph."""
+    device = parameters[0].device
+    if device.type == "cpu":
+        return torch.optim.Adam(parameters, lr=RATE)
+    optimizer = torch.optim.Adam(parameters, lr=torch.tensor(RATE, device=device), fused=True, capturable=True)
+    optimizer._warned_capturable_if_run_uncaptured = True  # it also steps eagerly, and rightly
+    return optimizer
+
+
 class Projection:
     """A batch of images on their way into W; the images share nothing, so none depends on the others.
 
-    `targets` [N, 3, R, R] in [-1, 1]; `keys`: a text for each that its random numbers follow from, with the seed.
+    `targets` [N, 3, R, R] in [-1, 1]; `keys`: a text for each that its random numbers follow from, with the seed; `cuda_graphs`: see
+    `facegan.graphs`.
     """
 
     def __init__(
-        self, generator: Generator, perceptual: Perceptual, targets: Tensor, keys: Sequence[str], settings: Settings
-    ) -> None:
+        self, generator: Generator, perceptual: Perceptual, targets: Tensor, keys: Sequence[str], settings: Settings,
+        cuda_graphs: str = "auto",
+    ) -> None:  # fmt: skip
         self.generator, self.perceptual, self.keys, self.settings = generator, perceptual, keys, settings
         self.device = targets.device
         with torch.no_grad():
@@ -116,33 +129,54 @@ class Projection:
         mean, self.sigma = w_statistics(generator)
         layers = 1 if settings.space == "w" else generator.config.num_ws
         self.w = mean.repeat(len(keys), layers, 1).requires_grad_()
-        self.noise = self._normal("noise", 0, (generator.config.num_noise,))
+        self.noise = torch.from_numpy(self._normal("noise", 0, (generator.config.num_noise,))).to(self.device)
         standardize(self.noise, self.generator.config)
         self.noise.requires_grad_()
-        self.optimizer = torch.optim.Adam([self.w, self.noise], lr=RATE)
+        self.optimizer = adam([self.w, self.noise])
+        self.graphed = Graphed(self._step, self.device, cuda_graphs, state=self._changing, name="a step of the projection")
         self.step = 0
         self.start = self.distances()
 
-    def _normal(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
+    def _normal(self, stream: str, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        """float32 [N, *shape], standard normal, each row of its own image."""
         rows = [randomness.generator(self.settings.seed, f"project/{stream}/{key}", step) for key in self.keys]
-        return torch.from_numpy(np.stack([row.standard_normal(shape, dtype=np.float32) for row in rows])).to(self.device)
+        return np.stack([row.standard_normal(shape, dtype=np.float32) for row in rows])
 
     def advance(self) -> Tensor:
-        """One step; returns the distances [N] before it, w noise included."""
-        t = self.step / self.settings.steps
-        w = self.w
+        """One step; returns the distances [N] before it, w noise included. A GPU is not waited for."""
+        t, rate = self.step / self.settings.steps, learning_rate(self.step, self.settings.steps)
+        spread = noise = None
         if t < W_NOISE_SHARE:
-            strength = W_NOISE * self.sigma * (1 - t / W_NOISE_SHARE) ** 2
-            w = w + strength * self._normal("w", self.step, tuple(w.shape[1:]))
+            spread = np.float32((1 - t / W_NOISE_SHARE) ** 2)
+            noise = self._normal("w", self.step, tuple(self.w.shape[1:]))
+        [group] = self.optimizer.param_groups
+        if not isinstance(group["lr"], Tensor):
+            group["lr"] = rate
+        self.step += 1
+        distances: Tensor = self.graphed(np.float32(rate), spread, noise)
+        return distances
+
+    def _step(self, rate: Tensor, spread: Tensor | None, noise: Tensor | None) -> Tensor:
+        """What is computed of a step's numbers: the learning rate, the strength of the noise on w as a share of its first, and that
+        noise [N, 1 or num_ws, w_dim]; without the latter two there is none."""
+        w = self.w
+        if spread is not None and noise is not None:
+            w = w + W_NOISE * self.sigma * spread * noise
         distances = distance(self.perceptual.features(self._image(w)), self.wanted)
         loss = distances.sum() + AUTOCORRELATION * autocorrelation(self.noise, self.generator.config).sum()
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.step, self.settings.steps)
+        [group] = self.optimizer.param_groups
+        if isinstance(group["lr"], Tensor):
+            group["lr"].copy_(rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         standardize(self.noise, self.generator.config)
-        self.step += 1
         return distances.detach()
+
+    def _changing(self) -> list[Tensor]:
+        """All that a step changes in place."""
+        averages = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [self.w, self.noise, *averages]
 
     def _image(self, w: Tensor) -> Tensor:
         image: Tensor = self.generator.synthesis(w.expand(-1, self.generator.config.num_ws, -1), noise=self.noise)

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from facegan.evaluate import Evaluator, command_line, interval, machine
 from facegan.models.stylegan2 import Generator, truncate
 from facegan.styles.comparison import comparison
 from facegan.styles.critics import Critics, is_run, resized
-from facegan.styles.mix import Request, picture, render, stacked
+from facegan.styles.mix import Renderer, Request, picture, stacked
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
@@ -60,11 +59,12 @@ def search_and_compare(
     """
     began, out = time.perf_counter(), Path(request.out)
     out.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    critics = open_critics(request)
-    evaluator = open_evaluator(request, critics.attributes)
+    device = generator.mapping.w_avg.device
+    critics = open_critics(request, device)
+    evaluator = open_evaluator(request, critics.attributes, device)
     seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
     w_avg = generator.mapping.w_avg.cpu()
-    draw = partial(render, generator, noise_mode=request.noise_mode, batch=request.batch)
+    draw = Renderer(generator, request.noise_mode, request.batch, request.cuda_graphs)
 
     objective = Objective(*paired(rows, columns, seen), w_avg, draw, critics, request.batch)
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
@@ -91,12 +91,12 @@ def search_and_compare(
         "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
         "judge": card, "network_may_have_seen_joint_faces": learned, "request": asdict(request), "command": command_line(),
-        "machine": machine(), "seconds": time.perf_counter() - began,
+        "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
-        save_png(picture(generator, rows[:SHOWN], columns[:SHOWN], recipe, request.noise_mode), out / name)
+        save_png(picture(draw, rows[:SHOWN], columns[:SHOWN], recipe), out / name)
     write_json(out / "search.json", record)  # last: where it is, everything is
     print(text)
     print(out / "table.md")
@@ -113,12 +113,12 @@ def may_have_seen(request: Request, networks: Networks, attributes: Sequence[str
 # --- who rates
 
 
-def open_critics(request: Request) -> Critics:
+def open_critics(request: Request, device: torch.device) -> Critics:
     """Those of --critics, by default of the network's own run."""
     run = request.critics or request.network
     if not is_run(run):
         raise FaceganError(f"--search needs critics, and {run} is no run of `facegan train`: name one with --critics RUN")
-    critics = Critics(run, names(request.attributes) if request.attributes else ())
+    critics = Critics(run, names(request.attributes) if request.attributes else (), device)
     trained = RunFolder(run).config().attributes
     if sorted(critics.attributes) != sorted(names(trained)):
         raise FaceganError(
@@ -128,7 +128,7 @@ def open_critics(request: Request) -> Critics:
     return critics
 
 
-def open_evaluator(request: Request, attributes: Sequence[str]) -> Evaluator | None:
+def open_evaluator(request: Request, attributes: Sequence[str], device: torch.device) -> Evaluator | None:
     """The judge over the data of --data or of the critics' run; None, with a sentence, where there are none."""
     run = request.critics or request.network
     config = RunFolder(run).config()
@@ -138,7 +138,7 @@ def open_evaluator(request: Request, attributes: Sequence[str]) -> Evaluator | N
         return None
     written = dict(zip(names(config.attributes), listed(config.attributes), strict=True))
     config = replace(config, attributes=",".join(written[name] for name in attributes))
-    return Evaluator(config, data, request.judge)
+    return Evaluator(config, data, request.judge, device=device)
 
 
 # --- what is compared

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facegan import graphs
 from facegan.errors import FaceganError
 from facegan.ops import setup_filter, upfirdn2d
 from facegan.ops.registration import uncast
@@ -44,8 +45,9 @@ def augment(images: Tensor, p: float | Tensor, u: Tensor) -> Tensor:
         u: [N, NUMBERS], uniform in [0, 1).
     """
     _check(images, u)
-    if (not isinstance(p, Tensor) or p.device.type == "cpu") and p == 0:
-        return images
+    readable = not isinstance(p, Tensor) or (p.device.type == "cpu" and not graphs.recording())
+    if readable and p == 0:
+        return images  # to the bit what comes out below
     exact = torch.promote_types(images.dtype, torch.float32)
     numbers = Numbers(u.to(exact))
     with uncast(images):
@@ -172,6 +174,8 @@ def colour(x: Tensor, p: float | Tensor, numbers: Numbers) -> Tensor:
     luma = torch.full_like(one, 1 / 3)
     cross = (one.roll(1, 0) - one.roll(-1, 0)) / math.sqrt(3)  # of v: cross @ a = v x a
     matrix = contrast * (sign * luma + saturation * (hue.cos() * (one - luma) + hue.sin() * cross))
+    stays = (contrast == 1) & (sign == 1) & (saturation == 1) & (hue == 0)
+    matrix = torch.where(stays, one, matrix)  # an image that keeps its colours keeps every bit of them
     shift = (contrast * sign * brightness).expand(-1, 3, 1)  # brightness is luma
     return torch.baddbmm(shift, matrix, x.flatten(2)).view_as(x)
 
@@ -211,38 +215,45 @@ class Strength:
         if fixed is not None and not 0 <= fixed <= 1:
             raise FaceganError(f"--augment-p is {fixed}: expected a probability from 0 to 1, or leave it away to have p adapt.")
         self.fixed, self.target, self.images = fixed, target, 1000 * kimg
-        self.batches = 0  # since p was adjusted
         zero = torch.zeros((), dtype=torch.float64, device=device)
         self.p = zero + (fixed or 0.0)
-        self.r = zero  # of the last 4 batches that p was adjusted by
+        self.r = zero.clone()  # of the last 4 batches that p was adjusted by
+        self.batches = zero.clone()  # since p was adjusted
         self.batch = zero.new_zeros(2)  # sum of signs and count of images: in this batch and on this process
         self.sums = zero.new_zeros(2)  # in the batches before, since p was adjusted, and on all processes
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Everything that changes, and changes in place: a CUDA graph reads and writes it where it is."""
+        return [self.p, self.r, self.batches, self.batch, self.sums]
+
     def update(self, sign_sum: Tensor, count: int) -> None:
         """Note the sum of sign(D(real)) over `count` images of this process."""
-        self.batch = self.batch + torch.stack([sign_sum.detach().double(), torch.full_like(self.p, count)])
+        self.batch += torch.stack([sign_sum.detach().double(), torch.full_like(self.p, count)])
 
     def adjust(self, reduce: Callable[[Tensor], Tensor] = lambda sums: sums) -> None:
         """A batch has ended; every 4th time, move p. `reduce` sums a tensor over all processes.
 
         It is asked for at every batch, so that whatever `state` saves is the same on all processes.
         """
-        self.sums = self.sums + reduce(self.batch)
-        self.batch = torch.zeros_like(self.sums)
+        self.sums += reduce(self.batch)
+        self.batch.zero_()
         self.batches += 1
-        if self.batches == self.EVERY:
-            signs, count = self.sums.unbind()
-            self.r = signs / count
-            if self.fixed is None:
-                self.p = (self.p + (self.r - self.target).sign() * count / self.images).clamp(0, self.MOST)
-            self.batches, self.sums = 0, torch.zeros_like(self.sums)
+        due = self.batches == self.EVERY
+        signs, count = self.sums.unbind()
+        self.r.copy_(torch.where(due, signs / count, self.r))
+        if self.fixed is None:
+            moved = (self.p + (self.r - self.target).sign() * count / self.images).clamp(0, self.MOST)
+            self.p.copy_(torch.where(due, moved, self.p))
+        self.batches *= ~due
+        self.sums *= ~due
 
     def state(self) -> dict[str, float]:
         """As a checkpoint's facts, between batches; JSON keeps every bit of a float."""
         signs, count = self.sums.tolist()
-        return {"p": self.p.item(), "r": self.r.item(), "signs": signs, "count": count, "batches": self.batches}
+        return {"p": self.p.item(), "r": self.r.item(), "signs": signs, "count": count, "batches": int(self.batches)}
 
     def load_state(self, facts: dict[str, Any]) -> None:
-        self.p, self.r = torch.full_like(self.p, facts["p"]), torch.full_like(self.r, facts["r"])
-        self.sums = self.sums.new_tensor([facts["signs"], facts["count"]])
-        self.batches = facts["batches"]
+        for name in ("p", "r", "batches"):
+            getattr(self, name).fill_(facts[name])
+        self.sums.copy_(torch.tensor([facts["signs"], facts["count"]], dtype=torch.float64))

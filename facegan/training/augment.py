@@ -10,10 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facegan.graphs import constant
 from facegan.ops import filter2d
+from facegan.ops.registration import uncast
 
 DIFFAUGMENT_NUMBERS = 5
 VIEW_NUMBERS = 6
+LUMA = (0.299, 0.587, 0.114)
+LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+
 
 
 def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
@@ -56,8 +61,7 @@ def view(x: Tensor, u: Tensor) -> Tensor:
     """One random view: flip, shift, slight blur, colour; u [N, 6] in [0, 1)."""
     flipped = torch.where((u[:, 5] < 0.5)[:, None, None, None], x, x.flip(3))
     shifted = diffaugment(flipped, u)
-    kernel = torch.tensor([1.0, 2.0, 1.0], device=x.device)
-    soft = filter2d(shifted, kernel / kernel.sum())
+    soft = filter2d(shifted, constant((0.25, 0.5, 0.25), x.device))
     strength = u[:, 0, None, None, None]  # the colour number again: views need variety, not independence
     return shifted + strength * (soft - shifted)
 
@@ -72,22 +76,52 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 
 
 def degrade(x: Tensor, u: Tensor, noise: Tensor) -> Tensor:
-    """Blurred, downsampled x2-x8 or noised copies, by u [N, 2] in [0, 1): what a critic must not take for an attribute."""
-    size, out = x.shape[2], []
-    for image, (kind, strength), grain in zip(x.split(1), u.tolist(), noise.split(1), strict=True):
-        if kind < 0.4:
-            image = gaussian_blur(image, size / 64 * (1.0 + 4.0 * strength))
-        elif kind < 0.7:
-            small = F.interpolate(image, size=max(2, round(size / (2.0 + 6.0 * strength))), mode="area")
-            image = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
-        else:
-            image = image + (0.15 + 0.6 * strength) * grain
-        out.append(image.clamp(-1, 1))
-    return torch.cat(out)
+    """Blurred, downsampled x2-x8 or noised copies, by u [N, 2] in [0, 1): what a critic must not take for an attribute.
+
+    Each image [R, R] is changed in a way of its own, and all by one computation: M X M^T with a matrix each.
+    """
+    size = x.shape[2]
+    kind, strength = u[:, 0, None, None], u[:, 1, None, None]
+    blurred = blur_matrix(size, size / 64 * (1.0 + 4.0 * strength))
+    coarse = coarse_matrix(size, (size / (2.0 + 6.0 * strength)).round().clamp(min=2))
+    matrix = torch.where(kind < 0.4, blurred, coarse)[:, None]
+    noised = x + (0.15 + 0.6 * strength[:, None]) * noise
+    with uncast(x):
+        softened = matrix @ x @ matrix.mT
+    return torch.where(kind[:, None] < 0.7, softened, noised).clamp(-1, 1)
+
+
+def blur_matrix(size: int, sigma: Tensor) -> Tensor:
+    """[N, size, size]: `gaussian_blur` of rows by sigma [N, 1, 1] pixels; where the taps are reflected at the border they add up."""
+    radius = (3 * sigma).round().clamp(1, size - 1)
+    place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
+    row, column = place[:, None], place
+
+    def weight(offset: Tensor) -> Tensor:
+        return torch.exp(-0.5 * (offset / sigma) ** 2) * (offset.abs() <= radius)
+
+    reflected = weight(row + column) * (column > 0) + weight(2 * (size - 1) - row - column) * (column < size - 1)
+    matrix = weight(row - column) + reflected
+    return matrix / matrix.sum(2, keepdim=True)
+
+
+def coarse_matrix(size: int, small: Tensor) -> Tensor:
+    """[N, size, size]: rows to `small` [N, 1, 1] ones by the mean of those that each covers, and back by linear interpolation."""
+    canvas = size // 2  # no image becomes larger
+    row = torch.arange(canvas, device=small.device, dtype=small.dtype)[:, None]
+    place = torch.arange(size, device=small.device, dtype=small.dtype)
+    first, last = (row * size / small).floor(), ((row + 1) * size / small).ceil()
+    covered = ((place >= first) & (place < last) & (row < small)).to(small.dtype)
+    down = covered / covered.sum(2, keepdim=True).clamp(min=1)  # [N, canvas, size]
+    source = ((place[:, None] + 0.5) * small / size - 0.5).clamp(min=0)  # [N, size, 1], in the small image
+    source = torch.minimum(source, small - 1)
+    up = (1 - (source - row.mT).abs()).clamp(min=0)  # [N, size, canvas]
+    with uncast(small):
+        return up @ down
 
 
 def sharpness(x: Tensor) -> Tensor:
     """Variance of the Laplacian of the luma of each image [N]: small for blur, large for noise."""
-    luma = (x * x.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
-    kernel = x.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    luma = (x * constant(LUMA, x.device, x.dtype)[None, :, None, None]).sum(1, keepdim=True)
+    kernel = constant(LAPLACE, x.device, x.dtype)[None, None]
     return F.conv2d(luma, kernel).flatten(1).var(dim=1, correction=0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.training.randomness import Randomness, generator, permuted, sent
+from facegan.training.randomness import Randomness, generator, permuted
 
 
 class DataClock:
@@ -24,10 +24,10 @@ class DataClock:
         self.seconds += time.perf_counter() - self._start
 
 
-def to_float(images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 in [-1, 1], channels_last."""
-    tensor = sent(images, device) if isinstance(images, np.ndarray) else images.to(device)
-    tensor = tensor.to(memory_format=torch.channels_last)
+def to_float(images: np.ndarray | Tensor, device: torch.device | str | None = None) -> Tensor:
+    """uint8 [N, 3, H, W] -> float32 in [-1, 1], channels_last; on `device`, or where the images are."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    tensor = tensor.to(device).to(memory_format=torch.channels_last)
     return tensor.float().div_(127.5).sub_(1.0)
 
 
@@ -47,16 +47,23 @@ class RealBatches:
         self.images, self.index, self.stream = images, np.asarray(index), stream
         self.randomness, self.clock = randomness, clock
 
-    def __call__(self, step: int, count: int) -> Tensor:
-        """This process's share of `count` images of a step: float32 [count / world, 3, R, R] in [-1, 1]."""
+    def __call__(self, step: int, count: int) -> np.ndarray:
+        """This process's share of `count` images of a step: uint8 [count / world, 3, R, R], for `to_float`."""
         with self.clock:
-            flips = generator(self.randomness.seed, f"{self.stream}/flip", step).random(count) < 0.5
-            flips = self.randomness.shard.of(flips)
-            batch = np.ascontiguousarray(self.images[self.rows(step, count)])
-            batch[flips] = batch[flips, :, :, ::-1]
-            return to_float(batch, self.randomness.device)
+            return flipped(self.images, self.rows(step, count), self.flips(step, count))
 
     def rows(self, step: int, count: int) -> np.ndarray:
         """Which images those are."""
         walk = permuted(self.randomness.seed, self.stream, step * count, count, len(self.index))
         return self.randomness.shard.of(self.index[walk])
+
+    def flips(self, step: int, count: int) -> np.ndarray:
+        """Which of them are mirrored."""
+        return self.randomness.shard.of(generator(self.randomness.seed, f"{self.stream}/flip", step).random(count) < 0.5)
+
+
+def flipped(images: np.ndarray, rows: np.ndarray, flips: np.ndarray) -> np.ndarray:
+    """Copies of some rows of the images, mirrored where `flips` says."""
+    batch = np.ascontiguousarray(images[rows])
+    batch[flips] = batch[flips, :, :, ::-1]
+    return batch

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.training.optimizer import in_layout_of
 
 TENSORS, FACTS = "model.safetensors", "state.json"
 
@@ -114,3 +115,7 @@ def unpack_optimizer(prefix: str, tensors: Mapping[str, Tensor], optimizer: torc
         index, name = key.split("/", 1)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and name != "step":  # files hold tensors in rows
+                values[name] = in_layout_of(parameter, value)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
+from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
 
 METHODS = ("a", "b", "restore")
@@ -36,7 +37,9 @@ class TrainConfig:
     batch: int = option(32, "images a step, over all processes together")
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
     mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))
-    cpu: bool = option(False, "train on the CPU even where there is a GPU")
+    device: str = option(AUTO, HELP)
+    cuda_graphs: str = option("auto", "replay steps as CUDA graphs, which the host launches in one call each; auto: with one process on a CUDA device", ("auto", "on", "off"))
+    compile: bool = option(False, "torch.compile the passes of which no second derivative is taken; the first steps then take minutes")
     snapshot_every: int = option(0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps (StyleGAN2: 1000)")
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
@@ -57,6 +60,7 @@ class TrainConfig:
             raise FaceganError("--out is missing: name the folder of the run, e.g. --out runs/first")
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"--resolution is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
+        check_device(self.device)
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):

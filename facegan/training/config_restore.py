@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facegan.errors import FaceganError
-from facegan.restore.degradation import Degradation
+from facegan.restore.ranges import Degradation
 from facegan.training.config import TrainConfig, numbers, option
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +20,21 @@ class Average(Generic[M]):
         self.source = source
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
 
-    @torch.no_grad()
-    def update(self, batch: int, images_seen: int) -> None:
-        """After a step of `batch` images; early on the half-life is capped at `rampup` of what was seen."""
+    def weight(self, batch: int, images_seen: int) -> np.ndarray:
+        """1 - beta, of a step of `batch` images, for `update`; early on the half-life is capped at `rampup` of what was seen."""
         half_life = min(self.half_life, self.rampup * images_seen)
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
+        return np.array(1.0 - beta)
+
+    @torch.no_grad()
+    def update(self, weight: Tensor) -> None:
+        """After a step; `weight` is a tensor of no dimensions on the networks' device, as it differs from step to step."""
         averaged: list[Tensor] = [*self.network.parameters()]
         current = [p.detach() for p in self.source.parameters()]
-        torch._foreach_lerp_(averaged, current, 1.0 - beta)
-        for kept, new in zip(self.network.buffers(), self.source.buffers(), strict=True):
-            kept.copy_(new)
+        if weight.device.type == "cpu":
+            torch._foreach_lerp_(averaged, current, [weight.to(p.dtype) for p in averaged])
+        else:  # lerp has no form that is one launch for all of them and takes a weight from the device
+            difference = torch._foreach_sub(current, averaged)
+            torch._foreach_mul_(difference, weight.to(averaged[0].dtype))
+            torch._foreach_add_(averaged, difference)
+        torch._foreach_copy_([*self.network.buffers()], [*self.source.buffers()])

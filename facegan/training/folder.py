@@ -19,7 +19,8 @@ from facegan.files import write_whole
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
-FREE_TO_CHANGE = {"out", "cpu", "keep_checkpoints", "kimg", "accumulate"}  # these do not change what a step computes
+# These do not change what a step computes.
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "kimg", "accumulate"}
 
 
 class RunFolder:

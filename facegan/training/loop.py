@@ -13,21 +13,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.errors import FaceganError
+from facegan.errors import FaceganError, Interrupted
 from facegan.training import checkpoint
 from facegan.training.pictures import save_png, sheet
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
 AGREE_EVERY = 10  # steps between the processes' agreement on an interruption: a collective a step would cost
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state has been saved."""
-
-    def __init__(self, signum: int, stage: str, step: int) -> None:
-        super().__init__(f"stopped in {stage} at step {step}; run the same command again to go on")
-        self.signum = signum
 
 
 class Interruption:
@@ -62,32 +54,47 @@ class Terms:
     """Sums of loss terms on the device; one transfer a row of metrics, none a step."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int] = {}  # of the terms in `sums`, in their order; 0: not since the last row
+        self.sums = torch.zeros(0, dtype=torch.float64)
+        self._places: dict[tuple[str, ...], Tensor] = {}
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        for name, value in terms.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+        """Three small launches however many terms there are; they may be overwritten afterwards."""
+        values = torch.stack([value.detach() for value in terms.values()]).double()
+        new = dict.fromkeys((name for name in terms if name not in self.counts), 0)
+        if new:
+            self.counts |= new
+            self.sums = torch.cat([self.sums.to(values.device), values.new_zeros(len(new))])
+        self.sums.index_add_(0, self._places_of(tuple(terms), values.device), values)
+        for name in terms:
+            self.counts[name] += 1
+
+    def _places_of(self, names: tuple[str, ...], device: torch.device) -> Tensor:
+        """Where in `sums` they are; sent to the device once."""
+        if names not in self._places:
+            order = list(self.counts)
+            self._places[names] = torch.tensor([order.index(name) for name in names], device=device)
+        return self._places[names]
 
     def means(self, context: Context) -> dict[str, float]:
         """Means since the last call, over all processes; empties the sums."""
         means = {name: total / self.counts[name] for name, total in self.totals(context).items()}
-        self.sums, self.counts = {}, {}
+        self.sums.zero_()
+        self.counts = dict.fromkeys(self.counts, 0)
         return means
 
     def totals(self, context: Context) -> dict[str, float]:
         """The sums so far, averaged over all processes."""
-        if not self.sums:
+        if not any(self.counts.values()):
             return {}
-        values = torch.stack(list(self.sums.values())).to(context.device)
-        return dict(zip(self.sums, context.accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+        values = context.accelerator.reduce(self.sums.to(context.device, copy=True), reduction="mean").tolist()
+        return {name: total for (name, count), total in zip(self.counts.items(), values, strict=True) if count}
 
     def restore(self, totals: dict[str, float], counts: dict[str, int], device: torch.device) -> None:
         """Go on from what `totals` and `counts` were when a checkpoint was written: a resumed row equals an undisturbed one."""
-        self.sums = {name: torch.tensor(total, dtype=torch.float64, device=device) for name, total in totals.items()}
-        self.counts = dict(counts)
+        self.counts = {name: count for name, count in counts.items() if count}
+        self.sums = torch.tensor([totals[name] for name in self.counts], dtype=torch.float64, device=device)
+        self._places = {}
 
 
 def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -> None:

@@ -13,17 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TOGETHER = 8  # rows of noise from one seed; a process's share of a batch is a multiple of it
+
 
 def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     """The counter-based generator (Philox, Salmon et al. 2011) of one stream at one step."""
     key = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
     return np.random.Generator(np.random.Philox(key=np.array([seed, key], dtype=np.uint64), counter=[0, 0, 0, step]))
-
-
-def sent(values: np.ndarray, device: torch.device | str) -> Tensor:
-    """An array as a tensor on the device; a GPU is not waited for, which pageable memory would force."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    return tensor.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)
@@ -35,10 +31,15 @@ class Shard:
 
     def of(self, batch: np.ndarray) -> np.ndarray:
         """Rows of a global batch [B, ...] that belong to this process; B must divide by the number of processes."""
-        if len(batch) % self.world:
-            raise ValueError(f"a batch of {len(batch)} does not divide over {self.world} processes")
-        share = len(batch) // self.world
-        return batch[self.rank * share : (self.rank + 1) * share]
+        first, last = self.span(len(batch))
+        return batch[first:last]
+
+    def span(self, count: int) -> tuple[int, int]:
+        """First row of a global batch of `count` that belongs to this process, and the one after its last."""
+        if count % self.world:
+            raise ValueError(f"a batch of {count} does not divide over {self.world} processes")
+        share = count // self.world
+        return self.rank * share, (self.rank + 1) * share
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,28 @@ class Randomness:
     shard: Shard
     device: torch.device
 
-    def normal(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal values; `shape[0]` is the *global* batch, the result holds this process's rows."""
-        values = generator(self.seed, stream, step).standard_normal(shape, dtype=np.float32)
-        return sent(self.shard.of(values), self.device)
+    def normal(self, stream: str, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Standard normal float32 values; `shape[0]` is the *global* batch, the result holds this process's rows."""
+        return self.shard.of(generator(self.seed, stream, step).standard_normal(shape, dtype=np.float32))
 
-    def uniform(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
-        """Values in [0, 1); sharded as `normal`."""
-        values = generator(self.seed, stream, step).random(shape, dtype=np.float32)
-        return sent(self.shard.of(values), self.device)
+    def uniform(self, stream: str, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        """float32 values in [0, 1); sharded as `normal`."""
+        return self.shard.of(generator(self.seed, stream, step).random(shape, dtype=np.float32))
 
     def noise(self, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal values made on the device, row by row from a seed of its own; `shape[0]` as in `normal`.
+        """Standard normal values made on the device; `shape[0]` as in `normal`.
 
         For many numbers an image: a GPU need not wait for the processor to draw and send them. Values differ between devices.
+        `TOGETHER` rows of the global batch come from one seed and one call, also where this process holds some of them only.
         """
-        seeds = self.shard.of(generator(self.seed, stream, step).integers(1 << 63, size=shape[0]))
-        rows = torch.empty(len(seeds), *shape[1:], device=self.device)
+        first, last = self.shard.span(shape[0])
+        begin, end = first // TOGETHER, -(-last // TOGETHER)
+        seeds = generator(self.seed, stream, step).integers(1 << 63, size=end)[begin:].tolist()
+        rows = torch.empty(len(seeds) * TOGETHER, *shape[1:], device=self.device)
         source = torch.Generator(self.device)
-        for row, seed in zip(rows, seeds.tolist(), strict=True):
-            row.normal_(generator=source.manual_seed(seed))
-        return rows
+        for part, seed in zip(rows.split(TOGETHER), seeds, strict=True):
+            part.normal_(generator=source.manual_seed(seed))
+        return rows[first - begin * TOGETHER : last - begin * TOGETHER]
 
 
 def permuted(seed: int, stream: str, start: int, count: int, size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from accelerate.utils import ProjectConfiguration
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
+from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.memory import out_of_memory
 from facegan.training.batches import DataClock
@@ -33,7 +34,7 @@ def accelerator_for(config: TrainConfig) -> Accelerator:
     unused = isinstance(config, MethodBConfig) and bool(config.growing or config.init_from)
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
     return Accelerator(
-        cpu=config.cpu or not torch.cuda.is_available(),
+        cpu=resolve_device(config.device).type == "cpu",
         mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=config.out, logging_dir=config.out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from facegan.data.attributes import Groups
 from facegan.data.faces import FaceData
 from facegan.data.splits import Split
+from facegan.graphs import Graphed
 from facegan.training import checkpoint
 from facegan.training.batches import DataClock, RealBatches
+from facegan.training.compiled import compiled
 from facegan.training.config import TrainConfig
 from facegan.training.folder import RunFolder
 from facegan.training.randomness import Randomness, generator
@@ -61,7 +64,7 @@ class Context(Generic[C]):
 
 
 class Stage(Generic[C]):
-    """Base of all stages. A subclass fills `networks`, `optimizers`, `average`, and writes `step`."""
+    """Base of all stages. A subclass fills `networks`, `optimizers`, `average`, and writes `draw` and `compute`."""
 
     name: str = ""
     title: str = ""
@@ -71,10 +74,44 @@ class Stage(Generic[C]):
         self.context, self.steps, self.used = context, steps, np.unique(used)
         self.networks: dict[str, nn.Module] = {}  # unwrapped: everything whose weights a checkpoint holds
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._compiled: dict[nn.Module, nn.Module] = {}
 
+    # --- one step, in two halves: what the host decides and draws, and what the device then does
     def step(self, step: int) -> dict[str, Tensor]:
-        """Train on one batch; returns the loss terms, detached, named `network/term`."""
+        """Train on one batch; returns the loss terms, detached, named `network/term`, which hold until the next step."""
+        return self.graphed(self.draw(step))
+
+    def draw(self, step: int) -> Any:
+        """What a step is computed from, a function of its number alone: arrays, tensors of noise, and in plain values which kind of
+        step it is. A number that changes from step to step is an array of no dimensions."""
         raise NotImplementedError
+
+    def compute(self, drawn: Any) -> dict[str, Tensor]:
+        """The step itself, on what `draw` gave, arrays now tensors on the device; obeys the rules of `facegan.graphs`."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def graphed(self) -> Graphed:
+        """`compute`, as CUDA graphs where the run has them."""
+        context = self.context
+        return Graphed(
+            self.compute, context.device, context.config.cuda_graphs, state=self.changing, keep=False,
+            processes=context.accelerator.num_processes, name=f"a step of {self.name}",
+        )  # fmt: skip
+
+    def changing(self) -> list[Tensor]:
+        """All tensors that `compute` changes in place; a subclass adds those that are not of a network or optimiser."""
+        tensors = [tensor for network in self.networks.values() for tensor in network.state_dict().values()]
+        states = [values for optimizer in self.optimizers.values() for values in optimizer.state.values()]
+        return tensors + [value for values in states for value in values.values() if isinstance(value, Tensor)]
+
+    def first_order(self, network: nn.Module) -> nn.Module:
+        """The network for passes that no second derivative is taken of: with `--compile` its compiled form."""
+        if not self.context.config.compile:
+            return network
+        if network not in self._compiled:
+            self._compiled[network] = compiled(network, self.context.device)
+        return self._compiled[network]
 
     def after_step(self, step: int) -> bool:
         """Work between steps, `step` of them done (harvest, switch, validation). True: the stage may end now."""
@@ -102,7 +139,8 @@ class Stage(Generic[C]):
     def arithmetic(self, full: bool = False) -> torch.autocast:
         """The run's autocast, or fp32 where second derivatives are taken."""
         lower = self.context.config.mixed_precision == "bf16" and not full
-        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=lower)
+        # Without autocast's cache: it hands out the old cast of a weight that was changed meanwhile, and a graph would hold it.
+        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
 
     # --- state, as a checkpoint holds it
     def weights(self) -> dict[str, Tensor]:

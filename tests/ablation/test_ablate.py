@@ -20,11 +20,11 @@ from facegan.training.folder import RunFolder
 
 FLAGS = [
     "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2", "--phase1-epochs=2",
-    "--epochs=4", "--harvest-every=1", "--log-every=1", "--snapshot-every=2", "--cpu", "--samples=8",
+    "--epochs=4", "--harvest-every=1", "--log-every=1", "--snapshot-every=2", "--device=cpu", "--samples=8",
 ]  # fmt: skip
 FLAGS_B = [
     "--method=b", "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2",
-    "--kimg=0.016", "--cpu", "--samples=8", "--styles=4", "--projection-steps=2",
+    "--kimg=0.016", "--device=cpu", "--samples=8", "--styles=4", "--projection-steps=2",
 ]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_what_rows_and_seeds_there_are_stays_in_the_report_whatever_is_asked_for
     InProcess.ran.clear()
     fewer = [{"best-merge": "phase1", "2": "1"}.get(word, word) for word in words]
     # a default spelled out and the processor named change nothing
-    assert cli.main([*fewer, "--lr=0.004", "--no-cpu"]) == 0 and not InProcess.ran
+    assert cli.main([*fewer, "--lr=0.004", "--device=auto"]) == 0 and not InProcess.ran
     record = json.loads((out / "report.json").read_text())
     assert {name: list(row["seeds"]) for name, row in record["rows"].items()} == {"phase1": ["0", "1"], "best-merge": ["0", "1"]}
 

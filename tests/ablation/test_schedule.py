@@ -16,8 +16,7 @@ import pytest
 from facegan.ablation import costs, schedule
 from facegan.ablation.schedule import Pool
 from facegan.ablation.tasks import Task
-from facegan.errors import FaceganError
-from facegan.training.loop import Interrupted
+from facegan.errors import FaceganError, Interrupted
 
 # python -m obliging RESULT [fail | wait]: notes that it runs; writes RESULT unless it shall fail. On SIGTERM it "saves" and leaves.
 CHILD = """

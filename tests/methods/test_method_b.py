@@ -17,7 +17,7 @@ from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.generators import TrainedRun
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision, grouped
-from facegan.methods.b.growth import level, seen_at
+from facegan.methods.b.growth import drawn_level, level, seen_at
 from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
 from facegan.methods.regularizers import path_lengths
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config, minibatch_deviation
@@ -136,9 +136,15 @@ def test_sizes_fade_in_one_after_the_other(kimg: float, expected: float) -> None
 
 def test_reals_are_as_coarse_as_the_size_that_fades_in() -> None:
     images = torch.randn(2, 3, 16, 16)
-    assert seen_at(images, None) is images and torch.equal(seen_at(images, 4.0), images)
+
+    def seen(level: float) -> torch.Tensor:
+        drawn = drawn_level(level)
+        assert drawn is not None
+        return seen_at(images, drawn if drawn.weight is None else drawn._replace(weight=torch.from_numpy(drawn.weight)))
+
+    assert seen_at(images, drawn_level(None)) is images and torch.equal(seen(4.0), images)
     eight = images.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean((3, 5))
-    torch.testing.assert_close(seen_at(images, 3.0), eight)
+    torch.testing.assert_close(seen(3.0), eight)
     four = eight.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5))
     # The filter [1, 3, 3, 1] in one dimension: a pixel is 3/4 of the coarse one it lies in and 1/4 of its nearer neighbour.
     large = torch.zeros(8, 4)
@@ -146,7 +152,7 @@ def test_reals_are_as_coarse_as_the_size_that_fades_in() -> None:
         for j, share in ((i // 2, 0.75), (i // 2 + (1 if i % 2 else -1), 0.25)):
             if 0 <= j < 4:
                 large[i, j] = share
-    torch.testing.assert_close(seen_at(images, 2.25), 0.25 * eight + 0.75 * large @ four @ large.T)
+    torch.testing.assert_close(seen(2.25), 0.25 * eight + 0.75 * large @ four @ large.T)
 
 
 # --- whole trainings
@@ -207,7 +213,7 @@ def test_the_average_is_the_generator_where_there_is_none(trained: Callable[[str
 
 
 def test_a_batch_in_parts_is_the_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, betas: torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, **_: torch.optim.SGD(params, lr=lr))
     flags = dict(method="b", batch=16, kimg=0.06, phase2_epochs=0, r1_gamma=0.5, ada_kimg=0.1, lr=0.01)
     whole, parts = (load_file(train(**flags, accumulate=count) / "stages/stylegan2/model.safetensors") for count in (1, 2))
     for name, value in whole.items():
@@ -347,7 +353,7 @@ def test_what_makes_no_sense_is_refused_by_name(flags: dict, words: str, configu
 def test_other_mistakes_are_one_line_and_status_2(
     trained: Callable[[str], Path], faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run, base = str(trained("skip")), ["--data", str(faces), "--cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
+    run, base = str(trained("skip")), ["--data", str(faces), "--device=cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
     for arguments, words in [
         (["train", "--method", "b", *base, "--resolution", "32", "--init-from", run, "--out", str(tmp_path / "o")], "makes 16 px faces"),
         (["train", "--method", "b", *base, "--resolution", "16", "--conditional", "--init-from", run, "--out", str(tmp_path / "p")],

@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from facegan.graphs import Graphed
 from facegan.methods.a import phase1, phase2
+from facegan.methods.a.adversarial import Batch
 from facegan.methods.a.merge import unpack_generator
 from facegan.methods.a.phase3 import Phase3
 from facegan.training import checkpoint
 from facegan.training.augment import sharpness
-from facegan.training.batches import to_float
+from facegan.training.batches import to_float, to_uint8
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.session import accelerator_for, make_context
 from facegan.training.stage import Context
@@ -202,13 +204,13 @@ def test_conditional_reals_come_with_their_own_label(context_of: Callable[..., C
                 owner.setdefault(form.numpy().tobytes(), set()).add(kind)
     reals, kinds = phase1.conditional_reals(context, sets), np.zeros(3)
     for step in range(20):
-        images, y = reals(step, 24)
-        for image, label in zip(images.contiguous(), y.numpy(), strict=True):
+        (images,), y = reals(step, 24)
+        for image, label in zip(to_float(images).contiguous(), y, strict=True):
             (kind,) = owner[image[None].numpy().tobytes()]
             assert np.array_equal(label, [[1, 0], [0, 1], [0, 0]][kind])
             kinds[kind] += 1
     assert kinds.min() > 110  # of 480, a third each
-    asked = torch.cat([phase1.conditional_labels(context, "x", step, 24, 3) for step in range(20)])
+    asked = np.concatenate([phase1.conditional_labels(context, "x", step, 24, 3) for step in range(20)])
     assert not asked.all(1).any()
 
 
@@ -221,7 +223,8 @@ def test_negatives_of_a_critic_hold_the_demanded_quarters(context_of: Callable[.
     harvest = load_file(run / "stages/phase1/model.safetensors")["harvest"]
     assert len(harvest) >= 8
     stage = phase2.Phase2(context, 0)
-    parts = stage._negative_parts(3, 16)
+    positives, *parts = Graphed(lambda lesson: [phase2.shown(part) for part in lesson.parts], "cpu")(stage.draw(3))
+    assert len(positives) == 16
     others, negatives, degraded, blurry = parts
     assert [len(part) for part in parts] == [4, 4, 4, 4]
     table = labels(faces)
@@ -287,7 +290,8 @@ def test_the_switch(train: Train, context_of: Callable[..., Context]) -> None:
             who |= {form.numpy().tobytes(): k for form in (image, image.flip(3))}
 
     def note(stage: Phase3, _terms: dict, step: int) -> None:
-        images, _ = stage.reals[0](step, stage.context.config.batch)
+        ((images,), _) = stage.reals[0](step, stage.context.config.batch)
+        images = to_float(images)
         weights = {name: value.clone() for name, value in stage.generator.generator.state_dict().items()}
         frozen = {name: value.clone() for name, value in stage.generator.snapshot.state_dict().items()}
         kinds = {who[image[None].contiguous().numpy().tobytes()] for image in images}
@@ -322,10 +326,10 @@ def test_phase_3_begins_with_the_generator_of_phase_1(train: Train, context_of: 
 def test_replay_chooses_a_quarter_spread_over_the_batch(train: Train) -> None:
     values = []
 
-    def note(stage: Phase3, loss: torch.Tensor | None, fake: torch.Tensor, z: torch.Tensor, y: None) -> None:
+    def note(stage: Phase3, loss: torch.Tensor | None, batch: Batch, fake: torch.Tensor) -> None:
         if loss is not None:
             with torch.no_grad():
-                kept = stage.generator.snapshot(z)[3::4]
+                kept = stage.generator.snapshot(batch.z)[3::4]
             expected = ((fake.detach()[3::4] - kept).abs() * stage.generator.mask).double().mean()
             values.append((float(loss.detach()), float(expected)))
 
@@ -344,11 +348,18 @@ def test_replay_of_two_processes_is_the_mean_of_their_halves(train: Train, conte
     stage.generator.strength = 0.5
     random = torch.Generator().manual_seed(0)
     z, fake = torch.randn(16, 128, generator=random), torch.randn(16, 3, 16, 16, generator=random)
-    whole, halves = stage.extra_loss(fake, z, None), []
+
+    def replayed(z: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        chosen = torch.from_numpy(stage._chosen())
+        loss = stage.extra_loss(Batch(z=z, y=None, reals=[], numbers={}, penalised=False, chosen=chosen), fake)
+        assert loss is not None
+        return loss
+
+    whole, halves = replayed(z, fake), []
     for rank in range(2):
         one_of_two = Randomness(context.config.seed, Shard(rank, 2), context.device)
         stage.context = replace(context, randomness=one_of_two, accelerator=SimpleNamespace(num_processes=2))
-        halves.append(stage.extra_loss(fake[8 * rank :][:8], z[8 * rank :][:8], None))
+        halves.append(replayed(z[8 * rank :][:8], fake[8 * rank :][:8]))
     assert whole > 0.1
     torch.testing.assert_close(sum(halves) / 2, whole)
 
@@ -370,23 +381,32 @@ def test_composites_take_each_region_from_its_own_face(context_of: Callable[...,
 
 
 def test_own_samples_take_at_most_a_quarter_and_only_what_is_accepted(context_of: Callable[..., Context]) -> None:
-    from facegan.methods.a.selfaugment import OwnSamples
+    from facegan.methods.a.selfaugment import Numbers, OwnSamples
 
     context = context_of(batch=32, self_augment=True, self_augment_buffer=8)
     own = OwnSamples(context, (0.05, 10.0))
     random = torch.Generator().manual_seed(0)
     fakes = torch.rand(6, 3, 16, 16, generator=random) * 2 - 1
     fakes[5] = 0  # too soft
+    assert len(own.images) == 0
     own.offer(fakes, torch.tensor([0.9, 0.4, 0.6, -1.0, 2.0, 0.9]))
     stored = to_float(own.images.numpy()).contiguous()
     torch.testing.assert_close(stored, fakes[[0, 2, 4]], rtol=0, atol=1 / 127)
-    for _ in range(3):
-        own.offer(fakes[[0, 2, 4]], torch.ones(3))
-    assert len(own.images) == 8
+    queue = list(own.images)  # first in, first out
+    for order in ([0, 2, 4], [4, 0, 2], [2, 4, 0]):
+        own.offer(fakes[order], torch.ones(3))
+        queue = (queue + list(to_uint8(fakes[order])))[-8:]
+        assert torch.equal(own.images, torch.stack(queue))
+    own.offer(fakes[[0, 2, 4] * 4], torch.ones(12))  # more than there is room for
+    assert torch.equal(own.images, to_uint8(fakes[([0, 2, 4] * 4)[-8:]]))
+    again = OwnSamples(context, (0.05, 10.0))  # as a resumed run has it
+    again.load_state(own.state())
     reals, most = torch.full((32, 3, 16, 16), 0.5), []
     for step in range(60):
-        replaced = (own.mixed(reals, step, 32) != 0.5).flatten(1).any(1)
-        most.append(int(replaced.sum()))
+        drawn = own.draw(step, 32)
+        mixed = own.mixed(reals, Numbers(*map(torch.from_numpy, drawn)))
+        assert torch.equal(mixed, again.mixed(reals, Numbers(*map(torch.from_numpy, drawn))))
+        most.append(int((mixed != 0.5).flatten(1).any(1).sum()))
     assert max(most) == 8 and np.mean(most) > 5 and torch.equal(reals, torch.full((32, 3, 16, 16), 0.5))
 
 

@@ -21,7 +21,7 @@ from facegan.generators import TrainedRun
 from facegan.metrics import judge as judge_module
 from facegan.metrics.judge_net import JudgeConfig
 from facegan.restore import attributes, quality
-from facegan.restore.degradation import Degradation
+from facegan.restore.ranges import Degradation
 from facegan.training.batches import to_float, to_uint8
 from facegan.training.folder import RunFolder
 

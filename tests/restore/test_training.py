@@ -22,7 +22,7 @@ from facegan.methods.restore import stage as stages
 from facegan.methods.restore.objective import losses
 from facegan.methods.restore.stage import RestorerTraining
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.restore.degradation import Degradation
+from facegan.restore.ranges import Degradation
 from facegan.training import loop
 from facegan.training.batches import RealBatches
 from facegan.training.config import TrainConfig
@@ -257,7 +257,7 @@ def test_a_restorer_learns(train: Train) -> None:
 
 
 def test_a_batch_in_parts_is_the_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, betas=(0, 0): torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, **_: torch.optim.SGD(params, lr=lr))
     flags = dict(method="restore", batch=16, kimg=0.064, r1_gamma=0.5, lr=0.01)
     whole, parts = (load_file(train(**flags, accumulate=count) / "stages/restorer/model.safetensors") for count in (1, 2))
     for name, value in whole.items():

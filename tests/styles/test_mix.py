@@ -181,7 +181,7 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
     rows, columns = styles[:2], styles[2:]
     for weight, axis in ((1.0, 1), (0.0, 0)):
         recipe = uniform(mode, range(LAYERS), LAYERS, weight)
-        sources = mix.render_pairs(generator, rows, columns, recipe, noise_mode)
+        sources = mix.render_pairs(mix.Renderer(generator, noise_mode), rows, columns, recipe)
         for i in range(2):
             for j in range(3):
                 assert torch.equal(sources[2][i, j], sources[axis][(i, j)[axis]])
@@ -192,12 +192,12 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
 
 
 def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(ws: torch.Tensor, noise_mode: str) -> torch.Tensor:
+    def exhausted(ws: torch.Tensor, noise_mode: str, noise: None) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(generator.synthesis, "forward", exhausted)
     with pytest.raises(FaceganError, match="6 faces of 32 px at once do not fit into memory: .*--batch 3"):
-        mix.render(generator, torch.zeros(6, LAYERS, WIDTH), batch=8)
+        mix.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
 
 
 # --- pictures

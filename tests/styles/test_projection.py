@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pretend_gpu import pretend_gpu
 
+from facegan.backend import use_backend
+from facegan.checkpoints.networks import open_networks
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import (
@@ -152,6 +155,28 @@ def test_standardize_works_in_place_on_every_map():
     expected = [(maps - maps.mean(**dims)) / maps.var(**dims, correction=0).sqrt() for maps in noise_maps(noise.clone(), config)]
     standardize(noise, config)
     torch.testing.assert_close(noise, torch.cat([maps.flatten(1) for maps in expected], dim=1))
+
+
+@pytest.mark.parametrize("space", ["w", "w+"])
+@pytest.mark.parametrize("likeness", ["discriminator", "pyramid"])
+def test_a_step_on_a_gpu_waits_for_nothing_and_is_that_of_the_cpu(projectable, space, likeness):
+    def stepped(device):
+        networks = open_networks(projectable.folder)
+        generator, discriminator = networks.generator().to(device), networks.discriminator().to(device)
+        perceptual = DiscriminatorFeatures(discriminator) if likeness == "discriminator" else Pyramid()
+        projection = Projection(generator, perceptual, projectable.faces(1, 2).to(device), ["a", "b"], Settings(space, 8, 0))
+        yield projection.advance()
+        waits = mode.waits if device != "cpu" else []
+        waits.clear()
+        for _ in range(7):  # with noise on w, and at last without
+            yield projection.advance()
+            assert waits == []
+
+    with use_backend("reference"):
+        expected = [*stepped("cpu")]
+    with pretend_gpu() as mode:
+        found = [distances.cpu() for distances in list(stepped("cuda:0"))]
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-4, atol=1e-5)
 
 
 # --- what it achieves

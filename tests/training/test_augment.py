@@ -75,6 +75,25 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     np.testing.assert_allclose(augment.sharpness(x).numpy(), laplacian.reshape(3, -1).var(1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_degrading_a_batch_is_degrading_image_by_image(size: int) -> None:
+    """The batch's one computation by matrices against the functions that do it to one image."""
+    x, u = torch.randn(40, 3, size, size, generator=RANDOM), numbers(40, 2, torch.float32)
+    grain = torch.randn(40, 3, size, size, generator=RANDOM)
+    expected = []
+    for image, (kind, strength), noise in zip(x.split(1), u.tolist(), grain.split(1), strict=True):
+        if kind < 0.4:
+            image = augment.gaussian_blur(image, size / 64 * (1 + 4 * strength))
+        elif kind < 0.7:
+            small = torch.nn.functional.interpolate(image, size=max(2, round(size / (2 + 6 * strength))), mode="area")
+            image = torch.nn.functional.interpolate(small, size=size, mode="bilinear", align_corners=False)
+        else:
+            image = image + (0.15 + 0.6 * strength) * noise
+        expected.append(image.clamp(-1, 1))
+    torch.testing.assert_close(augment.degrade(x, u, grain), torch.cat(expected), rtol=1e-4, atol=1e-5)
+    assert min(np.histogram(u[:, 0], [0, 0.4, 0.7, 1])[0]) > 4  # each kind was there
+
+
 def test_degraded_images_lose_or_gain_sharpness_by_kind() -> None:
     x = torch.randn(6, 3, 16, 16, generator=RANDOM).clamp(-1, 1)
     u = torch.tensor([[0.0, 0.5], [0.39, 0.9], [0.4, 0.5], [0.69, 0.9], [0.71, 0.0], [0.99, 0.9]])

@@ -15,10 +15,21 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6])
 def test_shards_together_are_the_batch_of_one_process(world: int) -> None:
-    for draw in ("normal", "uniform"):
+    for draw in ("normal", "uniform", "noise"):
         whole = getattr(Randomness(4, Shard(), CPU), draw)("z", 31, (12, 5))
         parts = [getattr(Randomness(4, Shard(rank, world), CPU), draw)("z", 31, (12, 5)) for rank in range(world)]
-        assert torch.equal(torch.cat(parts), whole)
+        assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_noise_is_normal_and_a_function_of_seed_stream_step_and_row() -> None:
+    random = Randomness(4, Shard(), CPU)
+    noise = random.noise("n", 3, (20, 3, 64, 64))
+    assert noise.mean().abs() < 0.01 and abs(noise.std() - 1) < 0.01
+    rows = {row.numpy().tobytes() for row in noise}
+    assert len(rows) == 20 and torch.equal(noise, random.noise("n", 3, (20, 3, 64, 64)))
+    for other in (random.noise("n", 4, (20, 3, 64, 64)), random.noise("m", 3, (20, 3, 64, 64)),
+                  Randomness(5, Shard(), CPU).noise("n", 3, (20, 3, 64, 64))):  # fmt: skip
+        assert not rows & {row.numpy().tobytes() for row in other}
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
@@ -52,17 +63,17 @@ def images(count: int = 10) -> np.ndarray:
 def test_real_batches_walk_over_their_subset_and_flip_half() -> None:
     source, index = images(), np.array([1, 4, 8, 9, 2])
     batches = RealBatches(source, index, "reals", Randomness(0, Shard(), CPU), DataClock())
-    plain = {to_float(source[i : i + 1]).numpy().tobytes(): i for i in index}
-    mirrored = {to_float(np.ascontiguousarray(source[i : i + 1, :, :, ::-1])).numpy().tobytes(): i for i in index}
+    plain = {source[i].tobytes(): i for i in index}
+    mirrored = {np.ascontiguousarray(source[i, :, :, ::-1]).tobytes(): i for i in index}
     seen, flips = [], 0
     for step in range(40):
-        for image in batches(step, 5).contiguous().numpy():
-            key = image[None].tobytes()
+        for image in batches(step, 5):
+            key = image.tobytes()
             flips += key in mirrored
             seen.append({**plain, **mirrored}[key])
     assert all(sorted(seen[i : i + 5]) == sorted(index) for i in range(0, 200, 5))
     assert 70 < flips < 130  # 200 fair coins
-    assert torch.equal(batches(3, 5), batches(3, 5)) and not torch.equal(batches(3, 5), batches(4, 5))
+    assert np.array_equal(batches(3, 5), batches(3, 5)) and not np.array_equal(batches(3, 5), batches(4, 5))
 
 
 def test_real_batches_of_two_processes_are_the_halves_of_one() -> None:
@@ -70,8 +81,8 @@ def test_real_batches_of_two_processes_are_the_halves_of_one() -> None:
         RealBatches(images(), np.arange(10), "reals", Randomness(0, shard, CPU), DataClock())(7, 6)
         for shard in (Shard(), Shard(0, 2), Shard(1, 2))
     )
-    assert torch.equal(torch.cat(parts), whole) and whole.dtype == torch.float32
-    assert whole.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(np.concatenate(parts), whole) and whole.dtype == np.uint8
+    assert to_float(whole).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_bytes_survive_the_way_to_floats_and_back() -> None:
@@ -94,7 +105,7 @@ def test_running_average_in_closed_form() -> None:
         network.count.fill_(5.0)
     left = 1.0
     for step in range(1, 120):
-        average.update(batch, step * batch)
+        average.update(torch.from_numpy(average.weight(batch, step * batch)))
         left *= 0.5 ** (batch / min(half_life, 0.1 * step * batch))
         assert average.network.weight.flatten().tolist() == pytest.approx([-1 + 4 * left] * 2, rel=1e-12)
     assert average.network.count.item() == 5.0 and not average.network.weight.requires_grad

@@ -14,6 +14,7 @@ import torch
 from facegan.errors import FaceganError
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
+from facegan.training.optimizer import adam
 
 OLD, NEW = {"w": torch.arange(6.0).view(2, 3)}, {"w": torch.ones(2, 3)}
 
@@ -123,6 +124,36 @@ def test_optimisers_come_back_with_their_moments() -> None:
         descend(one, adam, step)
         descend(other, fresh, step)
     assert torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias)
+
+
+def test_fused_adam_goes_on_from_a_file_with_moments_in_the_weights_own_layout(tmp_path: Path) -> None:
+    """The fused kernel walks weight, gradient and moments by one index: moments in rows would be other elements'."""
+
+    def optimiser() -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+        weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+        parameter = torch.nn.Parameter(weight)
+        return parameter, adam([parameter], 0.1, (0.5, 0.9), "cpu")
+
+    def descend(parameter: torch.nn.Parameter, step: int) -> torch.Tensor:
+        gradient = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(10 + step))
+        parameter.grad = gradient.to(memory_format=torch.channels_last)
+        return gradient.double()
+
+    parameter, one = optimiser()
+    w, m, v = parameter.detach().double(), torch.zeros(4, 3, 3, 3).double(), torch.zeros(4, 3, 3, 3).double()
+    for step in range(6):
+        if step == 3:  # stopped, and resumed from a file
+            checkpoint.save(tmp_path / "state", checkpoint.pack_optimizer("o", one), {})
+            weight = parameter.detach().clone()
+            parameter, one = optimiser()
+            with torch.no_grad():
+                parameter.copy_(weight)
+            checkpoint.unpack_optimizer("o", checkpoint.load(tmp_path / "state")[0], one)
+        g = descend(parameter, step)
+        one.step()
+        m, v = 0.5 * m + 0.5 * g, 0.9 * v + 0.1 * g**2  # Kingma & Ba 2015, algorithm 1
+        w = w - 0.1 * (m / (1 - 0.5 ** (step + 1))) / ((v / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8)
+    torch.testing.assert_close(parameter.detach().double(), w, rtol=1e-5, atol=1e-6)
 
 
 # --- run folders

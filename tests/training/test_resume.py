@@ -51,9 +51,12 @@ def identical(run: Path, other: Path, stages: int) -> None:
 
 
 @pytest.fixture(scope="module", params=FLAGS)
-def undisturbed(train: Callable[..., Path], request: pytest.FixtureRequest) -> tuple[str, Path, dict[str, dict[str, torch.Tensor]]]:
+def undisturbed(
+    configure: Callable, train: Callable[..., Path], request: pytest.FixtureRequest
+) -> tuple[str, Path, dict[str, dict[str, torch.Tensor]]]:
     """The method, a run that nobody disturbs, and all that its stages held (weights, averages, optimisers) when they ended."""
     held: dict[str, dict[str, torch.Tensor]] = {}
+    configure(**FLAGS[request.param])  # a restorer's prior is trained here, if it has not been before
     with pytest.MonkeyPatch.context() as patch:
         keep_final_states(patch, held)
         return request.param, train(**FLAGS[request.param]), held
@@ -132,7 +135,7 @@ def test_sigterm_ends_a_process_in_good_order(faces: Path, train: Callable[..., 
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in config.to_json().items()
              if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *flags, "--cpu"], stderr=subprocess.PIPE, text=True,
+        [sys.executable, ROOT / "train.py", *flags, "--device=cpu"], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
     )  # fmt: skip
     while process.poll() is None and not (tmp_path / "run/metrics.jsonl").exists():

@@ -50,7 +50,7 @@ from accelerate.state import AcceleratorState, PartialState
 from facegan.training.config import from_json
 from facegan.training.session import run
 torch.set_num_threads(1)
-torch.optim.Adam = lambda params, lr=0.0, betas=(): torch.optim.SGD(params, lr=lr)  # a restorer's rates are its groups'
+torch.optim.Adam = lambda params, lr=0.0, **_: torch.optim.SGD(params, lr=lr)  # a restorer's rates are its groups'
 for port, config in json.loads(sys.stdin.read()):
     os.environ["MASTER_PORT"] = str(port)
     run(from_json(config))
@@ -100,7 +100,7 @@ def together(configure: Callable, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_two_processes_train_as_one(
     variant: str, together: Path, train: Callable[..., Path], rows: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, betas=(): torch.optim.SGD(params, lr=lr))
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr=0.0, **_: torch.optim.SGD(params, lr=lr))
     one, two = train(**flags_of(variant)), together / variant
     ours, theirs = rows(one), rows(two)
     assert [(row["stage"], row["step"]) for row in ours] == [(row["stage"], row["step"]) for row in theirs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +12,45 @@ from torch import Tensor
 from facegan.methods.a.discriminators import Discriminators
 from facegan.methods.a.losses import discriminator_loss, generator_loss
 from facegan.methods.a.merge import MergedGenerator, pack_generator
+from facegan.methods.parts import frozen
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
 from facegan.training import checkpoint
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
+from facegan.training.batches import to_float
 from facegan.training.config_a import MethodAConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.stage import Context, Stage
 
-Reals = Callable[[int, int], tuple[Tensor, Tensor | None]]  # (step, global count) -> images, labels y or None
 SAMPLES = 64
+
+
+class Reals(NamedTuple):
+    """What one discriminator takes for real: uint8 images [n, 3, R, R] and their labels y [n, K], or None.
+
+    Arrays where they are drawn, tensors where they are used. Several sets of images are to be put together.
+    """
+
+    images: Sequence[Any]
+    labels: Any = None
+
+
+Source = Callable[[int, int], Reals]  # (step, global count) -> this process's share
+
+
+class Batch(NamedTuple):
+    """What one step is computed from: arrays as drawn, tensors on the device as used."""
+
+    z: Any  # [n, *z_dims]
+    y: Any  # what the fakes are asked for: [n, K], or None
+    reals: list[Reals]  # of each discriminator
+    numbers: dict[str, Any]  # uniform in [0, 1), by stream: one row [n, ...] an image
+    penalised: bool  # by R1
+    ema: Any = None  # how far the running average moves, where there is one
+    strength: Any = None  # of the merge, while there is one
+    chosen: Any = None  # which fakes must match H (int64), where some must
+    own: Any = None  # numbers by which own samples are mixed in, where they are
 
 
 class AdversarialStage(Stage[MethodAConfig]):
@@ -37,7 +66,7 @@ class AdversarialStage(Stage[MethodAConfig]):
         used: np.ndarray,
         generator: MergedGenerator,
         discriminators: Discriminators,
-        reals: list[Reals],
+        reals: list[Source],
         inherited_rate: float = 1.0,
     ) -> None:
         super().__init__(context, steps, used)
@@ -45,9 +74,9 @@ class AdversarialStage(Stage[MethodAConfig]):
         self.generator = channels_last(generator).to(context.device)
         self.discriminators = channels_last(discriminators).to(context.device)
         self.reals = reals
-        adam: dict[str, Any] = dict(lr=config.lr, betas=(config.beta1, config.beta2))
-        optimizer_g = torch.optim.Adam(self._groups(inherited_rate), **adam)
-        optimizer_d = torch.optim.Adam(self.discriminators.parameters(), **adam)
+        betas = (config.beta1, config.beta2)
+        optimizer_g = adam(self._groups(inherited_rate), config.lr, betas, context.device)
+        optimizer_d = adam(self.discriminators.parameters(), config.lr, betas, context.device)
         self.average = Average(self.generator.generator, config.ema_images) if config.ema_images else None
         self.networks = {"G": self.generator, "D": self.discriminators}
         if self.average:
@@ -67,96 +96,117 @@ class AdversarialStage(Stage[MethodAConfig]):
         lr = self.context.config.lr
         return [{"params": old, "lr": lr * inherited_rate}] + ([{"params": extra, "lr": lr}] if extra else [])
 
-    # --- one step
-    def step(self, step: int) -> dict[str, Tensor]:
-        config = self.context.config
-        z, y = self.noise("z", step, config.batch), self.asked(step, config.batch)
-        penalised = config.r1_gamma > 0 and step % config.r1_every == 0
-        with self.arithmetic(full=penalised):
-            fake = self.wrapped_g(z, y)
-            terms = self._train_discriminators(step, fake.detach(), y, penalised)
-            terms |= self._train_generator(step, fake, z, y)
-        if self.average:
-            self.average.update(config.batch, (step + 1) * config.batch)
-        return terms
+    # --- one step: its draw
+    def draw(self, step: int) -> Batch:
+        config, random = self.context.config, self.context.randomness
+        numbers = {
+            stream: random.uniform(f"{self.name}/{stream}", step, (config.batch, width)) for stream, width in self.streams().items()
+        }
+        return Batch(
+            z=self.noise("z", step, config.batch),
+            y=self.asked(step, config.batch),
+            reals=[source(step, config.batch) for source in self.reals],
+            numbers=numbers,
+            penalised=config.r1_gamma > 0 and step % config.r1_every == 0,
+            ema=self.average.weight(config.batch, (step + 1) * config.batch) if self.average else None,
+        )
 
-    def noise(self, stream: str, step: int, count: int) -> Tensor:
+    def noise(self, stream: str, step: int, count: int) -> np.ndarray:
         return self.context.randomness.normal(f"{self.name}/{stream}", step, (count, *self.context.config.z_dims))
 
-    def asked(self, step: int, count: int) -> Tensor | None:
+    def asked(self, step: int, count: int) -> np.ndarray | None:
         """The attribute vectors y [n, K] that the fakes are asked for: all attributes at once, where conditional."""
         if not self.context.config.conditional:
             return None
         share = count // self.context.accelerator.num_processes
-        return torch.ones(share, len(self.context.groups.attributes), device=self.context.device)
+        return np.ones((share, len(self.context.groups.attributes)), dtype=np.float32)
 
-    def seen(self, images: Tensor, stream: str, step: int) -> Tensor:
-        """What a discriminator gets to see of `images`."""
+    def streams(self) -> dict[str, int]:
+        """Names of random numbers that a step needs, and how many an image."""
         if self.context.config.augment == "none":
-            return images
-        numbers = self.context.randomness.uniform(
-            f"{self.name}/{stream}", step, (self.context.config.batch, DIFFAUGMENT_NUMBERS)
-        )
-        return diffaugment(images, numbers)
+            return {}
+        shown = [*(f"augment-real{j}" for j in range(len(self.reals))), "augment-fake", "augment-generator"]
+        return dict.fromkeys(shown, DIFFAUGMENT_NUMBERS)
 
-    def _train_discriminators(self, step: int, fake: Tensor, y: Tensor | None, penalised: bool) -> dict[str, Tensor]:
-        config, reals, labels = self.context.config, [], []
-        for j, source in enumerate(self.reals):
-            images, label = source(step, config.batch)
-            # R1 is taken at the augmented reals, as leaves: augmentation needs no second derivative.
-            reals.append(self.seen(images, f"augment-real{j}", step).detach().requires_grad_(penalised))
-            labels.append(label)
-        shown = self.seen(fake, "augment-fake", step)
-        scores = self.wrapped_d(reals, [shown] * len(reals), labels, y)
+    # --- and its computation
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        with self.arithmetic(full=batch.penalised):
+            fake = self.first_order(self.wrapped_g)(batch.z, batch.y, batch.strength)
+            terms = self._train_discriminators(batch, fake.detach())
+            terms |= self._train_generator(batch, fake)
+        if self.average:
+            self.average.update(batch.ema)
+        return terms
+
+    def seen(self, images: Tensor, batch: Batch, stream: str) -> Tensor:
+        """What a discriminator gets to see of `images`."""
+        numbers = batch.numbers.get(stream)
+        return images if numbers is None else diffaugment(images, numbers)
+
+    def real_images(self, reals: Reals, batch: Batch) -> Tensor:
+        """The images of a discriminator's reals: float32 [n, 3, R, R] in [-1, 1]."""
+        (images,) = reals.images
+        return to_float(images)
+
+    def _train_discriminators(self, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
+        config, penalised = self.context.config, batch.penalised
+        # R1 is taken at the augmented reals, as leaves: augmentation needs no second derivative.
+        reals = [
+            self.seen(self.real_images(drawn, batch), batch, f"augment-real{j}").detach().requires_grad_(penalised)
+            for j, drawn in enumerate(batch.reals)
+        ]
+        shown = self.seen(fake, batch, "augment-fake")
+        judge = self.wrapped_d if penalised else self.first_order(self.wrapped_d)
+        scores = judge(reals, [shown] * len(reals), [drawn.labels for drawn in batch.reals], batch.y)
         target = self.critic_target(fake)
         losses = [discriminator_loss(real.float(), fake.float(), target, self.alphas) for real, fake in scores]
         total = torch.stack(losses).mean()
-        terms = {"D/loss": total.detach()}
+        terms = {"D/loss": total}
         for name, (on_real, on_fake) in zip(self.rated, scores, strict=True):
             terms |= {f"{name}/real": on_real.mean(), f"{name}/fake": on_fake.mean()}
         if penalised:
             penalty = torch.stack([r1_penalty(s[0], x, config.r1_gamma) for s, x in zip(scores, reals, strict=True)]).mean()
-            terms["D/r1"] = penalty.detach()
+            terms["D/r1"] = penalty
             total = total + penalty * config.r1_every
         self.optimizer_d.zero_grad(set_to_none=True)
         self.context.accelerator.backward(total)
         self.optimizer_d.step()
-        return terms
+        return {name: value.detach() for name, value in terms.items()}
 
-    def _train_generator(self, step: int, fake: Tensor, z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def _train_generator(self, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
         # The unwrapped discriminators, frozen: this pass wants no gradient of theirs and no synchronisation.
-        self.discriminators.requires_grad_(False)
-        shown = self.seen(fake, "augment-generator", step)
-        scores = torch.stack([member(shown, y).float() for member in self.discriminators.members])
-        satisfied = self.satisfaction(step, fake)
-        loss = generator_loss(scores.flatten(), satisfied, self.context.config.betas)
-        terms = {"G/loss": loss.detach(), "G/score": scores.detach().mean()}
-        if satisfied is not None:
-            terms["G/critics"] = satisfied.detach().mean()
-        extra = self.extra_loss(fake, z, y)
-        if extra is not None:
-            loss, terms["G/replay"] = loss + extra, extra.detach()
-        self.optimizer_g.zero_grad(set_to_none=True)
-        self.context.accelerator.backward(loss)
-        self.optimizer_g.step()
-        self.discriminators.requires_grad_(True)
-        self.observe(step, fake.detach(), scores.detach())
-        return terms
+        with frozen(self.discriminators):
+            shown = self.seen(fake, batch, "augment-generator")
+            scores = torch.stack([member(shown, batch.y).float() for member in self.discriminators.members])
+            satisfied = self.satisfaction(batch, fake)
+            loss = generator_loss(scores.flatten(), satisfied, self.context.config.betas)
+            terms = {"G/loss": loss, "G/score": scores.mean()}
+            if satisfied is not None:
+                terms["G/critics"] = satisfied.mean()
+            extra = self.extra_loss(batch, fake)
+            if extra is not None:
+                loss, terms["G/replay"] = loss + extra, extra
+            self.optimizer_g.zero_grad(set_to_none=True)
+            self.context.accelerator.backward(loss)
+            self.optimizer_g.step()
+        with torch.no_grad():
+            self.observe(fake.detach(), scores.detach())
+        return {name: value.detach() for name, value in terms.items()}
 
-    # --- what phase 3 adds
+    # --- what a subclass may add
     def critic_target(self, fake: Tensor) -> Tensor | None:
-        """The frozen critics' score [N] that a3 pulls the discriminator towards."""
+        """Scores [N] that the discriminators shall keep close to, for the a3 term."""
         return None
 
-    def satisfaction(self, step: int, fake: Tensor) -> Tensor | None:
+    def satisfaction(self, batch: Batch, fake: Tensor) -> Tensor | None:
         """f(critics' scores) of the fakes [N], for the b2 term."""
         return None
 
-    def extra_loss(self, fake: Tensor, z: Tensor, y: Tensor | None) -> Tensor | None:
+    def extra_loss(self, batch: Batch, fake: Tensor) -> Tensor | None:
         """Further terms of the generator's loss."""
         return None
 
-    def observe(self, step: int, fake: Tensor, scores: Tensor) -> None:
+    def observe(self, fake: Tensor, scores: Tensor) -> None:
         """After the generator's update: fakes [N, 3, R, R] and their scores [discriminators, N]."""
 
     # --- results

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facegan.models.conv_gan import Generator, GeneratorConfig, channels_last
-from facegan.ops import adain
+from facegan.models.conv_gan import Generator, GeneratorConfig, channels_last, merged
 from facegan.training import checkpoint
 
 
@@ -34,16 +33,20 @@ class MergedGenerator(nn.Module):
     def merging(self) -> bool:
         return self.snapshot is not None and self.strength > 0
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z [N, *z_shape], y [N, K] or None -> image [N, 3, R, R] in [-1, 1]."""
+    def forward(self, z: Tensor, y: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
+        """z [N, *z_shape], y [N, K] or None -> image [N, 3, R, R] in [-1, 1].
+
+        `strength`: the merge's, on the device, where it changes from step to step; only looked at while `merging`.
+        """
         if self.snapshot is None or not self.merging:
             return self.generator(z, y)
+        alpha = self.strength if strength is None else strength
         with torch.no_grad():
             image, features = self.snapshot.run(z, y)
         if self.mode == "image":
-            return adain(self.generator(z, y), image, alpha=self.strength)
+            return merged(self.generator(z, y), image, alpha)
         mask = self.mask if self.mode == "regional" else None
-        return self.generator(z, y, style=features, alpha=self.strength, mask=mask)
+        return self.generator(z, y, style=features, alpha=alpha, mask=mask)
 
     def with_generator(self, generator: Generator) -> MergedGenerator:
         """The same merge around another generator (the running average)."""
@@ -52,14 +55,14 @@ class MergedGenerator(nn.Module):
         return other
 
 
-def pack_generator(merged: MergedGenerator) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack_generator(whole: MergedGenerator) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts from which `unpack_generator` rebuilds the sampled generator."""
-    tensors = checkpoint.pack("generator", merged.generator.state_dict())
-    if merged.snapshot is not None and merged.merging:
-        tensors |= checkpoint.pack("snapshot", merged.snapshot.state_dict())
-    if merged.mask is not None:
-        tensors["mask"] = merged.mask
-    facts = {"generator": merged.generator.config.to_json(), "merge": merged.mode, "strength": merged.strength}
+    tensors = checkpoint.pack("generator", whole.generator.state_dict())
+    if whole.snapshot is not None and whole.merging:
+        tensors |= checkpoint.pack("snapshot", whole.snapshot.state_dict())
+    if whole.mask is not None:
+        tensors["mask"] = whole.mask
+    facts = {"generator": whole.generator.config.to_json(), "merge": whole.mode, "strength": whole.strength}
     return tensors, facts
 
 
@@ -70,6 +73,6 @@ def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Merge
     if facts["strength"] > 0:
         snapshot = Generator(config)
         snapshot.load_state_dict(checkpoint.unpack("snapshot", tensors))
-    merged = MergedGenerator(generator, snapshot, facts["merge"], tensors.get("mask"))
-    merged.strength = facts["strength"]
-    return channels_last(merged).eval().requires_grad_(False)
+    whole = MergedGenerator(generator, snapshot, facts["merge"], tensors.get("mask"))
+    whole.strength = facts["strength"]
+    return channels_last(whole).eval().requires_grad_(False)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.methods.a.adversarial import AdversarialStage
+from facegan.methods.a.adversarial import AdversarialStage, Reals, Source
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.models.conv_gan import Generator, GeneratorConfig
 from facegan.training import checkpoint
 from facegan.training.augment import sharpness
-from facegan.training.batches import to_float, to_uint8
+from facegan.training.batches import flipped, to_float, to_uint8
 from facegan.training.config_a import MethodAConfig
 from facegan.training.randomness import generator
 from facegan.training.stage import Context
@@ -61,7 +61,7 @@ class Phase1(AdversarialStage):
         self.harvest_steps = max(1, context.steps(context.config.harvest_every))
         self.bounds = sharpness_bounds(context, used)
 
-    def asked(self, step: int, count: int) -> Tensor | None:
+    def asked(self, step: int, count: int) -> np.ndarray | None:
         if not self.context.config.conditional:
             return None
         return conditional_labels(self.context, f"{self.name}/asked", step, count, self.kinds)
@@ -107,20 +107,20 @@ class Pretraining(AdversarialStage):
         steps = context.steps(context.config.pretrain_epochs)
         super().__init__(context, steps, used, new_generator(context), Discriminators([new_discriminator(context)]), [reals])
 
-    def asked(self, step: int, count: int) -> Tensor | None:
+    def asked(self, step: int, count: int) -> np.ndarray | None:
         labels = super().asked(step, count)
-        return None if labels is None else torch.zeros_like(labels)
+        return None if labels is None else np.zeros_like(labels)
 
 
-def plain_reals(context: Context[MethodAConfig], index: np.ndarray, stream: str) -> Any:
+def plain_reals(context: Context[MethodAConfig], index: np.ndarray, stream: str) -> Source:
     """Reals of one set; where the networks are conditional they carry the label that the fakes are asked for."""
     batches, conditional = context.reals(index, f"{stream}/reals"), context.config.conditional
 
-    def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
+    def reals(step: int, count: int) -> Reals:
         images = batches(step, count)
         asked = 0.0 if stream == "pretrain" else 1.0
-        label = torch.full((len(images), len(context.groups.attributes)), asked, device=images.device)
-        return images, label if conditional else None
+        label = np.full((len(images), len(context.groups.attributes)), asked, dtype=np.float32)
+        return Reals([images], label if conditional else None)
 
     return reals
 
@@ -133,22 +133,25 @@ def labelled_sets(context: Context[MethodAConfig]) -> list[np.ndarray]:
     return [*sets, none] if len(none) else sets
 
 
-def conditional_labels(context: Context[MethodAConfig], stream: str, step: int, count: int, kinds: int) -> Tensor:
+def conditional_labels(context: Context[MethodAConfig], stream: str, step: int, count: int, kinds: int) -> np.ndarray:
     """y of a batch: the first `kinds` of (1, 0), (0, 1), ... (0, 0), each equally often, never all ones."""
     table = np.eye(kinds, len(context.groups.attributes), dtype=np.float32)
     drawn = generator(context.config.seed, stream, step).integers(kinds, size=count)
-    return torch.from_numpy(context.randomness.shard.of(table[drawn])).to(context.device)
+    return context.randomness.shard.of(table[drawn])
 
 
-def conditional_reals(context: Context[MethodAConfig], sets: list[np.ndarray]) -> Any:
+def conditional_reals(context: Context[MethodAConfig], sets: list[np.ndarray]) -> Source:
     """Reals of every set with their y; each image's set is drawn like the fakes' labels."""
     sources = [context.reals(index, f"phase1/reals{k}") for k, index in enumerate(sets)]
 
-    def reals(step: int, count: int) -> tuple[Tensor, Tensor | None]:
+    def reals(step: int, count: int) -> Reals:
         labels = conditional_labels(context, "phase1/real-labels", step, count, len(sets))
-        kinds = torch.where(labels.any(1), labels.argmax(1), len(sets) - 1)
-        stacked = torch.stack([source(step, count) for source in sources])
-        return stacked[kinds, torch.arange(len(kinds), device=kinds.device)], labels
+        kinds = np.where(labels.any(1), labels.argmax(1), len(sets) - 1)
+        places = kinds, np.arange(len(kinds))
+        rows = np.stack([source.rows(step, count) for source in sources])[places]
+        flips = np.stack([source.flips(step, count) for source in sources])[places]
+        with context.clock:
+            return Reals([flipped(context.data.images, rows, flips)], labels)
 
     return reals
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
 from facegan.training.config import CriticConfig
 from facegan.training.folder import RunFolder
+from facegan.training.optimizer import adam
 from facegan.training.randomness import generator
 from facegan.training.stage import Context, Stage
 
@@ -34,6 +35,28 @@ def load_critic(folder: RunFolder, name: str) -> Discriminator:
     critic = Discriminator(DiscriminatorConfig(**facts["critic"]))
     critic.load_state_dict(checkpoint.unpack("critic", tensors))
     return channels_last(critic).eval().requires_grad_(False)
+
+
+class Part(NamedTuple):
+    """A part of a batch: arrays as drawn (noise is drawn on the device), tensors there as used."""
+
+    images: Any  # uint8 [n, 3, R, R]
+    degradation: Any = None  # [n, 2] in [0, 1), where the images are degraded
+    grain: Any = None  # [n, 3, R, R], standard normal
+    view: Any = None  # [n, VIEW_NUMBERS] in [0, 1), where a view of each is shown
+
+
+class Lesson(NamedTuple):
+    parts: list[Part]  # half of the images positives, half negatives, in this order
+    penalised: bool  # by R1
+
+
+def shown(part: Part) -> Tensor:
+    """What the critic gets to see of a part: float32 [n, 3, R, R]."""
+    images = to_float(part.images)
+    if part.degradation is not None:
+        images = degrade(images, part.degradation, part.grain)
+    return images if part.view is None else view(images, part.view)
 
 
 class Phase2(Stage[CriticConfig]):
@@ -62,7 +85,7 @@ class Phase2(Stage[CriticConfig]):
         size = config.resolution
         shape = DiscriminatorConfig(size, size, config.width, deviation=False)
         self.critic = channels_last(Discriminator(shape)).to(context.device)
-        optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_lr or config.lr, betas=(0.9, 0.99))
+        optimizer = adam(self.critic.parameters(), config.critic_lr or config.lr, (0.9, 0.99), context.device)
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
         self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}
@@ -83,22 +106,22 @@ class Phase2(Stage[CriticConfig]):
             )
         return sources
 
-    def _negative_parts(self, step: int, count: int) -> list[Tensor]:
+    def _negative_parts(self, step: int, count: int) -> list[Part]:
         """A quarter each: harvested, degraded, carrying another attribute, any without attribute k."""
         quarter = count // 4
         blurry = self.sources.get("harvest")
-        parts = [self.sources["others"](step, quarter), self.sources["negatives"](step, count - 3 * quarter)]
+        parts = [Part(self.sources["others"](step, quarter)), Part(self.sources["negatives"](step, count - 3 * quarter))]
         if not self.context.config.blurry_negatives:
-            return [*parts, self.sources["negatives"](step + self.steps, 2 * quarter)]
+            return [*parts, Part(self.sources["negatives"](step + self.steps, 2 * quarter))]
         degraded = quarter if blurry else 2 * quarter
         random, size = self.context.randomness, self.context.config.resolution
-        parts.append(degrade(
+        parts.append(Part(
             self.sources["degraded"](step, degraded),
             random.uniform(f"{self.name}/degradation", step, (degraded, 2)),
-            random.normal(f"{self.name}/grain", step, (degraded, 3, size, size)),
+            random.noise(f"{self.name}/grain", step, (degraded, 3, size, size)),
         ))  # fmt: skip
         if blurry:
-            parts.append(blurry(step, quarter))
+            parts.append(Part(blurry(step, quarter)))
         return parts
 
     def _validation_set(self, index: dict[str, np.ndarray], harvest: np.ndarray | None) -> dict[str, Tensor]:
@@ -120,32 +143,35 @@ class Phase2(Stage[CriticConfig]):
         return {"positives": positives, "negatives": negatives, "blurry": torch.cat(blurry) if blurry else negatives[:0]}
 
     # --- training
-    def step(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> Lesson:
         config, half = self.context.config, self.context.config.batch // 2
-        parts = [self.sources["positives"](step, half), *self._negative_parts(step, half)]
+        parts = [Part(self.sources["positives"](step, half)), *self._negative_parts(step, half)]
         if config.critic_views > 1:  # trained on the views it will be averaged over
-            parts = [self._viewed(part, f"{self.name}/views{i}", step) for i, part in enumerate(parts)]
-        images = torch.cat(parts)
-        penalised = config.critic_gradient_penalty > 0 and step % config.r1_every == 0
-        images = images.detach().requires_grad_(penalised)
+            parts = [part._replace(view=self._view(part, f"{self.name}/views{i}", step)) for i, part in enumerate(parts)]
+        return Lesson(parts, penalised=config.critic_gradient_penalty > 0 and step % config.r1_every == 0)
+
+    def _view(self, part: Part, stream: str, step: int) -> np.ndarray:
+        """Numbers of one random view of each image; drawn per part of the batch, as every process holds a slice of every part."""
+        count = len(part.images) * self.context.accelerator.num_processes
+        return self.context.randomness.uniform(stream, step, (count, VIEW_NUMBERS))
+
+    def compute(self, lesson: Lesson) -> dict[str, Tensor]:
+        config, penalised = self.context.config, lesson.penalised
+        images = torch.cat([shown(part) for part in lesson.parts]).detach().requires_grad_(penalised)
+        critic = self.wrapped if penalised else self.first_order(self.wrapped)
         with self.arithmetic(full=penalised):
-            scores = self.wrapped(images).float()
+            scores = critic(images).float()
         yes, no = scores[: len(scores) // 2], scores[len(scores) // 2 :]
         loss = (yes - 1).square().mean() + no.square().mean()
-        terms = {"D2/loss": loss.detach(), "D2/yes": yes.mean(), "D2/no": no.mean()}
+        terms = {"D2/loss": loss, "D2/yes": yes.mean(), "D2/no": no.mean()}
         if penalised:
             penalty = r1_penalty(scores, images, config.critic_gradient_penalty)
-            terms["D2/r1"] = penalty.detach()
+            terms["D2/r1"] = penalty
             loss = loss + config.r1_every * penalty
         self.optimizer.zero_grad(set_to_none=True)
         self.context.accelerator.backward(loss)
         self.optimizer.step()
-        return terms
-
-    def _viewed(self, images: Tensor, stream: str, step: int) -> Tensor:
-        """One random view of each; drawn per part of the batch, as every process holds a slice of every part."""
-        count = len(images) * self.context.accelerator.num_processes
-        return view(images, self.context.randomness.uniform(stream, step, (count, VIEW_NUMBERS)))
+        return {name: value.detach() for name, value in terms.items()}
 
     @torch.no_grad()
     def after_step(self, step: int) -> bool:

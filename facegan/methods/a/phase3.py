@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from facegan.methods.a import phase2, regions
-from facegan.methods.a.adversarial import AdversarialStage, Reals
+from facegan.methods.a.adversarial import AdversarialStage, Batch, Reals, Source
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.losses import f
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
@@ -37,6 +39,8 @@ class Phase3(AdversarialStage):
         self.critics = [phase2.load_critic(context.folder, critic).to(context.device) for critic in critics]
         self.alphas = config.alphas
         self.masks, shown = self._masks(context)
+        # What each region gives to a composite.
+        self.shares = None if self.masks is None else (self.masks / self.masks.sum(0, keepdim=True).clamp(min=1e-6)).to(context.device)
         self.total = context.steps(config.epochs)
         self.switch_step = context.steps(config.switch) if config.switch else self.total
         members, reals, used = self._adversaries(context)
@@ -82,52 +86,67 @@ class Phase3(AdversarialStage):
         mask = self.masks[self.k : self.k + 1] if self.masks is not None and config.merge == "regional" else None
         return MergedGenerator(network, snapshot, config.merge if merges else "none", mask)
 
-    def _adversaries(self, context: Context[MethodAConfig]) -> tuple[list[RegionalDiscriminator], list[Reals], np.ndarray]:
+    def _adversaries(self, context: Context[MethodAConfig]) -> tuple[list[RegionalDiscriminator], list[Source], np.ndarray]:
         """Discriminators, what each takes for real, and the rows used."""
         config, count = context.config, len(context.groups.attributes)
         if config.discriminators == "full":
             index = [context.attribute_set(j) for j in range(self.k + 1)]
             batches = [context.reals(rows, f"{self.name}/reals{j}") for j, rows in enumerate(index)]
 
-            def switching(step: int, size: int) -> Tensor:
+            def switching(step: int, size: int) -> list[np.ndarray]:
                 """X_k up to the switch, then X_0 .. X_{k-1} in turn."""
-                return batches[self.k if step < self.switch_step else (step - self.switch_step) % self.k](step, size)
+                return [batches[self.k if step < self.switch_step else (step - self.switch_step) % self.k](step, size)]
 
             return [new_discriminator(context)], [self._labelled(switching)], np.concatenate(index)
         assert self.masks is not None
         index = [context.attribute_set(j) for j in range(count)]
         sources = [context.reals(rows, f"{self.name}/reals{j}") for j, rows in enumerate(index)]
         members = [new_discriminator(context, self.masks[j : j + 1]) for j in range(count)]
-        reals = [self._labelled(batches) for batches in sources]
+        reals = [self._labelled(lambda step, size, batches=batches: [batches(step, size)]) for batches in sources]
         if config.discriminators == "both":
             parts = [context.reals(rows, f"{self.name}/parts{j}") for j, rows in enumerate(index)]
             members.append(new_discriminator(context))
-            reals.append(self._labelled(lambda step, size: self._composites([part(step, size) for part in parts])))
+            reals.append(self._labelled(lambda step, size: [part(step, size) for part in parts]))
         return members, reals, np.concatenate(index)
 
-    def _labelled(self, batches: Any) -> Reals:
-        """Reals with what the fakes are asked for as their label (conditional networks), and own samples mixed in."""
+    def _labelled(self, batches: Callable[..., list[np.ndarray]]) -> Source:
+        """Reals with what the fakes are asked for as their label (conditional networks)."""
+        return lambda step, size: Reals(batches(step, size), self.asked(step, size))
 
-        def reals(step: int, size: int) -> tuple[Tensor, Tensor | None]:
-            images = batches(step, size)
-            if self.own:
-                images = self.own.mixed(images, step, size)
-            return images, self.asked(step, size)
-
-        return reals
+    def real_images(self, reals: Reals, batch: Batch) -> Tensor:
+        """Several sets are put together into one face, and own samples are mixed in."""
+        faces = [to_float(images) for images in reals.images]
+        images = faces[0] if len(faces) == 1 else self._composites(faces)
+        return images if self.own is None else self.own.mixed(images, batch.own)
 
     def _composites(self, faces: list[Tensor]) -> Tensor:
         """Faces put together from the regions of different people, in the first one's colours: coherent to the eye of a
         full-image discriminator, yet without the joint statistics."""
-        assert self.masks is not None
-        masks = (self.masks / self.masks.sum(0, keepdim=True).clamp(min=1e-6)).to(faces[0].device)
+        assert self.shares is not None
         matched = [faces[0], *(adain(face, faces[0]).clamp(-1, 1) for face in faces[1:])]
-        return torch.stack([mask * face for mask, face in zip(masks, matched, strict=True)]).sum(0)
+        return torch.stack([mask * face for mask, face in zip(self.shares, matched, strict=True)]).sum(0)
 
     # --- training
-    def step(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> Batch:
         self._advance(step)
-        return super().step(step)
+        merging = self.generator.merging
+        return super().draw(step)._replace(
+            strength=np.array(self.generator.strength, dtype=np.float32) if merging else None,
+            chosen=self._chosen() if merging and self.generator.mode == "regional" else None,
+            own=self.own.draw(step, self.context.config.batch) if self.own else None,
+        )
+
+    def streams(self) -> dict[str, int]:
+        config = self.context.config
+        views = range(config.critic_views if config.critic_views > 1 and self.critics and config.betas[1] else 0)
+        return super().streams() | {f"view{v}": VIEW_NUMBERS for v in views}
+
+    def _chosen(self) -> np.ndarray | None:
+        """Places in this process's share of the fakes that must match H; None where there are none in the whole batch."""
+        # Spread evenly over the global batch, so that the same samples are chosen on any number of processes.
+        places = np.floor(np.arange(self.context.config.batch + 1) * self.context.config.replay)
+        chosen = places[1:] > places[:-1]
+        return np.flatnonzero(self.context.randomness.shard.of(chosen)) if chosen.any() else None
 
     def _advance(self, step: int) -> None:
         """The state of the merge at a step: a function of the step alone, but for the snapshot's weights."""
@@ -144,43 +163,39 @@ class Phase3(AdversarialStage):
         with torch.no_grad():
             return torch.stack([critic(fake).float() for critic in self.critics]).amin(0)
 
-    def satisfaction(self, step: int, fake: Tensor) -> Tensor | None:
+    def satisfaction(self, batch: Batch, fake: Tensor) -> Tensor | None:
         config = self.context.config
         if not self.critics or not config.betas[1]:
             return None
-        return torch.cat([f(self._score(critic, step, fake), config.f) for critic in self.critics])
+        return torch.cat([f(self._score(critic, batch, fake), config.f) for critic in self.critics])
 
-    def _score(self, critic: Discriminator, step: int, fake: Tensor) -> Tensor:
+    def _score(self, critic: Discriminator, batch: Batch, fake: Tensor) -> Tensor:
         """A critic's score [N], averaged over differentiable views where asked for."""
         views = self.context.config.critic_views
         if views == 1:
             return critic(fake).float()
-        shape = (self.context.config.batch, VIEW_NUMBERS)
-        numbers = [self.context.randomness.uniform(f"{self.name}/view{v}", step, shape) for v in range(views)]
-        return torch.stack([critic(view(fake, u)).float() for u in numbers]).mean(0)
+        return torch.stack([critic(view(fake, batch.numbers[f"view{v}"])).float() for v in range(views)]).mean(0)
 
-    def extra_loss(self, fake: Tensor, z: Tensor, y: Tensor | None) -> Tensor | None:
+    def extra_loss(self, batch: Batch, fake: Tensor) -> Tensor | None:
         """Replay: some fakes must match H inside the mask, so that attribute k is not forgotten where H shows it."""
-        generator, config = self.generator, self.context.config
-        if generator.mode != "regional" or not generator.merging:
-            return None
-        # Spread evenly over the global batch, so that the same samples are chosen on any number of processes.
-        places = np.floor(np.arange(config.batch + 1) * config.replay)
-        chosen = places[1:] > places[:-1]
-        mine = torch.from_numpy(self.context.randomness.shard.of(chosen)).to(z.device)
-        if not chosen.any() or generator.snapshot is None or generator.mask is None:
+        generator, mine = self.generator, batch.chosen
+        if mine is None or generator.snapshot is None or generator.mask is None:
             return None
         with torch.no_grad():
-            kept = generator.snapshot(z[mine], None if y is None else y[mine])
+            kept = generator.snapshot(batch.z[mine], None if batch.y is None else batch.y[mine])
         difference = ((fake[mine] - kept).abs() * generator.mask).mean((1, 2, 3))
-        return difference.sum() * self.context.accelerator.num_processes / int(chosen.sum())
+        everywhere = math.floor(self.context.config.batch * self.context.config.replay)  # chosen, on all processes
+        return difference.sum() * self.context.accelerator.num_processes / everywhere
 
-    def observe(self, step: int, fake: Tensor, scores: Tensor) -> None:
+    def observe(self, fake: Tensor, scores: Tensor) -> None:
         if self.own:
             judged = [scores.amin(0), *(critic(fake).float() for critic in self.critics)]
             self.own.offer(fake, torch.stack(judged).amin(0))
 
     # --- state
+    def changing(self) -> list[Tensor]:
+        return super().changing() + ([self.own.ring, self.own.offered] if self.own else [])
+
     def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return (self.own.state() if self.own else {}), {"strength": self.generator.strength}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from facegan.methods.regularizers import path_lengths
 from facegan.models.stylegan2 import Discriminator, Generator
+from facegan.models.stylegan2_config import Level
 
 
 class MixedFaces(nn.Module):
@@ -20,13 +21,14 @@ class MixedFaces(nn.Module):
         self.generator = generator
 
     def forward(
-        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: float | None = None, y: Tensor | None = None
+        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: Level | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images [N, 3, H, W], ws [N, num_ws, w_dim].
 
         With `y` [N, 3, R, R], of which the images' part is used: path lengths [N] in place of the images.
         """
-        first, second = (self.generator.mapping(part, c) for part in z.unbind(1))
+        both = self.generator.mapping(z.flatten(0, 1), None if c is None else c.repeat_interleave(2, 0))
+        first, second = both.unflatten(0, (-1, 2)).unbind(1)
         layers = torch.arange(first.shape[1], device=z.device)
         ws = torch.where((layers < crossover[:, None])[:, :, None], first, second)
         images = self.generator.synthesis(ws, noise=noise, level=level)
@@ -39,16 +41,19 @@ class MixedFaces(nn.Module):
 
 
 class Scores(nn.Module):
-    """The discriminator's scores of several batches, each looked at by itself."""
+    """The discriminator's scores of several batches of one size, each looked at by itself, in one pass."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: float | None = None) -> list[Tensor]:
+    def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: Level | None = None) -> list[Tensor]:
         """(images, labels or None) of each batch -> its scores [N], in an order of their own."""
         group = self.discriminator.config.group
-        return [self.discriminator(grouped(x, group), None if c is None else grouped(c, group), level=level) for x, c in batches]
+        images = torch.cat([grouped(x, group) for x, _ in batches])
+        labels = [grouped(c, group) for _, c in batches if c is not None]
+        scores = self.discriminator(images, torch.cat(labels) if labels else None, level=level, batches=len(batches))
+        return list(scores.chunk(len(batches)))
 
 
 def grouped(x: Tensor, group: int) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.models.stylegan2_config import Level
 from facegan.ops import setup_filter, upsample2d
 from facegan.training.config_b import MethodBConfig
 
@@ -31,15 +33,21 @@ def _filter(device: torch.device) -> Tensor:
     return setup_filter(device=device)
 
 
-def seen_at(images: Tensor, level: float | None) -> Tensor:
-    """Reals [N, 3, R, R] at the side 2**ceil(level), as blurred as the size that fades in."""
+def drawn_level(level: float | None) -> Level | None:
+    """A level as a step is given it: which sizes take part is the host's to know, the weight that changes is an array."""
+    if level is None:
+        return None
+    side = 2 ** math.ceil(level)
+    return Level(side, None if level == math.ceil(level) else np.array(1 - math.ceil(level) + level, dtype=np.float32))
+
+
+def seen_at(images: Tensor, level: Level | None) -> Tensor:
+    """Reals [N, 3, R, R] at the level's side, as blurred as the size that fades in."""
     if level is None:
         return images
-    side = 2 ** math.ceil(level)
-    images = F.avg_pool2d(images, images.shape[2] // side) if side < images.shape[2] else images
-    faded = math.ceil(level) - level
-    if not faded:
+    images = F.avg_pool2d(images, images.shape[2] // level.side) if level.side < images.shape[2] else images
+    if level.weight is None:
         return images
     # Enlarged as the generator enlarges its fading colours: the discriminator shall not tell the two by the filter.
     coarse = upsample2d(F.avg_pool2d(images, 2), _filter(images.device))
-    return images.lerp(coarse, faded)
+    return level.faded(coarse, images)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,33 +15,36 @@ from torch import Tensor
 from facegan.checkpoints.networks import STAGE, Networks, open_networks
 from facegan.errors import FaceganError
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision
-from facegan.methods.b.growth import level, seen_at
+from facegan.methods.b.growth import drawn_level, level, seen_at
 from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
-from facegan.methods.parts import check_parts, pieces, update
+from facegan.methods.parts import check_parts, frozen, pieces, update
 from facegan.methods.provenance import without_joint_faces
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.models.stylegan2_config import Level
 from facegan.training import ada
+from facegan.training.batches import to_float
 from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.randomness import generator as numbers
-from facegan.training.randomness import sent
 from facegan.training.stage import Context, Stage
 
 SAMPLES = 64
+P = TypeVar("P", bound="Wanted | Real")
 log = logging.getLogger("facegan.train")
 
 
 class Wanted(NamedTuple):
-    """Faces to be generated, and how the discriminator is to see them."""
+    """Faces to be generated, and how the discriminator is to see them; arrays as drawn, tensors as used."""
 
-    z: Tensor  # [n, 2, z_dim]
-    crossover: Tensor  # [n]
-    c: Tensor | None  # [n, c_dim]
-    noise: Tensor  # [n, num_noise]
-    u: Tensor  # [n, NUMBERS], of the augmentation
-    y: Tensor | None  # [n, 3, R, R], where path lengths are asked for
+    z: Any  # [n, 2, z_dim]
+    crossover: Any  # [n], int64
+    c: Any  # [n, c_dim], or None
+    noise: Any  # [n, num_noise]
+    u: Any  # [n, NUMBERS], of the augmentation
+    y: Any  # [n, 3, R, R], where path lengths are asked for, else None
 
     @property
     def faces(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -51,9 +54,21 @@ class Wanted(NamedTuple):
 class Real(NamedTuple):
     """Real faces, and how the discriminator is to see them."""
 
-    images: Tensor  # [n, 3, R, R]
-    c: Tensor | None
-    u: Tensor
+    images: Any  # drawn: uint8 [n, 3, R, R]; used: float32 at the level's side
+    c: Any
+    u: Any
+
+
+class Batch(NamedTuple):
+    """What one step is computed from."""
+
+    level: Level | None  # of networks that grow
+    for_g: Wanted
+    for_d: Wanted
+    reals: Real
+    ema: Any  # how far the average moves
+    path: Wanted | None  # in a step that evens path lengths
+    penalised: bool  # by R1
 
 
 def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
@@ -97,7 +112,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         fixed = {"fixed": config.augment_p, "none": 0.0}.get(config.augment)
         self.strength = ada.Strength(context.device, fixed=fixed, target=config.ada_target, kimg=config.ada_kimg)
         self.mean_length = torch.zeros((), device=context.device)
-        self.images_seen, self.level = 0, level(config, 0)
+        self.images_seen = 0
 
     # --- where it starts
     def _start(self) -> Networks:
@@ -135,8 +150,8 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         betas = (config.beta1, config.beta2)
         rate_g, betas_g = lazy(config.lr, betas, config.pl_every if config.pl_weight else 0)
         rate_d, betas_d = lazy(config.lr, betas, config.r1_every if config.gamma else 0)
-        adam_g = torch.optim.Adam(self.generator.parameters(), lr=rate_g, betas=betas_g)
-        adam_d = torch.optim.Adam(self.trained_d, lr=rate_d, betas=betas_d)
+        adam_g = adam(self.generator.parameters(), rate_g, betas_g, self.context.device)
+        adam_d = adam(self.trained_d, rate_d, betas_d, self.context.device)
         self.networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.average.network}
         self.faces, self.scores = MixedFaces(self.generator), Scores(self.discriminator)
         self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(
@@ -144,102 +159,123 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         )
         self.optimizers = {"G": self.optimizer_g, "D": self.optimizer_d}
 
-    # --- one step
-    def step(self, step: int) -> dict[str, Tensor]:
+    # --- one step: its draw, of this process's rows
+    def draw(self, step: int) -> Batch:
         config = self.context.config
-        self.level = level(config, step * config.batch)
-        terms = self._train_generator(step)
-        if config.pl_weight and step % config.pl_every == 0:
-            terms |= self._even_paths(step)
-        terms |= self._train_discriminator(step)
-        self.average.update(config.batch, (step + 1) * config.batch)
-        self.strength.adjust(self.context.accelerator.reduce)
-        return terms | {"augment/p": self.strength.p}
+        evened = config.pl_weight > 0 and step % config.pl_every == 0
+        return Batch(
+            level=drawn_level(level(config, step * config.batch)),
+            for_g=self._wanted("G", step, config.batch),
+            for_d=self._wanted("D", step, config.batch),
+            reals=self._reals(step),
+            ema=self.average.weight(config.batch, (step + 1) * config.batch),
+            path=self._wanted("path", step, self._path_images(), lengths=True) if evened else None,
+            penalised=config.gamma > 0 and step % config.r1_every == 0,
+        )
 
-    def _train_generator(self, step: int) -> dict[str, Tensor]:
+    def _path_images(self) -> int:
+        """A smaller batch will do for path lengths."""
+        parts = self.context.accelerator.num_processes * self.context.config.accumulate
+        return max(self.context.config.batch // 2 // parts, 1) * parts
+
+    def _wanted(self, stream: str, step: int, count: int, lengths: bool = False) -> Wanted:
+        random, shape, config = self.context.randomness, self.shape, self.context.config
+        stream = f"{STAGE}/{stream}"
+        mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).T
+        crossover = np.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).astype(np.int64), shape.num_ws)
+        return Wanted(
+            z=random.normal(f"{stream}/z", step, (count, 2, shape.z_dim)),
+            crossover=crossover,
+            c=self._labels(lambda: random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count))),
+            noise=random.noise(f"{stream}/noise", step, (count, shape.num_noise)),
+            u=random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS)),
+            y=random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if lengths else None,
+        )
+
+    def _reals(self, step: int) -> Real:
+        config = self.context.config
+        return Real(
+            images=self.reals(step, config.batch),
+            c=self._labels(lambda: self.reals.rows(step, config.batch)),
+            u=self.context.randomness.uniform(f"{STAGE}/real/augment", step, (config.batch, ada.NUMBERS)),
+        )
+
+    def _labels(self, rows: Callable[[], np.ndarray]) -> np.ndarray | None:
+        """Those of some images; none are asked for where the networks are unconditional."""
+        return None if self.labels is None else self.labels[rows()]
+
+    # --- and its computation, in `accumulate` parts
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        terms = self._train_generator(batch)
+        if batch.path is not None:
+            terms |= self._even_paths(batch.path, batch.level)
+        terms |= self._train_discriminator(batch)
+        self.average.update(batch.ema)
+        self.strength.adjust(self.context.accelerator.reduce)
+        return terms | {"augment/p": self.strength.p.clone()}
+
+    def _parts(self, whole: P) -> list[P]:
+        """A batch of faces in parts."""
+        columns = (pieces(x, self.context.config.accumulate) for x in whole)
+        return [type(whole)(*part) for part in zip(*columns, strict=True)]
+
+    def _train_generator(self, batch: Batch) -> dict[str, Tensor]:
         followed = []
+        generator, scored = self.first_order(self.wrapped_g), self.first_order(self.scores)
 
         def loss(part: Wanted) -> Tensor:
-            images, ws = self.wrapped_g(*part.faces, self.level)
+            images, ws = generator(*part.faces, batch.level)
             followed.append(ws[:, 0].detach().mean(0))  # the first layer's style is never the second one
-            (scores,) = self.scores([(self._seen(images, part.u), part.c)], self.level)
+            (scores,) = scored([(self._seen(images, part.u), part.c)], batch.level)
             return generator_loss(scores)
 
-        self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
-        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._wanted("G", step, self.context.config.batch))
-        for parameter in self.trained_d:
-            parameter.requires_grad_(True)
+        with frozen(self.discriminator):  # the unwrapped one: this pass wants no gradient of it and no synchronisation
+            total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._parts(batch.for_g))
         self.generator.mapping.track(self._over_processes(torch.stack(followed).mean(0, keepdim=True)))
         return {"G/loss": total}
 
-    def _even_paths(self, step: int) -> dict[str, Tensor]:
+    def _even_paths(self, wanted: Wanted, level: Level | None) -> dict[str, Tensor]:
         config, found = self.context.config, []
-        parts = self.context.accelerator.num_processes * config.accumulate
-        count = max(config.batch // 2 // parts, 1) * parts  # a smaller batch will do
 
         def loss(part: Wanted) -> Tensor:
             with full_precision(self.generator):
-                lengths, _ = self.wrapped_g(*part.faces, self.level, part.y)
+                lengths, _ = self.wrapped_g(*part.faces, level, part.y)
             found.append(lengths.detach().mean())
             return config.pl_weight * config.pl_every * path_length_loss(lengths, self.mean_length)
 
-        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._wanted("path", step, count, lengths=True))
+        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._parts(wanted))
         mean = self._over_processes(torch.stack(found).mean())
         self.mean_length.lerp_(mean, config.pl_decay)
         return {"G/path": total / config.pl_every, "G/length": mean}
 
-    def _train_discriminator(self, step: int) -> dict[str, Tensor]:
-        config = self.context.config
-        reals, signs = self._reals(step), []
+    def _train_discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        config, signs = self.context.config, []
+        reals = self._parts(batch.reals._replace(images=seen_at(to_float(batch.reals.images), batch.level)))
+        faces, judge = self.first_order(self.faces), self.first_order(self.wrapped_d)
 
         def loss(part: tuple[Real, Wanted]) -> Tensor:
             real, wanted = part
             with torch.no_grad():
-                fake, _ = self.faces(*wanted.faces, self.level)
+                fake, _ = faces(*wanted.faces, batch.level)
             shown = [(self._seen(real.images, real.u), real.c), (self._seen(fake, wanted.u), wanted.c)]
-            on_real, on_fake = self.wrapped_d(shown, self.level)
+            on_real, on_fake = judge(shown, batch.level)
             signs.append(on_real.detach())
             return discriminator_loss(on_real, on_fake)
 
-        parts = list(zip(reals, self._wanted("D", step, config.batch), strict=True))
+        def steepness(real: Real) -> Tensor:
+            """R1 at the augmented reals, as leaves: augmentation needs no second derivative."""
+            images = self._seen(real.images, real.u).detach().requires_grad_()
+            with full_precision(self.discriminator):
+                (scores,) = self.wrapped_d([(images, real.c)], batch.level)
+            return config.r1_every * r1_penalty(scores, images, config.gamma) + 0 * scores.sum()
+
+        parts = list(zip(reals, self._parts(batch.for_d), strict=True))
         terms = {"D/loss": update(self.context.accelerator, self.wrapped_d, self.optimizer_d, loss, parts)}
         on_real = torch.cat(signs)
         self.strength.update(on_real.sign().sum(), len(on_real))
-        if config.gamma and step % config.r1_every == 0:
-            terms["D/r1"] = update(self.context.accelerator, self.wrapped_d, self.optimizer_d, self._steepness, reals) / config.r1_every
+        if batch.penalised:
+            terms["D/r1"] = update(self.context.accelerator, self.wrapped_d, self.optimizer_d, steepness, reals) / config.r1_every
         return terms | {"D/real": on_real.mean(), "D/sign": on_real.sign().mean()}
-
-    def _steepness(self, real: Real) -> Tensor:
-        """R1 at the augmented reals, as leaves: augmentation needs no second derivative."""
-        config = self.context.config
-        images = self._seen(real.images, real.u).detach().requires_grad_()
-        with full_precision(self.discriminator):
-            (scores,) = self.wrapped_d([(images, real.c)], self.level)
-        return config.r1_every * r1_penalty(scores, images, config.gamma) + 0 * scores.sum()
-
-    # --- what a step is made of: this process's rows of the batch, in `accumulate` parts
-    def _wanted(self, stream: str, step: int, count: int, lengths: bool = False) -> list[Wanted]:
-        random, shape, config = self.context.randomness, self.shape, self.context.config
-        stream = f"{STAGE}/{stream}"
-        z = random.normal(f"{stream}/z", step, (count, 2, shape.z_dim))
-        mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).unbind(1)
-        crossover = torch.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).long(), shape.num_ws)
-        noise = random.noise(f"{stream}/noise", step, (count, shape.num_noise))
-        y = random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if lengths else None
-        u = random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS))
-        c = self._labels(lambda: random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count)))
-        return [Wanted(*part) for part in zip(*(pieces(x, config.accumulate) for x in (z, crossover, c, noise, u, y)), strict=True)]
-
-    def _reals(self, step: int) -> list[Real]:
-        config = self.context.config
-        images = seen_at(self.reals(step, config.batch), self.level)
-        c = self._labels(lambda: self.reals.rows(step, config.batch))
-        u = self.context.randomness.uniform(f"{STAGE}/real/augment", step, (config.batch, ada.NUMBERS))
-        return [Real(*part) for part in zip(*(pieces(x, config.accumulate) for x in (images, c, u)), strict=True)]
-
-    def _labels(self, rows: Callable[[], np.ndarray]) -> Tensor | None:
-        """Those of some images; none are asked for where the networks are unconditional."""
-        return None if self.labels is None else sent(self.labels[rows()], self.context.device)
 
     def _seen(self, images: Tensor, u: Tensor) -> Tensor:
         """What the discriminator gets to see of them."""
@@ -248,12 +284,16 @@ class StyleGAN2Training(Stage[MethodBConfig]):
     def _over_processes(self, values: Tensor) -> Tensor:
         return self.context.accelerator.reduce(values, reduction="mean")
 
+    def changing(self) -> list[Tensor]:
+        return [*super().changing(), self.mean_length, *self.strength.tensors]
+
     # --- results
     @torch.no_grad()
     def samples(self) -> Tensor:
         fixed = np.random.default_rng(self.context.config.seed).standard_normal((SAMPLES, self.shape.z_dim), dtype=np.float32)
         c = self._labels(lambda: self.used[np.arange(SAMPLES) * len(self.used) // SAMPLES])
-        parts = zip(*(pieces(x, -(-SAMPLES // self.share)) for x in (sent(fixed, self.context.device), c)), strict=True)
+        sent = (None if x is None else torch.from_numpy(x).to(self.context.device) for x in (fixed, c))
+        parts = zip(*(pieces(x, -(-SAMPLES // self.share)) for x in sent), strict=True)
         grown = level(self.context.config, self.images_seen)
         return torch.cat([self.average.network(z, label, noise_mode="const", level=grown).float().cpu() for z, label in parts])
 

@@ -16,7 +16,7 @@ from facegan.checkpoints.restorers import STAGE
 from facegan.errors import FaceganError
 from facegan.methods.b.forward import Scores, full_precision, grouped
 from facegan.methods.b.objective import discriminator_loss, lazy
-from facegan.methods.parts import check_parts, pieces, update
+from facegan.methods.parts import check_parts, frozen, pieces, update
 from facegan.methods.provenance import without_joint_faces
 from facegan.methods.regularizers import r1_penalty
 from facegan.methods.restore.objective import losses
@@ -27,6 +27,7 @@ from facegan.restore.network import Restorer, decoder_config, embed
 from facegan.training.batches import to_float
 from facegan.training.config_restore import RestoreConfig
 from facegan.training.ema import Average
+from facegan.training.optimizer import adam
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context, Stage
 
@@ -37,6 +38,17 @@ log = logging.getLogger("facegan.train")
 class Pair(NamedTuple):
     faces: Tensor  # [n, 3, R, R]
     degraded: Tensor
+
+
+class Batch(NamedTuple):
+    """What one step is computed from: arrays as drawn (noise is drawn on the device), tensors there as used."""
+
+    faces: Any  # uint8 [n, 3, R, R]
+    u: Any  # [n, NUMBERS] in [0, 1), of the degradation
+    noise: Any
+    ema: Any  # how far the average moves
+    by_l1: bool  # alone, without the discriminator
+    penalised: bool  # by R1
 
 
 class RestorerTraining(Stage[RestoreConfig]):
@@ -96,8 +108,8 @@ class RestorerTraining(Stage[RestoreConfig]):
         encoder = [*self.restorer.encoder.parameters(), *self.restorer.bottleneck.parameters(), *scales]
         groups = [{"params": encoder, "lr": config.lr}, {"params": decoder, "lr": config.lr * config.decoder_lr}]
         rate, betas_d = lazy(config.lr * config.discriminator_lr, betas, config.r1_every if config.gamma else 0)
-        adam_g = torch.optim.Adam(groups, betas=betas)
-        adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=betas_d)
+        adam_g = adam(groups, config.lr, betas, self.context.device)
+        adam_d = adam(self.discriminator.parameters(), rate, betas_d, self.context.device)
         self.networks = {"restorer": self.restorer, "D": self.discriminator, "restorer_ema": self.average.network}
         self.scores = Scores(self.discriminator)
         self.wrapped_g, self.wrapped_d, self.optimizer_g, self.optimizer_d = self.context.accelerator.prepare(
@@ -105,30 +117,39 @@ class RestorerTraining(Stage[RestoreConfig]):
         )
         self.optimizers = {"restorer": self.optimizer_g, "D": self.optimizer_d}
 
-    # --- one step
-    def step(self, step: int) -> dict[str, Tensor]:
-        config, pairs = self.context.config, self._pairs(step)
-        if step * config.batch < 1000 * config.l1_kimg:
+    # --- one step: its draw
+    def draw(self, step: int) -> Batch:
+        config, random = self.context.config, self.context.randomness
+        return Batch(
+            faces=self.reals(step, config.batch),
+            u=random.uniform(f"{STAGE}/values", step, (config.batch, NUMBERS)),
+            noise=random.noise(f"{STAGE}/noise", step, (config.batch, *self.degradation.noise_shape(config.resolution))),
+            ema=self.average.weight(config.batch, (step + 1) * config.batch),
+            by_l1=step * config.batch < 1000 * config.l1_kimg,
+            penalised=config.gamma > 0 and step % config.r1_every == 0,
+        )
+
+    # --- and its computation
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        pairs = self._pairs(batch)
+        if batch.by_l1:
             terms = self._train_by_l1(pairs)
         else:
             terms, restored = self._train_restorer(pairs)
-            terms |= self._train_discriminator(step, pairs, restored)
-        self.average.update(config.batch, (step + 1) * config.batch)
+            terms |= self._train_discriminator(pairs, restored, batch.penalised)
+        self.average.update(batch.ema)
         return terms
 
-    def _pairs(self, step: int) -> list[Pair]:
-        config, random = self.context.config, self.context.randomness
-        faces = self.reals(step, config.batch)
-        u = random.uniform(f"{STAGE}/values", step, (config.batch, NUMBERS))
-        noise = random.noise(f"{STAGE}/noise", step, (config.batch, *self.degradation.noise_shape(config.resolution)))
-        degraded = degrade(faces, self.degradation, u, noise)
-        return [Pair(*part) for part in zip(*(pieces(x, config.accumulate) for x in (faces, degraded)), strict=True)]
+    def _pairs(self, batch: Batch) -> list[Pair]:
+        faces = to_float(batch.faces)
+        degraded = degrade(faces, self.degradation, batch.u, batch.noise)
+        return [Pair(*part) for part in zip(*(pieces(x, self.context.config.accumulate) for x in (faces, degraded)), strict=True)]
 
     def _train_by_l1(self, pairs: list[Pair]) -> dict[str, Tensor]:
-        weight = self.context.config.l1_weight
+        weight, restorer = self.context.config.l1_weight, self.first_order(self.wrapped_g)
 
         def loss(pair: Pair) -> Tensor:
-            return weight * l1_loss(self.wrapped_g(pair.degraded), pair.faces)
+            return weight * l1_loss(restorer(pair.degraded), pair.faces)
 
         total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
         return {"G/loss": total, "G/l1": total / weight}
@@ -137,9 +158,10 @@ class RestorerTraining(Stage[RestoreConfig]):
         """The terms, and the restored faces of each part, from which the discriminator learns."""
         config, made, found = self.context.config, [], []
         weights = (config.adversarial_weight, config.l1_weight, config.feature_weight)
+        restorer = self.first_order(self.wrapped_g)
 
         def loss(pair: Pair) -> Tensor:
-            restored = self.wrapped_g(pair.degraded)
+            restored = restorer(pair.degraded)
             made.append(restored.detach())
             scores, features = self._judged(restored)
             with torch.no_grad():
@@ -148,9 +170,8 @@ class RestorerTraining(Stage[RestoreConfig]):
             found.append(torch.stack(terms).detach())
             return torch.stack([weight * term for weight, term in zip(weights, terms, strict=True)]).sum()
 
-        self.discriminator.requires_grad_(False)  # the unwrapped one: this pass wants no gradient of it and no synchronisation
-        total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):  # the unwrapped one: this pass wants no gradient of it and no synchronisation
+            total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, pairs)
         adversarial, l1, features = torch.stack(found).mean(0)
         return {"G/loss": total, "G/adversarial": adversarial, "G/l1": l1, "G/features": features}, made
 
@@ -160,12 +181,13 @@ class RestorerTraining(Stage[RestoreConfig]):
         kept = features if self.context.config.feature_weight else None
         return self.discriminator(grouped(faces, self.shape.group), kept=kept), features
 
-    def _train_discriminator(self, step: int, pairs: list[Pair], restored: list[Tensor]) -> dict[str, Tensor]:
+    def _train_discriminator(self, pairs: list[Pair], restored: list[Tensor], penalised: bool) -> dict[str, Tensor]:
         config, accelerator = self.context.config, self.context.accelerator
+        judge = self.first_order(self.wrapped_d)
 
         def loss(part: tuple[Pair, Tensor]) -> Tensor:
             pair, restored = part
-            return discriminator_loss(*self.wrapped_d([(pair.faces, None), (restored, None)]))
+            return discriminator_loss(*judge([(pair.faces, None), (restored, None)]))
 
         def steepness(pair: Pair) -> Tensor:
             faces = pair.faces.detach().requires_grad_()
@@ -174,7 +196,7 @@ class RestorerTraining(Stage[RestoreConfig]):
             return config.r1_every * r1_penalty(scores, faces, config.gamma) + 0 * scores.sum()
 
         terms = {"D/loss": update(accelerator, self.wrapped_d, self.optimizer_d, loss, list(zip(pairs, restored, strict=True)))}
-        if config.gamma and step % config.r1_every == 0:
+        if penalised:
             terms["D/r1"] = update(accelerator, self.wrapped_d, self.optimizer_d, steepness, pairs) / config.r1_every
         return terms
 
@@ -185,7 +207,7 @@ class RestorerTraining(Stage[RestoreConfig]):
         chosen = self.used[np.linspace(0, len(self.used) - 1, SHOWN).astype(int)]
         faces = to_float(self.context.data.images[chosen], self.context.device)
         alone = Randomness(self.context.config.seed, Shard(), self.context.device)
-        u = alone.uniform(f"{STAGE}/shown", 0, (SHOWN, NUMBERS))
+        u = torch.from_numpy(alone.uniform(f"{STAGE}/shown", 0, (SHOWN, NUMBERS))).to(self.context.device)
         noise = alone.noise(f"{STAGE}/shown", 0, (SHOWN, *self.degradation.noise_shape(self.shape.resolution)))
         degraded = degrade(faces, self.degradation, u, noise)
         restored = torch.cat([self.average.network(part) for part in degraded.split(4)])

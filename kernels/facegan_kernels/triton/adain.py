@@ -44,9 +44,15 @@ def _mask(mask, n, p, P, WIDE: tl.constexpr):
 
 
 @triton.jit
+def _positive(weight):
+    """The least that a sum of weights counts as: of none it divides zeros."""
+    return tl.maximum(weight, tl.full([], 1e-37, weight.dtype))
+
+
+@triton.jit
 def _total(m):
     """The sum of the mask, positive: an empty mask selects nothing, and any finite statistics do."""
-    return tl.maximum(tl.sum(m, 0), 1e-37)[None, :]
+    return _positive(tl.sum(m, 0))[None, :]
 
 
 @triton.jit
@@ -143,7 +149,7 @@ def _partial_moments(
         value, m = _read(x, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
         weight += m
         d = value - mean
-        moved = d * (m / tl.maximum(weight, 1e-37))
+        moved = d * (m / _positive(weight))
         mean += moved
         squares += d * (value - mean) * m
         if dy is not None:
@@ -151,7 +157,7 @@ def _partial_moments(
             sum_dt_x += dt * (value - mean) - moved * sum_dt
             sum_dt += dt
     total = tl.sum(weight, 0)[None, :]
-    centre = tl.sum(mean * weight, 0)[None, :] / tl.maximum(total, 1e-37)
+    centre = tl.sum(mean * weight, 0)[None, :] / _positive(total)
     d = mean - centre
     at, inside, plane = ((block_p * N + n) * C + c)[None, :], (c < C)[None, :], N * C * blocks
     tl.store(parts + at, total + tl.zeros_like(centre), inside)
@@ -173,7 +179,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
         at = parts + block * NC + i
         weight = tl.load(at, inside, 0.0)
         d = tl.load(at + plane, inside, 0.0) - mean
-        moved = d * (weight / tl.maximum(total + weight, 1e-37))
+        moved = d * (weight / _positive(total + weight))
         squares += tl.load(at + 2 * plane, inside, 0.0) + d * moved * total
         if SUMS == 5:
             dt = tl.load(at + 3 * plane, inside, 0.0)
@@ -181,7 +187,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
             sum_dt += dt
         mean += moved
         total += weight
-    total = tl.maximum(total, 1e-37)
+    total = _positive(total)
     sigma = tl.sqrt(squares / total + tl.full([], eps, WIDE))
     tl.store(out + i, mean, inside)
     tl.store(out + NC + i, sigma, inside)

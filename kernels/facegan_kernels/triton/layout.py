@@ -64,15 +64,14 @@ class Tiles(NamedTuple):
 
 
 def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
-    """A tile of at most `elements`, powers of two: 64 of what is contiguous, and more of one where there is less of the other."""
+    """A tile of `elements`, a power of two: 64 of what is contiguous, and more of one where there are fewer channels.
+
+    The plane's size does not count: a tile is larger than small planes, whose time is a launch's, and so fewer kernels are compiled.
+    """
     (n, c), plane = x.shape[:2], x.shape[2] * x.shape[3]
-    all_pixels, all_channels = triton.next_power_of_2(plane), triton.next_power_of_2(c)
-    if is_channels_last(x):
-        pixels = min(elements // min(64, all_channels), all_pixels)
-        channels = min(elements // pixels, all_channels)
-    else:
-        channels = min(elements // min(max(64, elements // 64), all_pixels), all_channels)
-        pixels = min(elements // channels, all_pixels)
+    all_channels = triton.next_power_of_2(c)
+    channels = min(64 if is_channels_last(x) else elements // max(64, elements // 64), all_channels)
+    pixels = elements // channels
     blocks_c, steps = triton.cdiv(c, channels), 1
     # long programs write fewer partial sums, but enough of them should be left to fill a GPU
     while steps < most_steps and n * blocks_c * triton.cdiv(plane, 2 * steps * pixels) >= ENOUGH_PROGRAMS:

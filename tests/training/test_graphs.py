@@ -1,0 +1,185 @@
+"""Functions and whole trainings as graphs, on the CPU, where a recording of operators stands in for one of kernels (`facegan.tape`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facegan import graphs, tape
+from facegan.errors import FaceganError
+from facegan.graphs import Graphed
+from facegan.tape import HostRead, Tape
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(graphs, "WARMUP", 1)
+    with tape.on_the_cpu():
+        yield
+
+
+# --- the engine
+
+
+def test_a_replay_computes_from_new_inputs_without_calling_python() -> None:
+    calls: list[int] = []
+
+    def function(parts: list[torch.Tensor], factor: torch.Tensor, sign: str) -> dict[str, Any]:
+        calls.append(1)
+        return {"sum": torch.stack(parts).sum(0) * factor, "sign": (-parts[0] if sign == "-" else parts[0],)}
+
+    graphed = Graphed(function, CPU, "on")
+    random = np.random.default_rng(0)
+    kept = []
+    for call in range(6):
+        for sign in "+-":
+            a, b = random.standard_normal((3, 4)).astype(np.float32), torch.from_numpy(random.standard_normal((3, 4)).astype(np.float32))
+            factor = np.array(random.random(), dtype=np.float32)
+            found = graphed([a, b], factor, sign)
+            np.testing.assert_allclose(found["sum"], (a + b.numpy()) * factor, rtol=1e-6)
+            np.testing.assert_array_equal(found["sign"][0], a if sign == "+" else -a)
+            kept.append((found["sum"], found["sum"].clone()))
+        if call == 2:
+            count = len(calls)
+    assert len(calls) == count == 8  # of each kind: as it is, recorded, and twice to be compared
+    assert all(torch.equal(result, copy) for result, copy in kept)  # not overwritten
+
+
+def test_shapes_and_plain_values_have_graphs_of_their_own_and_few_are_kept() -> None:
+    graphed = Graphed(lambda x, power: x**power, CPU, "on")
+    for count in range(1, 2 * graphs.MOST):
+        for power in (2, 2, 2, 3):
+            x = torch.arange(count, dtype=torch.float32)
+            assert torch.equal(graphed(x, power), x**power)
+    assert len(graphed.entries) == graphs.MOST
+
+
+def test_what_is_sent_arrives_bit_by_bit_whatever_its_dtype_and_layout() -> None:
+    random = np.random.default_rng(1)
+    arrays = [random.standard_normal((2, 3)).astype(np.float32), random.integers(0, 255, (2, 3, 5, 4), dtype=np.uint8)[:, :, ::-1],
+              np.array([True, False, True]), random.integers(0, 9, (4,)), np.zeros((0, 3), np.float32), np.array(0.5)]  # fmt: skip
+    buffers = graphs.Buffers(arrays, CPU)
+    for _ in range(2):
+        buffers.fill(arrays)
+        for array, buffer, plain in zip(arrays, buffers.tensors, graphs.sent(arrays, CPU), strict=True):
+            assert np.array_equal(buffer.numpy(), array) and np.array_equal(plain.numpy(), array)
+            assert buffer.numpy().dtype == array.dtype == plain.numpy().dtype and buffer.shape == array.shape == plain.shape
+        arrays = [array[::-1].copy() if array.ndim else np.array(array + 1) for array in arrays]
+
+
+class Counter:
+    """State that changes in place, and a function that is a faulty one where `fault` says so."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.total, self.fault, self.calls = torch.zeros(4), fault, 0
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.fault == "a number of the host":
+            x = x * self.calls
+        elif self.fault == "a tensor of the call before":
+            x, self.kept = getattr(self, "kept", x), x.clone()
+        elif self.fault == "reads":
+            x = x + float(x[0])
+        elif self.fault == "fails" and graphs.recording():
+            self.total.add_(99)
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        self.total.add_(x)
+        return self.total.sum()
+
+
+def totals(fault: str, mode: str) -> tuple[list[float], Graphed]:
+    counter = Counter(fault)
+    graphed = Graphed(counter, CPU, mode, state=lambda: [counter.total], name="counting")
+    return [float(graphed(torch.full((4,), 1.0 + call))) for call in range(6)], graphed
+
+
+def test_state_changes_once_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    found, graphed = totals("", "on")
+    assert found == totals("", "off")[0] == [4 * (call + 1) * (call + 2) / 2 for call in range(6)]
+    assert graphed.record and not caplog.records
+
+
+@pytest.mark.parametrize("fault", ["a number of the host", "a tensor of the call before"])
+def test_a_replay_that_computes_something_else_is_found_and_told(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    _, graphed = totals(fault, "on")
+    assert graphed.record is None
+    (record,) = caplog.records
+    assert record.message.startswith("CUDA graphs: counting computed something else as a graph (off by ")
+
+
+def test_what_cannot_be_recorded_goes_on_from_the_state_before(caplog: pytest.LogCaptureFixture) -> None:
+    found, graphed = totals("fails", "on")
+    assert found == totals("", "off")[0] and graphed.record is None
+    (record,) = caplog.records
+    assert record.message == (
+        "CUDA graphs: counting could not be recorded (operation not permitted when stream is capturing); it goes on without them, "
+        "as with --cuda-graphs off"
+    )
+
+
+def test_modes() -> None:
+    assert graphs.wanted("auto", CPU) and graphs.wanted("on", CPU) and not graphs.wanted("off", CPU)
+    assert not graphs.wanted("auto", CPU, processes=2) and not graphs.wanted("auto", torch.device("meta"))
+    with pytest.raises(FaceganError, match="--cuda-graphs is on, but needs one process on a CUDA device, and this run has 2 processes"):
+        graphs.wanted("on", CPU, processes=2)
+    with pytest.raises(FaceganError, match="and this run has device meta"):
+        graphs.wanted("on", torch.device("meta"))
+    with pytest.raises(FaceganError, match="--cuda-graphs is 'yes': expected one of auto, on, off"):
+        graphs.wanted("yes", CPU)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda x: x.sum().item(), lambda x: float(x.sum()), lambda x: int(x.sum()), lambda x: x.tolist(), lambda x: x.numpy(),
+        lambda x: x.cpu(), lambda x: x if x.sum() > 0 else -x, lambda x: x.nonzero(), lambda x: x[x > 0],
+        lambda x: torch.where(x > 0), lambda x: x.masked_select(x > 0), lambda x: torch.equal(x, x), lambda x: x.unique(),
+        lambda x: x.index_put((x > 0,), torch.zeros(())), lambda x: torch.tensor([1.0]), lambda x: x.new_tensor([1.0]),
+        lambda x: torch.from_numpy(np.ones(3)), lambda x: torch.linalg.inv(x.outer(x) + torch.eye(4)), lambda x: torch.rand(3),
+        lambda x: torch.nn.functional.dropout(x), lambda x: x.normal_(), lambda x: torch.randperm(4), lambda x: x.allclose(x),
+        lambda x: 1.0 in x, lambda x: list(range(x.argmax())), lambda x: x.repeat_interleave(x.long()),
+    ],
+)  # fmt: skip
+def test_what_the_host_takes_part_in_is_refused(reads: Callable[[torch.Tensor], Any]) -> None:
+    x = torch.arange(4.0)
+    with pytest.raises(HostRead):
+        Tape(lambda: reads(x))
+
+
+def test_a_tape_is_the_training_step_of_its_operators() -> None:
+    """Forward, backward, second order, Adam: everything that a step is made of, from other numbers in the same memory."""
+    from facegan.training.optimizer import adam
+
+    def made() -> tuple[torch.nn.Module, torch.optim.Optimizer, Callable]:
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(12, 1))
+        optimizer = adam(network.parameters(), 0.01, (0.5, 0.9), CPU)
+
+        def step(x: torch.Tensor) -> torch.Tensor:
+            x = x.detach().requires_grad_()
+            scores = network(x)
+            (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+            loss = scores.square().mean() + gradient.square().sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return network, optimizer, step
+
+    (one, _, plain), (other, optimizer, step) = made(), made()
+    changing = lambda: [*other.parameters(), *(value for state in optimizer.state.values() for value in state.values())]  # noqa: E731
+    graphed = Graphed(step, CPU, "on", state=changing)
+    for call in range(6):
+        x = torch.randn(5, 2, 4, 4, generator=torch.Generator().manual_seed(call))
+        assert torch.equal(plain(x), graphed(x))
+    assert graphed.record and all(map(torch.equal, one.parameters(), other.parameters()))
