@@ -325,6 +325,10 @@ void solve(const Launcher& launch, const Problem<T>& p, bool last) {
   });
 }
 
+}  // namespace
+
+namespace launchers {
+
 void adain(const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw,
            int64_t style_hw, bool channels_last, double alpha, double eps) {
   const Launcher launch("adain", content);
@@ -365,12 +369,5 @@ void adain_affine_backward(const Tensor& dy, const Tensor& x, const Tensor& scal
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) {
-  m.impl("adain", TORCH_BOX(&facegan::adain));
-  m.impl("adain_backward", TORCH_BOX(&facegan::adain_backward));
-  m.impl("adain_affine", TORCH_BOX(&facegan::adain_affine));
-  m.impl("adain_affine_backward", TORCH_BOX(&facegan::adain_affine_backward));
-}

@@ -121,6 +121,10 @@ void over(const Launcher& launch, int64_t outer, int64_t c, int64_t inner, bool 
   });
 }
 
+}  // namespace
+
+namespace launchers {
+
 void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act,
               double alpha, double gain, double clamp) {
   const Launcher launch("bias_act", x);
@@ -165,11 +169,5 @@ void bias_act_double_backward(const Tensor& ddx, const std::optional<Tensor>& dd
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) {
-  m.impl("bias_act", TORCH_BOX(&facegan::bias_act));
-  m.impl("bias_act_backward", TORCH_BOX(&facegan::bias_act_backward));
-  m.impl("bias_act_double_backward", TORCH_BOX(&facegan::bias_act_double_backward));
-}

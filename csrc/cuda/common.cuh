@@ -20,15 +20,11 @@
 #include <utility>
 
 #include "formulas.h"
-
-#ifndef FACEGAN_DISPATCH_KEY
-#define FACEGAN_DISPATCH_KEY CUDA  // the emulation in tests/kernels registers the same code for CPU tensors
-#endif
+#include "launchers.h"
 
 namespace facegan {
 
 using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 using BFloat16 = c10::BFloat16;
 using Half = c10::Half;
 
@@ -194,7 +190,7 @@ class Launcher {
 
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes, Arguments&&... arguments) const {
-    if (blocks > INT32_MAX) throw std::runtime_error(std::string("facegan_native::") + op_ + ": the tensors are too large for one launch");
+    if (blocks > INT32_MAX) throw std::runtime_error(std::string("facegan::") + op_ + ": the tensors are too large for one launch");
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
@@ -223,7 +219,7 @@ class Launcher {
 
  private:
   void check(cudaError_t error) const {
-    if (error != cudaSuccess) throw std::runtime_error(std::string("facegan_native::") + op_ + ": " + cudaGetErrorString(error));
+    if (error != cudaSuccess) throw std::runtime_error(std::string("facegan::") + op_ + ": " + cudaGetErrorString(error));
   }
 
   const char* op_;
@@ -266,7 +262,7 @@ void with_dtype(const char* op, const Tensor& x, const F& f) {
     case ScalarType::Double: return f(double());
     case ScalarType::Half: return f(Half());
     case ScalarType::BFloat16: return f(BFloat16());
-    default: throw std::runtime_error(std::string("facegan_native::") + op + ": expected float32, float16, bfloat16 or float64");
+    default: throw std::runtime_error(std::string("facegan::") + op + ": expected float32, float16, bfloat16 or float64");
   }
 }
 

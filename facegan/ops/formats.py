@@ -55,6 +55,13 @@ def like(y: Tensor, x: Tensor) -> Tensor:
     return _as_format(y, suggests_channels_last(x))
 
 
+def kept(y: Tensor, x: Tensor) -> Tensor:
+    """y in x's order of memory, for PyTorch's own operators, which lose channels_last in products of single pixels."""
+    if not suggests_channels_last(x) or y.is_contiguous(memory_format=torch.channels_last):
+        return y
+    return y.contiguous(memory_format=torch.channels_last)
+
+
 def _as_format(x: Tensor, channels_last: bool) -> Tensor:
     if not channels_last:
         if not x.is_contiguous():

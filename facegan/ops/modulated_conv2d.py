@@ -30,7 +30,7 @@ from facegan.ops.conv2d import (
     weight_gradients_wanted,
 )
 from facegan.ops import pointwise  # noqa: F401  (registers the toRGB operators)
-from facegan.ops.formats import empty, following, like
+from facegan.ops.formats import empty, following, kept, like
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref, wide
 from facegan.ops.registration import Operators, by_pytorch, operators, register, uncast
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
@@ -72,8 +72,8 @@ def modulated_conv2d(
     f = _filter(resample_filter, up, down, x.device)
     noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
     if chosen == "reference":
-        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-        return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
+        z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+        return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
     bias = None if bias is None else bias.to(x.dtype)
     plain = weight.shape[2] == up == down == 1 and padding == 0 and not demodulate and noise is None
     if plain and weight.shape[0] <= _FEW:
@@ -113,8 +113,8 @@ def modulated_conv2d_ref(
     """`modulated_conv2d` in PyTorch, the non-grouped form; arguments as there, unchecked."""
     f = _filter(resample_filter, up, down, x.device)
     with backend.use_backend("reference"):
-        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-    return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
+        z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+    return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
 
 
 _ALPHA = 0.2  # slope of lrelu below zero

@@ -22,7 +22,8 @@ LAYOUTS = [False, True]
 
 @pytest.fixture
 def ops(emulated: Any) -> Any:
-    return emulated
+    """The launchers, which are given their results."""
+    return torch.ops.facegan_emulated_launchers
 
 
 @pytest.fixture(params=["forward", "reverse"])
@@ -381,3 +382,43 @@ def test_the_emulation_tells_what_a_kernel_does_wrong(ops: Any, generator: torch
     arena.check()
     ops.fault(x, y, 0, 0)
     assert y.equal(x.flip(0))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 5, 7, 6), (2, 16, 4, 4), (4, 8, 1, 1), (4, 1, 8, 8)], ids=str)
+def test_operators(emulated: Any, shape: Any, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    """Above the launchers: formats, dtypes and sizes of results as the fake kernels tell them, values as the reference's."""
+    from facegan.ops.registration import _definitions, operators
+
+    torch.manual_seed(7)
+    reference, (n, c, h, w) = operators("reference"), shape
+    other = torch.channels_last if memory_format is torch.contiguous_format else torch.contiguous_format
+    x, g = (torch.randn(shape).to(dtype).contiguous(memory_format=memory_format) for _ in range(2))
+    y, far = torch.randn(shape).to(dtype).contiguous(memory_format=other), torch.randn(n, c, h + 2, w).to(dtype)[:, :, 1:-1]
+    s, b, noise, f = torch.rand(n, c) + 0.5, torch.randn(c), torch.randn(2, 1, h, w)[:1], torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    act, tanh, pads = ("lrelu", 0.2, 1.3, 1.1), ("tanh", 0.2, 1.3, None), (2, 1, 2, 1)
+    gsums = torch.randn(3, n, c, dtype=wide(dtype))
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("bias_act", (far, b.to(dtype), 1, *act)),
+        ("bias_act_backward", (g, y, 1, *tanh, True)),
+        ("bias_act_double_backward", (y, b.to(dtype), far, x, 1, *tanh)),
+        ("upfirdn2d", (x, f, (2, 2), (1, 1), pads, False, 4.0)),
+        ("adain", (x, y, 0.7, None, 1e-1)),
+        ("adain_backward", (far, x, y, 0.7, None, 1e-1)),
+        ("adain_affine", (x, s, s, 1e-1)),
+        ("adain_affine_backward", (y, x, s, 1e-1)),
+        ("modulate", (x, s)),
+        ("modulate_backward", (g, y, s)),
+        ("modulated_epilogue", (x, s, noise, b, None, (0, 0, 0, 0), *act)),
+        ("modulated_epilogue", (x, s, None, b, f, pads, *act)),
+        ("modulated_epilogue_backward", (g, y, s, noise.to(dtype), 1, *act)),
+        ("modulated_epilogue_double_backward", (far, gsums, None, g, y, s, noise.to(dtype), *act)),
+    ]
+    assert {name for name, _ in calls} == {name for name in _definitions if hasattr(torch.ops.facegan_emulated_launchers, name)}
+    for name, arguments in calls:
+        found, expected = getattr(emulated, name)(*arguments), getattr(reference, name)(*arguments)
+        for actual, right in zip(*((v,) if isinstance(v, Tensor) else v for v in (found, expected)), strict=True):
+            assert (actual.shape, actual.stride(), actual.dtype) == (right.shape, right.stride(), right.dtype), name
+            bound = 8 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()) if right.numel() else 0.0)
+            torch.testing.assert_close(actual.double(), right.double(), atol=bound, rtol=0, msg=name)

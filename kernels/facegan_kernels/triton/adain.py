@@ -265,19 +265,19 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
 
 @on_its_device
 def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    content = dense(content)
+    given, content = style, dense(content)
     style, dy, mask = like(style, content), like(dy, content), _dense_mask(mask, content)
     d_content, d_style = torch.empty_like(content), torch.empty_like(style)
     if not content.numel():
-        return d_content, d_style.zero_()
+        return d_content, like(d_style.zero_(), given)
     whole = _whole(content, style)
     if whole is not None:
         whole.launch(_whole_backward, dy, content, style, None, mask, d_content, d_style, None, None, alpha, eps)
-        return d_content, d_style
+        return d_content, like(d_style, given)
     of_style, of_content = _moments(style, None, mask, alpha, eps), _moments(content, dy, mask, alpha, eps)
     _launch(_backward_content, content, dy, content, of_content, of_style[1], mask, d_content, alpha)
     _launch(_backward_style, style, style, of_style, of_content[3:], mask, d_style)
-    return d_content, d_style
+    return d_content, like(d_style, given)
 
 
 @on_its_device

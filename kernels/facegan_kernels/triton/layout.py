@@ -81,15 +81,23 @@ def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
 
 
 def dense(x: Tensor) -> Tensor:
-    """x in NCHW or channels_last without gaps."""
-    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
-        return x
-    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+    """x in the format that its strides suggest, NCHW or channels_last, with the strides of fresh memory (as facegan/ops/formats.py)."""
+    return _as_format(x, torch._prims_common.suggest_memory_format(x))
 
 
 def like(x: Tensor, other: Tensor) -> Tensor:
     """x laid out as the dense tensor `other`."""
-    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(other))
+    if x.stride() == other.stride() and x.shape == other.shape:
+        return x
+    return _as_format(x, torch._prims_common.suggest_memory_format(other))
+
+
+def _as_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    x = x.contiguous(memory_format=memory_format)
+    if 1 not in x.shape:
+        return x
+    strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
+    return x if x.stride() == strides else x.as_strided(x.shape, strides)
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -18,8 +18,8 @@ ROOT = HERE.parents[2]
 TORCH = Path(torch.__file__).parent
 OBJECTS = ROOT / "build/emulation"
 
-# facegan_native is renamed, so that the real libraries may be loaded too
-DEFINES = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-DFACEGAN_DISPATCH_KEY=CPU", "-Dfacegan_native=facegan_emulated"]
+# the namespace facegan is renamed, so that the real libraries may be loaded too
+DEFINES = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-DFACEGAN_DISPATCH_KEY=CPU", "-Dfacegan=facegan_emulated"]
 FLAGS = ["-std=c++20", "-fPIC", "-fvisibility=hidden", *DEFINES, "-isystem", f"{TORCH}/include", f"-I{HERE}", f"-I{ROOT}/csrc", "-x", "c++"]
 # memory.cpp is the runtime of the first, and has the handlers of the other two
 CHECKED = ["-O1", "-fsanitize=kernel-address", "-fsanitize=alignment,integer-divide-by-zero"]
@@ -31,13 +31,14 @@ UNCHECKED = ["-O2", "-U_FORTIFY_SOURCE"]  # whose longjmp refuses to change stac
 
 
 def build() -> Path:
-    """The library with the operators facegan_emulated::*; compiles what has changed."""
+    """The library with the operators facegan_emulated::* and their launchers, facegan_emulated_launchers::*; compiles what has changed."""
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    kernels = [ROOT / "csrc/ops.cpp", *sorted(ROOT.glob("csrc/cuda/*.cu")), HERE / "faults.cu"]
+    host = [ROOT / "csrc/ops.cpp", ROOT / "csrc/cuda/operators.cu"]
+    kernels = [*sorted({*ROOT.glob("csrc/cuda/*.cu")} - {*host}), HERE / "faults.cu"]
     checked = [*CHECKED, *CALLS["clang" in Path(compiler).name]]
-    steps = [(source, UNCHECKED) for source in sorted(HERE.glob("*.cpp"))] + [(source, checked) for source in kernels]
+    steps = [(source, UNCHECKED) for source in [*sorted(HERE.glob("*.cpp")), *host]] + [(source, checked) for source in kernels]
     OBJECTS.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda step: _compile(compiler, *step), steps))
@@ -47,8 +48,7 @@ def build() -> Path:
 
 
 def _compile(compiler: str, source: Path, flags: list[str]) -> Path:
-    headers = [HERE / "emulation.h"] if source.parent == HERE else [ROOT / "csrc/formulas.h", *sorted(ROOT.glob("csrc/cuda/*.cuh"))]
-    headers.append(HERE / "cuda_runtime.h")
+    headers = [*sorted(HERE.glob("*.h")), *sorted(ROOT.glob("csrc/*.h")), *sorted(ROOT.glob("csrc/cuda/*.cuh"))]
     command = [compiler, *flags, *FLAGS, "-c", str(source)]
     return _made(OBJECTS / f"{source.stem}.{_digest([source, *headers], torch.__version__, *command)}.o", command)
 

@@ -34,5 +34,5 @@ void commit(const Tensor& x, const Tensor& y, int64_t fault, int64_t foreign) {
 }  // namespace
 }  // namespace facegan
 
-STABLE_TORCH_LIBRARY_FRAGMENT(facegan_native, library) { library.def("fault(Tensor x, Tensor(a!) y, int fault, int foreign) -> ()"); }
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) { m.impl("fault", TORCH_BOX(&facegan::commit)); }
+STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) { library.def("fault(Tensor x, Tensor(a!) y, int fault, int foreign) -> ()"); }
+STABLE_TORCH_LIBRARY_IMPL(facegan_emulated_launchers, FACEGAN_DISPATCH_KEY, m) { m.impl("fault", TORCH_BOX(&facegan::commit)); }
