@@ -37,4 +37,6 @@ class Average(Generic[M]):
             difference = torch._foreach_sub(current, averaged)
             torch._foreach_mul_(difference, weight.to(averaged[0].dtype))
             torch._foreach_add_(averaged, difference)
-        torch._foreach_copy_([*self.network.buffers()], [*self.source.buffers()])
+        kept: list[Tensor] = [*self.network.buffers()]
+        if kept:
+            torch._foreach_copy_(kept, [*self.source.buffers()])
