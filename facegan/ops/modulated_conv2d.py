@@ -18,7 +18,10 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops import plans
+from facegan.ops import (
+    plans,
+    pointwise,  # noqa: F401  (registers the toRGB operators)
+)
 from facegan.ops.bias_act import bias_act, check_activation
 from facegan.ops.conv2d import (
     ConvInputGrad,
@@ -29,7 +32,6 @@ from facegan.ops.conv2d import (
     resampling,
     weight_gradients_wanted,
 )
-from facegan.ops import pointwise  # noqa: F401  (registers the toRGB operators)
 from facegan.ops.formats import empty, following, kept, like
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref, wide
 from facegan.ops.registration import Operators, by_pytorch, operators, register, uncast
