@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import device_profile, record, trainings
 from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
-from benchmarks.trainings import GRAPHS, Training
+from benchmarks.trainings import Training
 from facegan.memory import keep_memory
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.training.config import TrainConfig
@@ -65,7 +65,7 @@ class Steps:
     @property
     def from_graphs(self) -> bool:
         """Whether the stage records its steps, and has not given that up."""
-        return getattr(getattr(self.stage, "graphed", None), "record", None) is not None
+        return self.stage.graphed.record is not None
 
 
 @dataclass
@@ -206,7 +206,7 @@ class Measured:
         raced = {"eager": race({"eager": contenders["eager"].cycle}, self.device)}
         self.keep("eager", raced["eager"], None)  # a stop during what follows leaves this
         cycles = self.rivals(peer, contenders["eager"].stage)
-        if self.device == "cuda" and trainings.has_field(self.training.method, GRAPHS):
+        if self.device == "cuda":
             graphed = self.steps(folder / "graphed", graphs=True)
             if graphed.from_graphs:
                 contenders["graphed"] = graphed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from facegan import backend
 from facegan.methods.a.phase1 import Phase1
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.models.conv_gan import channels
-from facegan.training.config import TrainConfig, config_class, from_arguments
+from facegan.training.config import TrainConfig, from_arguments
 from facegan.training.session import accelerator_for, make_context
 from facegan.training.stage import Stage
 
-GRAPHS = "cuda_graphs"  # the field of the configuration by which steps are replayed from CUDA graphs
 FACES = 400  # drawn ones
 
 
@@ -34,9 +33,8 @@ class Training:
 
     def values(self, device: str, out: Path) -> dict[str, Any]:
         """What a user would type; `device` is "cpu" or "cuda"."""
-        place = {"device": device} if has_field(self.method, "device") else {"cpu": device == "cpu"}
-        common = dict(method=self.method, resolution=self.resolution, batch=self.batch, data="synthetic", num=FACES, out=str(out))
-        return {**common, **place, **self.flags}
+        common = dict(method=self.method, resolution=self.resolution, batch=self.batch, data="synthetic", num=FACES)
+        return {**common, "out": str(out), "device": device, **self.flags}
 
     def case(self, op: str) -> Case:
         """The training as a row's case, told by the generator's last block; `op` goes behind the method's name."""
@@ -48,10 +46,6 @@ class Training:
             c = stylegan2_channels(config.sizes.channel_base, self.resolution)  # type: ignore[attr-defined]
             dtype = "bfloat16" if config.mixed_precision == "bf16" else "float32"
         return Case(f"method_{self.method}_{op}", "step", network, self.batch, c, self.resolution, c, dtype, "nhwc")
-
-
-def has_field(method: str, name: str) -> bool:
-    return any(entry.name == name for entry in fields(config_class(method)))
 
 
 def command_line(values: dict[str, Any]) -> list[str]:
@@ -89,10 +83,7 @@ def serving(device: str) -> str:
 
 def make_stage(training: Training, device: str, out: Path, graphs: bool) -> Stage[TrainConfig]:
     """The stage in which the training spends its time, as `facegan train` makes it, with fresh weights."""
-    values = training.values(device, out)
-    if has_field(training.method, GRAPHS):
-        values[GRAPHS] = "on" if graphs else "off"
-    config = from_arguments(values)
+    config = from_arguments({**training.values(device, out), "cuda_graphs": "on" if graphs else "off"})
     context = make_context(config, accelerator_for(config))
     torch.backends.cudnn.benchmark = True  # as the trainer does
     stage: Any = (lambda: Phase1(context, None)) if training.method == "a" else (lambda: StyleGAN2Training(context))

@@ -64,8 +64,12 @@ class CudaGraph:
         """`alike`: a graph that is never replayed at the same time, to share memory with."""
         self.graph = torch.cuda.CUDAGraph()
         self.pool: Any = torch.cuda.graph_pool_handle() if alike is None else alike.pool
-        with _no_collection(), torch.cuda.graph(self.graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
-            self.outputs = function()
+        here = torch.cuda.current_stream()
+        try:
+            with _no_collection(), torch.cuda.graph(self.graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+                self.outputs = function()
+        finally:
+            torch.cuda.set_stream(here)  # a capture that fails leaves its own as the current one
 
     def replay(self) -> None:
         self.graph.replay()
@@ -187,18 +191,23 @@ class Graphed:
         buffers.fill(leaves)
         entry.inputs = _put_together(structure, iter(buffers.tensors))
         results = self._run(entry.inputs)
+        try:
+            self._record(entry)
+        except RuntimeError as error:
+            first = error.__context__ or error  # what ended the capture, behind the complaint that it has ended
+            self._give_up(f"could not be recorded ({str(first).strip().splitlines()[0]})")
+        return results
+
+    def _record(self, entry: _Entry) -> None:
+        assert self.record is not None
+        alike = next((known.recording for known in self.entries.values() if known.recording), None)
         state = [*self.state()]
         before = _copies(state)
-        alike = next((known.recording for known in self.entries.values() if known.recording), None)
         try:
-            assert self.record is not None
             with _while_recording():
                 entry.recording = self.record(lambda: _mapped(self.function(*entry.inputs), torch.detach), self.stream, alike)
-        except RuntimeError as error:
-            self._give_up(f"could not be recorded ({str(error).strip().splitlines()[0]})")
         finally:
             _restore(state, before)  # a capture computes nothing, but one that failed may have got somewhere
-        return results
 
     def _run(self, inputs: tuple[Any, ...]) -> Any:
         """The function as it is, on the stream that is recorded."""
@@ -207,25 +216,35 @@ class Graphed:
 
     def _compared(self, entry: _Entry) -> Any:
         """The first replay, held against the function run twice from the same state: what these two differ by is rounding."""
-        assert entry.recording is not None
-        state = [*self.state()]
-        before = _copies(state)
-        results = _mapped(self._run(entry.inputs), torch.clone)
+        state, before = [*self.state()], list[Tensor]()
+        try:
+            before = _copies(state)
+            results = _mapped(self._run(entry.inputs), torch.clone)
+            fault = self._difference(entry, state, before, results)
+        except torch.OutOfMemoryError:
+            _restore(state[: len(before)], before)
+            self._give_up("could not be compared with itself as a graph, for want of memory")
+            return self._run(entry.inputs)
+        if fault is not None:
+            self._give_up(fault)
+        return results
+
+    def _difference(self, entry: _Entry, state: list[Tensor], before: list[Tensor], results: Any) -> str | None:
+        """What is wrong with the graph; the state is `results`' afterwards, or the replay's, which is as good."""
         after, expected = _copies(state), _tensors(results)
-        again: list[list[float]] = []
+        apart: list[list[float]] = []
         for run in (lambda: self._run(entry.inputs), lambda: self._replayed(entry.recording)):
             _restore(state, before)
             found = _tensors(run())
-            again.append(_distances(state, after) + _distances(found, expected))
+            apart.append(_distances(state, after) + _distances(found, expected))
         moved = [OF_MOVE * way + OF_SIZE * size for way, size in zip(_distances(after, before), _sizes(after), strict=True)]
-        noise = [10 * apart + least for apart, least in zip(again[0], moved, strict=False)]
+        noise = [10 * again + least for again, least in zip(apart[0], moved, strict=False)]
         allowed = noise + [OF_RESULT * max(_sizes(expected), default=0.0)] * len(expected)
-        for difference, most in zip(again[1], allowed, strict=True):
+        for difference, most in zip(apart[1], allowed, strict=True):
             if math.isfinite(most) and not difference <= most:
                 _restore(state, after)
-                self._give_up(f"computed something else as a graph (off by {difference:.3g}, where {most:.3g} could be rounding)")
-                break
-        return results
+                return f"computed something else as a graph (off by {difference:.3g}, where {most:.3g} could be rounding)"
+        return None
 
     @staticmethod
     def _replayed(recording: Recording | None) -> Any:

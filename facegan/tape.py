@@ -84,17 +84,18 @@ class _Recorded(TorchDispatchMode):
 
 
 def _check(operator: Any, args: tuple[Any, ...]) -> None:
+    name = operator.name()
+    if name.startswith(("aten::index.", "aten::index_put", "aten::_index_put")):
+        if any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1])):
+            raise HostRead(f"{name} by a mask has as many results as the mask has ones")
+        return
     for tag in operator.tags:
         if tag in TAGS:
-            raise HostRead(f"{operator.name()} {TAGS[tag]}")
-    name = operator.name()
+            raise HostRead(f"{name} {TAGS[tag]}")
     if name == "aten::lift_fresh":
         raise HostRead("a constant is sent to the device")
     if name.startswith("aten::_linalg_check_errors"):
         raise HostRead(f"{name} waits for a result's status")
-    if name.startswith(("aten::index.", "aten::index_put", "aten::_index_put")):
-        if any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1])):
-            raise HostRead(f"{name} by a mask has as many results as the mask has ones")
 
 
 def _is_view(results: list[Tensor], args: Any, kwargs: Any) -> bool:

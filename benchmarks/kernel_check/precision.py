@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,8 @@ SHORT = 12  # significant bits of a constant that nobody has to look at: 0.5, 3 
 _CONSTANT = re.compile(r"arith\.constant (?:dense<)?([-+.\w]+?)>? : (?:tensor<[\dx]*)?(f32|f64)>?")
 _NARROWED = re.compile(r"arith\.truncf .* to (?:tensor<[\dx]*)?(f32|f16|bf16)>?")
 _WIDENED = re.compile(r"arith\.extf .*(f32)>? to ")
-_NARROW_ARITHMETIC = re.compile(r"(?:arith\.(?:add|sub|mul|div|neg|maximum|minimum|maxnum|minnum|cmp)f|math\.\w+|tt\.dot) .*: (?:tensor<[\dx]*)?f32")
+_ARITHMETIC = r"(?:arith\.(?:add|sub|mul|div|neg|maximum|minimum|maxnum|minnum|cmp)f|math\.\w+|tt\.dot)"
+_NARROW_ARITHMETIC = re.compile(_ARITHMETIC + r" .*: (?:tensor<[\dx]*)?f32")
 _ARGUMENT = re.compile(r"%\w+: f32\b")
 
 
@@ -63,25 +65,32 @@ def _bits(value: float) -> int:
     return (numerator // (numerator & -numerator)).bit_length()
 
 
+ODD: dict[str, Any] = dict(gain=0.7, clamp=0.3)  # numbers that float32 cannot hold
+
+
 def steps() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Every public op in float64, forward, backward and through a gradient penalty, with numbers that float32 cannot hold."""
-    odd = dict(gain=0.7, clamp=0.3)
+    """Every public op in float64, forward, backward and, where there are kernels for it, through a gradient penalty."""
     for act, layout, shape in product(("linear", "relu", "lrelu", "tanh", "sigmoid"), LAYOUTS, ((2, 32, 8, 8), (2, 3, 8, 8))):
-        bias = _drawn(shape[1])
-        yield f"bias_act {act}", partial(_twice, partial(bias_act, act=act, alpha=0.1, **odd), _drawn(*shape, layout=layout), bias)  # type: ignore[arg-type]
-    for layout, size in product(LAYOUTS, (8, 128)):
-        x, s, w = _drawn(2, 32, size, size, layout=layout), _drawn(2, 32), _drawn(32, 32, 3, 3)
-        noise, bias, image = _drawn(2, 1, size, size), _drawn(32), _drawn(3, 32, 1, 1)
-        yield "modulated_conv2d", partial(_twice, lambda x, w, s, n, b: modulated_conv2d(x, w, s, padding=1, noise=n, bias=b, act="lrelu", **odd), x, w, s, noise, bias)  # type: ignore[arg-type]
-        large = _drawn(2, 1, 2 * size, 2 * size)
-        yield "modulated_conv2d up", partial(_twice, lambda x, w, s, n, b: modulated_conv2d(x, w, s, padding=1, up=2, noise=n, bias=b, act="lrelu", **odd), x, w, s, large, bias)  # type: ignore[arg-type]
-        yield "to_rgb", partial(_twice, lambda x, w, s: modulated_conv2d(x, w, s, demodulate=False), x, image, s)
-        f = setup_filter(device="meta")
-        yield "upfirdn2d", partial(_twice, lambda x, f=f: upfirdn2d(x, f, up=2, gain=0.7, padding=1), x)
-        mask = torch.empty(2, 1, size, size, dtype=torch.float64, device="meta")
-        for given in (None, mask):
-            yield "adain", partial(_once, lambda x, y, m=given: adain(x, y, 0.7, m), x, x)
+        activated = partial(bias_act, act=act, alpha=0.1, **ODD)
+        yield f"bias_act {act}", partial(_twice, activated, _drawn(*shape, layout=layout), _drawn(shape[1]))
+    f = setup_filter(device="meta")
+    for layout, size in product(LAYOUTS, (8, 128)):  # planes that fit on the chip, and larger ones
+        x, s, b = _drawn(2, 32, size, size, layout=layout), _drawn(2, 32), _drawn(32)
+        for up in (1, 2):
+            noise = _drawn(2, 1, up * size, up * size)
+            yield f"modulated_conv2d up={up}", partial(_twice, _layer(up), x, _drawn(32, 32, 3, 3), s, noise, b)
+        yield "to_rgb", partial(_twice, partial(modulated_conv2d, demodulate=False), x, _drawn(3, 32, 1, 1), s)
+        yield "upfirdn2d", partial(_twice, partial(upfirdn2d, f=f, up=2, gain=0.7, padding=1), x)
+        for mask in (None, _drawn(2, 1, size, size).detach()):
+            yield "adain", partial(_once, partial(adain, alpha=0.7, mask=mask), x, x)
         yield "adain_affine", partial(_once, adain_affine, x, s, s)
+
+
+def _layer(up: int) -> Callable[..., Tensor]:
+    def layer(x: Tensor, weight: Tensor, styles: Tensor, noise: Tensor, bias: Tensor) -> Tensor:
+        return modulated_conv2d(x, weight, styles, padding=1, up=up, noise=noise, bias=bias, act="lrelu", **ODD)
+
+    return layer
 
 
 def _drawn(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> Tensor:

@@ -142,6 +142,7 @@ class Synthesis(nn.Module):
         for size in config.sizes:
             setattr(self, f"b{size}", block(size, config))
         self.register_buffer("resample_filter", setup_filter(), persistent=False)
+        self._fixed: dict[tuple[tuple[int, int, int], torch.device], Tensor] = {}
 
     @property
     def blocks(self) -> list[SynthesisBlock | StyleBlock]:
@@ -195,7 +196,7 @@ class Synthesis(nn.Module):
             return [layer.noise_const for layer in layers]
         shapes = [shape for shape in self.config.noise_shapes if shape[-1] <= blocks[-1].size]
         if noise is None and mode == "const":
-            maps = [_fixed_noise(shape).to(ws.device).expand(ws.shape[0], *shape) for shape in shapes]
+            maps = [self._fixed_noise(shape, ws.device).expand(ws.shape[0], *shape) for shape in shapes]
         elif noise is None or isinstance(noise, Tensor):
             maps = self._divided(noise, ws, shapes)
         else:
@@ -210,6 +211,13 @@ class Synthesis(nn.Module):
         elif noise.shape != (ws.shape[0], self.config.num_noise):
             raise FaceganError(f"noise has shape {list(noise.shape)}; expected [N, num_noise] = {[ws.shape[0], self.config.num_noise]}.")
         return [part.unflatten(1, shape) for part, shape in zip(noise[:, : sum(numbers)].split(numbers, dim=1), shapes, strict=True)]
+
+    def _fixed_noise(self, shape: tuple[int, int, int], device: torch.device) -> Tensor:
+        """[C, H, W], the same at every call, and sent to the device once: maps that are concatenated are too many for a checkpoint."""
+        if (shape, device) not in self._fixed:
+            with torch.inference_mode(False):
+                self._fixed[shape, device] = torch.randn(shape, generator=torch.Generator().manual_seed(shape[-1])).to(device)
+        return self._fixed[shape, device]
 
     @staticmethod
     def _checked(maps: Sequence[Tensor], ws: Tensor, shapes: Sequence[tuple[int, int, int]]) -> Sequence[Tensor]:
@@ -230,11 +238,6 @@ class Synthesis(nn.Module):
         if self.config.architecture == "skip":
             return image + (colours if grown.weight is None else colours * grown.weight)
         return grown.faded(image, colours)
-
-
-def _fixed_noise(shape: tuple[int, int, int]) -> Tensor:
-    """[C, H, W], the same at every call: maps that are concatenated are too many to be kept in a checkpoint."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(shape[-1]))
 
 
 class Generator(nn.Module):

@@ -124,15 +124,15 @@ def choose(key: tuple[Any, ...], device: torch.device, candidates: Mapping[str, 
         return requested
     if device.type != "cuda" or torch.compiler.is_compiling():
         return DEFAULT
-    file, machine, name = _file(), _machine(device), json.dumps(key)
-    if (file, machine) not in _known:
-        _known[file, machine] = _read(file).get(machine, {})
-    known = _known[file, machine]
+    place, machine, name = file(), _machine(device), json.dumps(key)
+    if (place, machine) not in _known:
+        _known[place, machine] = _read(place).get(machine, {})
+    known = _known[place, machine]
     if name not in known:
         if not measuring() or torch.cuda.is_current_stream_capturing():
             return by_rule(key, torch.cuda.get_device_capability(device))
         known[name] = _faster(key, device, candidates)
-        _write(file, machine, known)
+        _write(place, machine, known)
     return known[name]
 
 
@@ -175,14 +175,15 @@ def _machine(device: torch.device) -> str:
     return f"{gpu}, torch {torch.__version__}, triton {triton}, facegan {facegan.__version__}"
 
 
-def _file() -> Path:
+def file() -> Path:
+    """Where measured answers are kept."""
     return Path(os.environ.get("FACEGAN_CACHE") or "~/.cache/facegan").expanduser() / "plans.json"
 
 
-def _read(file: Path) -> dict[str, dict[str, str]]:
+def _read(place: Path) -> dict[str, dict[str, str]]:
     """machine -> key -> plan; what is not of this form counts as unknown."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(place.read_text())
         return {
             machine: {key: plan for key, plan in plans.items() if plan in PLANS}
             for machine, plans in content.items()
@@ -191,14 +192,14 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
-def _write(file: Path, machine: str, known: Mapping[str, str]) -> None:
+def _write(place: Path, machine: str, known: Mapping[str, str]) -> None:
     """Adds to the file, whole or not at all: another process may be reading it, or writing answers of its own."""
-    content = _read(file)
+    content = _read(place)
     content[machine] = {**content.get(machine, {}), **known}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=file.name, suffix=".part", delete=False) as partial:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=place.name, suffix=".part", delete=False) as partial:
             json.dump(content, partial, indent=1)
-        os.replace(partial.name, file)
+        os.replace(partial.name, place)
     except OSError as error:
-        logger.warning("cannot keep the measured plans in %s (%s): they are measured anew in every run", file, error)
+        logger.warning("cannot keep the measured plans in %s (%s): they are measured anew in every run", place, error)

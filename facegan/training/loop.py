@@ -109,7 +109,9 @@ def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -
             offset = folder.facts(name)["metrics_bytes"]
             continue
         context.seed_networks(name)
-        StageRun(context, build()).run(offset)
+        stage = build()
+        StageRun(context, stage).run(offset)
+        stage.release()
         context.accelerator.wait_for_everyone()
         offset = folder.metrics_bytes()
 

@@ -6,6 +6,7 @@ and a run on any number of processes, sees exactly the numbers of an undisturbed
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -80,5 +81,12 @@ def permuted(seed: int, stream: str, start: int, count: int, size: int) -> np.nd
     walk = np.empty(count, dtype=np.int64)
     for visit in np.unique(positions // size):
         chosen = positions // size == visit
-        walk[chosen] = generator(seed, f"{stream}/permutation", int(visit)).permutation(size)[positions[chosen] % size]
+        walk[chosen] = _order(seed, stream, int(visit), size)[positions[chosen] % size]
     return walk
+
+
+@functools.lru_cache(maxsize=32)  # the next steps want the same one: of 200,000 items it takes longer than all else that a step draws
+def _order(seed: int, stream: str, visit: int, size: int) -> np.ndarray:
+    order = generator(seed, f"{stream}/permutation", visit).permutation(size)
+    order.flags.writeable = False
+    return order

@@ -14,6 +14,7 @@ from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
+from facegan.graphs import wanted
 from facegan.memory import out_of_memory
 from facegan.training.batches import DataClock
 from facegan.training.config import TrainConfig
@@ -74,6 +75,7 @@ def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:
 def run(config: TrainConfig) -> Path:
     """Train, or go on training, the run in `config.out`; returns its folder."""
     accelerator = accelerator_for(config)
+    wanted(config.cuda_graphs, accelerator.device, accelerator.num_processes)  # refuses now, not at the first step
     context = make_context(config, accelerator)
     if accelerator.is_main_process:
         context.folder.claim(config, context.data.fingerprint)
@@ -109,6 +111,7 @@ def run_stages(context: Context) -> None:
     scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
     accelerator.init_trackers("tensorboard", config=scalars)
     try:
+        # Here belongs what the first step needs and can be made before it, such as compiled kernels: the stages are not built yet.
         if isinstance(config, MethodAConfig) and config.phase1_from:
             adopt(context, RunFolder(config.phase1_from))
         train(context, METHODS[config.method](context))

@@ -99,6 +99,10 @@ class Stage(Generic[C]):
             processes=context.accelerator.num_processes, name=f"a step of {self.name}",
         )  # fmt: skip
 
+    def release(self) -> None:
+        """Give back the memory of the graphs, and of the stage that they refer to."""
+        self.__dict__.pop("graphed", None)
+
     def changing(self) -> list[Tensor]:
         """All tensors that `compute` changes in place; a subclass adds those that are not of a network or optimiser."""
         tensors = [tensor for network in self.networks.values() for tensor in network.state_dict().values()]

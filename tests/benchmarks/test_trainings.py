@@ -87,7 +87,6 @@ def test_rows_are_kept_before_anything_that_might_fail(
 ) -> None:
     log: list[str] = []
     monkeypatch.setattr(record, "machine", lambda device: {"device": "gpu", "threads": None})
-    monkeypatch.setattr(host_device, "GRAPHS", "resolution")  # a field that every configuration has
     monkeypatch.setattr(trainings, "serving", lambda device: "triton")
     monkeypatch.setattr(trainings, "make_stage", lambda training, device, out, graphs: PlannedStage(graphs and captured, log))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)

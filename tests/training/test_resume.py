@@ -56,7 +56,7 @@ def undisturbed(
 ) -> tuple[str, Path, dict[str, dict[str, torch.Tensor]]]:
     """The method, a run that nobody disturbs, and all that its stages held (weights, averages, optimisers) when they ended."""
     held: dict[str, dict[str, torch.Tensor]] = {}
-    configure(**FLAGS[request.param])  # a restorer's prior is trained here, if it has not been before
+    configure(out="-", **FLAGS[request.param])  # a restorer's prior is trained here, if it has not been before
     with pytest.MonkeyPatch.context() as patch:
         keep_final_states(patch, held)
         return request.param, train(**FLAGS[request.param]), held

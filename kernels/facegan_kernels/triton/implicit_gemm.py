@@ -18,6 +18,7 @@ from .activation import activate, activation, scalars
 from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
 
+
 def configuration(c_out: int) -> dict[str, int]:
     """Of the tiles [PIXELS, OUT] and of a step's BYTES of each pixel's channels: one that suits every GPU from sm_80 on."""
     if c_out > 32:
