@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facegan.ops.modulation import OP, wide
 from facegan.ops.formats import empty, like, suggests_channels_last
+from facegan.ops.modulation import OP, wide
 from facegan.ops.registration import Operators, register, uncast
 
 
