@@ -100,6 +100,12 @@ def graphed(title: str, size: int | None, target: float, figure: Callable[[Row],
     return Bar(f"{title} ({where}, N = 32)", "cuda", target, lambda row: chosen(row) and size in (None, row["size"]), figure, **rest)
 
 
+def call(device: str) -> Bar:
+    """Of small calls, bound by the host (test_overhead.py)."""
+    chosen = rows_of("call_.*", "fwd", network="overhead")
+    return Bar("a small public call, time over the reference's", device, 1.2, chosen, inverse("eager"), smaller=True)
+
+
 def on_cpu(title: str, rival: str, target: float, applies: Callable[[Row], bool], limit: str = "") -> Bar:
     return Bar(f"{title}, against {rival}", "cpu", target, applies, over(rival), limit=limit)
 
@@ -132,6 +138,8 @@ BARS = (
     graphed("a training's step from CUDA graphs, against launched one by one", 256, 1.5, over("ungraphed")),
     graphed("StyleGAN2's training, R1 and path length included", 256, 3.0, column("seconds_per_kimg"), "b", unit="s/kimg", smaller=True),
     graphed("StyleGAN2's training, R1 and path length included, against NVIDIA's", 256, 2.0, over("peer"), "b"),
+    call("cuda"),
+    call("cpu"),
     on_cpu("`bias_act` fwd+bwd", "eager", 2.0, rows_of("bias_act", "fwd+bwd"), "memory"),
     on_cpu(
         "`upfirdn2d` up 2 and down 2", "eager", 3.0, rows_of("upsample2d|downsample2d", "fwd", "fwd+bwd"),

@@ -260,14 +260,17 @@ struct Taps {
   int64_t columns() const { return kw == 0 ? kh : kw; }
 };
 
+/// The number of steps of `down` from 0 up to `last`, both included; 0 for a negative one.
+inline int64_t outputs(int64_t last, int64_t down) { return last < 0 ? 0 : last / down + 1; }
+
 inline Tensor upfirdn2d(
     const Tensor& x_, const Tensor& f, const Sizes& up, const Sizes& down, const Sizes& padding, bool flip_filter, double gain) {
   const Call call("upfirdn2d", x_);
   const Tensor x = call.map(x_);
   const Extent in(x);
   const Taps taps(f);
-  const int64_t oh = (in.h * up[0] + padding[0] + padding[1] - taps.kh) / down[0] + 1;
-  const int64_t ow = (in.w * up[1] + padding[2] + padding[3] - taps.columns()) / down[1] + 1;
+  const int64_t oh = outputs(in.h * up[0] + padding[0] + padding[1] - taps.kh, down[0]);
+  const int64_t ow = outputs(in.w * up[1] + padding[2] + padding[3] - taps.columns(), down[1]);
   const Tensor y = call.empty_map({in.n, in.c, oh, ow});
   if (x.numel() == 0) {
     zero(y);

@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 
 from facegan.errors import FaceganError
 from facegan.ops.formats import following
+from facegan.ops.registration import applied
 from facegan.ops.upfirdn2d import upfirdn2d
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
@@ -211,7 +212,7 @@ class _Conv(torch.autograd.Function):
         return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None
 
 
-_apply = super(torch.autograd.Function, _Conv).apply  # without another look at functorch
+_apply = applied(_Conv)
 
 
 class ConvInputGrad(torch.autograd.Function):

@@ -25,7 +25,7 @@ from facegan.ops.conv2d import (
     weight_gradients_wanted,
 )
 from facegan.ops.formats import following
-from facegan.ops.registration import Operators, operators
+from facegan.ops.registration import Operators, applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
 _ONEDNN_NAMES = {"linear": "none", "relu": "relu", "lrelu": "leaky_relu"}
@@ -166,4 +166,4 @@ class _ConvBiasAct(torch.autograd.Function):
         return dx, dw, db if need_b else None, None, None, None
 
 
-_apply = super(torch.autograd.Function, _ConvBiasAct).apply  # without another look at functorch
+_apply = applied(_ConvBiasAct)

@@ -34,7 +34,7 @@ from facegan.ops.conv2d import (
 )
 from facegan.ops.formats import empty, following, kept, like
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref, wide
-from facegan.ops.registration import Operators, by_pytorch, operators, register, uncast
+from facegan.ops.registration import Operators, applied, by_pytorch, operators, register, uncast
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
 
 
@@ -329,7 +329,7 @@ class _SynthesisLayer(torch.autograd.Function):
         return dx, dw, ds, dd, dn, db, None, None, None, None
 
 
-_apply = super(torch.autograd.Function, _SynthesisLayer).apply  # without another look at functorch
+_apply = applied(_SynthesisLayer)
 
 
 def prepacked_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:

@@ -199,8 +199,8 @@ class _Epilogue(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 11
-        wanted = ctx.needs_input_grad[1:4]
-        return *epilogue_gradients(dy, *ctx.saved_tensors, ctx.padding, wanted, ctx.activation, ctx.ops), *(None,) * 7
+        (y, d, noise, b, f), wanted = ctx.saved_tensors, ctx.needs_input_grad[1:4]
+        return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.activation, ctx.ops), *(None,) * 7
 
 
 def epilogue_gradients(

@@ -65,10 +65,14 @@ def register(
     """
     name, rest = schema.split("(", 1)
     backend.register(op, name, reference, optional)
-    if isinstance(autograd, type):
-        # Function.apply without its look at functorch, which `Operator` has had
-        autograd = super(torch.autograd.Function, autograd).apply
+    autograd = applied(autograd) if isinstance(autograd, type) else autograd
     _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional)
+
+
+def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """`function.apply` without its look at functorch, for callers who have had one."""
+    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    return apply
 
 
 def by_pytorch(reference: Callable[..., Any]) -> Callable[..., Any]:

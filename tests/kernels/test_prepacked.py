@@ -95,7 +95,7 @@ def test_layers_keep_weights_at_inference_alone(kernel, monkeypatch, up):
     calls = []
     original = kernel("prepacked_conv2d")
     monkeypatch.setitem(backend._found, ("prepacked_conv2d", "native", "cpu"), lambda *args: calls.append(1) or original(*args))
-    x, styles, weight = torch.randn(2, 24, 8, 8), torch.rand(2, 24), parameter(24, 24, 3, 3)
+    x, styles, weight = torch.randn(2, 48, 8, 8), torch.rand(2, 48), parameter(48, 48, 3, 3)
     with backend.use_backend("native"):
         trained = modulated_conv2d(x, weight, styles, up=up, padding=1, act="lrelu")
         with torch.no_grad():

@@ -47,7 +47,8 @@ def modulated_conv2d_fused(
     chunks = -(-tiles // max(64, _BYTES // (_POINTS * 4 * (c + o))))
     size = -(-tiles // chunks)  # the same for all, as the weight's format goes by it: the last chunk repeats some tiles
     v = x.new_empty((size, _POINTS, c))
-    s, d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (s, d, noise, b))
+    s = s.to(x.dtype).contiguous()
+    d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (d, noise, b))
     tail = (0 if noise is None else noise.shape[0], act, alpha, gain, clamp)
     for chunk in range(chunks):
         first = min(chunk * size, tiles - size)
