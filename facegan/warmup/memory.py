@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import facegan_kernels
 import torch
 import triton
 
 import facegan
-import facegan_kernels
 from facegan.ops import plans
 from facegan.training.config import TrainConfig
 from facegan.warmup.kernels import Specialisation
