@@ -26,25 +26,26 @@ from facegan.warmup.launches import Launch, Launcher, launcher
 
 @dataclass(frozen=True)
 class Target:
-    """What Triton asks of a driver before it compiles; the number of a device is its architecture."""
+    """What Triton asks of a driver before it compiles; no device here has a real one's number."""
 
     arch: int
+    device: int
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", self.arch, 32)
 
     def get_current_device(self) -> int:
-        return self.arch
+        return self.device
 
     def get_current_stream(self, device: int) -> int:
         return 0
 
 
 @contextmanager
-def compiling_for(arch: int) -> Iterator[None]:
-    """Triton takes `sm_<arch>` for the current GPU."""
+def compiling_for(arch: int, device: int | None = None) -> Iterator[None]:
+    """Triton takes `sm_<arch>` for the current GPU; `device` is the number that it keeps what it has compiled under."""
     before = driver._active
-    driver.set_active(Target(arch))
+    driver.set_active(Target(arch, 1000 + arch if device is None else device))
     try:
         yield
     finally:
@@ -105,7 +106,7 @@ def started(function: Launcher, launch: Launch, arch: int) -> list[Specialisatio
         found.append(Specialisation(fn.module, fn.name, arch, compile["specialization_data"], launch.case))
         return True  # do not compile it
 
-    with compiling_for(arch), knobs.runtime.scope():
+    with compiling_for(arch, 2000 + arch), knobs.runtime.scope():  # a device that nothing is ever compiled for
         knobs.runtime.jit_cache_hook = note
         function(*launch.arguments)
     return found

@@ -50,12 +50,12 @@ def _channel(block_column, FEW: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def _along(
-    values, r, c, block_row, block_column, valued_rows, valued_columns, channels,
+    values, r, c, block_row, block_column, rows, columns, channels, along,
     FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """What belongs to a program's one tile out of one value per channel, to broadcast against it.
 
-    The values run along the axis whose valued rows or columns are not 0; where both are there are none, but zeros.
+    They run along the rows (`along` is 1) or the columns (2), or there are none, but zeros (0).
     """
     if FEW:
         channel = _channel(block_column, FEW, COLUMNS)
@@ -66,38 +66,39 @@ def _along(
     else:
         first = (block_row.to(tl.int64) * ROWS) % channels  # divides in 64 bits once, then in 32
         channel = (first.to(tl.int32) + tl.arange(0, ROWS)) % channels
-        of_row = tl.load(values + channel, r < valued_rows, 0.0)
-        of_column = tl.load(values + c, c < valued_columns, 0.0)
+        of_row = tl.load(values + channel, r < tl.where(along == 1, rows, 0), 0.0)
+        of_column = tl.load(values + c, c < tl.where(along == 2, columns, 0), 0.0)
         return of_row[:, None] + of_column[None, :]
 
 
-@triton.jit(do_not_specialize=["rows", "channels", "valued_rows", "valued_columns"])
+@triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _forward(
-    x, b, y, rows, columns, channels, valued_rows, valued_columns, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    x, b, y, rows, columns, channels, along, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
     v = tl.load(x + at, inside).to(WIDE)
-    v += _along(b, r, c, block_row, block_column, valued_rows, valued_columns, channels, FEW, ROWS, COLUMNS).to(WIDE)
+    v += _along(b, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
     tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
 
 
-@triton.jit(do_not_specialize=["rows", "read_columns", "by_row", "steps"])
+@triton.jit(do_not_specialize=["rows", "reads_y", "by_row", "steps"])
 def _backward(
-    dy, y, dx, sums, rows, columns, read_columns, by_row, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    dy, y, dx, sums, rows, columns, reads_y, by_row, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """dx, and this program's part of its sums along the other axis: [blocks of columns, rows] or [blocks of rows, columns];
-    of few channels [programs, FEW]. `read_columns` of y are read: all, or none where the slope is one number."""
+    of few channels [programs, FEW]. y is not read where the slope is one number."""
+    read = tl.where(reads_y > 0, columns, 0)
     slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     r, c, block_row, block_column = _tile(columns, steps, by_row, FEW, ROWS, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), WIDE)
     for _ in range(steps):
         at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
         g = tl.load(dy + at, inside, 0.0).to(WIDE)
-        output = tl.load(y + at, (r < rows)[:, None] & (c < read_columns)[None, :], 0.0).to(WIDE)
+        output = tl.load(y + at, (r < rows)[:, None] & (c < read)[None, :], 0.0).to(WIDE)
         g = times_slope(g, output, ACT, slope, gain, clamp)
         tl.store(dx + at, g, inside)
         if sums is not None:
@@ -119,9 +120,9 @@ def _backward(
             tl.store(sums + block_row.to(tl.int64) * columns + c, tl.sum(total, 0), c < columns)
 
 
-@triton.jit(do_not_specialize=["rows", "channels", "valued_rows", "valued_columns"])
+@triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _double_backward(
-    ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, valued_rows, valued_columns,
+    ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, along,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
@@ -129,7 +130,7 @@ def _double_backward(
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
     t, output = tl.load(ddx + at, inside).to(WIDE), tl.load(y + at, inside).to(WIDE)
-    t += _along(ddb, r, c, block_row, block_column, valued_rows, valued_columns, channels, FEW, ROWS, COLUMNS).to(WIDE)
+    t += _along(ddb, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
     tl.store(d_dy + at, times_slope(t, output, ACT, slope, gain, clamp), inside)
     if d_y is not None:
         t *= tl.load(dy + at, inside).to(WIDE)
@@ -151,9 +152,9 @@ class _Matrix(NamedTuple):
     def tiles(self) -> tuple[int, int]:
         return triton.cdiv(self.rows, self.ROWS), triton.cdiv(self.columns, self.COLUMNS)
 
-    def valued(self, values: Tensor | None) -> tuple[int, int]:
-        """Rows and columns that the channels' values are read for."""
-        return (0, 0) if values is None else (self.rows, 0) if self.by_row else (0, self.columns)
+    def along(self, values: Tensor | None) -> int:
+        """The axis that the channels' values run along: 1 rows, 2 columns, 0 none."""
+        return 0 if values is None else 1 if self.by_row else 2
 
 
 ACROSS = 64  # columns of a tile: 128 bytes or more in a row
@@ -190,7 +191,7 @@ def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain
         m, a = _matrix(x, None if b is None else dim), activation(act, alpha, gain, clamp, x.dtype)
         rows, columns = m.tiles
         _forward[(rows * columns,)](
-            x, x if b is None else b.contiguous(), y, *m[:3], *m.valued(b), a.slope, a.gain, a.clamp,
+            x, x if b is None else b.contiguous(), y, *m[:3], m.along(b), a.slope, a.gain, a.clamp,
             m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(x),
         )  # fmt: skip
     return y
@@ -221,7 +222,7 @@ def bias_act_backward(
         sums = y.new_empty(shape, dtype=wide(y.dtype))
     needs_y = a.ACT != "piecewise" or a.slope != 1 or clamp is not None
     _backward[(blocks_r * blocks_c,)](
-        dy, y, dx, sums, m.rows, m.columns, m.columns * needs_y, int(m.by_row), steps, a.slope, a.gain, a.clamp,
+        dy, y, dx, sums, m.rows, m.columns, int(needs_y), int(m.by_row), steps, a.slope, a.gain, a.clamp,
         m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
     )  # fmt: skip
     return dx, y.new_empty(0) if sums is None else sums.view(-1, m.channels).sum(0).to(y.dtype)
@@ -238,7 +239,7 @@ def bias_act_double_backward(
         rows, columns = m.tiles
         _double_backward[(rows * columns,)](
             like(ddx, y), y if ddb is None else ddb.contiguous(), like(dy, y), y, d_dy, d_y,
-            *m[:3], *m.valued(ddb), a.slope, a.gain, a.clamp, m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
+            *m[:3], m.along(ddb), a.slope, a.gain, a.clamp, m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
         )  # fmt: skip
     return d_dy, y.new_empty(0) if d_y is None else d_y
 

@@ -113,7 +113,7 @@ def fir(
     plane, out = block * PLANES + tl.arange(0, PLANES), tile * COLUMNS + tl.arange(0, COLUMNS)
     x_row, y_row = x_row * UNIT, y_row * UNIT
     if not CHANNELS_LAST:
-        first_column = first_column * UNIT
+        first_column, W, OW = first_column * UNIT, x_row, y_row  # the same numbers, known to be multiples: bounds must be, too
     column = tile * INNER + first_column + tl.arange(0, INNER)
     beside = tl.arange(0, HALO)
     beside_column = tile * INNER + first_column + tl.where(beside < BEFORE, beside - BEFORE, beside + (INNER - BEFORE))

@@ -84,10 +84,13 @@ def modulated_conv2d_fused(
 ) -> Tensor:
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape
-    if x.dtype == torch.float64 or x.numel() == 0 or weight.numel() == 0:
-        y = modulated_epilogue(conv2d(modulate(x, s), weight, padding=padding), d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
-        return y.contiguous(memory_format=memory_format)
     h_out, w_out = height + 2 * padding - size + 1, width + 2 * padding - size + 1
+    if n * c_out * h_out * w_out == 0:
+        return torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device).contiguous(memory_format=memory_format)
+    if x.dtype == torch.float64:
+        z = conv2d(modulate(x, s), weight, padding=padding) if c else x.new_zeros((n, c_out, h_out, w_out))
+        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
+        return y.contiguous(memory_format=memory_format)
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     y = torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     d, noise, b = (None if t is None else t.contiguous() for t in (d, noise, b))
