@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,6 +136,33 @@ def test_what_cannot_be_recorded_goes_on_from_the_state_before(caplog: pytest.Lo
         "CUDA graphs: counting could not be recorded (operation not permitted when stream is capturing); it goes on without them, "
         "as with --cuda-graphs off"
     )
+
+
+def test_a_capture_shares_memory_keeps_the_collector_out_and_leaves_the_stream_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls of PyTorch's interface, in place of a GPU: what a capture is given, and how it ends when it fails."""
+    captures, streams = list[dict[str, Any]](), ["the current one"]
+
+    @contextmanager
+    def capture(graph: object, **options: Any) -> Iterator[None]:
+        captures.append(options)
+        streams.append(options["stream"])
+        yield  # PyTorch's, too, comes back to the stream before only from a capture that went well
+        streams.pop()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: captures.append({"replay": True})))
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    first = graphs.CudaGraph(lambda: gc.isenabled(), "side", None)  # type: ignore[arg-type]
+    second = graphs.CudaGraph(lambda: streams[-1], "side", first)  # type: ignore[arg-type]
+    assert first.outputs is False and gc.isenabled() and second.outputs == "side"
+    assert captures[0]["pool"] is captures[1]["pool"] is first.pool and captures[0]["capture_error_mode"] == "thread_local"
+    with pytest.raises(ValueError):
+        graphs.CudaGraph(lambda: [].index(0), "side", None)  # type: ignore[arg-type]
+    assert captures[2]["pool"] is not first.pool and streams[-1] == "the current one" and gc.isenabled()
+    second.replay()
+    assert captures[3] == {"replay": True}
 
 
 def test_modes() -> None:
