@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facegan.backend import requested_backend
 from facegan.errors import FaceganError
 
 MODES = ("auto", "on", "off")
@@ -176,7 +177,8 @@ class Graphed:
         self.entries.clear()
 
     def _entry(self, structure: Hashable) -> _Entry:
-        key = structure, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        # A graph keeps what it was recorded with: gradients or none, and kernels of this backend.
+        key = structure, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), requested_backend()
         entry = self.entries.get(key) or _Entry()
         self.entries[key] = entry
         self.entries.move_to_end(key)

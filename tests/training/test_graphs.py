@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from facegan import graphs, tape
+from facegan.backend import use_backend
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
+from facegan.ops import bias_act
 from facegan.tape import HostRead, Tape
 from facegan.training import ada, loop
 
@@ -68,6 +70,18 @@ def test_shapes_and_plain_values_have_graphs_of_their_own_and_few_are_kept() -> 
             x = torch.arange(count, dtype=torch.float32)
             assert torch.equal(graphed(x, power), x**power)
     assert len(graphed.entries) == graphs.MOST
+
+
+def test_a_graph_is_of_one_backend_and_either_with_gradients_or_without() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    graphed = Graphed(lambda x: bias_act(x * weight, act="relu"), CPU, "on")
+    x = torch.arange(-3.0, 3).view(2, 3)
+    for _ in range(4):
+        for name in ("auto", "reference"):
+            for context in (torch.enable_grad(), torch.no_grad(), torch.inference_mode()):
+                with use_backend(name), context:
+                    assert torch.equal(graphed(x), x.clamp(min=0) * 2**0.5)
+    assert len(graphed.entries) == 6 and graphed.record
 
 
 def test_what_is_sent_arrives_bit_by_bit_whatever_its_dtype_and_layout() -> None:
