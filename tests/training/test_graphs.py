@@ -111,6 +111,9 @@ class Counter:
             x = x + self.elsewhere
         elif self.fault == "reads":
             x = x + float(x[0])
+        elif self.fault == "memory" and self.calls == 6:  # the first call of another kind, beside a graph
+            self.total.add_(99)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         elif self.fault == "fails" and graphs.recording():
             self.total.add_(99)
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
@@ -177,6 +180,21 @@ def test_a_capture_shares_memory_keeps_the_collector_out_and_leaves_the_stream_a
     assert captures[2]["pool"] is not first.pool and streams[-1] == "the current one" and gc.isenabled()
     second.replay()
     assert captures[3] == {"replay": True}
+
+
+def test_memory_that_graphs_leave_too_little_of_is_given_back(caplog: pytest.LogCaptureFixture) -> None:
+    counter = Counter("memory")
+    graphed = Graphed(counter, CPU, "on", state=lambda: [counter.total], name="counting")
+    for call in range(5):  # as it is, recorded, compared (twice); then replayed
+        graphed(torch.full((4,), 1.0 + call))
+    assert graphed.record and counter.calls == 4
+    counter.calls += 1
+    counter.total = counter.total[:1]
+    assert float(graphed(torch.ones(1))) == 16  # from the state before, not from where memory ended
+    assert graphed.record is None and not graphed.entries
+    assert [record.message for record in caplog.records] == [
+        "CUDA graphs: counting leaves too little memory as a graph; it goes on without them, as with --cuda-graphs off"
+    ]
 
 
 def test_modes() -> None:
