@@ -74,7 +74,7 @@ def generate_from_network(
         image: Tensor = generator(z, c, psi=truncation, noise_mode=noise_mode, noise=noise)
         return image
 
-    graphed = Graphed(face, device, cuda_graphs, name="the generator", keep=False)
+    graphed = Graphed(face, device, cuda_graphs, name="the generator")
     images = []
     for seed in tqdm(seeds, desc="faces", unit="face"):
         z = np.random.RandomState(seed).randn(1, generator.config.z_dim).astype(np.float32)

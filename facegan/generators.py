@@ -43,7 +43,7 @@ class TrainedRun:
             self.stage, styled = STAGE, open_networks(root).generator().to(self.device)
             self.generator = partial(styled, noise_mode="const")
             self.z_shape, self.num_labels = (styled.config.z_dim,), styled.config.c_dim
-        self.graphed = Graphed(self.generator, self.device, cuda_graphs, name="the generator", keep=False)
+        self.graphed = Graphed(self.generator, self.device, cuda_graphs, name="the generator")
 
     @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def _merged_generator(self) -> MergedGenerator:

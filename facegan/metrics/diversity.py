@@ -35,6 +35,7 @@ SHOWN = 8
 
 # --- from each other
 
+@torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
 def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips:
     """LPIPS over VGG16 with the weights in a file; nothing is downloaded."""
     path = Path(weights)
@@ -47,7 +48,7 @@ def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips
     return Lpips(model.to(device))
 
 
-def lpips_here(weights: str, device: torch.device) -> Lpips | None:
+def lpips_here(weights: str = "", device: torch.device | str = "cpu") -> Lpips | None:
     """LPIPS by --lpips, or by what is on this machine; None without either."""
     if weights:
         return lpips_with(weights, device)
@@ -55,7 +56,7 @@ def lpips_here(weights: str, device: torch.device) -> Lpips | None:
         library("lpips")  # in the way that copes with a torchvision built for another torch
     except FaceganError:
         return None
-    found = perceptual_for(None, device)
+    found = perceptual_for(None, torch.device(device))
     return found if isinstance(found, Lpips) else None
 
 
@@ -88,7 +89,7 @@ def diversity(samples: Seen, real: Draw, real_features: Tensor, measure: Lpips |
 
 # --- from what was learnt
 
-def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Of each image (float [N, 3, S, S], shrunk to PIXELS) the root mean square distance of pixels to its nearest among `rows` of the
     data, and which of the rows that is (int64 [N], a place in `rows`); for a face as for its mirror image. Results are on the CPU."""
     best, place = torch.full((len(small),), torch.inf), torch.zeros(len(small), dtype=torch.int64)

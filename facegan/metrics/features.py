@@ -80,6 +80,7 @@ class Inception:
 
     suffix, words = "", "Inception"
 
+    @torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
     def __init__(self, weights: str | Path, device: torch.device | str = AUTO) -> None:
         path = Path(weights)
         self.identity = f"inception-{checked(path, INCEPTION_SHA256, INCEPTION_URL, '--weights')}"

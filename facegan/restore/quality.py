@@ -57,7 +57,7 @@ class Faces:
 def evaluate_restorer(path: str, data: str, samples: int, out: str, lpips: str, device: torch.device) -> dict[str, Any]:
     """Measure, print the table, write report.json and report.png. Of several processes each measures all: it is a minute's work."""
     weights = open_restorer(path)
-    restorer = Graphed(weights.restorer().to(device), device, name="the restorer", keep=False)
+    restorer = Graphed(weights.restorer().to(device), device, name="the restorer")
     with main_first():
         faces, conditions = held_out(path, data, weights.config.resolution, min(samples, MOST))
     folder = Path(out or (f"{path}/evaluation" if Path(path).is_dir() else "evaluation"))

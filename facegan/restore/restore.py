@@ -139,7 +139,7 @@ class Network:
         self.path, self.scale = path, scale
         weights = open_restorer(path)
         self.restorer: Restorer = weights.restorer().to(self.device)
-        self.graphed = Graphed(self.restorer, self.device, cuda_graphs, name="the restorer", keep=False)
+        self.graphed = Graphed(self.restorer, self.device, cuda_graphs, name="the restorer")
         self.resolution = weights.config.resolution
         self.may_have_seen_joint_faces = weights.may_have_seen_joint_faces
         seen = "; may have seen faces with all attributes in its training" if weights.may_have_seen_joint_faces else ""

@@ -142,7 +142,7 @@ class Renderer:
     def __init__(self, generator: Generator, noise_mode: NoiseMode = "const", batch: int = 1, cuda_graphs: str = "auto") -> None:
         self.generator, self.noise_mode, self.batch = generator, noise_mode, batch
         self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
-        self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator", keep=False)
+        self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
 
     def _synthesis(self, ws: Tensor, noise: Tensor | None) -> Tensor:
         image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise)

@@ -61,6 +61,7 @@ class Lpips:
         return torch.cat([_averaged(_unit(x) * weight) for x, weight in zip(layers, self.weights, strict=True)], dim=1)
 
 
+@torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
 def _lpips_model() -> Any | None:
     """LPIPS over VGG16; None where the package is missing, or would have to download weights."""
     weights = Path(torch.hub.get_dir()) / "checkpoints"

@@ -101,13 +101,13 @@ def standardize(noise: Tensor, config: StyleGAN2Config) -> None:
         maps *= maps.square().mean((2, 3), keepdim=True).rsqrt()
 
 
-def adam(parameters: list[Tensor]) -> torch.optim.Adam:
-    """For tensors of one device. On a GPU the learning rate and the count of steps lie there too, so that a step can be a graph."""
-    device = parameters[0].device
-    if device.type == "cpu":
+def adam(parameters: list[Tensor], recorded: bool) -> torch.optim.Adam:
+    """For tensors of one device; `recorded`: the learning rate and the count of steps lie there too, so that a step can be a graph."""
+    if not recorded:
         return torch.optim.Adam(parameters, lr=RATE)
-    optimizer = torch.optim.Adam(parameters, lr=torch.tensor(RATE, device=device), fused=True, capturable=True)
-    optimizer._warned_capturable_if_run_uncaptured = True  # it also steps eagerly, and rightly
+    device = parameters[0].device
+    optimizer = torch.optim.Adam(parameters, lr=torch.tensor(RATE, device=device), fused=True, capturable=device.type == "cuda")
+    optimizer._warned_capturable_if_run_uncaptured = True  # it also steps as it is, and rightly
     return optimizer
 
 
@@ -132,8 +132,8 @@ class Projection:
         self.noise = torch.from_numpy(self._normal("noise", 0, (generator.config.num_noise,))).to(self.device)
         standardize(self.noise, self.generator.config)
         self.noise.requires_grad_()
-        self.optimizer = adam([self.w, self.noise])
         self.graphed = Graphed(self._step, self.device, cuda_graphs, state=self._changing, name="a step of the projection")
+        self.optimizer = adam([self.w, self.noise], recorded=self.graphed.record is not None)
         self.step = 0
         self.start = self.distances()
 

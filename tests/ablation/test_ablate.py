@@ -14,6 +14,7 @@ import pytest
 
 from facegan import cli
 from facegan.ablation import curve, report, run, schedule
+from facegan.ablation.tasks import TRAIN, Settings, plan
 from facegan.metrics import judge as judge_module
 from facegan.metrics.judge_net import JudgeConfig
 from facegan.training.folder import RunFolder
@@ -134,8 +135,19 @@ def test_a_report_that_cannot_be_written_ends_nothing(
     assert cli.main(words) == 0 and "was not written" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["a", "b"])
+def test_all_commands_of_a_task_compute_on_the_device_that_is_asked_for(method: str, tmp_path: Path) -> None:
+    settings = Settings(tmp_path, (0,), 8)
+    for given in ({"device": "cuda:1"}, {}):
+        [study] = plan({"method": method, "out": str(tmp_path), **given}, settings, (), "")
+        for task in study.tasks:
+            for module, *words in task.commands:
+                assert words.count("cuda:1") == len(given)
+                assert ("--device" in words) == (bool(given) and module == TRAIN)  # the curve has no flags
+
+
 def test_one_judge_that_cannot_be_made_fails_its_tasks_alone(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, device: str) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(run, "Evaluator", broken)

@@ -25,7 +25,8 @@ def floats(images):
 
 def seen(images):
     """What `look` keeps of faces no larger than its copies."""
-    return SimpleNamespace(draw=images.__getitem__, small=images, sharpness=laplacian_sharpness(images))
+    judge = SimpleNamespace(device=torch.device("cpu"))
+    return SimpleNamespace(judge=judge, draw=images.__getitem__, small=images, sharpness=laplacian_sharpness(images))
 
 
 def test_the_mean_distance_is_that_of_all_pairs():

@@ -125,8 +125,8 @@ class Brightness:
 
     attributes = ["beard", "glasses"]
 
-    def __init__(self, run):
-        assert run == "some-run"
+    def __init__(self, run, device):
+        assert run == "some-run" and device == torch.device("cpu")
 
     def __call__(self, images):
         return images.mean((2, 3)).T[:2]
@@ -165,8 +165,8 @@ def test_edit_moves_along_directions_and_tells_the_drift(library, projectable, t
 @pytest.mark.parametrize("kind", ["run", "run without critics", "no run"])
 def test_the_networks_own_run_rates_the_edit(library, projectable, tmp_path, capsys, monkeypatch, caplog, kind):
     class Own(Brightness):
-        def __init__(self, run):
-            assert run == str(projectable.folder)
+        def __init__(self, run, device):
+            assert run == str(projectable.folder) and device == torch.device("cpu")
             if kind == "run without critics":
                 raise FaceganError(f"{run} has no critic for beard")
 

@@ -321,11 +321,12 @@ def test_the_order_of_the_attributes_may_change_and_own_selectors_stay(run: Path
     record = json.loads((elsewhere / "config.json").read_text())
     record["config"]["attributes"] = "bald=Bald & !Blurry/!Bald, beard"
     (elsewhere / "config.json").write_text(json.dumps(record))
-    monkeypatch.setattr(table, "Evaluator", lambda config, *_: config)
+    monkeypatch.setattr(table, "Evaluator", lambda config, *_, device: config)
     request = requested("net", elsewhere, attributes="beard,skinhead")
-    critics = table.open_critics(request)
+    cpu = torch.device("cpu")
+    critics = table.open_critics(request, cpu)
     assert critics.attributes == ["beard", "bald"]
-    assert table.open_evaluator(request, critics.attributes).attributes == "beard,bald=Bald & !Blurry/!Bald"
+    assert table.open_evaluator(request, critics.attributes, cpu).attributes == "beard,bald=Bald & !Blurry/!Bald"
 
 
 def test_a_network_that_may_have_seen_joint_faces_is_said_to(searched: tuple) -> None:
