@@ -162,7 +162,7 @@ def scaled_once(network: nn.Module) -> Iterator[None]:
                 tensors.append(parameter)
                 gains.append(gain)
     scaled = iter(_Scale.apply(gains, *tensors)) if tensors else iter(())
-    found = {}
+    found: dict[nn.Module, tuple[Tensor, Tensor | None]] = {}
     for layer in layers:
         weight = next(scaled) if layer.weight_gain != 1 else layer.weight
         found[layer] = weight, next(scaled) if layer.bias is not None and layer.bias_gain != 1 else layer.bias

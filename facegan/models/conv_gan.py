@@ -154,7 +154,7 @@ class Generator(nn.Module):
             return self._run(z, y, style, alpha, mask)
 
     def _run(
-        self, z: Tensor, y: Tensor | None, style: Sequence[Tensor] | None, alpha: float, mask: Tensor | None
+        self, z: Tensor, y: Tensor | None, style: Sequence[Tensor] | None, alpha: float | Tensor, mask: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
         latent = self.norm(z.flatten(1))
         if self.config.num_attributes:

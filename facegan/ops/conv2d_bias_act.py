@@ -64,8 +64,8 @@ def conv2d_bias_act(
     bias = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
     arguments = x, following(weight, x), bias, _options(stride, padding, 1, False), (act, alpha, gain, clamp), operators(chosen)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
-        y: Tensor = _apply(*arguments)
-        return y
+        made: Tensor = _apply(*arguments)
+        return made
     return _value(*arguments)
 
 

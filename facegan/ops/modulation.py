@@ -223,11 +223,12 @@ def epilogue_gradients(
         pads = (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right)
         dx = ops.upfirdn2d(dx, f, (1, 1), (1, 1), pads, True, 1.0)
     dd = db = None
+    with_y, with_noise, of_g = sums.unbind()
     if d is not None and wanted[0]:
-        of_z = sums[0] - sums[1] if b is None else sums[0] - sums[1] - b * sums[2]
-        dd = (of_z / d).to(d.dtype)
+        of_z = with_y if noise is None else with_y - with_noise
+        dd = ((of_z if b is None else torch.addcmul(of_z, b.to(of_z.dtype), of_g, value=-1)) / d).to(d.dtype)
     if b is not None and wanted[2]:
-        db = sums[2].sum(0).to(b.dtype)
+        db = of_g.sum(0).to(b.dtype)
     return dx, dd, dn if noise_batch else None, db
 
 

@@ -20,10 +20,10 @@ def pointwise_ref(x: Tensor, w: Tensor) -> Tensor:
     (n, _, height, width), outputs = x.shape, w.shape[1]
     if suggests_channels_last(x):
         with uncast(x):
-            y = x.permute(0, 2, 3, 1).flatten(1, 2) @ w.to(x.dtype).mT
+            y = torch.bmm(x.permute(0, 2, 3, 1).flatten(1, 2), w.to(x.dtype).mT)
         return y.view(n, height, width, outputs).permute(0, 3, 1, 2)
     with uncast(x):
-        return (w.to(x.dtype) @ x.flatten(2)).view(n, outputs, height, width)
+        return torch.bmm(w.to(x.dtype), x.flatten(2)).view(n, outputs, height, width)
 
 
 def pointwise_backward_ref(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
