@@ -25,8 +25,10 @@ lint: $(READY)   ## ruff and mypy
 kernel-check: $(READY) ## compile every kernel for its GPUs, no GPU needed: registers, spills, access width, bytes moved
 	$(BIN)/python -m benchmarks.kernel_check
 
-gpu-check: $(READY) ## on a GPU: its tests, the benchmarks, one JSON of results
-	$(BIN)/python benchmarks/gpu_check.py
+# make gpu-check TOTAL=400 FIRST=layers ONLY=modulated_conv2d PEER=~/stylegan3; gpu_check.py --plan shows what it will do.
+TOTAL ?= 585
+gpu-check: $(READY) ## on a GPU, within TOTAL seconds: its tests, the benchmarks, one JSON of results
+	$(BIN)/python benchmarks/gpu_check.py --total $(TOTAL) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only '$(ONLY)') $(if $(PEER),--peer-nvidia $(PEER))
 
 # A copy of the package in build/asan, so that the one in use stays as it is.
 asan: $(READY)   ## the compiled CPU kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer

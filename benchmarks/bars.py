@@ -26,7 +26,9 @@ class Bar:
     limit: str = ""  # what a profile says stands in the way; docs/operators.md has the figures
 
     def text(self, value: float) -> str:
-        return f"{100 * value:.0f} %" if self.unit == "%" else f"{value:.2f}x"
+        if self.unit == "%":
+            return f"{100 * value:.0f} %"
+        return f"{value:.2f}x" if self.unit == "x" else f"{value:,.4g} {self.unit}"
 
     def judged(self, rows: Iterable[Row]) -> str:
         """ "met", "missed" or "not measured", with the worst and the best figure."""
@@ -53,6 +55,11 @@ def over(rival: str) -> Callable[[Row], float | None]:
     return lambda row: row["speed_up"].get(rival)
 
 
+def inverse(rival: str) -> Callable[[Row], float | None]:
+    """The time over a rival's."""
+    return lambda row: 1 / row["speed_up"][rival] if row["speed_up"].get(rival) else None
+
+
 def memory(row: Row) -> float | None:
     """Peak memory as a share of the eager reference's."""
     peaks = row["peak_bytes"]
@@ -75,6 +82,28 @@ def layer(title: str, rival: str, target: float, where: Callable[[Row], bool], o
 def whole(title: str, target: float, figure: Callable[[Row], float | None], **rest: Any) -> Bar:
     chosen = rows_of("stylegan2_step", "step", size=256, n=32, dtype="bfloat16")
     return Bar(f"{title} (256 px, N = 32)", "cuda", target, chosen, figure, **rest)
+
+
+def column(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.get(name)
+
+
+def first_step(caches: str, variant: str, target: float) -> Bar:
+    chosen = rows_of("method_[ab]_first_step", "step", variant=variant)
+    return Bar(f"a training's first step, {caches} caches", "cuda", target, chosen, column("seconds"), unit="s", smaller=True)
+
+
+def graphed(title: str, size: int | None, target: float, figure: Callable[[Row], float | None], method: str = "[ab]", **rest: Any) -> Bar:
+    """Of whole training steps replayed from CUDA graphs, N = 32, over a cycle of 16; `size` None: at all sizes."""
+    chosen = rows_of(f"method_{method}_training", "step", variant="graphed", n=32)
+    where = f"{size} px" if size else "all sizes"
+    return Bar(f"{title} ({where}, N = 32)", "cuda", target, lambda row: chosen(row) and size in (None, row["size"]), figure, **rest)
+
+
+def call(device: str) -> Bar:
+    """Of small calls, bound by the host (test_overhead.py)."""
+    chosen = rows_of("call_.*", "fwd", network="overhead")
+    return Bar("a small public call, time over the reference's", device, 1.2, chosen, inverse("eager"), smaller=True)
 
 
 def on_cpu(title: str, rival: str, target: float, applies: Callable[[Row], bool], limit: str = "") -> Bar:
@@ -102,6 +131,15 @@ BARS = (
     whole("StyleGAN2's training step, against eager", 1.4, over("eager")),
     whole("StyleGAN2's training step, against NVIDIA's", 1.2, over("peer")),
     whole("peak memory of StyleGAN2's training step, share of eager's", 0.7, memory, unit="%", smaller=True),
+    first_step("empty", "cold", 15.0),
+    first_step("filled", "filled", 4.0),
+    graphed("a training's step from CUDA graphs: device idle", None, 0.1, column("idle"), unit="%", smaller=True),
+    graphed("a training's step from CUDA graphs, against launched one by one", 64, 5.0, over("ungraphed")),
+    graphed("a training's step from CUDA graphs, against launched one by one", 256, 1.5, over("ungraphed")),
+    graphed("StyleGAN2's training, R1 and path length included", 256, 3.0, column("seconds_per_kimg"), "b", unit="s/kimg", smaller=True),
+    graphed("StyleGAN2's training, R1 and path length included, against NVIDIA's", 256, 2.0, over("peer"), "b"),
+    call("cuda"),
+    call("cpu"),
     on_cpu("`bias_act` fwd+bwd", "eager", 2.0, rows_of("bias_act", "fwd+bwd"), "memory"),
     on_cpu(
         "`upfirdn2d` up 2 and down 2", "eager", 3.0, rows_of("upsample2d|downsample2d", "fwd", "fwd+bwd"),
@@ -110,5 +148,11 @@ BARS = (
     on_cpu("`adain`", "eager", 2.0, rows_of("adain", "fwd", "fwd+bwd")),
     on_cpu("StyleGAN2 generator forward at 128 px", "eager", 1.4, rows_of("generator", "fwd", dtype="float32")),
     on_cpu("StyleGAN2 generator forward at 128 px", "compiled", 1.1, rows_of("generator", "fwd", dtype="float32")),
-    on_cpu("Method A's whole training step", "eager", 1.15, rows_of("method_a_step", "step"), "its convolutions, the same on both sides"),
+    on_cpu("Method A's whole training step", "eager", 1.3, rows_of("method_a_step", "step"), "its convolutions, the same on both sides"),
+    on_cpu("StyleGAN2's training step at 64 px", "eager", 1.15, rows_of("stylegan2_step", "step", size=64)),
+    Bar("a small public call, forward: time over the reference's", "cpu", 1.2, rows_of("overhead", "fwd"), inverse("eager"), smaller=True),
+    Bar(
+        "operators that a StyleGAN2-256 step calls on the main thread", "cpu", 2000, rows_of("operators", "step", size=256),
+        column("operators"), unit="operators", smaller=True,
+    ),
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """What is measured: operators x orders of gradient x shapes of StyleGAN2-256, StyleGAN2-1024 and Method A.
 
-Three sets, by `select(name)`: `cpu` (two cores, minutes), `check` (one GPU, what the bars need first, for `make gpu-check`) and
-`full` (one GPU, the whole grid, hours). `benchmarks.kernel_check` compiles the kernels for the same shapes.
+Sets, by `select(name)`: `cpu` (two cores, minutes), `check` (one GPU, what the bars need first, for `make gpu-check`), `full` (one
+GPU, the whole grid, hours) and `tiny` (seconds, to try the machinery). `benchmarks.kernel_check` compiles the kernels for the shapes
+of `check`.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ class Case:
     def map_bytes(self) -> int:
         """Of the larger map."""
         return self.elements * self.dtype.itemsize
+
+    @property
+    def group(self) -> str:
+        """Of `plan.GROUPS`."""
+        if self.op in STREAMING:
+            return "streaming"
+        return "training" if self.op in STEPS else "layers"
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.shape))
@@ -176,11 +184,18 @@ def _full() -> Iterator[Case]:
         yield from block(network, LAYERS, ("graph",), [size for size in sizes if size <= 16], batches, DTYPES, LAYOUTS)
 
 
-SETS = {"cpu": _cpu, "check": _check, "full": _full}
+def _tiny() -> Iterator[Case]:
+    yield from block("method-a", ("bias_act", "upsample2d"), ("bwd", "double"), (8, 16), (2,), ("float32",))
+    yield from block("method-a", ("modulated_conv2d",), ("bwd",), (8,), (2,), ("float32",))
+    yield _whole("stylegan2_step", 16, 4, "float32", "tiny")
+
+
+SETS = {"cpu": _cpu, "check": _check, "full": _full, "tiny": _tiny}
+DEVICE = {"cpu": "cpu", "check": "cuda", "full": "cuda", "tiny": "cpu"}  # of a set
 
 
 def select(name: str) -> list[Case]:
-    """The cases of a set ("cpu", "check", "full"), in its order; shapes that two networks share appear once."""
+    """The cases of one of the `SETS`, in its order; shapes that two networks share appear once."""
     return list({str(case): case for case in SETS[name]()}.values())
 
 

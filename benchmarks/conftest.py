@@ -1,7 +1,7 @@
 """Every benchmark measures an operator, backend by backend, beside its rivals, alternating in one run.
 
     pytest benchmarks --benchmark-only                  # what this machine has: a GPU's `check` set, else the `cpu` set
-    pytest benchmarks --benchmark-only --results benchmarks/results     # and write the figures, one JSON per machine
+    pytest benchmarks --benchmark-only --results benchmarks/results     # and keep the figures, each as soon as it is measured
     pytest benchmarks --benchmark-only --cases full     # the whole grid, hours
     pytest benchmarks --benchmark-only --peer-nvidia ~/stylegan3        # NVIDIA's operators from your own clone as a rival
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # pytest's importlib mode leaves the folder of the package `benchmarks` out
 
-from benchmarks import cases, contest, record, timer
+from benchmarks import cases, contest, plan, record, timer
+from benchmarks.budget import Budget
 from benchmarks.cases import Case
 from benchmarks.contest import Function, Work
 from benchmarks.peer import Peer, peer_dtype
@@ -37,8 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("facegan benchmarks")
     group.addoption("--cases", choices=list(cases.SETS), help="default: check with a CUDA GPU, else cpu")
     group.addoption("--peer-nvidia", metavar="PATH", help="your clone of NVlabs/stylegan3: its operators become a rival")
-    group.addoption("--results", metavar="DIR", help="write the figures into DIR, one JSON per machine")
-    group.addoption("--budget", type=float, default=float("inf"), metavar="SECONDS", help="skip what would start later than this")
+    group.addoption("--results", metavar="DIR", help="write the figures into DIR, one JSON per machine, whole after every row")
+    group.addoption("--budget", type=float, default=float("inf"), metavar="SECONDS", help="skip what is not expected to end within this")
+    group.addoption("--only", metavar="PATTERN", help="of the cases only those that match, by names as `gpu_check.py --plan` has them")
+    group.addoption("--groups", metavar="A,B", help=f"only cases of these groups: {', '.join(plan.GROUPS)}")
+    group.addoption("--first", choices=plan.GROUPS, help="the group to begin with")
 
 
 def chosen_set(config: pytest.Config) -> str:
@@ -49,12 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if device_of(config) == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(f"--cases {chosen_set(config)} needs a CUDA GPU that PyTorch can see; expected --cases cpu here")
     keep_memory()  # as facegan's commands do: page faults of fresh memory would be half of what is measured
-    config.stash[STARTED], config.stash[ROWS] = time.monotonic(), []
+    config.stash[BUDGET], config.stash[ROWS] = Budget(config.getoption("--budget")), []
+    folder = config.getoption("--results")
+    config.stash[RESULTS] = record.Results(Path(folder), device_of(config)) if folder else None
     path = config.getoption("--peer-nvidia")
     config.stash[PEER] = Peer(path) if path else None
 
 
-STARTED, ROWS, PEER = pytest.StashKey[float](), pytest.StashKey[list[record.Row]](), pytest.StashKey[Peer | None]()
+BUDGET, ROWS, PEER = pytest.StashKey[Budget](), pytest.StashKey[list[record.Row]](), pytest.StashKey[Peer | None]()
+RESULTS = pytest.StashKey[record.Results | None]()
+MEASURES = pytest.StashKey[plan.Measurement]()  # of a test
+OTHER = 10.0  # seconds, as guessed, of a benchmark without a case
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,34 +73,56 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", [case for case in cases.select(chosen_set(metafunc.config)) if case.op == op], ids=str)
     if "backend" in metafunc.fixturenames:
-        choice = cases.BACKENDS[device_of(metafunc.config)] if op != "conv2d" else ("reference",)  # it has one implementation
-        metafunc.parametrize("backend", choice)
+        metafunc.parametrize("backend", plan.backends_of(op, device_of(metafunc.config)))
 
 
 def device_of(config: pytest.Config) -> str:
-    return "cpu" if chosen_set(config) == "cpu" else "cuda"
+    return cases.DEVICE[chosen_set(config)]
+
+
+def measurement_of(item: pytest.Item) -> plan.Measurement:
+    """What a test measures; those without a case are a group of their own."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if isinstance(parameters.get("case"), Case) and "backend" in parameters:
+        return plan.of_case(parameters["case"], parameters["backend"], device_of(item.config))
+    return plan.Measurement("other", item.name, item.name, OTHER)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In the order of the set, the most important case first; what is no case last."""
     position = {str(case): index for index, case in enumerate(cases.select(chosen_set(config)))}
-    ticks = timer.clock(device_of(config))
+    ticks, only, first = timer.clock(device_of(config)), config.getoption("--only"), config.getoption("--first")
+    groups = config.getoption("--groups")
 
     def case_of(item: pytest.Item) -> str:
         return str(item.callspec.params.get("case")) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
 
-    items.sort(key=lambda item: position.get(case_of(item), len(position)))
     for item in items:
+        item.stash[MEASURES] = measurement_of(item)
         if "ticks" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.benchmark(timer=ticks, group=case_of(item)))
+    kept = [item for item in items if plan.wanted(item.stash[MEASURES].id, only)]
+    kept = [item for item in kept if groups is None or item.stash[MEASURES].group in groups.split(",")]
+    kept.sort(key=lambda item: (item.stash[MEASURES].group != first, position.get(case_of(item), len(position))))
+    chosen = {id(item) for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
+    items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Nothing starts that would not end within the budget."""
+    budget, measures = item.config.stash[BUDGET], item.stash[MEASURES]
+    if not budget.allows(measures.kind, measures.guess):
+        expected = budget.expected(measures.kind, measures.guess)
+        pytest.skip(f"no time: {expected:.0f} s expected of {budget.left:.0f} s left")
+    with budget.spending(measures.kind, measures.guess):
+        return (yield)
 
 
 @pytest.fixture
-def ticks(device: str, request: pytest.FixtureRequest) -> timer.Clock:
-    """The device's clock, while the budget lasts."""
-    budget = request.config.getoption("--budget")
-    if time.monotonic() - request.config.stash[STARTED] > budget:
-        pytest.skip(f"the budget of {budget:.0f} s is spent")
+def ticks(device: str) -> timer.Clock:
+    """The device's clock."""
     return timer.clock(device)
 
 
@@ -114,9 +145,15 @@ def draw(device: str, case: Case) -> Callable[..., Tensor]:
 
 @pytest.fixture
 def keep(request: pytest.FixtureRequest) -> Callable[[record.Row], None]:
-    """Adds a row to the results."""
-    rows = request.config.stash[ROWS]
-    return rows.append
+    """Adds a row to the results, on disk at once."""
+    rows, results = request.config.stash[ROWS], request.config.stash[RESULTS]
+
+    def keep(row: record.Row) -> None:
+        rows.append(row)
+        if results:
+            results.add(row)
+
+    return keep
 
 
 @pytest.fixture
@@ -195,6 +232,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("operators beside their rivals")
     for line in lines(rows):
         terminalreporter.write_line(line)
-    folder = config.getoption("--results")
-    if folder:
-        terminalreporter.write_line(f"written: {record.save(Path(folder), device_of(config), rows)}")
+    results = config.stash[RESULTS]
+    if results:
+        terminalreporter.write_line(f"written: {results.file}")

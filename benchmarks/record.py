@@ -1,7 +1,8 @@
-"""One JSON file per machine: what it is, what it can do at best, and a row per measured case."""
+"""One JSON file per machine: what it is, what it can do at best, and a row per measured case, on disk as soon as it is measured."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -17,6 +18,7 @@ import torch
 from benchmarks.cases import Case
 from benchmarks.contest import ratio
 from benchmarks.timer import clock, seconds
+from facegan.files import write_whole
 
 FOLDER = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -30,11 +32,20 @@ def row(
     flops: int | None = None,
     peaks: Mapping[str, int] | None = None,
     notes: Mapping[str, str] | None = None,
+    variant: str = "",
+    **facts: Any,
 ) -> Row:
-    """A row of the results from the seconds of each round; `count` bytes and `flops` are what the operator has to do at the least."""
+    """A row of the results from the seconds of each round.
+
+    Args:
+        times: contender -> seconds of each round; "op" is what is measured, the others are its rivals.
+        count, flops: bytes and operations that the operator has to do at the least.
+        variant: tells rows of one case and backend apart ("eager", "graphed", "cold", ...).
+        facts: further columns.
+    """
     medians = {name: statistics.median(found) for name, found in times.items()}
     return {
-        "id": f"{case}-{backend}",
+        "id": "-".join(filter(None, (str(case), backend, variant))),
         **{name: getattr(case, name) for name in ("op", "order", "network", "n", "c", "size", "layout")},
         "dtype": case.dtype_name,
         "map_bytes": case.map_bytes,
@@ -47,6 +58,8 @@ def row(
         "flops": flops,
         "peak_bytes": dict(peaks or {}),
         "notes": dict(notes or {}),
+        **({"variant": variant} if variant else {}),
+        **facts,
     }
 
 
@@ -96,19 +109,35 @@ def _best(function: Any, device: str) -> float:
     return min(seconds(function, ticks) for _ in range(10))
 
 
-def save(folder: Path, device: str, rows: list[Row]) -> Path:
-    """Rows by their id into the file of this machine; rows that it holds of the same versions stay unless measured again."""
-    facts = machine(device)
-    name = facts["device"] if facts["threads"] is None else f"{facts['device']} {facts['threads']} threads"
-    file = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
-    kept = load(file) if file.exists() else {}
-    if kept.get("machine") != facts:
-        kept = {"rows": []}
-    by_id = {row["id"]: row for row in [*kept["rows"], *rows]}
-    content = {"machine": facts, "ceilings": ceilings(device), "date": time.strftime("%Y-%m-%d"), "rows": list(by_id.values())}
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(rounded(content), indent=1) + "\n")
-    return file
+class Results:
+    """The file of this machine in a folder, whole after every row, so that a stop at any moment loses nothing.
+
+    Rows that it holds of the same versions stay unless they are measured again; those of others go with the first new one.
+    Two processes may write in turn, not at once.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self.machine = machine(device)
+        name = self.machine["device"] if self.machine["threads"] is None else f"{self.machine['device']} {self.machine['threads']} threads"
+        self.file = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
+        self.device = device
+
+    @functools.cached_property
+    def ceilings(self) -> dict[str, float]:
+        return ceilings(self.device)
+
+    def add(self, row: Row) -> None:
+        kept = load(self.file) if self.file.exists() else {}
+        rows = kept["rows"] if kept.get("machine") == self.machine else []
+        by_id = {known["id"]: known for known in [*rows, row]}
+        content = {"machine": self.machine, "ceilings": self.ceilings, "date": time.strftime("%Y-%m-%d"), "rows": list(by_id.values())}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.file, json.dumps(rounded(content), indent=1) + "\n")
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    """When each file of results was last written."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("*.json")}
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@
     python benchmarks/report.py --readme README.md     # into the README, between its two markers
     python benchmarks/report.py --roofline roofline.png
 
-A machine that nobody has measured has "not measured" in its column.
+The results may be of a run that was stopped: what it did not come to is "not measured". Of GPUs nothing is said but that, while
+nobody has measured one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import record, roofline
+from benchmarks import record, roofline, training_tables
 from benchmarks.bars import BARS, memory
 from benchmarks.cases import BACKENDS, NETWORK_OPS
+from benchmarks.markdown import filled, markdown
 from benchmarks.record import Row
 
 BEGIN, END = "<!-- benchmarks: written by benchmarks/report.py -->", "<!-- end of benchmarks -->"
@@ -29,6 +31,7 @@ REASONS = "docs/operators.md#cpu-bars-and-what-limits-them"
 KINDS = {"cpu": "CPU", "cuda": "GPU"}
 TITLES = ("operator", "order", "shape", "type", "backend", "time", "images/s", "GB/s", "% of copy", "TFLOP/s", "% of library",
           "x eager", "x compiled", "x grouped", "x peer", "peak memory")  # fmt: skip
+OTHER = ("overhead", "operators")  # rows for bars alone
 Result = dict[str, Any]
 
 
@@ -64,29 +67,14 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row['id']}: torch.compile: {row['notes']['compiled']}"
 
 
-def markdown(titles: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(titles)} |"
-    yield "|" + "---|" * len(titles)
-    for line in table:
-        yield f"| {' | '.join(line)} |"
-
-
-def filled(titles: Sequence[str], table: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Without the columns in which every row has a dash."""
-    kept = [index for index in range(len(titles)) if any(line[index] != "-" for line in table)]
-    return [titles[index] for index in kept], [[line[index] for index in kept] for line in table]
-
-
 def results(folder: Path) -> list[Result]:
     """All machines of a folder."""
     return [record.load(file) for file in sorted(folder.glob("*.json"))]
 
 
 def columns(found: Sequence[Result], kind: str) -> list[tuple[str, list[Row]]]:
-    """(title, rows) of each machine and backend of a kind; of a kind without machines, one without rows."""
+    """(title, rows) of each machine and backend of a kind."""
     machines = [result for result in found if result["machine"]["kind"] == kind]
-    if not machines:
-        return [(f"{KINDS[kind]}, {' and '.join(BACKENDS[kind])}", [])]
     return [
         (f"{described(result['machine'])}, {backend}", [row for row in result["rows"] if row["backend"] == backend])
         for result in machines
@@ -103,6 +91,9 @@ def bar_tables(found: Sequence[Result]) -> Iterator[str]:
     yield f"Written by `make bench bench-report`, all rivals in turn in one run; [what limits the missed bars]({REASONS}).\n"
     for kind in KINDS:
         shown = columns(found, kind)
+        if not shown:
+            yield f"Bars on a {KINDS[kind]}: not measured.\n"
+            continue
         yield from markdown(
             [f"{KINDS[kind]}: bar", "target", *(title for title, _ in shown)],
             (
@@ -124,9 +115,13 @@ def operator_tables(found: Sequence[Result], everything: bool) -> Iterator[str]:
             facts, ceilings = result["machine"], result["ceilings"]
             yield f"{described(facts)}, torch {facts['torch']}, {result['date']}; copy {ceilings['copy_gb_s']:.0f} GB/s:"
             yield ""
-            rows = result["rows"] if everything else leading(result["rows"])
-            yield from markdown(*filled(TITLES, [cells(row) for row in rows]))
-            yield ""
+            yield from training_tables.tables(result["rows"])
+            rows = [row for row in result["rows"] if row["op"] not in (*training_tables.OPS, *OTHER)]
+            if rows:
+                yield from markdown(*filled(TITLES, [cells(row) for row in (rows if everything else leading(rows))]))
+                yield ""
+            else:
+                yield f"Operators on {described(facts)}: not measured.\n"
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:

@@ -20,7 +20,7 @@ from facegan.training.session import accelerator_for, make_context
 from facegan.training.stage import Context, Stage
 
 # By method and kind of step: at most so many operators at 64 px, batch 32.
-MOST = {("a", "plain"): 1000, ("a", "r1"): 1200, ("b", "plain"): 2550, ("b", "path"): 4850, ("b", "path and r1"): 5450}
+MOST = {("a", "plain"): 960, ("a", "r1"): 1150, ("b", "plain"): 2470, ("b", "path"): 4800, ("b", "path and r1"): 5380}
 STEPS = {("a", "plain"): 1, ("a", "r1"): 4, ("b", "plain"): 1, ("b", "path"): 4, ("b", "path and r1"): 16}
 STAGES: dict[str, Callable[[Context], Stage]] = {"a": lambda context: Phase1(context, None), "b": StyleGAN2Training}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from facegan.methods.b.forward import Scores
 from facegan.methods.b.objective import discriminator_loss, generator_loss, path_length_loss
 from facegan.methods.regularizers import path_lengths, r1_penalty
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.training.optimizer import adam
 
 GAMMA, LR = 1.0, 1e-5
 
@@ -25,8 +26,7 @@ class TrainingStep:
         made = networks or tuple(network(config).to(memory_format=torch.channels_last) for network in (Generator, Discriminator))
         self.generator, self.discriminator = (network.to(device) for network in made)
         self.reals = torch.rand(n, 3, config.resolution, config.resolution, device=device) * 2 - 1
-        adam: dict[str, Any] = dict(lr=LR, betas=(0.0, 0.99))
-        self.optimizers = [torch.optim.Adam(network.parameters(), **adam) for network in (self.generator, self.discriminator)]
+        self.optimizers = [adam(network.parameters(), LR, (0.0, 0.99), device) for network in (self.generator, self.discriminator)]
         self.mean_length = torch.zeros((), device=device)
 
     def step(self) -> tuple[()]:
@@ -34,7 +34,7 @@ class TrainingStep:
         self._descend(0, lambda: generator_loss(self.score(self.fakes())))
         with torch.no_grad():
             fakes = self.fakes()
-        self._descend(1, lambda: discriminator_loss(self.score(self.reals), self.score(fakes)))
+        self._descend(1, lambda: discriminator_loss(*self.apart(self.reals, fakes)))
         return ()
 
     def r1(self) -> tuple[()]:
@@ -65,6 +65,12 @@ class TrainingStep:
     def score(self, images: Tensor) -> Tensor:
         scores: Tensor = self.discriminator(images, None)
         return scores
+
+    def apart(self, *batches: Tensor) -> Sequence[Tensor]:
+        """The scores of batches that do not look at each other: in one pass, where the discriminator can."""
+        if isinstance(self.discriminator, Discriminator):
+            return Scores(self.discriminator)([(images, None) for images in batches])
+        return [self.score(images) for images in batches]
 
     def _descend(self, trained: int, loss: Callable[[], Tensor]) -> None:
         optimizer = self.optimizers[trained]

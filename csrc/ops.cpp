@@ -1,64 +1,43 @@
-// The schemas of the compiled operators. csrc/cpu and csrc/cuda implement them, each in a library of its own;
-// kernels/facegan_kernels/native/<op>.py calls them.
-//
-// Conventions, for every operator:
-// * The caller allocates the results, the arguments marked (a!), and passes plain sizes. Nothing is checked again here.
-// * Every tensor is dense. Maps are [N, C, H, W] in memory, or [N, H, W, C] with `channels_last`; hw = H * W. All maps of one
-//   call have the same format and dtype T: float32, float64, bfloat16 and, on CUDA, float16.
-// * W is the wide type: float64 for T = float64, else float32. It is the type of accumulators, of d, s, scale, shift, sums
-//   [.., N, C], of the AdaIN mask [N, 1, H, W] and of FIR filters; b [C], db [C] and noise [1 or N, 1, H, W] have T.
-// * act: 0 linear, 1 relu, 2 lrelu, 3 tanh, 4 sigmoid (enum class Act of formulas.h); clamp 0 means none.
-// * An absent optional result is not wanted; a noise's batch is 1 or n, 0 where the noise is absent.
+// The schemas of the compiled operators, those of facegan/ops (which has the same for its other backends, and a test that they
+// agree): pure functions with PyTorch's own conventions for shapes, dtypes and memory formats. csrc/operators.h implements them.
 
 #include <torch/csrc/stable/library.h>
 
-#define FACEGAN_ACTIVATION "int act, float alpha, float gain, float clamp"
+#define FACEGAN_ACTIVATION "str act, float alpha, float gain, float? clamp"
 
-STABLE_TORCH_LIBRARY(facegan_native, library) {
-  // The bias runs along c of [outer, c, inner].
-  library.def("bias_act(Tensor x, Tensor? b, Tensor(a!) y, int outer, int c, int inner, " FACEGAN_ACTIVATION ") -> ()");
+STABLE_TORCH_LIBRARY(facegan, library) {
+  library.def("bias_act(Tensor x, Tensor? b, int dim, " FACEGAN_ACTIVATION ") -> Tensor");
+  library.def("bias_act_backward(Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION ", bool bias) -> (Tensor, Tensor)");
   library.def(
-      "bias_act_backward(Tensor dy, Tensor y, Tensor(a!) dx, Tensor(b!)? db, int outer, int c, int inner, " FACEGAN_ACTIVATION
-      ") -> ()");
-  // d_y is wanted for tanh and sigmoid alone.
-  library.def(
-      "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, Tensor(a!) d_dy, Tensor(b!)? d_y, int outer, "
-      "int c, int inner, " FACEGAN_ACTIVATION ") -> ()");
-
-  // f is [kh, kw], or [kh] along both axes when kw is 0; the padding below and to the right follows from oh x ow.
-  library.def(
-      "upfirdn2d(Tensor x, Tensor f, Tensor(a!) y, int n, int c, int h, int w, int oh, int ow, bool channels_last, int kh, "
-      "int kw, int up_y, int up_x, int down_y, int down_x, int pad_top, int pad_left, bool flip_filter, float gain) -> ()");
+      "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION
+      ") -> (Tensor, Tensor)");
 
   library.def(
-      "adain(Tensor content, Tensor style, Tensor? mask, Tensor(a!) y, int n, int c, int hw, int style_hw, "
-      "bool channels_last, float alpha, float eps) -> ()");
-  library.def(
-      "adain_backward(Tensor dy, Tensor content, Tensor style, Tensor? mask, Tensor(a!) d_content, Tensor(b!) d_style, int n, "
-      "int c, int hw, int style_hw, bool channels_last, float alpha, float eps) -> ()");
-  library.def(
-      "adain_affine(Tensor x, Tensor scale, Tensor shift, Tensor(a!) y, int n, int c, int hw, bool channels_last, float eps) "
-      "-> ()");
-  library.def(
-      "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, Tensor(a!) dx, Tensor(b!) d_scale, Tensor(c!) d_shift, int n, "
-      "int c, int hw, bool channels_last, float eps) -> ()");
+      "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor");
 
-  library.def("modulate(Tensor x, Tensor s, Tensor(a!) y, int n, int c, int hw, bool channels_last) -> ()");
+  library.def("adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> Tensor");
   library.def(
-      "modulate_backward(Tensor g, Tensor x, Tensor s, Tensor(a!) dx, Tensor(b!) ds, int n, int c, int hw, "
-      "bool channels_last) -> ()");
-  // x is h x w, y and noise are oh x ow; f as in upfirdn2d, not flipped, absent for none (then oh x ow is h x w, kh and kw 0).
+      "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)");
+  library.def("adain_affine(Tensor x, Tensor scale, Tensor shift, float eps) -> Tensor");
+  library.def("adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps) -> (Tensor, Tensor, Tensor)");
+
+  library.def("modulate(Tensor x, Tensor s) -> Tensor");
+  library.def("modulate_backward(Tensor g, Tensor x, Tensor s) -> (Tensor, Tensor)");
   library.def(
-      "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, Tensor(a!) y, int n, int c, int h, int w, "
-      "int oh, int ow, bool channels_last, int noise_batch, int kh, int kw, int pad_top, int pad_left, " FACEGAN_ACTIVATION
-      ") -> ()");
-  // sums [3, n, c]; dn [dn_batch, 1, H, W] in T.
+      "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, " FACEGAN_ACTIVATION
+      ") -> Tensor");
   library.def(
-      "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, Tensor(a!) dz, Tensor(b!) sums, "
-      "Tensor(c!)? dn, int n, int c, int hw, bool channels_last, int noise_batch, int dn_batch, " FACEGAN_ACTIVATION ") -> ()");
-  // gsums [3, n, c] in W; noise is passed only with d, d_noise (of noise_batch) only with noise and gsums.
+      "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, " FACEGAN_ACTIVATION
+      ") -> (Tensor, Tensor, Tensor)");
   library.def(
-      "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, "
-      "Tensor? noise, Tensor(a!) d_dy, Tensor(b!)? d_y, Tensor(c!)? d_d, Tensor(d!)? d_noise, int n, int c, int hw, "
-      "bool channels_last, int gdn_batch, int noise_batch, " FACEGAN_ACTIVATION ") -> ()");
+      "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
+      FACEGAN_ACTIVATION ") -> (Tensor, Tensor, Tensor, Tensor)");
+
+  // Parts of a layer by Winograd's minimal filtering (csrc/cpu/winograd.cpp, on the CPU alone), around a product that the library
+  // does: x [n, h, w, c] float32 times s [n, c] -> v [tiles, 36, c], of the 4 x 4 tiles first .. first + tiles - 1, ...
+  library.def("winograd_input(Tensor x, Tensor s, Tensor(a!) v, int h, int w, int c, int first, int tiles) -> ()");
+  // ... and m [tiles, 36, c] -> y [n, h, w, c] through the epilogue; noise_batch is 1 or n, 0 without noise.
+  library.def(
+      "winograd_output(Tensor m, Tensor? d, Tensor? noise, Tensor? b, Tensor(a!) y, int h, int w, int c, int first, int tiles, "
+      "int noise_batch, " FACEGAN_ACTIVATION ") -> ()");
 }

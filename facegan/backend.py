@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from facegan.errors import FaceganError
 
@@ -22,12 +23,12 @@ BACKENDS = ("reference", "triton", "native")
 PREFERENCE = {"cuda": ("triton", "native", "reference"), "cpu": ("native", "reference")}
 ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 
-# Elements below which `auto` stays with PyTorch on a CPU: calling a kernel through autograd costs more than it saves
-# (benchmarks/, one thread). 2^16 for ops not named here.
-SMALL = {"bias_act": 1 << 18}
-_SMALL = 1 << 16
+# Elements of x below which `auto` stays with PyTorch on a CPU: there a layer's backward by operators that can be differentiated once
+# more costs more calls than it saves (benchmarks/test_overhead.py, one thread). Every other op is faster by kernels at any size.
+SMALL = {"modulated_conv2d": 1 << 16}
 
 Kernel = Callable[..., Any]
+_transforms_active = torch._C._are_functorch_transforms_active
 
 
 class BackendUnavailable(FaceganError):
@@ -57,6 +58,24 @@ def register(op: str, operator: str, reference: Kernel, optional: bool = False) 
         _optional.add(operator)
     _operators[op] = (*_operators.get(op, ()), operator)
     _references[operator] = reference
+
+
+def compiled(operator: str) -> bool:
+    """Whether the compiled library implements a registered operator itself, in the namespace `facegan`."""
+    try:
+        import facegan_kernels
+    except ImportError:
+        return False
+    return facegan_kernels.compiled(operator)
+
+
+def kernel_exists(operator: str, backend: str) -> bool:
+    """Whether `backend` has a kernel of an operator, for one device or another."""
+    try:
+        import facegan_kernels
+    except ImportError:
+        return False
+    return (backend, operator) in facegan_kernels.KERNELS
 
 
 def ops() -> tuple[str, ...]:
@@ -103,11 +122,18 @@ def unavailable(op: str, backend: str, device_type: str) -> str | None:
 
 def select(op: str, x: torch.Tensor) -> str:
     """The backend that serves `op` on `x` now: the requested one, or for `auto` the first that can and pays."""
-    device_type = x.device.type
-    if device_type == "cpu" and not torch.compiler.is_compiling() and requested_backend() == "auto":
-        if x.numel() < SMALL.get(op, _SMALL):
+    if torch.compiler.is_compiling():
+        return _serving(op, x.device.type)
+    requested = _requested.get() or _default
+    if _transforms_active() or forward_ad._current_level >= 0:  # PyTorch's own graph knows both
+        if requested == "auto":
             return "reference"
-    return _serving(op, device_type)
+        if requested != "reference" and _transforms_active():
+            raise untransformable(op, requested)
+    device_type = "cuda" if x.is_cuda else x.device.type
+    if requested == "auto" and device_type == "cpu" and x.numel() < SMALL.get(op, 0):
+        return "reference"
+    return _selected.get((op, requested, device_type)) or _serving(op, device_type)
 
 
 @torch.compiler.assume_constant_result  # compiled code keeps the backend it was traced with
@@ -117,6 +143,13 @@ def _serving(op: str, device_type: str) -> str:
     if selected is None:
         selected = _selected[op, requested, device_type] = _select(op, requested, device_type)
     return selected
+
+
+def untransformable(op: str, backend: str) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"{op}: the kernels of backend {backend!r} know neither torch.func's transforms (grad, vmap, jvp) nor forward-mode "
+        "derivatives; ask for them inside use_backend('reference')."
+    )
 
 
 def _select(op: str, requested: str, device_type: str) -> str:

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facegan.backend import requested_backend
 from facegan.errors import FaceganError
 
 MODES = ("auto", "on", "off")
@@ -176,7 +177,8 @@ class Graphed:
         self.entries.clear()
 
     def _entry(self, structure: Hashable) -> _Entry:
-        key = structure, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        # A graph keeps what it was recorded with: gradients or none, and kernels of this backend.
+        key = structure, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), requested_backend()
         entry = self.entries.get(key) or _Entry()
         self.entries[key] = entry
         self.entries.move_to_end(key)
@@ -186,13 +188,14 @@ class Graphed:
 
     def _run_and_record(self, entry: _Entry, structure: Any, leaves: list[np.ndarray | Tensor]) -> Any:
         if entry.calls < self.warmup:
-            return self._run(_put_together(structure, iter(sent(leaves, self.device))))
+            return self._warmed_up(_put_together(structure, iter(sent(leaves, self.device))))
         buffers = entry.buffers = Buffers(leaves, self.device)
         buffers.fill(leaves)
         entry.inputs = _put_together(structure, iter(buffers.tensors))
-        results = self._run(entry.inputs)
+        results = self._warmed_up(entry.inputs)
         try:
-            self._record(entry)
+            if self.record is not None:
+                self._record(entry)
         except RuntimeError as error:
             first = error.__context__ or error  # what ended the capture, behind the complaint that it has ended
             self._give_up(f"could not be recorded ({str(first).strip().splitlines()[0]})")
@@ -209,6 +212,22 @@ class Graphed:
         finally:
             _restore(state, before)  # a capture computes nothing, but one that failed may have got somewhere
 
+    def _warmed_up(self, inputs: tuple[Any, ...]) -> Any:
+        if any(known.recording for known in self.entries.values()):
+            return self._within_memory(inputs, lambda *_: self._run(inputs))
+        return self._run(inputs)
+
+    def _within_memory(self, inputs: tuple[Any, ...], run: Callable[[list[Tensor], list[Tensor]], Any]) -> Any:
+        """`run(state, copies of it)`; where graphs, whose memory is theirs alone, leave too little for that, the step without them."""
+        state, before = [*self.state()], list[Tensor]()
+        try:
+            before = _copies(state)
+            return run(state, before)
+        except torch.OutOfMemoryError:
+            _restore(state[: len(before)], before)
+        self._give_up("leaves too little memory as a graph")
+        return self._run(inputs)
+
     def _run(self, inputs: tuple[Any, ...]) -> Any:
         """The function as it is, on the stream that is recorded."""
         with _on(self.stream):
@@ -216,17 +235,17 @@ class Graphed:
 
     def _compared(self, entry: _Entry) -> Any:
         """The first replay, held against the function run twice from the same state: what these two differ by is rounding."""
-        state, before = [*self.state()], list[Tensor]()
-        try:
-            before = _copies(state)
+
+        def compared(state: list[Tensor], before: list[Tensor]) -> Any:
             results = _mapped(self._run(entry.inputs), torch.clone)
             fault = self._difference(entry, state, before, results)
-        except torch.OutOfMemoryError:
-            _restore(state[: len(before)], before)
-            self._give_up("could not be compared with itself as a graph, for want of memory")
-            return self._run(entry.inputs)
-        if fault is not None:
-            self._give_up(fault)
+            if fault is not None:
+                self._give_up(fault)
+            return results
+
+        results = self._within_memory(entry.inputs, compared)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # the step as it is needs memory of its own, and may never run again
         return results
 
     def _difference(self, entry: _Entry, state: list[Tensor], before: list[Tensor], results: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,41 @@ TINY_OF = {
     "b": dict(kimg=6 * 8 / 1000, width=0.25, phase2_epochs=6, r1_every=2, pl_every=2, ema_kimg=0.05),
     "restore": dict(kimg=6 * 8 / 1000, r1_every=2, ema_kimg=0.05),
 }
+
+
+# the test in which this process lost its CUDA context
+LOST = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a lost CUDA context makes of the tests that follow says nothing about them."""
+    lost = item.config.stash.get(LOST, None)
+    if lost is not None and item.get_closest_marker("gpu"):
+        pytest.skip(f"not run: this process lost its CUDA context in {lost}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test on a GPU ends when its kernels have: what they do wrong is its own failure, not that of the next one to wait for them."""
+    try:
+        result = yield
+    finally:
+        error = None if LOST in item.config.stash else _wait_for_gpu()
+        if error is not None and _wait_for_gpu() is not None:  # an error that stays
+            item.config.stash[LOST] = item.nodeid
+    if error is not None:
+        pytest.fail(f"a kernel that this test launched failed: {error}")
+    return result
+
+
+def _wait_for_gpu() -> Exception | None:
+    try:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+    except RuntimeError as error:  # torch.AcceleratorError is one
+        return error
+    return None
 
 
 def draw_truth(random: np.random.Generator) -> dict[str, bool]:

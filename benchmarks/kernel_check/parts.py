@@ -25,6 +25,12 @@ def triton_full() -> Part:
     return triton_code.check(case for case in wanted if case.order not in ("bwd", "graph"))  # the same kernels as "fwd+bwd"
 
 
+def float64() -> Part:
+    from benchmarks.kernel_check import precision
+
+    return precision.check()
+
+
 def moved() -> Part:
     from benchmarks.kernel_check import budget
 
@@ -37,5 +43,11 @@ def cuda() -> Part:
     return cuda_code.check()
 
 
-PARTS = {"triton": triton, "bytes": moved, "cuda": cuda}
+def training(name: str) -> Part:
+    from benchmarks.kernel_check import trainings
+
+    return trainings.check(name)
+
+
+PARTS = {"triton": triton, "float64": float64, "bytes": moved, "cuda": cuda}
 OPTIONAL = {"triton-full": triton_full}

@@ -1,38 +1,25 @@
-"""Every Triton kernel as the benchmarks' shapes specialise it, compiled for GPUs that need not be here.
-
-Launchers run on `meta` tensors under a driver that only says which GPU it stands for. Triton then works out the true
-specialisation (divisibility by 16, constants, options of every autotuner configuration) and asks its cache hook; the hook
-notes what would have been compiled, once for all shapes that share it, and stops there. Compiled code lands in Triton's cache.
-"""
+"""Every Triton kernel as the benchmarks' shapes specialise it, compiled for GPUs that need not be here (`facegan.warmup.kernels`)."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import multiprocessing
 import re
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import triton
-from triton import knobs
-from triton.backends.compiler import GPUTarget
-from triton.runtime.autotuner import Autotuner
-from triton.runtime.driver import driver
 
 from benchmarks.cases import Case
 from benchmarks.kernel_check import ptx
-from benchmarks.kernel_check.launches import Launch, Launcher, launcher, launches
+from benchmarks.kernel_check.launches import launcher, launches
 from benchmarks.kernel_check.report import Part
+from facegan.warmup.kernels import Specialisation, started
 
 ARCHITECTURES = (80, 90)
 PROCESSES = 2
@@ -42,59 +29,6 @@ SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10}  # bytes of shared memory that one
 # the bytes that seem to move 2 at a time where x has 16 channels, a good four fifths never move.
 NARROW_SHARES = {"pointwise._backward": 0.35}
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What Triton asks of a driver before it compiles; the number of a device is its architecture."""
-
-    arch: int
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.arch, 32)
-
-    def get_current_device(self) -> int:
-        return self.arch
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-
-@dataclass(frozen=True)
-class Specialisation:
-    """One kernel that Triton would compile; `data` is Triton's own serialised form of it."""
-
-    module: str
-    name: str
-    arch: int
-    data: str
-    case: str
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.module.rsplit('.', 1)[-1]}.{self.name}"
-
-    def label(self) -> str:
-        """Types of its tensors, constants and options, as `bf16 fp32; BLOCK=1024; 4 warps`."""
-        data = json.loads(self.data)
-        names = list(data["signature"])
-        types = {kind.lstrip("*") for kind in data["signature"].values() if kind.startswith("*")}
-        constants = [
-            f"{names[path[0]]}={_short(value)}"
-            for path, value in zip(data["constant_keys"], data["constant_vals"], strict=True)
-            if names[path[0]].isupper() and value is not None
-        ]
-        # arguments that are not known to be multiples of 16
-        odd = [names[path[0]] for path, attribute in zip(data["attrs_keys"], data["attrs_vals"], strict=True) if not attribute]
-        odd = [name for name in odd if data["signature"][name] in ("i32", "i64") or data["signature"][name].startswith("*")]
-        return "; ".join(filter(None, [
-            " ".join(sorted(types)), " ".join(constants), f"odd {' '.join(odd)}" if odd else "",
-            f"{data['options']['num_warps']} warps", f"{data['options']['num_stages']} stages",
-        ]))  # fmt: skip
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 @dataclass
@@ -120,19 +54,8 @@ class Compiled:
         return found
 
 
-@contextmanager
-def compiling_for(arch: int) -> Iterator[None]:
-    """Triton takes `sm_<arch>` for the current GPU."""
-    before = driver._active
-    driver.set_active(Target(arch))
-    try:
-        yield
-    finally:
-        driver._active = before
-
-
 def recorded(cases: Iterable[Case], archs: Iterable[int] = ARCHITECTURES) -> tuple[list[Specialisation], list[str]]:
-    """The distinct kernels that the cases start, with every configuration that an autotuner would try; and what goes wrong."""
+    """The distinct kernels that the cases start; and what goes wrong."""
     found: dict[str, Specialisation] = {}
     failures: list[str] = []
     for launch, arch in product(launches(cases), archs):
@@ -145,31 +68,9 @@ def recorded(cases: Iterable[Case], archs: Iterable[int] = ARCHITECTURES) -> tup
     return list(found.values()), failures
 
 
-def started(function: Launcher, launch: Launch, arch: int) -> list[Specialisation]:
-    """The kernels that one launch starts, none of them compiled."""
-    found: list[Specialisation] = []
-
-    def note(*, fn: Any, compile: dict[str, Any], **_: Any) -> bool:
-        found.append(Specialisation(fn.module, fn.name, arch, compile["specialization_data"], launch.case))
-        return True  # do not compile it
-
-    with compiling_for(arch), mock.patch.object(Autotuner, "run", _every_configuration), knobs.runtime.scope():
-        knobs.runtime.jit_cache_hook = note
-        function(*launch.arguments)
-    return found
-
-
-def _every_configuration(self: Autotuner, *args: Any, warmup: bool, **kwargs: Any) -> None:
-    self.warmup(*args, **kwargs)
-
-
 def compiled(given: Specialisation) -> Compiled:
     try:
-        function = getattr(importlib.import_module(given.module), given.name)
-        while not isinstance(function, triton.runtime.JITFunction):
-            function = function.fn  # autotuners and heuristics wrap it
-        with compiling_for(given.arch):
-            kernel = function.preload(given.data)
+        kernel = given.compiled()
     except Exception:
         return Compiled(error=traceback.format_exc(limit=0).strip().split("\n")[-1])
     registers, stack = _resources(kernel.asm["cubin"])

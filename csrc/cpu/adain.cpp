@@ -83,8 +83,15 @@ void with_mask(const OptionalTensor& mask, const F& f) {
   f(static_cast<const W*>(nullptr), std::false_type());
 }
 
+}  // namespace
+}  // namespace facegan::cpu
+
+namespace facegan::launchers {
+
+using namespace cpu;
+
 void adain(
-    Tensor content, Tensor style, OptionalTensor mask, Tensor y, int64_t n, int64_t c, int64_t hw, int64_t style_hw,
+    const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw, int64_t style_hw,
     bool channels_last, double alpha_, double eps) {
   large_pages(y);
   with_dtype("adain", content, [&](auto zero) {
@@ -117,7 +124,7 @@ void adain(
 }
 
 void adain_backward(
-    Tensor dy, Tensor content, Tensor style, OptionalTensor mask, Tensor d_content, Tensor d_style, int64_t n, int64_t c,
+    const Tensor& dy, const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& d_content, const Tensor& d_style, int64_t n, int64_t c,
     int64_t hw, int64_t style_hw, bool channels_last, double alpha_, double eps) {
   large_pages(d_content, d_style);
   with_dtype("adain_backward", content, [&](auto zero) {
@@ -164,7 +171,7 @@ void adain_backward(
 }
 
 void adain_affine(
-    Tensor x, Tensor scale, Tensor shift, Tensor y, int64_t n, int64_t c, int64_t hw, bool channels_last, double eps) {
+    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last, double eps) {
   large_pages(y);
   with_dtype("adain_affine", x, [&](auto zero) {
     using T = decltype(zero);
@@ -185,7 +192,7 @@ void adain_affine(
 }
 
 void adain_affine_backward(
-    Tensor dy, Tensor x, Tensor scale, Tensor dx, Tensor d_scale, Tensor d_shift, int64_t n, int64_t c, int64_t hw,
+    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift, int64_t n, int64_t c, int64_t hw,
     bool channels_last, double eps) {
   large_pages(dx);
   with_dtype("adain_affine_backward", x, [&](auto zero) {
@@ -218,12 +225,4 @@ void adain_affine_backward(
   });
 }
 
-}  // namespace
-}  // namespace facegan::cpu
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
-  library.impl("adain", TORCH_BOX(&facegan::cpu::adain));
-  library.impl("adain_backward", TORCH_BOX(&facegan::cpu::adain_backward));
-  library.impl("adain_affine", TORCH_BOX(&facegan::cpu::adain_affine));
-  library.impl("adain_affine_backward", TORCH_BOX(&facegan::cpu::adain_affine_backward));
-}
+}  // namespace facegan::launchers

@@ -19,8 +19,15 @@ std::vector<W> per_sample(const OptionalTensor& b, const Maps& m) {
   return values;
 }
 
+}  // namespace
+}  // namespace facegan::cpu
+
+namespace facegan::launchers {
+
+using namespace cpu;
+
 void bias_act(
-    Tensor x, OptionalTensor b, Tensor y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha, double gain,
+    const Tensor& x, const OptionalTensor& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha, double gain,
     double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(y);
@@ -37,7 +44,7 @@ void bias_act(
 }
 
 void bias_act_backward(
-    Tensor dy, Tensor y, Tensor dx, OptionalTensor db, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
+    const Tensor& dy, const Tensor& y, const Tensor& dx, const OptionalTensor& db, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
     double gain, double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(dx);
@@ -62,7 +69,7 @@ void bias_act_backward(
 }
 
 void bias_act_double_backward(
-    Tensor ddx, OptionalTensor ddb, Tensor dy, Tensor y, Tensor d_dy, OptionalTensor d_y, int64_t outer, int64_t c,
+    const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy, const OptionalTensor& d_y, int64_t outer, int64_t c,
     int64_t inner, int64_t act, double alpha, double gain, double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(d_dy);
@@ -86,11 +93,4 @@ void bias_act_double_backward(
   });
 }
 
-}  // namespace
-}  // namespace facegan::cpu
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
-  library.impl("bias_act", TORCH_BOX(&facegan::cpu::bias_act));
-  library.impl("bias_act_backward", TORCH_BOX(&facegan::cpu::bias_act_backward));
-  library.impl("bias_act_double_backward", TORCH_BOX(&facegan::cpu::bias_act_double_backward));
-}
+}  // namespace facegan::launchers

@@ -10,12 +10,11 @@
 #include <sys/mman.h>
 #endif
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/BFloat16.h>
 
 #include "../formulas.h"
+#include "../launchers.h"
 
 // The build compiles for AVX2 (build_parameters.py), and the loader refuses older processors. Wider vectors would not help: the
 // kernels wait for memory.
@@ -36,8 +35,6 @@ namespace facegan::cpu {
 
 using torch::headeronly::BFloat16;
 using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 /// The type of accumulators and per-channel values.
 template <typename T>

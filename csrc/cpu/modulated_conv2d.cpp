@@ -29,7 +29,14 @@ void sum_samples(const std::vector<W>& sums, T* out, int64_t batch, int64_t n, i
   }
 }
 
-void modulate(Tensor x, Tensor s, Tensor y, int64_t n, int64_t c, int64_t hw, bool channels_last) {
+}  // namespace
+}  // namespace facegan::cpu
+
+namespace facegan::launchers {
+
+using namespace cpu;
+
+void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last) {
   large_pages(y);
   with_dtype("modulate", x, [&](auto zero) {
     using T = decltype(zero);
@@ -42,7 +49,7 @@ void modulate(Tensor x, Tensor s, Tensor y, int64_t n, int64_t c, int64_t hw, bo
 }
 
 void modulate_backward(
-    Tensor g, Tensor x, Tensor s, Tensor dx, Tensor ds, int64_t n, int64_t c, int64_t hw, bool channels_last) {
+    const Tensor& g, const Tensor& x, const Tensor& s, const Tensor& dx, const Tensor& ds, int64_t n, int64_t c, int64_t hw, bool channels_last) {
   large_pages(dx);
   with_dtype("modulate_backward", g, [&](auto zero) {
     using T = decltype(zero);
@@ -60,7 +67,7 @@ void modulate_backward(
 }
 
 void modulated_epilogue(
-    Tensor x, OptionalTensor d, OptionalTensor noise, OptionalTensor b, OptionalTensor f, Tensor y, int64_t n, int64_t c,
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f, const Tensor& y, int64_t n, int64_t c,
     int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch, int64_t kh, int64_t kw,
     int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
   if (y.numel() == 0) return;
@@ -96,7 +103,7 @@ void modulated_epilogue(
 }
 
 void modulated_epilogue_backward(
-    Tensor dy, Tensor y, OptionalTensor d, OptionalTensor noise, Tensor dz, Tensor sums, OptionalTensor dn, int64_t n, int64_t c,
+    const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const Tensor& dz, const Tensor& sums, const OptionalTensor& dn, int64_t n, int64_t c,
     int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act, double alpha, double gain, double clamp) {
   const Maps maps{n, c, hw, channels_last};
   large_pages(dz);
@@ -122,8 +129,8 @@ void modulated_epilogue_backward(
 }
 
 void modulated_epilogue_double_backward(
-    Tensor gdz, OptionalTensor gsums, OptionalTensor gdn, Tensor dy, Tensor y, OptionalTensor d, OptionalTensor noise,
-    Tensor d_dy, OptionalTensor d_y, OptionalTensor d_d, OptionalTensor d_noise, int64_t n, int64_t c, int64_t hw,
+    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn, const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise,
+    const Tensor& d_dy, const OptionalTensor& d_y, const OptionalTensor& d_d, const OptionalTensor& d_noise, int64_t n, int64_t c, int64_t hw,
     bool channels_last, int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
   const Maps maps{n, c, hw, channels_last};
   large_pages(d_dy);
@@ -160,13 +167,4 @@ void modulated_epilogue_double_backward(
   });
 }
 
-}  // namespace
-}  // namespace facegan::cpu
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
-  library.impl("modulate", TORCH_BOX(&facegan::cpu::modulate));
-  library.impl("modulate_backward", TORCH_BOX(&facegan::cpu::modulate_backward));
-  library.impl("modulated_epilogue", TORCH_BOX(&facegan::cpu::modulated_epilogue));
-  library.impl("modulated_epilogue_backward", TORCH_BOX(&facegan::cpu::modulated_epilogue_backward));
-  library.impl("modulated_epilogue_double_backward", TORCH_BOX(&facegan::cpu::modulated_epilogue_double_backward));
-}
+}  // namespace facegan::launchers

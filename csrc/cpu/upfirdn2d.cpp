@@ -14,8 +14,15 @@ FACEGAN_INLINE inline void narrow(const W* FACEGAN_RESTRICT row, T* FACEGAN_REST
   }
 }
 
+}  // namespace
+}  // namespace facegan::cpu
+
+namespace facegan::launchers {
+
+using namespace cpu;
+
 void upfirdn2d(
-    Tensor x, Tensor f, Tensor y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last,
+    const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last,
     int64_t kh, int64_t kw, int64_t up_y, int64_t up_x, int64_t down_y, int64_t down_x, int64_t pad_top, int64_t pad_left,
     bool flip_filter, double gain) {
   if (y.numel() == 0) return;
@@ -31,9 +38,4 @@ void upfirdn2d(
   });
 }
 
-}  // namespace
-}  // namespace facegan::cpu
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
-  library.impl("upfirdn2d", TORCH_BOX(&facegan::cpu::upfirdn2d));
-}
+}  // namespace facegan::launchers

@@ -3,6 +3,7 @@
 // [tiles, 36, c] x [36, c, o] over the 36, which the library does. Modulation is folded into the first pass, the epilogue into the second.
 // Maps are channels_last, float32.
 
+#include "../operators.h"
 #include "common.h"
 
 namespace facegan::cpu {
@@ -138,9 +139,9 @@ void winograd_input(Tensor x, Tensor s, Tensor v, int64_t h, int64_t w, int64_t 
 
 void winograd_output(
     Tensor m, OptionalTensor d, OptionalTensor noise, OptionalTensor b, Tensor y, int64_t h, int64_t w, int64_t c, int64_t first,
-    int64_t tiles, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
+    int64_t tiles, int64_t noise_batch, std::string act, double alpha, double gain, std::optional<double> clamp) {
   const Epilogue e{read<float>(d), read<float>(noise), read<float>(b), noise_batch};
-  with_activation<float>(act, alpha, gain, clamp, [&](auto activation) {
+  with_activation<float>(operators::kind("winograd_output", act), alpha, gain, clamp.value_or(0), [&](auto activation) {
     parallel(tiles, kIn * kIn * c, [&](int64_t begin, int64_t end) {
       output_tiles(read<float>(m), written<float>(y), e, activation, Map{h, w, c}, begin, end, first);
     });
@@ -150,16 +151,7 @@ void winograd_output(
 }  // namespace
 }  // namespace facegan::cpu
 
-STABLE_TORCH_LIBRARY_FRAGMENT(facegan_native, library) {
-  // x [n, h, w, c] float32 times s [n, c] -> v [tiles, 36, c], of the 4 x 4 tiles first .. first + tiles - 1.
-  library.def("winograd_input(Tensor x, Tensor s, Tensor(a!) v, int h, int w, int c, int first, int tiles) -> ()");
-  // m [tiles, 36, c] -> y [n, h, w, c] through the epilogue.
-  library.def(
-      "winograd_output(Tensor m, Tensor? d, Tensor? noise, Tensor? b, Tensor(a!) y, int h, int w, int c, int first, int tiles, "
-      "int noise_batch, int act, float alpha, float gain, float clamp) -> ()");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, CPU, library) {
+STABLE_TORCH_LIBRARY_IMPL(facegan, CPU, library) {
   library.impl("winograd_input", TORCH_BOX(&facegan::cpu::winograd_input));
   library.impl("winograd_output", TORCH_BOX(&facegan::cpu::winograd_output));
 }

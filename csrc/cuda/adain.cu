@@ -9,10 +9,14 @@
 namespace facegan {
 namespace {
 
+/// Where (scale, shift) come from. A pointer does not say it: that of a style map without pixels is null too.
+enum class Form { map, affine };
+
 /// Everything an operator of the family is given; a style map, or scale and shift [n c].
 template <typename T>
 struct Problem {
   using W = wide_t<T>;
+  Form form;
   const T *dy, *x, *style;
   const W *scale, *shift, *mask;
   T *y, *d_style;  // y: the result, or dx
@@ -28,7 +32,7 @@ template <typename T, int VEC, bool LAST, int HELD>
 __device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& member, const Problem<T>& p, wide_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
                                                  typename Member<T, VEC, LAST>::Channel& sigma) {
   using W = wide_t<T>;
-  if (p.style != nullptr) {
+  if (p.form == Form::map) {
     const Held<T, VEC, LAST, HELD> style(member, p.style, p.style_hw, p.c);
     const W share = p.mask == nullptr ? W(1) / static_cast<W>(p.style_hw) : weight;
     style.statistics(member, p.style_hw, p.mask, share, p.eps, mean, sigma);
@@ -98,7 +102,7 @@ __global__ void __launch_bounds__(kTeamThreads) backward_held(const Teams t, con
       store(p.y + member.offset(k, p.hw, p.c), g);
     });
   }
-  if (p.style == nullptr) {
+  if (p.form == Form::affine) {
     if (!member.live || member.first != 0) return;
 #pragma unroll
     for (int j = 0; j < N; ++j) p.d_shift[member.n * p.c + member.c + j] = g0.v[j], p.d_scale[member.n * p.c + member.c + j] = g1.v[j];
@@ -253,12 +257,17 @@ __global__ void __launch_bounds__(128) split_kernel(const W* g, W* first, W* sec
 
 // --- Launches -----------------------------------------------------------------------------------------------------------
 
+/// Pixels of the larger map; the affine form has one.
+template <typename T>
+int64_t largest_plane(const Problem<T>& p) {
+  return p.form == Form::affine || p.hw > p.style_hw ? p.hw : p.style_hw;
+}
+
 template <int VEC, bool LAST, typename T>
 void forward(const Launcher& launch, const Problem<T>& p) {
   using W = wide_t<T>;
-  const int64_t largest = p.style == nullptr || p.hw > p.style_hw ? p.hw : p.style_hw;
   if constexpr (!std::is_same_v<T, double>) {
-    if (const auto t = teams(p.n, p.c, p.hw, largest, VEC, LAST, 8)) {
+    if (const auto t = teams(p.n, p.c, p.hw, largest_plane(p), VEC, LAST, 8)) {
       return launch(forward_held<T, VEC, LAST>, t->blocks(VEC, LAST), t->threads(), kTeamShared<W>, *t, p);
     }
   }
@@ -266,16 +275,16 @@ void forward(const Launcher& launch, const Problem<T>& p) {
   W* const at = output<W>(memory);
   const auto x = streamed_statistics<T, VEC, LAST>(launch, at, p.x, p.mask, p.n, p.c, p.hw, p.eps);
   Statistics<W> style{p.shift, p.scale, nullptr};
-  if (p.style != nullptr) style = streamed_statistics<T, VEC, LAST>(launch, at + 7 * p.n * p.c, p.style, p.mask, p.n, p.c, p.style_hw, p.eps);
+  if (p.form == Form::map) style = streamed_statistics<T, VEC, LAST>(launch, at + 7 * p.n * p.c, p.style, p.mask, p.n, p.c, p.style_hw, p.eps);
   run(launch, Apply<T, VEC, LAST>(p, x, style), p.n, p.c, p.hw);
 }
 
 template <int VEC, bool LAST, typename T>
 void backward(const Launcher& launch, const Problem<T>& p) {
   using W = wide_t<T>;
-  const int64_t planes = p.n * p.c, largest = p.style == nullptr || p.hw > p.style_hw ? p.hw : p.style_hw;
+  const int64_t planes = p.n * p.c;
   if constexpr (!std::is_same_v<T, double>) {
-    if (const auto t = teams(p.n, p.c, p.hw, largest, VEC, LAST, 4)) {
+    if (const auto t = teams(p.n, p.c, p.hw, largest_plane(p), VEC, LAST, 4)) {
       return launch(backward_held<T, VEC, LAST>, t->blocks(VEC, LAST), t->threads(), kTeamShared<W>, *t, p);
     }
   }
@@ -283,7 +292,7 @@ void backward(const Launcher& launch, const Problem<T>& p) {
   W *const at = output<W>(memory), *const g = at + 14 * planes;
   const auto x = streamed_statistics<T, VEC, LAST>(launch, at, p.x, p.mask, p.n, p.c, p.hw, p.eps);
   run(launch, Sums<T, VEC, LAST>(p, x), p.n, p.c, p.hw, Total{g, 2 * planes});
-  if (p.style == nullptr) {
+  if (p.form == Form::affine) {
     run(launch, Gradient<T, VEC, LAST, false>(p, x, g, p.scale), p.n, p.c, p.hw);
     return launch(split_kernel<W>, ceil_div(planes, 128), 128, 0, static_cast<const W*>(g), p.d_shift, p.d_scale, planes);
   }
@@ -292,10 +301,22 @@ void backward(const Launcher& launch, const Problem<T>& p) {
   run(launch, Gradient<T, VEC, LAST, true>(p, style, g, nullptr), p.n, p.c, p.style_hw);
 }
 
-/// Chooses the width of the accesses for a problem and runs `forward` or, for its GRADIENT, `backward`.
+/// The gradient of a result without pixels: no kernel runs, so that none divides by their number.
+template <typename T>
+void write_zeros(const Launcher& launch, const Problem<T>& p) {
+  if (p.form == Form::map) return launch.zero(p.d_style, p.n * p.c * p.style_hw);
+  launch.zero(p.d_scale, p.n * p.c);
+  launch.zero(p.d_shift, p.n * p.c);
+}
+
+/// Chooses the width of the accesses for a problem and runs `forward` or, for its GRADIENT, `backward`. A content with pixels has a
+/// style with pixels: callers see to it, as there are no statistics of none.
 template <bool GRADIENT, typename T>
 void solve(const Launcher& launch, const Problem<T>& p, bool last) {
-  if (p.n * p.c == 0 || (!GRADIENT && p.hw == 0)) return;  // sums over no pixels are still written
+  if (p.n * p.c * p.hw == 0) {
+    if constexpr (GRADIENT) write_zeros(launch, p);
+    return;
+  }
   const bool divides = last ? p.c % kVector<T> == 0 : p.hw % kVector<T> == 0 && p.style_hw % kVector<T> == 0;
   const bool vector = divides && aligned({p.dy, p.x, p.style, p.scale, p.shift, p.mask, p.y, p.d_style});
   with_layout<T>(vector, last, [&](auto vec, auto is_last) {
@@ -304,13 +325,17 @@ void solve(const Launcher& launch, const Problem<T>& p, bool last) {
   });
 }
 
+}  // namespace
+
+namespace launchers {
+
 void adain(const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw,
            int64_t style_hw, bool channels_last, double alpha, double eps) {
   const Launcher launch("adain", content);
   with_dtype("adain", content, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<false>(launch, Problem<T>{nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
+    solve<false>(launch, Problem<T>{Form::map, nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
   });
 }
 
@@ -320,7 +345,7 @@ void adain_backward(const Tensor& dy, const Tensor& content, const Tensor& style
   with_dtype("adain_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
+    solve<true>(launch, Problem<T>{Form::map, input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
   });
 }
 
@@ -330,7 +355,7 @@ void adain_affine(const Tensor& x, const Tensor& scale, const Tensor& shift, con
   with_dtype("adain_affine", x, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<false>(launch, Problem<T>{nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps)}, channels_last);
+    solve<false>(launch, Problem<T>{Form::affine, nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps)}, channels_last);
   });
 }
 
@@ -340,16 +365,9 @@ void adain_affine_backward(const Tensor& dy, const Tensor& x, const Tensor& scal
   with_dtype("adain_affine_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps)}, channels_last);
+    solve<true>(launch, Problem<T>{Form::affine, input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps)}, channels_last);
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) {
-  m.impl("adain", TORCH_BOX(&facegan::adain));
-  m.impl("adain_backward", TORCH_BOX(&facegan::adain_backward));
-  m.impl("adain_affine", TORCH_BOX(&facegan::adain_affine));
-  m.impl("adain_affine_backward", TORCH_BOX(&facegan::adain_affine_backward));
-}

@@ -121,6 +121,10 @@ void over(const Launcher& launch, int64_t outer, int64_t c, int64_t inner, bool 
   });
 }
 
+}  // namespace
+
+namespace launchers {
+
 void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act,
               double alpha, double gain, double clamp) {
   const Launcher launch("bias_act", x);
@@ -129,7 +133,7 @@ void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, 
     const T *px = input<T>(x), *pb = input<T>(b);
     T* py = output<T>(y);
     const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
-    over<T>(launch, outer, c, inner, pb != nullptr, aligned({px, pb, py}), [&](auto vec, auto last, const auto& go) {
+    over<T>(launch, outer, c, inner, b.has_value(), aligned({px, pb, py}), [&](auto vec, auto last, const auto& go) {
       go(Forward<T, vec.value, last.value>(px, pb, py, activation));
     });
   });
@@ -143,9 +147,9 @@ void bias_act_backward(const Tensor& dy, const Tensor& y, const Tensor& dx, cons
     const T *pdy = input<T>(dy), *py = input<T>(y);
     T *pdx = output<T>(dx), *pdb = output<T>(db);
     const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
-    over<T>(launch, outer, c, inner, pdb != nullptr, aligned({pdy, py, pdx}), [&](auto vec, auto last, const auto& go) {
-      if (pdb == nullptr) go(Backward<T, vec.value, false, false>(pdy, py, pdx, activation));  // flat: no channel
-      else go(Backward<T, vec.value, last.value, true>(pdy, py, pdx, activation), Total{pdb, c, true});
+    over<T>(launch, outer, c, inner, db.has_value(), aligned({pdy, py, pdx}), [&](auto vec, auto last, const auto& go) {
+      if (db.has_value()) go(Backward<T, vec.value, last.value, true>(pdy, py, pdx, activation), Total{pdb, c, true});
+      else go(Backward<T, vec.value, false, false>(pdy, py, pdx, activation));  // flat: no channel
     });
   });
 }
@@ -159,17 +163,11 @@ void bias_act_double_backward(const Tensor& ddx, const std::optional<Tensor>& dd
     const T *pddx = input<T>(ddx), *pddb = input<T>(ddb), *pdy = input<T>(dy), *py = input<T>(y);
     T *pd_dy = output<T>(d_dy), *pd_y = output<T>(d_y);
     const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
-    over<T>(launch, outer, c, inner, pddb != nullptr, aligned({pddx, pddb, pdy, py, pd_dy, pd_y}), [&](auto vec, auto last, const auto& go) {
+    over<T>(launch, outer, c, inner, ddb.has_value(), aligned({pddx, pddb, pdy, py, pd_dy, pd_y}), [&](auto vec, auto last, const auto& go) {
       go(DoubleBackward<T, vec.value, last.value>(pddx, pddb, pdy, py, pd_dy, pd_y, activation));
     });
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) {
-  m.impl("bias_act", TORCH_BOX(&facegan::bias_act));
-  m.impl("bias_act_backward", TORCH_BOX(&facegan::bias_act_backward));
-  m.impl("bias_act_double_backward", TORCH_BOX(&facegan::bias_act_double_backward));
-}

@@ -20,15 +20,11 @@
 #include <utility>
 
 #include "formulas.h"
-
-#ifndef FACEGAN_DISPATCH_KEY
-#define FACEGAN_DISPATCH_KEY CUDA  // the emulation in tests/kernels registers the same code for CPU tensors
-#endif
+#include "launchers.h"
 
 namespace facegan {
 
 using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 using BFloat16 = c10::BFloat16;
 using Half = c10::Half;
 
@@ -140,7 +136,8 @@ __device__ __forceinline__ void store(T* p, const Values<wide_t<T>, N>& values) 
   }
 }
 
-/// N values of an optional parameter from p + offset on.
+/// N values of an optional parameter from p + offset on; p is null where it is absent. Kernels run for maps with pixels alone, whose
+/// parameters have elements: a null pointer is never that of an empty tensor.
 template <int N, typename W, typename P>
 __device__ __forceinline__ Values<W, N> read(const P* p, int64_t offset, W missing) {
   if (p != nullptr) return widen(load<N>(p + offset));
@@ -193,13 +190,19 @@ class Launcher {
 
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes, Arguments&&... arguments) const {
-    if (blocks > INT32_MAX) throw std::runtime_error(std::string("facegan_native::") + op_ + ": the tensors are too large for one launch");
+    if (blocks > INT32_MAX) throw std::runtime_error(std::string("facegan::") + op_ + ": the tensors are too large for one launch");
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream_;
     check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
+  }
+
+  /// Writes zeros, what sums over nothing are, to `count` elements.
+  template <typename W>
+  void zero(W* p, int64_t count) const {
+    if (count > 0) check(cudaMemsetAsync(p, 0, static_cast<size_t>(count) * sizeof(W), stream_));
   }
 
   int multiprocessors() const {
@@ -216,7 +219,7 @@ class Launcher {
 
  private:
   void check(cudaError_t error) const {
-    if (error != cudaSuccess) throw std::runtime_error(std::string("facegan_native::") + op_ + ": " + cudaGetErrorString(error));
+    if (error != cudaSuccess) throw std::runtime_error(std::string("facegan::") + op_ + ": " + cudaGetErrorString(error));
   }
 
   const char* op_;
@@ -259,7 +262,7 @@ void with_dtype(const char* op, const Tensor& x, const F& f) {
     case ScalarType::Double: return f(double());
     case ScalarType::Half: return f(Half());
     case ScalarType::BFloat16: return f(BFloat16());
-    default: throw std::runtime_error(std::string("facegan_native::") + op + ": expected float32, float16, bfloat16 or float64");
+    default: throw std::runtime_error(std::string("facegan::") + op + ": expected float32, float16, bfloat16 or float64");
   }
 }
 

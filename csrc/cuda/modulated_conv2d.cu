@@ -234,6 +234,10 @@ void with_map(int64_t c, int64_t hw, bool last, std::initializer_list<const void
   with_layout<T>((last ? c : hw) % kVector<T> == 0 && aligned(pointers), last, f);
 }
 
+}  // namespace
+
+namespace launchers {
+
 void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last) {
   const Launcher launch("modulate", x);
   with_dtype("modulate", x, [&](auto t) {
@@ -306,7 +310,7 @@ void modulated_epilogue_backward(const Tensor& dy, const Tensor& y, const std::o
       const auto go = [&](auto noise_sum) {
         run(launch, EpilogueBackward<T, vec.value, last.value, noise_sum.value>(parameters, activation, pdy, py, pdz), n, c, hw, channels, pixels);
       };
-      pixels.out == nullptr ? go(std::false_type()) : go(std::true_type());
+      dn.has_value() ? go(std::true_type()) : go(std::false_type());
     });
   });
 }
@@ -334,18 +338,10 @@ void modulated_epilogue_double_backward(const Tensor& gdz, const std::optional<T
         run(launch, EpilogueDoubleBackward<T, vec.value, last.value, noise_sum.value>(parameters, cotangents, activation, pdy, py, pd_dy, pd_y),
             n, c, hw, channels, pixels);
       };
-      pixels.out == nullptr ? go(std::false_type()) : go(std::true_type());
+      d_noise.has_value() ? go(std::true_type()) : go(std::false_type());
     });
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) {
-  m.impl("modulate", TORCH_BOX(&facegan::modulate));
-  m.impl("modulate_backward", TORCH_BOX(&facegan::modulate_backward));
-  m.impl("modulated_epilogue", TORCH_BOX(&facegan::modulated_epilogue));
-  m.impl("modulated_epilogue_backward", TORCH_BOX(&facegan::modulated_epilogue_backward));
-  m.impl("modulated_epilogue_double_backward", TORCH_BOX(&facegan::modulated_epilogue_double_backward));
-}

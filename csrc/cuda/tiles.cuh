@@ -137,7 +137,8 @@ __global__ void __launch_bounds__(512) sum_partials(const W* __restrict__ partia
   }
 }
 
-/// Where a sum of partial sums goes: `width` values of type W (or T when narrow), absent when `out` is null.
+/// Where a sum of partial sums goes: `width` values of type W (or T when narrow). Where `out` is null it is not wanted, or has no
+/// elements, and there is nothing to write.
 struct Total {
   void* out = nullptr;
   int64_t width = 0;
@@ -158,22 +159,22 @@ inline Tiling tiling(int64_t n, int64_t rows, int64_t columns, int64_t total, in
   return t;
 }
 
-/// One total from its partial sums: decides where the partial sums go, and adds them up after the pass.
+/// One total of a map with pixels from its partial sums: decides where the partial sums go, and adds them up after the pass.
 template <typename T>
 class Reduction {
  public:
   using W = wide_t<T>;
   Reduction(const Launcher& launch, const Total& total, int64_t partials, int64_t values) : launch_(launch), total_(total) {
     if (total.out == nullptr) return;
-    count_ = values == 0 ? 0 : partials * values / total.width;  // a total over n has fewer values than the maps have sums
+    count_ = partials * values / total.width;  // a total over n has fewer values than the maps have sums
     direct_ = count_ == 1 && (!total.narrow || std::is_same_v<T, W>);
-    if (!direct_ && count_ > 0) scratch_ = launch.scratch<W>(count_ * total.width);
+    if (!direct_) scratch_ = launch.scratch<W>(count_ * total.width);
   }
 
   W* partial() const { return direct_ ? static_cast<W*>(total_.out) : scratch_.has_value() ? output<W>(*scratch_) : nullptr; }
 
   void finish() const {
-    if (total_.out == nullptr || direct_ || total_.width == 0) return;
+    if (total_.out == nullptr || direct_) return;
     const auto go = [&](auto* kernel, auto* out) {
       launch_(kernel, ceil_div(total_.width, 32), 512, 16 * 33 * sizeof(W), static_cast<const W*>(partial()), out, count_, total_.width);
     };
@@ -189,16 +190,27 @@ class Reduction {
   std::optional<Tensor> scratch_;
 };
 
+template <typename T>
+void write_zeros(const Launcher& launch, const Total& total) {
+  if (total.narrow) launch.zero(static_cast<T*>(total.out), total.width);
+  else launch.zero(static_cast<wide_t<T>*>(total.out), total.width);
+}
+
 /// Runs a body over [n, c, hw] (or [n, hw, c]); its sums over pixels go to `channels`, those over channels to `pixels`.
 template <typename B>
 void run(const Launcher& launch, const B& body, int64_t n, int64_t c, int64_t hw, Total channels = {}, Total pixels = {}) {
+  using T = typename B::T;
+  if (n * c * hw == 0) {
+    write_zeros<T>(launch, channels);
+    write_zeros<T>(launch, pixels);
+    return;
+  }
   const int64_t rows = B::kLast ? hw : c, columns = B::kLast ? c : hw;
   const Tiling t = tiling(n, rows, columns, n * rows * columns, B::kVec, launch.multiprocessors());
-  const bool empty = t.total == 0;
-  const Reduction<typename B::T> row(launch, B::kLast ? pixels : channels, t.row_partials(), empty ? 0 : B::kRowSums * n * rows);
-  const Reduction<typename B::T> column(launch, B::kLast ? channels : pixels, t.column_partials(), empty ? 0 : B::kColumnSums * n * columns);
+  const Reduction<T> row(launch, B::kLast ? pixels : channels, t.row_partials(), B::kRowSums * n * rows);
+  const Reduction<T> column(launch, B::kLast ? channels : pixels, t.column_partials(), B::kColumnSums * n * columns);
   const size_t shared_bytes = B::kColumnSums > 0 ? size_t(kThreads) * B::kVec * sizeof(typename B::W) : 0;
-  if (!empty) launch(tile_kernel<B>, t.blocks(), kThreads, shared_bytes, t, body, row.partial(), column.partial());
+  launch(tile_kernel<B>, t.blocks(), kThreads, shared_bytes, t, body, row.partial(), column.partial());
   row.finish();
   column.finish();
 }

@@ -4,6 +4,10 @@
 namespace facegan {
 namespace {
 
+}  // namespace
+
+namespace launchers {
+
 void upfirdn2d(const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow,
                bool channels_last, int64_t kh, int64_t kw, int64_t up_y, int64_t up_x, int64_t down_y, int64_t down_x, int64_t pad_top,
                int64_t pad_left, bool flip_filter, double gain) {
@@ -17,7 +21,5 @@ void upfirdn2d(const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int
   });
 }
 
-}  // namespace
+}  // namespace launchers
 }  // namespace facegan
-
-STABLE_TORCH_LIBRARY_IMPL(facegan_native, FACEGAN_DISPATCH_KEY, m) { m.impl("upfirdn2d", TORCH_BOX(&facegan::upfirdn2d)); }

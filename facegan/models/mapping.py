@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.models.stylegan2_config import StyleGAN2Config
-from facegan.nn import Linear, PixelNorm
+from facegan.nn import Linear, PixelNorm, scaled_once
 
 
 class Mapping(nn.Module):
@@ -35,6 +35,14 @@ class Mapping(nn.Module):
         """`psi` draws the first `cutoff` styles (None: all) towards the mean style: Karras et al. 2019, appendix B."""
         if z is not None and z.shape[1:] != (self.z_dim,):
             raise FaceganError(f"z has shape {list(z.shape)}; expected [N, z_dim] = [N, {self.z_dim}].")
+        with scaled_once(self):
+            x = self._styles(z, c)
+        if self.num_ws is None:
+            return x
+        w = x[:, None].repeat(1, self.num_ws, 1)
+        return w if psi == 1 else truncate(w, self.w_avg, psi, cutoff)
+
+    def _styles(self, z: Tensor | None, c: Tensor | None) -> Tensor:
         parts = [] if z is None else [self.norm(z.float())]
         if self.c_dim:
             if c is None or c.shape[-1] != self.c_dim:
@@ -43,10 +51,7 @@ class Mapping(nn.Module):
         x = torch.cat(parts, dim=1)
         for index in range(self.num_layers):
             x = getattr(self, f"fc{index}")(x)
-        if self.num_ws is None:
-            return x
-        w = x[:, None].repeat(1, self.num_ws, 1)
-        return w if psi == 1 else truncate(w, self.w_avg, psi, cutoff)
+        return x
 
     @torch.no_grad()
     def track(self, w: Tensor, beta: float = 0.995) -> None:

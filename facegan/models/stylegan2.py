@@ -19,7 +19,7 @@ from facegan.models.mapping import Mapping, truncate
 from facegan.models.stylegan1 import StyleBlock
 from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, StyleGAN2Config
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
-from facegan.nn import Conv2d, Linear
+from facegan.nn import Conv2d, Linear, scaled_once
 from facegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 
 __all__ = [
@@ -61,7 +61,7 @@ class SynthesisLayer(nn.Module):
         act, channels = Activation(math.sqrt(2) * gain, None if self.clamp is None else self.clamp * gain), self.weight.shape[0]
         y = modulated_conv2d(
             x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
-            noise=None if self.concat else noise, bias=self.bias[:channels], act="lrelu", **act._asdict(),
+            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, act="lrelu", **act._asdict(),
         )  # fmt: skip
         if not self.concat:
             return y
@@ -82,13 +82,13 @@ class ToRGB(nn.Module):
 
     def __init__(self, in_channels: int, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.affine = Linear(config.w_dim, in_channels, bias_init=1.0)
+        self.affine = Linear(config.w_dim, in_channels, bias_init=1.0, gain=1 / math.sqrt(in_channels))
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
-        self.gain, self.clamp = 1 / math.sqrt(in_channels), config.conv_clamp
+        self.clamp = config.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated_conv2d(x, self.weight, self.affine(w) * self.gain, demodulate=False, bias=self.bias, clamp=self.clamp)
+        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -165,7 +165,10 @@ class Synthesis(nn.Module):
             raise FaceganError(f"ws have shape {list(ws.shape)}; expected [N, {self.config.num_ws}, {self.config.w_dim}].")
         if noise_mode not in NOISE_MODES:
             raise FaceganError(f"noise_mode is {noise_mode!r}; expected one of {', '.join(NOISE_MODES)}.")
-        grown = self.config.at_level(level)
+        with scaled_once(self):
+            return self._image(ws, noise_mode, noise, self.config.at_level(level))
+
+    def _image(self, ws: Tensor, noise_mode: NoiseMode, noise: Tensor | Sequence[Tensor] | None, grown: Level) -> Tensor:
         blocks = [block for block in self.blocks if block.size <= grown.side]
         noises = iter(self._noises(blocks, ws, noise_mode, noise))
         styles = ws.unbind(1)

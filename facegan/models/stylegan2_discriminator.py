@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping
 from facegan.models.stylegan2_config import Level, StyleGAN2Config
-from facegan.nn import Conv2d, Linear
+from facegan.nn import Conv2d, Linear, scaled_once
 
 
 def _fromrgb(size: int, config: StyleGAN2Config) -> Conv2d | None:
@@ -60,9 +60,10 @@ class DiscriminatorEpilogue(nn.Module):
     def layers(self) -> list[list[nn.Module]]:
         return [[self.conv], [self.fc], [self.out]]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batches: int = 1) -> Tensor:
         x = x.float()
-        x = self.conv(torch.cat([x, minibatch_deviation(x, self.group)], dim=1))
+        deviation = torch.cat([minibatch_deviation(batch, self.group) for batch in x.chunk(batches)])
+        x = self.conv(torch.cat([x, deviation], dim=1).contiguous(memory_format=torch.channels_last))
         y: Tensor = self.out(self.fc(x.flatten(1)))
         return y
 
@@ -96,32 +97,47 @@ class Discriminator(nn.Module):
         return [(size, getattr(self, f"b{size}")) for size in reversed(self.config.sizes) if size <= side]
 
     def forward(
-        self, image: Tensor, c: Tensor | None = None, *, level: float | Level | None = None, kept: list[Tensor] | None = None
+        self,
+        image: Tensor,
+        c: Tensor | None = None,
+        *,
+        level: float | Level | None = None,
+        kept: list[Tensor] | None = None,
+        batches: int = 1,
     ) -> Tensor:
         """`kept` takes what every block makes of the image, the scores apart.
+
+        `batches`: so many of equal size lie one after the other, and each is scored as if it were alone.
 
         `level`: see `StyleGAN2Config.at_level`. While a block fades in, its features and those of the image at half the size are
         interpolated (Karras et al. 2018, fig. 2).
         """
         grown = self.config.at_level(level)
         side = grown.side
+        if len(image) % batches:
+            raise FaceganError(f"{len(image)} images are to be {batches} batches of equal size; expected a multiple of {batches}.")
         if image.shape[1:] != (3, side, side):
             raise FaceganError(f"images have shape {list(image.shape)}; the discriminator expects [N, 3, {side}, {side}].")
-        image = image.contiguous(memory_format=torch.channels_last)
+        with scaled_once(self):
+            x = self._features(image.contiguous(memory_format=torch.channels_last), grown, kept, batches)
+            if self.mapping is not None:
+                label = self.mapping(None, c)
+                x = (x * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])
+        return x.squeeze(1)
+
+    def _features(self, image: Tensor, grown: Level, kept: list[Tensor] | None, batches: int) -> Tensor:
+        """[N, outputs] of the last layer."""
         x = image
-        for size, block in self._blocks(side):
-            if size == side:
+        for size, block in self._blocks(grown.side):
+            if size == grown.side:
                 x = self._entered(block, image)
-            elif 2 * size == side and grown.weight is not None:
+            elif 2 * size == grown.side and grown.weight is not None:
                 small = self._entered(block, F.avg_pool2d(image, 2))
                 x = grown.faded(small, x.to(small.dtype))
-            x = block(x)
+            x = block(x) if isinstance(block, DiscriminatorBlock) else block(x, batches)
             if kept is not None and size > 4:
                 kept.append(x)
-        if self.mapping is not None:
-            label = self.mapping(None, c)
-            x = (x * label).sum(1, keepdim=True) / math.sqrt(label.shape[1])
-        return x.squeeze(1)
+        return x
 
     @staticmethod
     def _entered(block: DiscriminatorBlock | DiscriminatorEpilogue, image: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import like, register
+from facegan.ops.formats import empty
+from facegan.ops.registration import by_pytorch, operators, register
 
 
 def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -46,7 +47,7 @@ def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | Non
     chosen = backend.select("adain", content)
     if chosen == "reference":
         return adain_ref(content, style, alpha, mask, eps)
-    y: Tensor = torch.ops.facegan.adain(content, style, alpha, mask, eps, chosen)
+    y: Tensor = operators(chosen).adain(content, style, alpha, mask, eps)
     return y
 
 
@@ -67,7 +68,7 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
     chosen = backend.select("adain_affine", x)
     if chosen == "reference":
         return adain_affine_ref(x, scale, shift, eps)
-    y: Tensor = torch.ops.facegan.adain_affine(x, scale, shift, eps, chosen)
+    y: Tensor = operators(chosen).adain_affine(x, scale, shift, eps)
     return y
 
 
@@ -162,62 +163,58 @@ def _check_maps(op: str, **maps: Tensor) -> None:
 
 class _AdaIN(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float, chosen: str
-    ) -> Tensor:
+    def forward(ctx: Any, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float, ops: Any) -> Tensor:
         ctx.save_for_backward(content, style, mask)
-        ctx.alpha, ctx.eps, ctx.chosen = alpha, eps, chosen
-        y: Tensor = _adain(content, style, alpha, mask, eps, chosen)
+        ctx.alpha, ctx.eps, ctx.ops = alpha, eps, ops
+        y: Tensor = ops.adain.kernel(content, style, alpha, mask, eps)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         content, style, mask = ctx.saved_tensors
-        grads = torch.ops.facegan.adain_backward(dy, content, style, ctx.alpha, mask, ctx.eps, ctx.chosen)
-        return *grads, None, None, None, None
+        return *ctx.ops.adain_backward(dy, content, style, ctx.alpha, mask, ctx.eps), None, None, None, None
 
 
 class _AdaINAffine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, chosen: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, ops: Any) -> Tensor:
         ctx.save_for_backward(x, scale)
-        ctx.eps, ctx.chosen, ctx.shift_dtype = eps, chosen, shift.dtype
-        y: Tensor = _adain_affine(x, scale, shift, eps, chosen)
+        ctx.eps, ctx.ops, ctx.shift_dtype = eps, ops, shift.dtype
+        y: Tensor = ops.adain_affine.kernel(x, scale, shift, eps)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, scale = ctx.saved_tensors
-        dx, d_scale, d_shift = torch.ops.facegan.adain_affine_backward(dy, x, scale, ctx.eps, ctx.chosen)
+        dx, d_scale, d_shift = ctx.ops.adain_affine_backward(dy, x, scale, ctx.eps)
         return dx, d_scale.to(scale.dtype), d_shift.to(ctx.shift_dtype), None, None
 
 
-_adain = register(
+register(
     "adain",
-    "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend) -> Tensor",
-    fake=lambda content, *_: like(content),
-    autograd=_AdaIN.apply,
+    "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> Tensor",
+    fake=lambda content, *_: empty(content),
+    autograd=_AdaIN,
     reference=adain_ref,
 )
 register(
     "adain",
-    "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps, str backend)"
-    " -> (Tensor, Tensor)",
-    fake=lambda dy, content, style, *_: (like(content), like(style)),
-    autograd=lambda *args: adain_backward_ref(*args[:-1]),
+    "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)",
+    fake=lambda dy, content, style, *_: (empty(content), empty(style)),
+    autograd=by_pytorch(adain_backward_ref),
     reference=adain_backward_ref,
 )
-_adain_affine = register(
+register(
     "adain_affine",
-    "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps, str backend) -> Tensor",
-    fake=lambda x, *_: like(x),
-    autograd=_AdaINAffine.apply,
+    "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps) -> Tensor",
+    fake=lambda x, *_: empty(x),
+    autograd=_AdaINAffine,
     reference=adain_affine_ref,
 )
 register(
     "adain_affine",
-    "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps, str backend) -> (Tensor, Tensor, Tensor)",
-    fake=lambda dy, x, *_: (like(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
-    autograd=lambda *args: adain_affine_backward_ref(*args[:-1]),
+    "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps) -> (Tensor, Tensor, Tensor)",
+    fake=lambda dy, x, *_: (empty(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
+    autograd=by_pytorch(adain_affine_backward_ref),
     reference=adain_affine_backward_ref,
 )

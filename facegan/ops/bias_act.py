@@ -15,11 +15,12 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import like, register
+from facegan.ops.formats import empty
+from facegan.ops.registration import by_pytorch, operators, register
 
 # He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
-_HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
+HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
 
 
 def bias_act(
@@ -57,7 +58,7 @@ def bias_act(
     chosen = backend.select("bias_act", x)
     if chosen == "reference":
         return bias_act_ref(x, b, dim, act, alpha, gain, clamp)
-    y: Tensor = torch.ops.facegan.bias_act(x, b, dim % max(x.ndim, 1), act, alpha, gain, clamp, chosen)
+    y: Tensor = operators(chosen).bias_act(x, b, dim % max(x.ndim, 1), act, alpha, gain, clamp)
     return y
 
 
@@ -91,7 +92,7 @@ def bias_act_ref(
     if b is not None:
         trailing = x.ndim - 1 - dim if dim >= 0 else -1 - dim
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
-    if gain != 1 and gain > 0 and act in _HOMOGENEOUS:
+    if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
         gain, fresh = 1.0, True
@@ -162,85 +163,65 @@ def bias_act_double_backward_ref(
     """Gradients (dy, y) of `bias_act_backward`, whose outputs' gradients are ddx, ddb; that of y is empty where it is zero."""
     t = ddx if ddb is None else ddx + ddb.view(-1, *(1,) * (y.ndim - 1 - dim))
     d_dy = t * activation_slope(y, act, alpha, gain, clamp)
-    return d_dy, d_dy.new_empty(0) if act in _HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
+    return d_dy, d_dy.new_empty(0) if act in HOMOGENEOUS else t * dy * slope_derivative(y, act, gain, clamp)
 
 
 class _BiasAct(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        b: Tensor | None,
-        dim: int,
-        act: str,
-        alpha: float,
-        gain: float,
-        clamp: float | None,
-        chosen: str,
-    ) -> Tensor:
-        y: Tensor = _bias_act(x, b, dim, act, alpha, gain, clamp, chosen)
+    def forward(ctx: Any, x: Tensor, b: Tensor | None, *options: Any) -> Tensor:
+        *activation, ops = options
+        y: Tensor = ops.bias_act.kernel(x, b, *activation)
         ctx.save_for_backward(y)
         ctx.set_materialize_grads(False)  # a second-order graph meets y without a gradient of its own
-        ctx.options = (dim, act, alpha, gain, clamp, b is not None and ctx.needs_input_grad[1], chosen)
+        ctx.activation, ctx.ops = activation, ops
+        ctx.bias = b is not None and ctx.needs_input_grad[1]
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 8
-        dx, db = torch.ops.facegan.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
-        return dx, db if ctx.options[5] else None, *(None,) * 6
+        dx, db = ctx.ops.bias_act_backward(dy, *ctx.saved_tensors, *ctx.activation, ctx.bias)
+        return dx, db if ctx.bias else None, *(None,) * 6
 
 
 class _BiasActBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, y: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+        dim, act, alpha, gain, clamp, bias, ops = options
         # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
-        ctx.save_for_backward(y if options[1] in _HOMOGENEOUS else dy, y)
-        ctx.options = options
-        dx, db = _bias_act_backward(dy, y, *options)
+        ctx.save_for_backward(y if act in HOMOGENEOUS else dy, y)
+        ctx.activation, ctx.bias, ctx.ops = (dim, act, alpha, gain, clamp), bias, ops
+        dx, db = ops.bias_act_backward.kernel(dy, y, *ctx.activation, bias)
         return dx, db
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
-        (dy, y), (*options, bias, chosen) = ctx.saved_tensors, ctx.options
-        d_dy, d_y = torch.ops.facegan.bias_act_double_backward(ddx, ddb if bias else None, dy, y, *options, chosen)
-        return d_dy, d_y if options[1] not in _HOMOGENEOUS else None, *(None,) * 7
+        dy, y = ctx.saved_tensors
+        d_dy, d_y = ctx.ops.bias_act_double_backward(ddx, ddb if ctx.bias else None, dy, y, *ctx.activation)
+        return d_dy, d_y if ctx.activation[1] not in HOMOGENEOUS else None, *(None,) * 7
 
 
-def _bias_act_kernel(
-    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
-) -> Tensor:
-    y = bias_act_ref(x, b, dim, act, alpha, gain, clamp)
-    return y.clone() if y is x else y  # an operator must not return its argument
+_ACTIVATION = "str act, float alpha, float gain, float? clamp"
 
-
-_bias_act = register(
+register(
     "bias_act",
-    "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp, str backend) -> Tensor",
-    fake=lambda x, *_: like(x),
-    autograd=_BiasAct.apply,
-    reference=_bias_act_kernel,
+    f"bias_act(Tensor x, Tensor? b, int dim, {_ACTIVATION}) -> Tensor",
+    fake=lambda x, *_: empty(x),
+    autograd=_BiasAct,
+    reference=bias_act_ref,
 )
-_bias_act_backward = register(
+register(
     "bias_act",
-    "bias_act_backward(Tensor dy, Tensor y, int dim, str act, float alpha, float gain, float? clamp, bool bias, str backend)"
-    " -> (Tensor, Tensor)",
-    fake=lambda dy, y, dim, act, alpha, gain, clamp, bias, _: (
-        like(dy),
-        dy.new_empty(y.shape[dim] if bias else 0),
-    ),
-    autograd=_BiasActBackward.apply,
+    f"bias_act_backward(Tensor dy, Tensor y, int dim, {_ACTIVATION}, bool bias) -> (Tensor, Tensor)",
+    fake=lambda dy, y, dim, act, alpha, gain, clamp, bias: (empty(dy), dy.new_empty(y.shape[dim] if bias else 0)),
+    autograd=_BiasActBackward,
     reference=bias_act_backward_ref,
 )
 register(
     "bias_act",
-    "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, str act, float alpha, float gain,"
-    " float? clamp, str backend) -> (Tensor, Tensor)",
-    fake=lambda ddx, ddb, dy, y, dim, act, *_: (
-        like(y),
-        y.new_empty(0) if act in _HOMOGENEOUS else like(y),
-    ),
-    autograd=lambda *args: bias_act_double_backward_ref(*args[:-1]),
+    f"bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, {_ACTIVATION}) -> (Tensor, Tensor)",
+    fake=lambda ddx, ddb, dy, y, dim, act, *_: (empty(y), y.new_empty(0) if act in HOMOGENEOUS else empty(y)),
+    autograd=by_pytorch(bias_act_double_backward_ref),
     reference=bias_act_double_backward_ref,
 )

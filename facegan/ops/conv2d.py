@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from facegan.errors import FaceganError
+from facegan.ops.formats import following
+from facegan.ops.registration import applied
 from facegan.ops.upfirdn2d import upfirdn2d
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
@@ -56,25 +59,42 @@ def conv2d(
 ) -> Tensor:
     """`F.conv2d`, or `F.conv_transpose2d` when `transposed`, with fast gradients of every order.
 
+    Under torch.func's transforms and in forward mode PyTorch's own gradients serve.
+
     Args:
-        x: [N, I, H, W] floating point.
+        x: [N, I, H, W] floating point; the result has its memory format, whatever the weight's.
         weight: [O, I / groups, KH, KW]; transposed [I, O / groups, KH, KW]; in x's dtype, as the bias [O] (autocast casts).
     """
     if x.ndim != 4 or weight.ndim != 4:
         raise FaceganError(
             f"conv2d: x has shape {list(x.shape)} and weight {list(weight.shape)}; expected [N, I, H, W] and [O, I, KH, KW]."
         )
-    expected = weight.shape[0] if transposed else weight.shape[1] * groups
-    if x.shape[1] != expected:
-        raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.")
-    # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
-    if not torch.is_grad_enabled() or x.numel() == 0 or torch.compiler.is_compiling():
-        return conv2d_ref(x, weight, bias, stride=stride, padding=padding, groups=groups, transposed=transposed)
-    if torch.is_autocast_enabled(x.device.type):
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    y: Tensor = _Conv.apply(x, weight, bias, _options(stride, padding, groups, transposed))
-    return y
+    weight = following(weight, x)
+    try:
+        if torch.is_grad_enabled() and _twice_differentiable(x, weight, bias):
+            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed))
+            return y
+        return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
+        expected = weight.shape[0] if transposed else weight.shape[1] * groups
+        if x.shape[1] == expected:
+            raise
+        raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
+
+
+def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the graph is to be ours, for the sake of its second order."""
+    return (
+        # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
+        not torch.compiler.is_compiling()
+        and torch._C._any_requires_grad(x, weight, bias)
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+        and x.numel() > 0
+    )
 
 
 def conv2d_ref(
@@ -88,6 +108,7 @@ def conv2d_ref(
     transposed: bool = False,
 ) -> Tensor:
     """`conv2d` with PyTorch's own gradients; arguments as there."""
+    weight = following(weight, x)
     native = F.conv_transpose2d if transposed else F.conv2d
     return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
 
@@ -189,6 +210,9 @@ class _Conv(torch.autograd.Function):
         dx = ConvInputGrad.apply(dy, w, x, options) if need_x else None
         dw = ConvWeightGrad.apply(dy, x, w, options) if need_w else None
         return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None
+
+
+_apply = applied(_Conv)
 
 
 class ConvInputGrad(torch.autograd.Function):

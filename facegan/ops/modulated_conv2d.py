@@ -9,15 +9,19 @@ resolution may go through one kernel of our own instead; `facegan.ops.plans` mea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops import plans
+from facegan.ops import (
+    plans,
+    pointwise,  # noqa: F401  (registers the toRGB operators)
+)
 from facegan.ops.bias_act import bias_act, check_activation
 from facegan.ops.conv2d import (
     ConvInputGrad,
@@ -28,9 +32,9 @@ from facegan.ops.conv2d import (
     resampling,
     weight_gradients_wanted,
 )
+from facegan.ops.formats import empty, following, kept, like
 from facegan.ops.modulation import epilogue_gradients, modulated_epilogue_ref, wide
-from facegan.ops.pointwise import pointwise  # noqa: F401  (registers the toRGB operators)
-from facegan.ops.registration import like, register, uncast
+from facegan.ops.registration import Operators, applied, by_pytorch, operators, register, uncast
 from facegan.ops.upfirdn2d import setup_filter, upfirdn2d
 
 
@@ -70,19 +74,26 @@ def modulated_conv2d(
     f = _filter(resample_filter, up, down, x.device)
     noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
     if chosen == "reference":
-        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-        return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
+        z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+        return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
     bias = None if bias is None else bias.to(x.dtype)
     plain = weight.shape[2] == up == down == 1 and padding == 0 and not demodulate and noise is None
     if plain and weight.shape[0] <= _FEW:
-        y = torch.ops.facegan.pointwise(x, styles[:, None] * weight[:, :, 0, 0], chosen)
-        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+        y = operators(chosen).pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
+        return _activated(y, bias, act, gain, clamp)
     steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
     f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
+    layer = Layer(x, weight.to(x.dtype), styles, None, noise, bias, f, steps, (act, _ALPHA, gain, clamp), operators(chosen))
     if act in ("tanh", "sigmoid"):  # the fused epilogue inverts its activation
-        y = _layer(x, weight, styles, demodulate, f, steps, noise, None, ("linear", _ALPHA, 1.0, None, chosen))
-        return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
-    return _layer(x, weight, styles, demodulate, f, steps, noise, bias, (act, _ALPHA, gain, clamp, chosen))
+        y = _run(layer._replace(b=None, activation=_LINEAR), weight, demodulate)
+        return _activated(y, bias, act, gain, clamp)
+    return _run(layer, weight, demodulate)
+
+
+def _activated(y: Tensor, bias: Tensor | None, act: str, gain: float, clamp: float | None) -> Tensor:
+    if bias is None and clamp is None and act == "linear" and gain == 1:
+        return y
+    return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
 
 
 def modulated_conv2d_ref(
@@ -104,13 +115,15 @@ def modulated_conv2d_ref(
     """`modulated_conv2d` in PyTorch, the non-grouped form; arguments as there, unchecked."""
     f = _filter(resample_filter, up, down, x.device)
     with backend.use_backend("reference"):
-        x, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-    return modulated_epilogue_ref(x, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp)
+        z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
+    return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
 
 
 _ALPHA = 0.2  # slope of lrelu below zero
 _FEW = 4  # output channels of a toRGB layer, at most
+_LEAST_PREPACKED = 1 << 14  # elements of a weight: looking whether it has changed costs more than preparing a smaller one
 _UNPADDED = (0, 0, 0, 0)
+_LINEAR = ("linear", _ALPHA, 1.0, None)
 
 
 def _filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
@@ -167,67 +180,81 @@ def _checked_noise(noise: Tensor | None, x: Tensor, height: int, width: int) -> 
     return shaped.to(x.dtype)
 
 
-def _layer(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulate: bool,
-    f: Tensor | None,
-    steps: Resampling,
-    noise: Tensor | None,
-    bias: Tensor | None,
-    options: tuple[Any, ...],
-) -> Tensor:
-    """The layer out of registered operators; f with its gain, `options` are (act, alpha, gain, clamp, backend)."""
-    trains = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, styles, noise, bias))
-    lasting = isinstance(weight, torch.nn.Parameter) and weight.dtype == x.dtype == styles.dtype
-    inference = lasting and not trains and not torch.compiler.is_compiling()
-    d = None
-    if demodulate and inference:
-        d = torch.ops.facegan.lasting_demodulation(weight, styles, options[-1])
-    elif demodulate:
-        d = demodulation(weight, styles)
-    weight = weight.to(x.dtype)
+class Layer(NamedTuple):
+    """One layer, ready to run on a backend's operators."""
+
+    x: Tensor  # [N, I, H, W]
+    w: Tensor  # [O, I, K, K] in x's dtype
+    s: Tensor  # the styles [N, I]
+    d: Tensor | None  # demodulation coefficients [N, O]
+    noise: Tensor | None
+    b: Tensor | None
+    f: Tensor | None  # the resampling filter, with its gain
+    steps: Resampling
+    activation: tuple[str, float, float, float | None]  # act, alpha, gain, clamp
+    ops: Operators
+
+
+class Path(Enum):
+    """How a layer is run."""
+
+    COMPOSED = "operators one after the other, each with its own gradient"
+    RECOMPUTED = "one node of the graph that keeps x and y alone, and makes the modulated input anew"
+    INFERENCE = "no graph, with a weight that passes"
+    PREPACKED = "no graph, with what has been made of a weight that stays"
+
+
+def choose(layer: Layer, parameter: Tensor) -> Path:
+    """The path of a layer; `parameter` is the weight that the caller gave, before it was cast."""
     # A compiler recomputes by itself and knows the native convolution; 1 x 1 kernels resample in a filter of its own.
-    if torch.compiler.is_compiling() or x.numel() == 0 or max(steps.up, steps.down) > 1:
-        return _composed(x, weight, styles, d, noise, bias, f, steps, options)
-    tensors = (x, weight, styles, d, noise, bias)
-    if trains:
-        y: Tensor = _SynthesisLayer.apply(*tensors, f, steps, options)
+    if torch.compiler.is_compiling() or layer.x.numel() == 0 or max(layer.steps.up, layer.steps.down) > 1:
+        return Path.COMPOSED
+    if torch.is_grad_enabled() and torch._C._any_requires_grad(layer.x, parameter, layer.s, layer.noise, layer.b):
+        return Path.RECOMPUTED
+    return Path.PREPACKED if _stays(layer, parameter) else Path.INFERENCE
+
+
+def _stays(layer: Layer, parameter: Tensor) -> bool:
+    """Whether the weight is one of a network, not made for this call, and large enough that it pays to keep what is made of it."""
+    kept = isinstance(parameter, torch.nn.Parameter) and parameter.numel() >= _LEAST_PREPACKED
+    return kept and parameter.dtype == layer.x.dtype == layer.s.dtype
+
+
+def _run(layer: Layer, parameter: Tensor, demodulate: bool) -> Tensor:
+    path = choose(layer, parameter)
+    if demodulate and path is Path.PREPACKED:
+        layer = layer._replace(d=layer.ops.prepacked_demodulation(parameter, layer.s))
+    elif demodulate:
+        layer = layer._replace(d=demodulation(parameter, layer.s))
+    if path is Path.COMPOSED:
+        return _composed(layer)
+    if path is Path.RECOMPUTED:
+        y: Tensor = _apply(*layer)
         return y
-    return _planned(*tensors, f, steps, options, inference)
+    return _planned(layer, path is Path.PREPACKED)
 
 
-def _composed(
-    x: Tensor,
-    w: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor | None,
-    steps: Resampling,
-    options: tuple[Any, ...],
-) -> Tensor:
+def _composed(layer: Layer) -> Tensor:
+    x, w, s, d, noise, b, f, steps, activation, ops = layer
     if steps.before is not None:
         x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
-    x = torch.ops.facegan.modulate(x, s, options[-1])
+    x = ops.modulate(x, s)
     x = conv2d(x, steps.weight(w), **steps.convolution)
     if steps.up > 1:
         x = upfirdn2d(x, f, up=steps.up, padding=steps.after or 0)
         steps = Resampling()
-    y: Tensor = torch.ops.facegan.modulated_epilogue(x, d, noise, b, *_after(f, steps), *options)
+    y: Tensor = ops.modulated_epilogue(x, d, noise, b, *_after(f, steps), *activation)
     return y
 
 
-def _before(x: Tensor, s: Tensor, f: Tensor | None, steps: Resampling, chosen: str) -> Tensor:
+def _before(x: Tensor, s: Tensor, f: Tensor | None, steps: Resampling, ops: Operators) -> Tensor:
     """The convolution's input."""
     if steps.before is None:
-        y: Tensor = torch.ops.facegan.modulate(x, s, chosen)
+        y: Tensor = ops.modulate(x, s)
     elif torch.is_grad_enabled():  # the fused form's gradient would divide by s
-        y = torch.ops.facegan.modulate(_filtered(x, f, steps.before, False, chosen), s, chosen)
+        y = ops.modulate(_filtered(x, f, steps.before, False, ops), s)
     else:
-        y = torch.ops.facegan.modulated_epilogue(x, s, None, None, f, steps.before, "linear", 0.0, 1.0, None, chosen)
+        y = ops.modulated_epilogue.kernel(x, s, None, None, f, steps.before, "linear", 0.0, 1.0, None)
     return y
 
 
@@ -236,41 +263,31 @@ def _after(f: Tensor | None, steps: Resampling) -> tuple[Tensor | None, Sequence
     return (None, _UNPADDED) if steps.after is None else (f, steps.after)
 
 
-def _filtered(x: Tensor, f: Tensor | None, padding: Sequence[int], flip: bool, chosen: str) -> Tensor:
-    y: Tensor = torch.ops.facegan.upfirdn2d(x, f, (1, 1), (1, 1), padding, flip, 1.0, chosen)
+def _filtered(x: Tensor, f: Tensor | None, padding: Sequence[int], flip: bool, ops: Operators) -> Tensor:
+    y: Tensor = ops.upfirdn2d(x, f, (1, 1), (1, 1), padding, flip, 1.0)
     return y
 
 
-def _planned(
-    x: Tensor,
-    w: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor | None,
-    steps: Resampling,
-    options: tuple[Any, ...],
-    inference: bool,
-) -> Tensor:
-    """The layer's value, by the plan that suits its shape."""
+def _planned(layer: Layer, prepacked: bool) -> Tensor:
+    """The layer's value, without a graph, by the plan that suits its shape."""
+    x, w, s, d, noise, b, f, steps, activation, ops = layer
 
     def library() -> Tensor:
-        z = _before(x, s, f, steps, options[-1])
-        if inference:
-            z = torch.ops.facegan.lasting_conv2d(z, w, steps.stride, steps.padding, steps.transposed, options[-1])
+        z = _before(x, s, f, steps, ops)
+        if prepacked:
+            z = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed)
         else:
-            z = torch.convolution(z, steps.weight(w), None, *steps.options)
-        y: Tensor = torch.ops.facegan.modulated_epilogue(z, d, noise, b, *_after(f, steps), *options)
+            z = torch.convolution(z, following(steps.weight(w), z), None, *steps.options)
+        y: Tensor = ops.modulated_epilogue.kernel(z, d, noise, b, *_after(f, steps), *activation)
         return y
 
     def fused() -> Tensor:
-        y: Tensor = torch.ops.facegan.modulated_conv2d_fused(x, w, s, d, noise, b, steps.padding, *options)
+        y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, d, noise, b, steps.padding, *activation)
         return y
 
     if steps.before is not None or steps.after is not None:
         return library()
-    plan = plans.rule(x, w, steps.padding, options[-1], inference)
+    plan = plans.rule(x, w, steps.padding, ops.backend, prepacked)
     if plan is None:
         key = (list(x.shape), list(w.shape), str(x.dtype), x.stride(1) == 1, d is not None, noise is not None)
         plan = plans.choose(key, x.device, {"library": library, "fused": fused})
@@ -281,34 +298,24 @@ class _SynthesisLayer(torch.autograd.Function):
     """Keeps x and y only: the modulated input is made anew for the weight gradient, one cheap pass for a whole activation."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        w: Tensor,
-        s: Tensor,
-        d: Tensor | None,
-        noise: Tensor | None,
-        b: Tensor | None,
-        f: Tensor | None,
-        steps: Resampling,
-        options: tuple[Any, ...],
-    ) -> Tensor:
-        y = _planned(x, w, s, d, noise, b, f, steps, options, inference=False)
-        ctx.save_for_backward(x, w, s, d, noise, b, f, y)
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        layer = Layer(*arguments)
+        y = _planned(layer, prepacked=False)
+        ctx.save_for_backward(*layer[:7], y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
-        ctx.steps, ctx.options = steps, options
+        ctx.steps, ctx.activation, ctx.ops = layer[7:]
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
-            return (None,) * 9
-        (x, w, s, d, noise, b, f, y), steps, chosen = ctx.saved_tensors, ctx.steps, ctx.options[-1]
+            return (None,) * 10
+        (x, w, s, d, noise, b, f, y), steps, ops = ctx.saved_tensors, ctx.steps, ctx.ops
         need_x, need_w, need_s, *wanted = ctx.needs_input_grad[:6]
         need_w = need_w and weight_gradients_wanted()
-        after, padding = _after(f, steps)
-        g, dd, dn, db = epilogue_gradients(dy, y, d, noise, b, after, padding, wanted, ctx.options)
-        modulated, weight = _before(x, s, f, steps, chosen), steps.weight(w)
+        g, dd, dn, db = epilogue_gradients(dy, y, d, noise, b, *_after(f, steps), wanted, ctx.activation, ops)
+        modulated = _before(x, s, f, steps, ops)
+        weight = following(steps.weight(w), modulated)
         dw = steps.weight(ConvWeightGrad.apply(g, modulated, weight, steps.options)) if need_w else None
         dx = ds = None
         if need_x or need_s:
@@ -316,16 +323,19 @@ class _SynthesisLayer(torch.autograd.Function):
             del modulated  # of which the call above needs the shape alone
             if steps.before is not None:
                 taps, (top, bottom, left, right) = f.shape[0] - 1, steps.before
-                g = _filtered(g, f, (taps - top, taps - bottom, taps - left, taps - right), True, chosen)
-            dx, ds = torch.ops.facegan.modulate_backward(g, x, s, chosen)
+                g = _filtered(g, f, (taps - top, taps - bottom, taps - left, taps - right), True, ops)
+            dx, ds = ops.modulate_backward(g, x, s)
             ds = ds.to(s.dtype)
-        return dx, dw, ds, dd, dn, db, None, None, None
+        return dx, dw, ds, dd, dn, db, None, None, None, None
 
 
-def lasting_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
-    """The convolution of a layer at inference; a backend may keep what it makes of a weight that lasts."""
+_apply = applied(_SynthesisLayer)
+
+
+def prepacked_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+    """The convolution of a layer at inference; a backend may keep what it makes of a weight that stays."""
     steps = Resampling(stride=stride, padding=padding, transposed=transposed)
-    return torch.convolution(x, steps.weight(weight), None, *steps.options)
+    return like(torch.convolution(x, following(steps.weight(weight), x), None, *steps.options), x)
 
 
 def _convolved_shape(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> tuple[int, int, int, int]:
@@ -355,27 +365,27 @@ def modulated_conv2d_fused_ref(
 register(
     "modulated_conv2d",
     "modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, str act,"
-    " float alpha, float gain, float? clamp, str backend) -> Tensor",
-    fake=lambda x, w, s, d, noise, b, padding, *_: like(
+    " float alpha, float gain, float? clamp) -> Tensor",
+    fake=lambda x, w, s, d, noise, b, padding, *_: empty(
         x, (x.shape[0], w.shape[0], *(side + 2 * padding - w.shape[2] + 1 for side in x.shape[2:]))
     ),
-    autograd=lambda *args: modulated_conv2d_fused_ref(*args[:-1]),
+    autograd=by_pytorch(modulated_conv2d_fused_ref),
     reference=modulated_conv2d_fused_ref,
     optional=True,
 )
 register(
     "modulated_conv2d",
-    "lasting_conv2d(Tensor x, Tensor weight, int stride, int padding, bool transposed, str backend) -> Tensor",
-    fake=lambda x, *args: like(x, _convolved_shape(x, *args[:-1])),
-    autograd=lambda *args: lasting_conv2d_ref(*args[:-1]),
-    reference=lasting_conv2d_ref,
+    "prepacked_conv2d(Tensor x, Tensor weight, int stride, int padding, bool transposed) -> Tensor",
+    fake=lambda x, *args: empty(x, _convolved_shape(x, *args)),
+    autograd=by_pytorch(prepacked_conv2d_ref),
+    reference=prepacked_conv2d_ref,
     optional=True,
 )
 register(
     "modulated_conv2d",
-    "lasting_demodulation(Tensor weight, Tensor styles, str backend) -> Tensor",
-    fake=lambda weight, styles, _: wide(styles).new_empty((styles.shape[0], weight.shape[0])),
-    autograd=lambda weight, styles, _: demodulation(weight, styles),
+    "prepacked_demodulation(Tensor weight, Tensor styles) -> Tensor",
+    fake=lambda weight, styles: wide(styles).new_empty((styles.shape[0], weight.shape[0])),
+    autograd=by_pytorch(demodulation),
     reference=demodulation,
     optional=True,
 )

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from facegan.ops.bias_act import activation_slope, bias_act_ref
-from facegan.ops.registration import like, register
+from facegan.ops.formats import empty
+from facegan.ops.registration import Operators, by_pytorch, register
 from facegan.ops.upfirdn2d import upfirdn2d_ref
 
 OP = "modulated_conv2d"
@@ -143,11 +144,11 @@ def _unclamped_factor(x: Tensor, y: Tensor, clamp: float | None) -> Tensor:
 
 class _Modulate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, s: Tensor, chosen: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, s: Tensor, ops: Operators) -> Tensor:
         ctx.save_for_backward(x, s)
         ctx.set_materialize_grads(False)  # zeros would come as NCHW, and cost passes over memory
-        ctx.chosen = chosen
-        y: Tensor = modulate(x, s, chosen)
+        ctx.ops = ops
+        y: Tensor = ops.modulate.kernel(x, s)
         return y
 
     @staticmethod
@@ -155,7 +156,7 @@ class _Modulate(torch.autograd.Function):
         if g is None:
             return None, None, None
         x, s = ctx.saved_tensors
-        dx, ds = torch.ops.facegan.modulate_backward(g, x, s, ctx.chosen)
+        dx, ds = ctx.ops.modulate_backward(g, x, s)
         return dx, ds.to(s.dtype), None
 
 
@@ -163,11 +164,11 @@ class _ModulateBackward(torch.autograd.Function):
     """(g s, sum g x) is linear in each argument, so that its gradients are the same two operators once more."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, s: Tensor, chosen: str) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, g: Tensor, x: Tensor, s: Tensor, ops: Operators) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(g, x, s)
         ctx.set_materialize_grads(False)
-        ctx.chosen = chosen
-        dx, ds = modulate_backward(g, x, s, chosen)
+        ctx.ops = ops
+        dx, ds = ops.modulate_backward.kernel(g, x, s)
         return dx, ds
 
     @staticmethod
@@ -175,40 +176,31 @@ class _ModulateBackward(torch.autograd.Function):
         g, x, s = ctx.saved_tensors
         d_g = d_x = d_s = None
         if gdx is not None:
-            d_g, d_s = torch.ops.facegan.modulate_backward(gdx, g, s, ctx.chosen)
+            d_g, d_s = ctx.ops.modulate_backward(gdx, g, s)
             d_s = d_s.to(s.dtype)
         if gds is not None:
-            of_sum = torch.ops.facegan.modulate(x, gds, ctx.chosen)
+            of_sum = ctx.ops.modulate(x, gds)
             d_g = of_sum if d_g is None else d_g + of_sum
-            d_x = torch.ops.facegan.modulate(g, gds, ctx.chosen) if ctx.needs_input_grad[1] else None
+            d_x = ctx.ops.modulate(g, gds) if ctx.needs_input_grad[1] else None
         return d_g, d_x, d_s, None
 
 
 class _Epilogue(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        d: Tensor | None,
-        noise: Tensor | None,
-        b: Tensor | None,
-        f: Tensor | None,
-        padding: list[int],
-        *options: Any,
-    ) -> Tensor:
-        y: Tensor = modulated_epilogue(x, d, noise, b, f, padding, *options)
+    def forward(ctx: Any, x: Tensor, d: Any, noise: Any, b: Any, f: Any, padding: Sequence[int], *options: Any) -> Tensor:
+        *activation, ops = options
+        y: Tensor = ops.modulated_epilogue.kernel(x, d, noise, b, f, padding, *activation)
         ctx.save_for_backward(y, d, noise, b, f)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
-        ctx.padding, ctx.options = padding, options
+        ctx.padding, ctx.activation, ctx.ops = padding, activation, ops
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 11
-        y, d, noise, b, f = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:4]
-        return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.options), *(None,) * 7
+        (y, d, noise, b, f), wanted = ctx.saved_tensors, ctx.needs_input_grad[1:4]
+        return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.activation, ctx.ops), *(None,) * 7
 
 
 def epilogue_gradients(
@@ -220,15 +212,16 @@ def epilogue_gradients(
     f: Tensor | None,
     padding: Sequence[int],
     wanted: Sequence[bool],
-    options: tuple[Any, ...],
+    activation: Sequence[Any],
+    ops: Operators,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients (x, d, noise, b) of the epilogue, differentiable; the last three where they are `wanted`."""
     noise_batch = noise.shape[0] if noise is not None and wanted[1] else 0
-    dx, sums, dn = torch.ops.facegan.modulated_epilogue_backward(dy, y, d, noise, noise_batch, *options)
+    dx, sums, dn = ops.modulated_epilogue_backward(dy, y, d, noise, noise_batch, *activation)
     if f is not None:
         (kh, kw), (top, bottom, left, right) = (f.shape[0], f.shape[-1]), padding
         pads = (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right)
-        dx = torch.ops.facegan.upfirdn2d(dx, f, (1, 1), (1, 1), pads, True, 1.0, options[-1])
+        dx = ops.upfirdn2d(dx, f, (1, 1), (1, 1), pads, True, 1.0)
     dd = db = None
     if d is not None and wanted[0]:
         of_z = sums[0] - sums[1] if b is None else sums[0] - sums[1] - b * sums[2]
@@ -240,13 +233,12 @@ def epilogue_gradients(
 
 class _EpilogueBackward(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, *options: Any
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+        *activation, ops = options
         ctx.save_for_backward(dy, y, d, noise)
         ctx.set_materialize_grads(False)
-        ctx.options = options
-        dz, sums, dn = modulated_epilogue_backward(dy, y, d, noise, noise_batch, *options)
+        ctx.activation, ctx.ops = activation, ops
+        dz, sums, dn = ops.modulated_epilogue_backward.kernel(dy, y, d, noise, noise_batch, *activation)
         return dz, sums, dn
 
     @staticmethod
@@ -254,72 +246,64 @@ class _EpilogueBackward(torch.autograd.Function):
         dy, y, d, noise = ctx.saved_tensors
         gdz = torch.zeros_like(dy) if gdz is None else gdz
         gdn = None if gdn is not None and gdn.numel() == 0 else gdn
-        d_dy, d_y, d_d, d_noise = torch.ops.facegan.modulated_epilogue_double_backward(
-            gdz, gsums, gdn, dy, y, d, noise, *ctx.options
-        )
+        d_dy, d_y, d_d, d_noise = ctx.ops.modulated_epilogue_double_backward(gdz, gsums, gdn, dy, y, d, noise, *ctx.activation)
         d_d = None if d is None else d_d.to(d.dtype)
         d_noise = d_noise if noise is not None and d is not None and gsums is not None else None
         return d_dy, None if gsums is None else d_y, d_d, d_noise, *(None,) * 6
 
 
-def _modulated_epilogue_kernel(x: Tensor, *args: Any) -> Tensor:
-    y = modulated_epilogue_ref(x, *args)
-    return y.clone() if y is x else y  # an operator must not return its argument
-
-
 def _fake_epilogue(x: Tensor, d: Any, noise: Any, b: Any, f: Tensor | None, padding: list[int], *_: Any) -> Tensor:
     if f is None:
-        return like(x)
+        return empty(x)
     height = x.shape[2] + padding[0] + padding[1] - f.shape[0] + 1
     width = x.shape[3] + padding[2] + padding[3] - f.shape[-1] + 1
-    return like(x, (*x.shape[:2], height, width))
+    return empty(x, (*x.shape[:2], height, width))
 
 
 def _fake_epilogue_backward(
     dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     dn = dy.new_empty((noise_batch, 1, *y.shape[2:]) if noise_batch else 0)
-    return like(dy), wide(y).new_empty((3, *y.shape[:2])), dn
+    return empty(dy), wide(y).new_empty((3, *y.shape[:2])), dn
 
 
 def _fake_double_backward(
     gdz: Tensor, gsums: Any, gdn: Any, dy: Tensor, y: Tensor, d: Any, noise: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    d_y = y.new_empty(0) if gsums is None else like(y)
+    d_y = y.new_empty(0) if gsums is None else empty(y)
     d_d = wide(y).new_empty(0 if d is None else y.shape[:2])
-    return like(dy), d_y, d_d, y.new_empty(0 if noise is None or d is None or gsums is None else noise.shape)
+    return empty(dy), d_y, d_d, y.new_empty(0 if noise is None or d is None or gsums is None else noise.shape)
 
 
-_ACTIVATION = "str act, float alpha, float gain, float? clamp, str backend"
+_ACTIVATION = "str act, float alpha, float gain, float? clamp"
 
-modulate = register(
+register(
     OP,
-    "modulate(Tensor x, Tensor s, str backend) -> Tensor",
-    fake=lambda x, *_: like(x),
-    autograd=_Modulate.apply,
+    "modulate(Tensor x, Tensor s) -> Tensor",
+    fake=lambda x, *_: empty(x),
+    autograd=_Modulate,
     reference=modulate_ref,
 )
-modulate_backward = register(
+register(
     OP,
-    "modulate_backward(Tensor g, Tensor x, Tensor s, str backend) -> (Tensor, Tensor)",
-    fake=lambda g, x, s, _: (like(g), wide(x).new_empty(s.shape)),
-    autograd=_ModulateBackward.apply,
+    "modulate_backward(Tensor g, Tensor x, Tensor s) -> (Tensor, Tensor)",
+    fake=lambda g, x, s: (empty(g), wide(x).new_empty(s.shape)),
+    autograd=_ModulateBackward,
     reference=modulate_backward_ref,
 )
-modulated_epilogue = register(
+register(
     OP,
-    "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, "
-    f"{_ACTIVATION}) -> Tensor",
+    f"modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, {_ACTIVATION}) -> Tensor",
     fake=_fake_epilogue,
-    autograd=_Epilogue.apply,
-    reference=_modulated_epilogue_kernel,
+    autograd=_Epilogue,
+    reference=modulated_epilogue_ref,
 )
-modulated_epilogue_backward = register(
+register(
     OP,
     f"modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, {_ACTIVATION})"
     " -> (Tensor, Tensor, Tensor)",
     fake=_fake_epilogue_backward,
-    autograd=_EpilogueBackward.apply,
+    autograd=_EpilogueBackward,
     reference=modulated_epilogue_backward_ref,
 )
 register(
@@ -327,6 +311,6 @@ register(
     "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
     f"{_ACTIVATION}) -> (Tensor, Tensor, Tensor, Tensor)",
     fake=_fake_double_backward,
-    autograd=lambda *args: modulated_epilogue_double_backward_ref(*args[:-1]),
+    autograd=by_pytorch(modulated_epilogue_double_backward_ref),
     reference=modulated_epilogue_double_backward_ref,
 )

@@ -1,10 +1,10 @@
 """Which plan runs a synthesis layer: "library" (the library's convolution between two fused passes) or "fused" (one of our own).
 
 The fused plan is Triton's implicit GEMM on a GPU, and Winograd's minimal filtering for inference on a CPU; neither plan is always
-the faster. On a CPU, where every run is to give the same bits, a rule decides. On a GPU each shape is measured once, with the
-layer's own tensors, and the answer kept in `plans.json` of the cache folder. `use_plan` and FACEGAN_PLAN pin a plan;
-FACEGAN_AUTOTUNE=0 measures nothing. Where nothing can be measured (a CUDA graph being captured, a graph being compiled) an answer
-known from before counts, else "library".
+the faster. A rule decides, on a CPU by the layer's size, on a GPU also by how much arithmetic it can do for a byte it moves.
+Measuring is asked for: FACEGAN_AUTOTUNE=1 measures each shape once, when it is first met, with the layer's own tensors, and
+`facegan tune` does so for all shapes of a configuration. The answers are kept in `plans.json` of the cache folder, and from then
+on count before the rule. `use_plan` and FACEGAN_PLAN pin a plan.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ ENVIRONMENT_VARIABLE = "FACEGAN_PLAN"
 MOST_CHANNELS, LEAST_PIXELS = 128, 64 * 64
 # Winograd's transforms cost as much as they save below these (benchmarks/test_modulated_conv2d.py, on the CPU).
 LEAST_CHANNELS_CPU, LEAST_PIXELS_CPU = 64, 16 * 16
+# GPU (compute capability) -> most channels for which the fused plan is taken unmeasured, of half types. It saves two passes over
+# input and output, 8 C bytes a pixel, and does the 18 C^2 operations a pixel, we reckon, at a quarter of the tensor cores' peak
+# rather than half of it: worth it up to C = 0.22 x peak / bandwidth, rounded to a power of two (Ampere 312 TFLOP/s and 1.9 TB/s;
+# GA102 71 and 0.94; Ada 165 and 1.0; Hopper 990 and 3.35). An estimate: `facegan tune` measures.
+FUSED_CHANNELS = {(8, 0): 32, (8, 6): 16, (8, 9): 32, (9, 0): 64}
 ROUNDS, SECONDS = 20, 0.5  # of measuring a plan, at most
 
 logger = logging.getLogger(__name__)
@@ -55,7 +61,7 @@ def requested_plan() -> str:
 
 @contextmanager
 def use_plan(name: str) -> Iterator[None]:
-    """`with use_plan("library"):` pins the plan of the synthesis layers run inside the block; "auto" has it measured."""
+    """`with use_plan("library"):` pins the plan of the synthesis layers run inside the block; "auto" has it chosen."""
     token = _pinned.set(_checked(name, "plan"))
     try:
         yield
@@ -64,7 +70,7 @@ def use_plan(name: str) -> Iterator[None]:
 
 
 def rule(x: Tensor, weight: Tensor, padding: int, backend: str, inference: bool) -> str | None:
-    """The plan of a layer of stride 1 as far as a pin or a rule decides; None where it is to be measured.
+    """The plan of a layer of stride 1 as far as a pin or the CPU's rule decides; None where `choose` is to be asked.
 
     Args:
         x, weight: [N, I, H, W], [O, I, K, K].
@@ -93,28 +99,40 @@ def rule(x: Tensor, weight: Tensor, padding: int, backend: str, inference: bool)
     return None if few else "library"
 
 
+def measuring() -> bool:
+    """Whether FACEGAN_AUTOTUNE=1 asks for it."""
+    return os.environ.get("FACEGAN_AUTOTUNE", "0") == "1"
+
+
+def by_rule(key: tuple[Any, ...], capability: tuple[int, int]) -> str:
+    """The plan that is taken unmeasured on a GPU of this compute capability; `key` as for `choose`."""
+    (_, inputs, *_), (outputs, *_), dtype, *_ = key
+    half = dtype in ("torch.bfloat16", "torch.float16")
+    return "fused" if half and max(inputs, outputs) <= FUSED_CHANNELS.get(capability, 0) else DEFAULT
+
+
 def choose(key: tuple[Any, ...], device: torch.device, candidates: Mapping[str, Callable[[], Tensor]]) -> str:
-    """The pinned plan, else the one known to be the faster for `key`, measured now where it may be.
+    """The pinned plan, else the one known to be the faster for `key`, else that of the rule, or measured now where that is asked for.
 
     Args:
-        key: all that the time depends on: shapes, dtype, memory format, what the epilogue does.
+        key: all that the time depends on: x's shape, the weight's, the dtype's name, then memory format and what the epilogue does.
         device: of the tensors.
         candidates: plan -> the layer run by it; called only to be measured.
     """
     requested = requested_plan()
     if requested != "auto":
         return requested
-    if device.type != "cuda" or os.environ.get("FACEGAN_AUTOTUNE", "1") == "0" or torch.compiler.is_compiling():
+    if device.type != "cuda" or torch.compiler.is_compiling():
         return DEFAULT
-    file, machine, name = _file(), _machine(device), json.dumps(key)
-    if (file, machine) not in _known:
-        _known[file, machine] = _read(file).get(machine, {})
-    known = _known[file, machine]
+    place, machine, name = file(), _machine(device), json.dumps(key)
+    if (place, machine) not in _known:
+        _known[place, machine] = _read(place).get(machine, {})
+    known = _known[place, machine]
     if name not in known:
-        if torch.cuda.is_current_stream_capturing():
-            return DEFAULT
+        if not measuring() or torch.cuda.is_current_stream_capturing():
+            return by_rule(key, torch.cuda.get_device_capability(device))
         known[name] = _faster(key, device, candidates)
-        _write(file, machine, known)
+        _write(place, machine, known)
     return known[name]
 
 
@@ -146,6 +164,7 @@ def _milliseconds(run: Callable[[], Tensor]) -> float:
     return statistics.median(times)
 
 
+@cache
 def _machine(device: torch.device) -> str:
     """What an answer holds for."""
     try:
@@ -156,14 +175,15 @@ def _machine(device: torch.device) -> str:
     return f"{gpu}, torch {torch.__version__}, triton {triton}, facegan {facegan.__version__}"
 
 
-def _file() -> Path:
+def file() -> Path:
+    """Where measured answers are kept."""
     return Path(os.environ.get("FACEGAN_CACHE") or "~/.cache/facegan").expanduser() / "plans.json"
 
 
-def _read(file: Path) -> dict[str, dict[str, str]]:
+def _read(place: Path) -> dict[str, dict[str, str]]:
     """machine -> key -> plan; what is not of this form counts as unknown."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(place.read_text())
         return {
             machine: {key: plan for key, plan in plans.items() if plan in PLANS}
             for machine, plans in content.items()
@@ -172,14 +192,14 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
-def _write(file: Path, machine: str, known: Mapping[str, str]) -> None:
+def _write(place: Path, machine: str, known: Mapping[str, str]) -> None:
     """Adds to the file, whole or not at all: another process may be reading it, or writing answers of its own."""
-    content = _read(file)
+    content = _read(place)
     content[machine] = {**content.get(machine, {}), **known}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=file.name, suffix=".part", delete=False) as partial:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=place.name, suffix=".part", delete=False) as partial:
             json.dump(content, partial, indent=1)
-        os.replace(partial.name, file)
+        os.replace(partial.name, place)
     except OSError as error:
-        logger.warning("cannot keep the measured plans in %s (%s): they are measured anew in every run", file, error)
+        logger.warning("cannot keep the measured plans in %s (%s): they are measured anew in every run", place, error)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.registration import like, register, uncast
+from facegan.ops.formats import empty
+from facegan.ops.registration import operators, register, uncast
 
 Pair = int | Sequence[int]
 
@@ -62,7 +63,7 @@ def upfirdn2d(
     if chosen == "reference":
         return upfirdn2d_ref(x, f, up, down, padding, flip_filter, gain)
     f = x.new_ones(1) if f is None else f
-    y: Tensor = torch.ops.facegan.upfirdn2d(x, f, up, down, padding, flip_filter, gain, chosen)
+    y: Tensor = operators(chosen).upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     return y
 
 
@@ -183,42 +184,28 @@ def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], 
 class _UpFirDn2d(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        f: Tensor,
-        up: list[int],
-        down: list[int],
-        padding: list[int],
-        flip: bool,
-        gain: float,
-        chosen: str,
+        ctx: Any, x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], flip: bool, gain: float, ops: Any
     ) -> Tensor:
-        y: Tensor = _upfirdn2d(x, f, up, down, padding, flip, gain, chosen)
+        y: Tensor = ops.upfirdn2d.kernel(x, f, up, down, padding, flip, gain)
         ctx.save_for_backward(f)
-        pads = []
-        for axis, taps in enumerate(_taps(f)):
-            before, size, out = padding[2 * axis], x.shape[2 + axis], y.shape[2 + axis]
-            pads += [taps - 1 - before, size * up[axis] - out * down[axis] + before - up[axis] + 1]
-        ctx.options = (down, up, pads, not flip, gain, chosen)
+        ctx.geometry = (x.shape[2:], y.shape[2:], up, down, padding)
+        ctx.flip, ctx.gain, ctx.ops = flip, gain, ops
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-        return torch.ops.facegan.upfirdn2d(dy, *ctx.saved_tensors, *ctx.options), *(None,) * 7
+        (f,), (sizes, out, up, down, padding) = ctx.saved_tensors, ctx.geometry
+        pads = []
+        for axis, taps in enumerate(_taps(f)):
+            before = padding[2 * axis]
+            pads += [taps - 1 - before, sizes[axis] * up[axis] - out[axis] * down[axis] + before - up[axis] + 1]
+        return ctx.ops.upfirdn2d(dy, f, down, up, pads, not ctx.flip, ctx.gain), *(None,) * 7
 
 
-def _upfirdn2d_kernel(
-    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip: bool, gain: float
-) -> Tensor:
-    y = upfirdn2d_ref(x, f, up, down, padding, flip, gain)
-    return y.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
-
-
-_upfirdn2d = register(
+register(
     "upfirdn2d",
-    "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain, str backend)"
-    " -> Tensor",
-    fake=lambda x, f, up, down, padding, flip, gain, _: like(x, _output_shape(x, _taps(f), up, down, padding)),
-    autograd=_UpFirDn2d.apply,
-    reference=_upfirdn2d_kernel,
+    "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor",
+    fake=lambda x, f, up, down, padding, flip, gain: empty(x, _output_shape(x, _taps(f), up, down, padding)),
+    autograd=_UpFirDn2d,
+    reference=upfirdn2d_ref,
 )

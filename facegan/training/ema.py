@@ -31,10 +31,13 @@ class Average(Generic[M]):
         """After a step; `weight` is a tensor of no dimensions on the networks' device, as it differs from step to step."""
         averaged: list[Tensor] = [*self.network.parameters()]
         current: list[Tensor] = [*self.source.parameters()]
+        weights = {dtype: weight.to(dtype) for dtype in {p.dtype for p in averaged}}
         if weight.device.type == "cpu":
-            torch._foreach_lerp_(averaged, current, [weight.to(p.dtype) for p in averaged])
+            torch._foreach_lerp_(averaged, current, [weights[p.dtype] for p in averaged])
         else:  # lerp has no form that is one launch for all of them and takes a weight from the device
             difference = torch._foreach_sub(current, averaged)
-            torch._foreach_mul_(difference, weight.to(averaged[0].dtype))
+            torch._foreach_mul_(difference, weights[averaged[0].dtype])
             torch._foreach_add_(averaged, difference)
-        torch._foreach_copy_([*self.network.buffers()], [*self.source.buffers()])
+        kept: list[Tensor] = [*self.network.buffers()]
+        if kept:
+            torch._foreach_copy_(kept, [*self.source.buffers()])

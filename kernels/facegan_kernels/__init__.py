@@ -3,10 +3,11 @@
 Protocol with `facegan.backend` (the whole of it):
 
 * `find(op, backend, device_type)` answers with the kernel, a callable that takes the positional arguments of the registered
-  operator `facegan::<op>` without its last one (`backend`) and returns the same tensors, or with one clause (a `str`) that
-  says why there is none. It never raises, and the caller keeps the answer.
-* A kernel is a function named like the operator in a module that `KERNELS` names. The module is imported when somebody asks,
-  so `import facegan_kernels` needs neither Triton nor a compiled library.
+  operator `op` and returns the same tensors, or with one clause (a `str`) that says why there is none. It never raises, and the
+  caller keeps the answer.
+* A kernel is a function named like the operator in a module that `KERNELS` names, or, where that is `COMPILED`, the operator itself
+  in the namespace `facegan` of the compiled library. Modules are imported when somebody asks, so `import facegan_kernels` needs
+  neither Triton nor a compiled library. `compiled(op)` loads the library and says whether it has that operator.
 * `facegan_kernels.<backend>.unavailable(device_type)` says beforehand why no kernel of a backend can run on such tensors.
 """
 
@@ -16,7 +17,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-# module -> the operators it serves; the same modules under facegan_kernels.triton and facegan_kernels.native
+COMPILED = "torch.ops.facegan"
+
+# module -> the operators it serves
 _MODULES = {
     "bias_act": ("bias_act", "bias_act_backward", "bias_act_double_backward"),
     "upfirdn2d": ("upfirdn2d",),
@@ -32,15 +35,19 @@ _MODULES = {
 # what one backend alone has
 _OWN: dict[str, dict[str, tuple[str, ...]]] = {
     "triton": {"pointwise": ("pointwise", "pointwise_backward"), "implicit_gemm": ("modulated_conv2d_fused",)},
-    "native": {"winograd": ("modulated_conv2d_fused",), "lasting": ("lasting_conv2d", "lasting_demodulation")},
+    "native": {"winograd": ("modulated_conv2d_fused",), "prepacked": ("prepacked_conv2d", "prepacked_demodulation")},
 }
 
 # (backend, registered operator) -> module
 KERNELS: dict[tuple[str, str], str] = {
-    (backend, operator): f"facegan_kernels.{backend}.{module}"
-    for backend, own in _OWN.items()
-    for module, operators in (*_MODULES.items(), *own.items())
-    for operator in operators
+    **{("native", operator): COMPILED for operators in _MODULES.values() for operator in operators},
+    **{("triton", operator): f"facegan_kernels.triton.{module}" for module, operators in _MODULES.items() for operator in operators},
+    **{
+        (backend, operator): f"facegan_kernels.{backend}.{module}"
+        for backend, own in _OWN.items()
+        for module, operators in own.items()
+        for operator in operators
+    },
 }
 
 
@@ -53,7 +60,20 @@ def find(op: str, backend: str, device_type: str) -> Callable[..., Any] | str:
     if reason is not None:
         return reason
     try:
-        kernel: Callable[..., Any] = getattr(importlib.import_module(module), op)
+        kernel: Callable[..., Any] = _operator(op) if module == COMPILED else getattr(importlib.import_module(module), op)
     except ImportError as error:
         return f"{module} cannot be imported: {error}"
     return kernel
+
+
+def compiled(op: str) -> bool:
+    """Whether the compiled library can be loaded here and has operator `op` of its own."""
+    native = importlib.import_module("facegan_kernels.native")
+    return KERNELS.get(("native", op)) == COMPILED and native.unavailable("cpu") is None
+
+
+def _operator(op: str) -> Callable[..., Any]:
+    import torch
+
+    operator: Callable[..., Any] = getattr(torch.ops.facegan, op).default
+    return operator

@@ -5,7 +5,9 @@ Without a CUDA GPU the Triton kernels run under Triton's interpreter, on tensors
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,14 @@ settings.register_profile(
 @pytest.fixture(autouse=True)
 def guarded(one_thread: None, poisoned_empty: None) -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Any:
+    """The CUDA operators of csrc/cuda as a CPU runs them (emulation/), on tensors of the CPU and with checks of every access."""
+    build = runpy.run_path(str(Path(__file__).parent / "emulation" / "build.py"))["build"]
+    torch.ops.load_library(build())
+    return torch.ops.facegan_emulated
 
 
 @pytest.fixture(params=[pytest.param(pair, id="-".join(pair), marks=[pytest.mark.gpu] if pair[1] == "cuda" else []) for pair in TARGETS])

@@ -73,7 +73,7 @@ def test_dtypes(check, draw, dtype, memory_format, alpha, masked):
     content, style, dy = (draw(2, 5, 9, 8, dtype=dtype, memory_format=memory_format) for _ in range(3))
     mask = draw(2, 1, 9, 8).sigmoid() if masked else None
     y = check(dy, 2 * content + 1, 0.5 * style - 0.3, alpha, mask)
-    assert y.stride() == content.stride()
+    assert content.numel() == 0 or y.stride() == content.stride()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -106,7 +106,7 @@ def test_affine(kernel, planes, close, draw, shape, dtype, memory_format):
     scale, shift = draw(*shape[:2]), draw(*shape[:2], dtype=dtype)
     y, dx, d_scale, d_shift = expected_affine(dy, x, scale, shift, eps=0.1)
     actual = kernel("adain_affine")(x, scale, shift, 0.1)
-    assert actual.dtype == dtype and actual.stride() == x.stride()
+    assert actual.dtype == dtype and (x.numel() == 0 or actual.stride() == x.stride())
     close(actual, y)
     gradients = kernel("adain_affine_backward")(dy, x, scale, 0.1)
     assert gradients[1].dtype == gradients[2].dtype == (torch.float64 if dtype == torch.float64 else torch.float32)

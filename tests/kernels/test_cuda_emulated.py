@@ -6,12 +6,7 @@ makes of the code. Results lie inside larger buffers of NaN, so that an element 
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,45 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROOT = Path(__file__).parents[2]
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 DTYPES = list(TOLERANCE)
 ACTIVATIONS = ["linear", "relu", "lrelu", "tanh", "sigmoid"]
 LAYOUTS = [False, True]
 
 
-def _build() -> Path:
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    here = ROOT / "tests/kernels/emulation"
-    sources = [ROOT / "csrc/ops.cpp", here / "emulation.cpp", *sorted(ROOT.glob("csrc/cuda/*.cu"))]
-    read = [*sources, ROOT / "csrc/formulas.h", here / "cuda_runtime.h", *sorted(ROOT.glob("csrc/cuda/*.cuh"))]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in read) + torch.__version__.encode()).hexdigest()[:16]
-    folder = ROOT / "build/emulation" / digest
-    library = folder / "libfacegan_emulated.so"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    place = Path(torch.__file__).parent
-    # facegan_native is renamed, so that the real libraries may be loaded too
-    defines = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-DFACEGAN_DISPATCH_KEY=CPU", "-Dfacegan_native=facegan_emulated"]
-    flags = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-fsanitize=alignment", "-fno-sanitize-recover=alignment", *defines]
-    places = ["-isystem", str(place / "include"), f"-I{here}", f"-I{ROOT / 'csrc'}"]
-    objects = [folder / f"{source.stem}.o" for source in sources]
-    for source, target in zip(sources, objects, strict=True):
-        subprocess.run([compiler, *flags, *places, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
-    partial = library.with_suffix(f".{os.getpid()}")
-    link = ["-shared", "-Wl,-Bsymbolic", f"-L{place / 'lib'}", "-ltorch_cpu", "-lc10", "-lubsan"]
-    subprocess.run([compiler, *map(str, objects), *link, "-o", str(partial)], check=True)
-    partial.rename(library)
-    return library
-
-
-@pytest.fixture(scope="module")
-def ops() -> Any:
-    torch.ops.load_library(_build())
-    return torch.ops.facegan_emulated
+@pytest.fixture
+def ops(emulated: Any) -> Any:
+    """The launchers, which are given their results."""
+    return torch.ops.facegan_emulated_launchers
 
 
 @pytest.fixture(params=["forward", "reverse"])
@@ -385,3 +351,74 @@ def test_sums_of_nothing_are_zero(ops: Any, generator: torch.Generator, last: bo
     scale, shift = torch.full((2, 3), math.nan), torch.full((2, 3), math.nan)
     ops.adain_affine_backward(empty, empty, torch.ones(2, 3), empty, scale, shift, 2, 3, 0, last, 1e-5)
     assert not scale.any() and not shift.any()
+
+
+FAULTS = {
+    "null_read": "reads 4 bytes through a null pointer",
+    "null_write": "writes 4 bytes through a null pointer",
+    "read_past": r"reads 4 bytes \d+ bytes after a tensor of 128 bytes",
+    "write_past": r"writes 4 bytes \d+ bytes after a tensor of 128 bytes",
+    "write_before": "writes 4 bytes",
+    "constant": "writes 4 bytes in an argument that is read only, of 128 bytes",
+    "foreign": "writes 4 bytes",
+    "shared": "writes 4 bytes",
+    "alignment": "accesses address .* not aligned, in .*common.cuh",
+    "shuffle": "a barrier or shuffle that not all threads reach",
+    "division": "divides an integer by zero in .*faults.cu",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_emulation_tells_what_a_kernel_does_wrong(ops: Any, generator: torch.Generator, order: str, fault: str) -> None:
+    """By an error that names the operator, before memory is touched; the next kernel runs as if nothing had been."""
+    arena = Arena(generator)
+    x, y, foreign = (arena.random((32,), torch.float32) for _ in range(3))
+    ops.fault(x, foreign, 0, 0)  # what one call is given is none of the next one's
+    before = [buffer.clone() for buffer, _ in arena.buffers]
+    with pytest.raises(RuntimeError, match=f"fault: emulation: .*{FAULTS[fault]}.*float"):
+        ops.fault(x, y, 1 + list(FAULTS).index(fault), foreign.data_ptr())
+    for i in (0, 2):
+        assert arena.buffers[i][0].view(torch.int32).equal(before[i].view(torch.int32))
+    arena.check()
+    ops.fault(x, y, 0, 0)
+    assert y.equal(x.flip(0))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 5, 7, 6), (2, 16, 4, 4), (4, 8, 1, 1), (4, 1, 8, 8)], ids=str)
+def test_operators(emulated: Any, shape: Any, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    """Above the launchers: formats, dtypes and sizes of results as the fake kernels tell them, values as the reference's."""
+    from facegan.ops.registration import _definitions, operators
+
+    torch.manual_seed(7)
+    reference, (n, c, h, w) = operators("reference"), shape
+    other = torch.channels_last if memory_format is torch.contiguous_format else torch.contiguous_format
+    x, g = (torch.randn(shape).to(dtype).contiguous(memory_format=memory_format) for _ in range(2))
+    y, far = torch.randn(shape).to(dtype).contiguous(memory_format=other), torch.randn(n, c, h + 2, w).to(dtype)[:, :, 1:-1]
+    s, b, noise, f = torch.rand(n, c) + 0.5, torch.randn(c), torch.randn(2, 1, h, w)[:1], torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    act, tanh, pads = ("lrelu", 0.2, 1.3, 1.1), ("tanh", 0.2, 1.3, None), (2, 1, 2, 1)
+    gsums = torch.randn(3, n, c, dtype=wide(dtype))
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("bias_act", (far, b.to(dtype), 1, *act)),
+        ("bias_act_backward", (g, y, 1, *tanh, True)),
+        ("bias_act_double_backward", (y, b.to(dtype), far, x, 1, *tanh)),
+        ("upfirdn2d", (x, f, (2, 2), (1, 1), pads, False, 4.0)),
+        ("adain", (x, y, 0.7, None, 1e-1)),
+        ("adain_backward", (far, x, y, 0.7, None, 1e-1)),
+        ("adain_affine", (x, s, s, 1e-1)),
+        ("adain_affine_backward", (y, x, s, 1e-1)),
+        ("modulate", (x, s)),
+        ("modulate_backward", (g, y, s)),
+        ("modulated_epilogue", (x, s, noise, b, None, (0, 0, 0, 0), *act)),
+        ("modulated_epilogue", (x, s, None, b, f, pads, *act)),
+        ("modulated_epilogue_backward", (g, y, s, noise.to(dtype), 1, *act)),
+        ("modulated_epilogue_double_backward", (far, gsums, None, g, y, s, noise.to(dtype), *act)),
+    ]
+    assert {name for name, _ in calls} == {name for name in _definitions if hasattr(torch.ops.facegan_emulated_launchers, name)}
+    for name, arguments in calls:
+        found, expected = getattr(emulated, name)(*arguments), getattr(reference, name)(*arguments)
+        for actual, right in zip(*((v,) if isinstance(v, Tensor) else v for v in (found, expected)), strict=True):
+            assert (actual.shape, actual.stride(), actual.dtype) == (right.shape, right.stride(), right.dtype), name
+            bound = 8 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()) if right.numel() else 0.0)
+            torch.testing.assert_close(actual.double(), right.double(), atol=bound, rtol=0, msg=name)

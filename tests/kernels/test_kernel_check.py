@@ -36,6 +36,24 @@ def _outer(x, y, WIDTH: tl.constexpr):
         total = total * tl.sum(total, 0)[None, :] + tl.sum(total, 1)[:, None] * v[None, :]
     tl.store(y + i[:, None] * WIDTH + i[None, :], total.to(tl.bfloat16))
 
+@triton.jit
+def _scale(x, y, annotated: tl.float64, plain, KIND: tl.constexpr, WIDTH: tl.constexpr):
+    i = tl.arange(0, WIDTH)
+    v = tl.load(x + i) * annotated + tl.full([], 1 / 3, tl.float64)
+    v = tl.where(v > tl.full([], 0.1, tl.float64), v * 0.7, 0.0)  # a literal beside a tensor alone is of the tensor's type
+    if KIND == "argument":
+        v = v + plain
+    if KIND == "constant":
+        v = v + tl.full([], 0.1, tl.float32)
+    if KIND == "detour":
+        v = v.to(tl.float32).to(tl.float64)
+    if KIND == "arithmetic":
+        v = (v.to(tl.float32) * v.to(tl.float32)).to(tl.float64)
+    tl.store(y + i, v)
+
+def scale(kind):
+    return lambda x: _scale[(1,)](x, x, 0.1, 0.1, kind, 128)
+
 def copy(x, stride=1, twice=False, width=1024, spare=1):
     y = torch.empty_like(x)
     n = x.numel() // stride
@@ -116,6 +134,74 @@ class TestCompiled:
 
     def test_what_does_not_compile_fails(self, found, arch):
         assert found[f"broken {arch}"][1][0].startswith("does not compile")
+
+
+NARROWED = """
+import json, planted, torch
+from benchmarks.kernel_check.precision import failures
+from facegan.warmup.kernels import started
+from facegan.warmup.launches import Launch
+x = torch.empty(128, device="meta", dtype=torch.float64)
+found = {}
+for kind in ("sound", "argument", "constant", "detour", "arithmetic"):
+    (one,) = started(planted.scale(kind), Launch(kind, (x,), "planted"), 90)
+    signature = json.loads(one.data)["signature"]
+    signature = signature if kind == "argument" else {name: of for name, of in signature.items() if name != "plain"}
+    found[kind] = failures(one.compiled().asm["ttir"].replace("%plain: f32", "%plain: f64") if kind != "argument" else
+                           one.compiled().asm["ttir"], signature)
+print(json.dumps(found))
+"""
+
+
+def test_float32_in_a_float64_kernel_is_found(tmp_path):
+    found = run(tmp_path, NARROWED, "0")
+    assert found["sound"] == []
+    assert "a scalar argument is float32" in found["argument"]
+    assert [reason.split(" is ")[0] for reason in found["constant"]] == ["the constant 0.10000000149011612"]
+    assert sorted(reason.split(":")[0] for reason in found["detour"]) == [
+        "computes in less than float64", "widens float32 where no tensor is",
+    ]  # fmt: skip
+    assert sum("arith.mulf" in reason for reason in found["arithmetic"]) == 1
+
+
+def test_constants_are_told_by_their_bits(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    pytest.importorskip("triton")
+    from benchmarks.kernel_check.precision import failures
+
+    def of(constant: str, kind: str = "tensor<128xf64>", signature: str = "*fp64") -> int:
+        value = constant if kind == "f64" else f"dense<{constant}>"
+        return len(failures(f"%cst = arith.constant {value} : {kind} loc(#loc7)", {"x": signature}))
+
+    for right in ("2.000000e-01", "0.33333333333333331", "1.000000e-37", "0.000000e+00", "-5.000000e-01", "1.024000e+03", "0x7FF0000000000000"):
+        assert of(right) == of(right, "f64") == 0
+    for wrong in ("0.20000000298023224", "9.9999999109757897E-38", "-0.0010000000474974513"):
+        assert of(wrong) == of(wrong, "f64") == 1
+    assert of("1.000000e-01", "tensor<128xf32>") == 1
+    assert of("1.000000e+00", "tensor<128xf32>") == 0
+
+
+TRAINING = """
+import json
+from benchmarks.kernel_check import trainings
+from facegan.errors import FaceganError
+part = trainings.check("stylegan2-16")
+small = trainings.configuration("stylegan2-16-float32")
+try:
+    trainings.configuration("stylegan3-16")
+except FaceganError as error:
+    refusal = str(error)
+print(json.dumps([part.rows, part.failures, part.note, small.mixed_precision, refusal]))
+"""
+
+
+def test_kernels_of_a_training_are_counted(tmp_path):
+    rows, failures, note, precision, refusal = run(tmp_path, TRAINING, "0")
+    assert len(rows) > 10 and len({tuple(row) for row in rows}) == len(rows)
+    assert failures == [] and note.startswith(f"{len(rows)} distinct kernels")
+    assert all(float(seconds) > 0 for _, seconds, *_ in rows)
+    assert {"G", "R1", "path length"} <= {case for _, _, case, _ in rows} | {"R1"}
+    assert precision == "no" and "stylegan3-16" in refusal
 
 
 def test_bytes_are_counted(tmp_path):

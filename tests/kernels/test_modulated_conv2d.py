@@ -186,7 +186,7 @@ def check_all(kernel, operands, draw, close, shape, dtype, memory_format, noise=
     close(dx, dy.double() * d.double()[:, :, None, None])
     close(ds, (dy.double() * x.double()).sum((2, 3)))
     for t in (y, dx):
-        assert t.stride() == x.stride()
+        assert x.numel() == 0 or t.stride() == x.stride()
 
 
 @pytest.mark.parametrize("shape", SHAPES + EMPTY, ids=str)

@@ -1,4 +1,4 @@
-"""Which plan a synthesis layer runs by: pinned, measured, remembered."""
+"""Which plan a synthesis layer runs by: pinned, by rule, measured where that is asked for, remembered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facegan.errors import FaceganError
 from facegan.ops import plans
 
 CUDA = torch.device("cuda")  # nothing here touches it
-KEY = ((16, 64, 256, 256), "torch.bfloat16")
+KEY = ([16, 64, 256, 256], [64, 64, 3, 3], "torch.bfloat16")
 
 
 @pytest.fixture
@@ -21,12 +21,14 @@ def cache(tmp_path, monkeypatch):
     for name in ("FACEGAN_PLAN", "FACEGAN_AUTOTUNE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(plans, "_known", {})
-    return tmp_path / "cache" / "plans.json"
+    plans._machine.cache_clear()
+    yield tmp_path / "cache" / "plans.json"
+    plans._machine.cache_clear()
 
 
 @pytest.fixture
 def clock(monkeypatch, cache):
-    """A GPU on which each plan takes the time that its candidate returns; lists the runs."""
+    """A GPU, unknown to the rule, on which each plan takes the time that its candidate returns, and is measured; lists the runs."""
     runs = []
 
     class Device:
@@ -46,7 +48,9 @@ def clock(monkeypatch, cache):
     monkeypatch.setattr(plans, "_milliseconds", milliseconds)
     monkeypatch.setattr(torch.cuda, "device", Device)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GPU A")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setenv("FACEGAN_AUTOTUNE", "1")
     return runs
 
 
@@ -69,9 +73,11 @@ def test_answers_hold_for_one_shape_gpu_and_version(clock, cache, monkeypatch):
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "fused"
     assert plans.choose((*KEY, "noise"), CUDA, candidates(1, 2)) == "library"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GPU B")
+    plans._machine.cache_clear()
     assert plans.choose(KEY, CUDA, candidates(1, 2)) == "library"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GPU A")
     monkeypatch.setattr(torch, "__version__", "99.0")
+    plans._machine.cache_clear()
     assert plans.choose(KEY, CUDA, candidates(1, 2)) == "library"
     monkeypatch.undo()
     content = json.loads(cache.read_text())
@@ -110,7 +116,7 @@ def test_a_plan_that_cannot_run_is_not_chosen(clock):
     assert plans.choose(KEY, CUDA, {"library": lambda: 3, "fused": fails}) == "library"
 
 
-def test_nothing_is_measured_during_capture_or_when_told(clock, monkeypatch):
+def test_nothing_is_measured_during_capture_or_unasked(clock, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "library"
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
@@ -118,13 +124,35 @@ def test_nothing_is_measured_during_capture_or_when_told(clock, monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "library"
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
-    monkeypatch.setenv("FACEGAN_AUTOTUNE", "0")
+    for told in ("0", "yes", ""):
+        monkeypatch.setenv("FACEGAN_AUTOTUNE", told)
+        assert plans.choose(KEY, CUDA, candidates(2, 1)) == "library"
+    monkeypatch.delenv("FACEGAN_AUTOTUNE")
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "library"
     assert clock == []
-    monkeypatch.delenv("FACEGAN_AUTOTUNE")
+    monkeypatch.setenv("FACEGAN_AUTOTUNE", "1")
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "fused"
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert plans.choose(KEY, CUDA, candidates(2, 1)) == "fused"  # known by now
+    monkeypatch.delenv("FACEGAN_AUTOTUNE")
+    assert plans.choose(KEY, CUDA, candidates(1, 2)) == "fused"  # and counts without being asked for
+    assert clock == [2, 1]
+
+
+@pytest.mark.parametrize("capability,most", [((8, 0), 32), ((8, 6), 16), ((8, 9), 32), ((9, 0), 64), ((7, 5), 0), ((12, 0), 0)])
+def test_the_rule_for_known_gpus(clock, monkeypatch, capability, most):
+    """Few channels of a half type are fused, by what a GPU can compute for a byte it moves; GPUs that nobody reckoned are not."""
+    monkeypatch.delenv("FACEGAN_AUTOTUNE")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+    def chosen(inputs, outputs, dtype="torch.bfloat16"):
+        return plans.choose(([8, inputs, 128, 128], [outputs, inputs, 3, 3], dtype), CUDA, candidates(1, 1))
+
+    for channels in (8, 16, 32, 64, 128):
+        assert chosen(channels, channels) == ("fused" if channels <= most else "library")
+        assert chosen(8, channels, "torch.float16") == chosen(channels, 8) == chosen(channels, channels)
+        assert chosen(channels, channels, "torch.float32") == "library"
+    assert clock == []
 
 
 def test_a_pinned_plan_is_not_measured(clock, monkeypatch):
@@ -155,7 +183,7 @@ def test_which_layers_have_a_choice(cache):
     def rule(x=x, weight=few, padding=1, backend="triton", inference=False):
         return plans.rule(x, weight, padding, backend, inference)
 
-    assert rule() is None  # to be measured
+    assert rule() is None  # `choose` is asked
     assert rule(x=x[..., :32]) == rule(weight=torch.empty(129, 64, 3, 3)) == rule(x=x.double()) == "library"
     assert rule(backend="reference") == rule(backend="native") == "library"
     assert rule(backend="native", inference=True) == "fused"
@@ -171,7 +199,8 @@ def test_which_layers_have_a_choice(cache):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_times_on_a_gpu(cache):
+def test_times_on_a_gpu(cache, monkeypatch):
+    monkeypatch.setenv("FACEGAN_AUTOTUNE", "1")
     x = torch.randn(4096, 4096, device="cuda")
     slow = {"library": lambda: x @ x @ x @ x, "fused": lambda: x + 1}
     assert plans.choose(KEY, x.device, slow) == "fused"

@@ -27,11 +27,11 @@ def restated(content, style, alpha=1.0, mask=None, eps=EPS):
 
 
 def operator(content, style, alpha=1.0, mask=None, eps=EPS):
-    return torch.ops.facegan.adain(content, style, alpha, mask, eps, "reference")
+    return torch.ops.facegan_reference.adain(content, style, alpha, mask, eps)
 
 
 def affine_operator(x, scale, shift, eps=EPS):
-    return torch.ops.facegan.adain_affine(x, scale, shift, eps, "reference")
+    return torch.ops.facegan_reference.adain_affine(x, scale, shift, eps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -104,16 +104,16 @@ def test_opcheck(masked, memory_format):
         torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format).requires_grad_() for _ in range(3)
     )
     mask = torch.rand(2, 1, 4, 5) if masked else None
-    torch.library.opcheck(torch.ops.facegan.adain.default, (content, style, 0.5, mask, EPS, "reference"))
-    torch.library.opcheck(torch.ops.facegan.adain_backward.default, (dy, content, style, 0.5, mask, EPS, "reference"))
+    torch.library.opcheck(torch.ops.facegan_reference.adain.default, (content, style, 0.5, mask, EPS))
+    torch.library.opcheck(torch.ops.facegan_reference.adain_backward.default, (dy, content, style, 0.5, mask, EPS))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_affine_opcheck(memory_format):
     x, dy = (torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format).requires_grad_() for _ in range(2))
     scale, shift = (torch.randn(2, 3, requires_grad=True) for _ in range(2))
-    torch.library.opcheck(torch.ops.facegan.adain_affine.default, (x, scale, shift, EPS, "reference"))
-    torch.library.opcheck(torch.ops.facegan.adain_affine_backward.default, (dy, x, scale, EPS, "reference"))
+    torch.library.opcheck(torch.ops.facegan_reference.adain_affine.default, (x, scale, shift, EPS))
+    torch.library.opcheck(torch.ops.facegan_reference.adain_affine_backward.default, (dy, x, scale, EPS))
 
 
 @pytest.mark.parametrize("function", [adain, operator])

@@ -186,7 +186,7 @@ def test_gradient_of_to_rgb_has_its_inputs_format(formats):
     x = torch.randn(2, 5, 3, 4).contiguous(memory_format=formats[0])
     dy = torch.randn(2, 3, 3, 4).contiguous(memory_format=formats[1])
     w = torch.randn(2, 3, 5)
-    dx, _ = torch.ops.facegan.pointwise_backward(dy, x, w, "reference")
+    dx, _ = torch.ops.facegan_reference.pointwise_backward(dy, x, w)
     assert dx.stride() == x.stride()
     torch.testing.assert_close(dx, torch.einsum("nohw,noi->nihw", dy, w))
 
@@ -201,7 +201,7 @@ def epilogue_inputs(demodulated, noise_batch, biased, dtype=torch.float64, filte
 
 def epilogue(x, d, noise, b, f=None, act="lrelu", gain=1.2, clamp=None):
     padding = (0, 0, 0, 0) if f is None else (1, -1, 2, 1)
-    return torch.ops.facegan.modulated_epilogue(x, d, noise, b, f, padding, act, 0.2, gain, clamp, "reference")
+    return torch.ops.facegan_reference.modulated_epilogue(x, d, noise, b, f, padding, act, 0.2, gain, clamp)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_epilogue_gradients_of_both_orders(demodulated, noise_batch, biased, fil
     assert torch.autograd.gradgradcheck(function, wanted)
 
 
-OPTIONS = ("lrelu", 0.2, 1.0, 0.5, "reference")
+OPTIONS = ("lrelu", 0.2, 1.0, 0.5)
 
 
 @pytest.mark.parametrize("demodulated,noise_batch,biased", [(True, 2, True), (True, 1, False), (False, 0, False)])
 def test_opcheck(demodulated, noise_batch, biased):
     x, d, noise, b = epilogue_inputs(demodulated, noise_batch, biased, torch.float32)
     dy, y = torch.randn_like(x).requires_grad_(), torch.randn_like(x).requires_grad_()
-    ops, check = torch.ops.facegan, torch.library.opcheck
+    ops, check = torch.ops.facegan_reference, torch.library.opcheck
     check(ops.modulated_epilogue.default, (x, d, noise, b, None, (0, 0, 0, 0), *OPTIONS))
     check(ops.modulated_epilogue_backward.default, (dy, y, d, noise, noise_batch, *OPTIONS))
     gsums = torch.randn(3, 2, 3, requires_grad=True)
@@ -239,13 +239,13 @@ def test_opcheck(demodulated, noise_batch, biased):
 
 def test_opcheck_of_the_filtered_epilogue_and_the_products():
     x, d, noise, b = epilogue_inputs(True, 2, True, torch.float32, filtered=True)
-    ops, check = torch.ops.facegan, torch.library.opcheck
+    ops, check = torch.ops.facegan_reference, torch.library.opcheck
     check(ops.modulated_epilogue.default, (x, d, noise, b, torch.tensor([1.0, 2.0]), (1, -1, 2, 1), *OPTIONS))
     s, w, g = torch.randn(2, 3).requires_grad_(), torch.randn(2, 4, 3).requires_grad_(), torch.randn_like(x).requires_grad_()
-    check(ops.modulate.default, (x, s, "reference"))
-    check(ops.modulate_backward.default, (g, x, s, "reference"))
-    check(ops.pointwise.default, (x, w, "reference"))
-    check(ops.pointwise_backward.default, (torch.randn(2, 4, 3, 2).requires_grad_(), x, w, "reference"))
+    check(ops.modulate.default, (x, s))
+    check(ops.modulate_backward.default, (g, x, s))
+    check(ops.pointwise.default, (x, w))
+    check(ops.pointwise_backward.default, (torch.randn(2, 4, 3, 2).requires_grad_(), x, w))
 
 
 @pytest.mark.parametrize("options", [dict(), dict(up=2)])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from facegan import graphs, tape
+from facegan.backend import use_backend
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
+from facegan.ops import bias_act
 from facegan.tape import HostRead, Tape
 from facegan.training import ada, loop
 
@@ -67,6 +72,18 @@ def test_shapes_and_plain_values_have_graphs_of_their_own_and_few_are_kept() -> 
     assert len(graphed.entries) == graphs.MOST
 
 
+def test_a_graph_is_of_one_backend_and_either_with_gradients_or_without() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    graphed = Graphed(lambda x: bias_act(x * weight, act="relu"), CPU, "on")
+    x = torch.arange(-3.0, 3).view(2, 3)
+    for _ in range(4):
+        for name in ("auto", "reference"):
+            for context in (torch.enable_grad(), torch.no_grad(), torch.inference_mode()):
+                with use_backend(name), context:
+                    assert torch.equal(graphed(x), x.clamp(min=0) * 2**0.5)
+    assert len(graphed.entries) == 6 and graphed.record
+
+
 def test_what_is_sent_arrives_bit_by_bit_whatever_its_dtype_and_layout() -> None:
     random = np.random.default_rng(1)
     arrays = [random.standard_normal((2, 3)).astype(np.float32), random.integers(0, 255, (2, 3, 5, 4), dtype=np.uint8)[:, :, ::-1],
@@ -94,6 +111,9 @@ class Counter:
             x = x + self.elsewhere
         elif self.fault == "reads":
             x = x + float(x[0])
+        elif self.fault == "memory" and self.calls == 6:  # the first call of another kind, beside a graph
+            self.total.add_(99)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         elif self.fault == "fails" and graphs.recording():
             self.total.add_(99)
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
@@ -133,6 +153,48 @@ def test_what_cannot_be_recorded_goes_on_from_the_state_before(caplog: pytest.Lo
         "CUDA graphs: counting could not be recorded (operation not permitted when stream is capturing); it goes on without them, "
         "as with --cuda-graphs off"
     )
+
+
+def test_a_capture_shares_memory_keeps_the_collector_out_and_leaves_the_stream_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls of PyTorch's interface, in place of a GPU: what a capture is given, and how it ends when it fails."""
+    captures, streams = list[dict[str, Any]](), ["the current one"]
+
+    @contextmanager
+    def capture(graph: object, **options: Any) -> Iterator[None]:
+        captures.append(options)
+        streams.append(options["stream"])
+        yield  # PyTorch's, too, comes back to the stream before only from a capture that went well
+        streams.pop()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: captures.append({"replay": True})))
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    first = graphs.CudaGraph(lambda: gc.isenabled(), "side", None)  # type: ignore[arg-type]
+    second = graphs.CudaGraph(lambda: streams[-1], "side", first)  # type: ignore[arg-type]
+    assert first.outputs is False and gc.isenabled() and second.outputs == "side"
+    assert captures[0]["pool"] is captures[1]["pool"] is first.pool and captures[0]["capture_error_mode"] == "thread_local"
+    with pytest.raises(ValueError):
+        graphs.CudaGraph(lambda: [].index(0), "side", None)  # type: ignore[arg-type]
+    assert captures[2]["pool"] is not first.pool and streams[-1] == "the current one" and gc.isenabled()
+    second.replay()
+    assert captures[3] == {"replay": True}
+
+
+def test_memory_that_graphs_leave_too_little_of_is_given_back(caplog: pytest.LogCaptureFixture) -> None:
+    counter = Counter("memory")
+    graphed = Graphed(counter, CPU, "on", state=lambda: [counter.total], name="counting")
+    for call in range(5):  # as it is, recorded, compared (twice); then replayed
+        graphed(torch.full((4,), 1.0 + call))
+    assert graphed.record and counter.calls == 4
+    counter.calls += 1
+    counter.total = counter.total[:1]
+    assert float(graphed(torch.ones(1))) == 16  # from the state before, not from where memory ended
+    assert graphed.record is None and not graphed.entries
+    assert [record.message for record in caplog.records] == [
+        "CUDA graphs: counting leaves too little memory as a graph; it goes on without them, as with --cuda-graphs off"
+    ]
 
 
 def test_modes() -> None:
@@ -205,8 +267,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "conditional": dict(recipe="conditional", pretrain_epochs=5, epochs=0, phase2_epochs=0),
     "conditional-regional": dict(conditional=True, discriminators="regional", merge="regional", f="sigmoid", z_shape="2,4,4"),
     "styles": dict(method="b", kimg=0.112, r1_gamma=0.5, ada_kimg=0.05, ada_target=0.0, pl_every=2),
-    "fixed": dict(method="b", kimg=0.096, r1_gamma=0.5, augment="fixed", augment_p=0.5, accumulate=2, mixed_precision="bf16"),
-    "growing": dict(method="b", kimg=0.2, growing=4, grow_kimg=0.08, architecture="resnet", conditional=True, phase2_epochs=0),
+    "fixed": dict(method="b", kimg=0.096, r1_gamma=0.5, augment="fixed", augment_p=0.5, accumulate=2, mixed_precision="bf16",
+                  architecture="resnet"),
+    "growing": dict(method="b", kimg=0.2, growing=4, grow_kimg=0.08, conditional=True, phase2_epochs=0),
     "stylegan1": dict(method="b", kimg=0.16, growing=8, grow_kimg=0.08, architecture="stylegan1", phase2_epochs=0, augment="none"),
     "concat": dict(method="b", kimg=0.096, noise="concat", phase2_epochs=0, pl_weight=0.0),
     "restorer": dict(method="restore", kimg=0.128, r1_gamma=0.5, l1_kimg=0.04, accumulate=2),

@@ -27,7 +27,8 @@ class MixedFaces(nn.Module):
 
         With `y` [N, 3, R, R], of which the images' part is used: path lengths [N] in place of the images.
         """
-        first, second = (self.generator.mapping(part, c) for part in z.unbind(1))
+        both = self.generator.mapping(z.flatten(0, 1), None if c is None else c.repeat_interleave(2, 0))
+        first, second = both.unflatten(0, (-1, 2)).unbind(1)
         layers = torch.arange(first.shape[1], device=z.device)
         ws = torch.where((layers < crossover[:, None])[:, :, None], first, second)
         images = self.generator.synthesis(ws, noise=noise, level=level)
@@ -40,7 +41,7 @@ class MixedFaces(nn.Module):
 
 
 class Scores(nn.Module):
-    """The discriminator's scores of several batches, each looked at by itself."""
+    """The discriminator's scores of several batches of one size, each looked at by itself, in one pass."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -49,7 +50,10 @@ class Scores(nn.Module):
     def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: Level | None = None) -> list[Tensor]:
         """(images, labels or None) of each batch -> its scores [N], in an order of their own."""
         group = self.discriminator.config.group
-        return [self.discriminator(grouped(x, group), None if c is None else grouped(c, group), level=level) for x, c in batches]
+        images = torch.cat([grouped(x, group) for x, _ in batches])
+        labels = [grouped(c, group) for _, c in batches if c is not None]
+        scores = self.discriminator(images, torch.cat(labels) if labels else None, level=level, batches=len(batches))
+        return list(scores.chunk(len(batches)))
 
 
 def grouped(x: Tensor, group: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""The compiled operators: thin wrappers over the libraries built from csrc/, for CPU and CUDA tensors alike.
+"""The compiled operators: the libraries built from csrc/, for CPU and CUDA tensors alike, and what is left for Python to do.
 
-A wrapper brings its arguments into the form that the schemas in csrc/ops.cpp name (dense maps of one format, plain sizes),
-allocates the results and calls `torch.ops.facegan_native`. Importing one loads the CPU library, which holds the schemas; the
-CUDA library is loaded with it where torch sees a GPU. `unavailable(device)` is the one answer to "may it be used there?".
+Loading the CPU library defines the operators of the namespace `facegan` (csrc/ops.cpp) and implements them for CPU tensors; the CUDA
+library, loaded with it where torch sees a GPU, implements them there. `unavailable(device)` is the one answer to "may they be used
+there?". What keeps weights between calls, or leaves the products to the library's convolution, is here: prepacked.py, winograd.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 LIBRARIES = Path(__file__).resolve().parent.parent / "lib"
 _SUFFIXES = (".so", ".dylib", ".dll", ".pyd")
@@ -60,3 +61,21 @@ def require() -> None:
     if reason is not None:
         raise ImportError(reason)
     unavailable("cuda")  # loaded where it can be; whether it serves is asked per device
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of accumulators, statistics and sums."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def channels_last(x: Tensor) -> bool:
+    """Of x, dense in one of the two formats; where it is in both, because sizes are 1, its strides tell."""
+    return x.stride(1) == 1 and x.stride(3) >= x.shape[1] and x.is_contiguous(memory_format=torch.channels_last) and x.shape[1:].numel() > 1
+
+
+def as_format(x: Tensor, last: bool) -> Tensor:
+    """x in the strides of channels_last or of rows, also where those of another are the same order in memory."""
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    if channels_last(x) == last and x.is_contiguous(memory_format=memory_format):
+        return x
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format).copy_(x)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facegan_kernels.native import require
-from facegan_kernels.native.lasting import convolved, once, packed, packs
-from facegan_kernels.native.layout import activation, per_channel
+from facegan_kernels.native import as_format, channels_last, require
+from facegan_kernels.native.prepacked import convolved, once, packed, packs
 
 require()
-_input = torch.ops.facegan_native.winograd_input.default
-_output = torch.ops.facegan_native.winograd_output.default
+_input = torch.ops.facegan.winograd_input.default
+_output = torch.ops.facegan.winograd_output.default
 
 # Lavin & Gray 2016, section 4.3
 _G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64, device="cpu") / 24
@@ -40,7 +39,7 @@ def modulated_conv2d_fused(
     """The layer for float32 x [N, I, H, W] on the CPU, weight [O, I, 3, 3] and padding 1; the result has x's format."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or weight.shape[2:] != (3, 3) or padding != 1:
         raise NotImplementedError("the Winograd layer takes float32 on the CPU, a 3 x 3 weight and padding 1")
-    memory_format = torch._prims_common.suggest_memory_format(x)
+    in_channels_last = channels_last(x)
     x = x.contiguous(memory_format=torch.channels_last)
     (n, c, h, w), o = x.shape, weight.shape[0]
     y = torch.empty((n, o, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -48,14 +47,14 @@ def modulated_conv2d_fused(
     chunks = -(-tiles // max(64, _BYTES // (_POINTS * 4 * (c + o))))
     size = -(-tiles // chunks)  # the same for all, as the weight's format goes by it: the last chunk repeats some tiles
     v = x.new_empty((size, _POINTS, c))
-    s, d, b = per_channel(s, x.dtype), None if d is None else per_channel(d, x.dtype), None if b is None else per_channel(b, x.dtype)
-    noise = None if noise is None else noise.contiguous()
-    tail = (0 if noise is None else noise.shape[0], *activation(act, alpha, gain, clamp, x.dtype))
+    s = s.to(x.dtype).contiguous()
+    d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (d, noise, b))
+    tail = (0 if noise is None else noise.shape[0], act, alpha, gain, clamp)
     for chunk in range(chunks):
         first = min(chunk * size, tiles - size)
         _input(x, s, v, h, w, c, first, size)
         _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, *tail)
-    return y.contiguous(memory_format=memory_format)
+    return as_format(y, in_channels_last)
 
 
 def _products(v: Tensor, weight: Tensor) -> Tensor:

@@ -1,80 +1,103 @@
 """The activations, their slopes as functions of the output and the slopes' derivatives, in float32 or wider.
 
-`facegan.ops.bias_act` states the formulas. CLAMP is the limit as the output's dtype holds it (`rounded`), since what the forward
-pass cut off is known by |y| = CLAMP. NaN stays NaN everywhere.
+`facegan.ops.bias_act` states the formulas. A kernel knows three of them: "piecewise" (linear, relu and lrelu differ in the slope
+below zero alone), "tanh" and "sigmoid". Slope, gain and clamp are arguments of a kernel and not constants of it, so that one
+compiled kernel serves every layer. They are float64, as a Python float that meets a compiled kernel is float32 unless it is
+annotated, and so is a literal in `tl.where`, `tl.maximum` or a comparison (up to Triton 3.7): what float32 cannot hold is
+written `tl.full([], value, dtype)`. The interpreter shows none of this; `make kernel-check` does.
+
+No clamp is an infinite one. A clamp is the limit as the output's dtype holds it (`rounded`), since
+what the forward pass cut off is known by |y| = clamp. NaN stays NaN everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
+_SLOPES = {"linear": 1.0, "relu": 0.0}
+
+
+class Activation(NamedTuple):
+    """How a kernel is told: constexpr ACT, then three float64 scalars."""
+
+    ACT: str
+    slope: float
+    gain: float
+    clamp: float
+
+
+def activation(act: str, alpha: float, gain: float, clamp: float | None, dtype: torch.dtype) -> Activation:
+    """`dtype`: of the output."""
+    kind = act if act in ("tanh", "sigmoid") else "piecewise"
+    return Activation(kind, float(_SLOPES.get(act, alpha)), float(gain), rounded(clamp, dtype))
+
+
+NONE = Activation("piecewise", 1.0, 1.0, math.inf)
+
 
 @cache
-def rounded(clamp: float | None, dtype: torch.dtype) -> float | None:
-    """The limit that a clamped value of this dtype equals."""
+def rounded(clamp: float | None, dtype: torch.dtype) -> float:
+    """The limit that a clamped value of this dtype equals; infinite for none."""
     if clamp is None:
-        return None
+        return math.inf
     # on the CPU whatever the default device is: a GPU would be waited for, and cannot be while a graph is captured
     return min(torch.tensor(clamp, dtype=torch.float64, device="cpu").to(dtype).item(), torch.finfo(dtype).max)
 
 
 @triton.jit
-def activate(v, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr):
+def scalars(slope, gain, clamp, WIDE: tl.constexpr):
+    """The three arguments in the type that a kernel computes in."""
+    return tl.full([], slope, WIDE), tl.full([], gain, WIDE), tl.full([], clamp, WIDE)
+
+
+@triton.jit
+def activate(v, ACT: tl.constexpr, slope, gain, clamp):
     """clamp(gain * act(v))"""
-    if ACT == "relu":
-        v = tl.where(v < 0, 0.0, v)
-    elif ACT == "lrelu":
-        v = tl.where(v < 0, v * ALPHA, v)
+    if ACT == "piecewise":
+        v = tl.where(v < 0, tl.where(slope == 0, 0.0, v * slope), v)  # of -inf too, relu is 0
     elif ACT == "tanh":
         decay = tl.exp(-2 * tl.abs(v))  # at most 1: no overflow on either side
         square = v * v
         near_zero = v * (1 - square * (1 / 3 - square * (2 / 15 - square * (17 / 315))))  # where 1 - decay would cancel
-        v = tl.where(square < 1e-3, near_zero, tl.where(v < 0, decay - 1, 1 - decay) / (1 + decay))
+        small = square < tl.full([], 1e-3, v.dtype)
+        v = tl.where(small, near_zero, tl.where(v < 0, decay - 1, 1 - decay) / (1 + decay))
     elif ACT == "sigmoid":
         decay = tl.exp(-tl.abs(v))
         v = tl.where(v < 0, decay, 1.0) / (1 + decay)
-    if GAIN != 1:
-        v = v * GAIN
-    if CLAMP is not None:
-        v = tl.where(v > CLAMP, CLAMP, tl.where(v < -CLAMP, -CLAMP, v))
-    return v
+    v = v * gain
+    return tl.where(v > clamp, clamp, tl.where(v < -clamp, -clamp, v))
 
 
 @triton.jit
-def times_slope(g, y, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr):
+def times_slope(g, y, ACT: tl.constexpr, slope, gain, clamp):
     """g * d y / d (pre-activation)"""
     if ACT == "tanh":
-        g = g * (GAIN - y * y / GAIN)
+        g = g * (gain - y * y / gain)
     elif ACT == "sigmoid":
-        g = g * (y - y * y / GAIN)
+        g = g * (y - y * y / gain)
     else:
-        g = g * GAIN
-        if ACT == "relu" or ACT == "lrelu":
-            below = g * (ALPHA if ACT == "lrelu" else 0.0)
-            if GAIN > 0:
-                g = tl.where(y > 0, g, below)
-            else:
-                g = tl.where(y < 0, g, below)
-    return _cut(g, y, CLAMP)
+        g = g * gain
+        g = tl.where(tl.where(gain > 0, y, -y) > 0, g, g * slope)
+    return unclamped(g, y, clamp)
 
 
 @triton.jit
-def times_slope_derivative(g, y, ACT: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr):
+def times_slope_derivative(g, y, ACT: tl.constexpr, gain, clamp):
     """g * d slope / d y of tanh and sigmoid; the other slopes are constant but for their steps."""
     if ACT == "tanh":
-        g = g * (-2 / GAIN) * y
+        g = g * (-2 / gain) * y
     else:
-        g = g * (1 - (2 / GAIN) * y)
-    return _cut(g, y, CLAMP)
+        g = g * (1 - (2 / gain) * y)
+    return unclamped(g, y, clamp)
 
 
 @triton.jit
-def _cut(g, y, CLAMP: tl.constexpr):
-    """g, zero where the output was clamped."""
-    if CLAMP is not None:
-        g = tl.where(tl.abs(y) < CLAMP, g, 0.0)
-    return g
+def unclamped(g, y, clamp):
+    """g, zero where the output y was clamped."""
+    return tl.where(clamp == float("inf"), g, tl.where(tl.abs(y) < clamp, g, 0.0))

@@ -44,9 +44,15 @@ def _mask(mask, n, p, P, WIDE: tl.constexpr):
 
 
 @triton.jit
+def _positive(weight):
+    """The least that a sum of weights counts as: of none it divides zeros."""
+    return tl.maximum(weight, tl.full([], 1e-37, weight.dtype))
+
+
+@triton.jit
 def _total(m):
     """The sum of the mask, positive: an empty mask selects nothing, and any finite statistics do."""
-    return tl.maximum(tl.sum(m, 0), 1e-37)[None, :]
+    return _positive(tl.sum(m, 0))[None, :]
 
 
 @triton.jit
@@ -143,7 +149,7 @@ def _partial_moments(
         value, m = _read(x, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
         weight += m
         d = value - mean
-        moved = d * (m / tl.maximum(weight, 1e-37))
+        moved = d * (m / _positive(weight))
         mean += moved
         squares += d * (value - mean) * m
         if dy is not None:
@@ -151,7 +157,7 @@ def _partial_moments(
             sum_dt_x += dt * (value - mean) - moved * sum_dt
             sum_dt += dt
     total = tl.sum(weight, 0)[None, :]
-    centre = tl.sum(mean * weight, 0)[None, :] / tl.maximum(total, 1e-37)
+    centre = tl.sum(mean * weight, 0)[None, :] / _positive(total)
     d = mean - centre
     at, inside, plane = ((block_p * N + n) * C + c)[None, :], (c < C)[None, :], N * C * blocks
     tl.store(parts + at, total + tl.zeros_like(centre), inside)
@@ -173,7 +179,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
         at = parts + block * NC + i
         weight = tl.load(at, inside, 0.0)
         d = tl.load(at + plane, inside, 0.0) - mean
-        moved = d * (weight / tl.maximum(total + weight, 1e-37))
+        moved = d * (weight / _positive(total + weight))
         squares += tl.load(at + 2 * plane, inside, 0.0) + d * moved * total
         if SUMS == 5:
             dt = tl.load(at + 3 * plane, inside, 0.0)
@@ -181,7 +187,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
             sum_dt += dt
         mean += moved
         total += weight
-    total = tl.maximum(total, 1e-37)
+    total = _positive(total)
     sigma = tl.sqrt(squares / total + tl.full([], eps, WIDE))
     tl.store(out + i, mean, inside)
     tl.store(out + NC + i, sigma, inside)
@@ -259,19 +265,19 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
 
 @on_its_device
 def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    content = dense(content)
+    given, content = style, dense(content)
     style, dy, mask = like(style, content), like(dy, content), _dense_mask(mask, content)
     d_content, d_style = torch.empty_like(content), torch.empty_like(style)
     if not content.numel():
-        return d_content, d_style.zero_()
+        return d_content, like(d_style.zero_(), given)
     whole = _whole(content, style)
     if whole is not None:
         whole.launch(_whole_backward, dy, content, style, None, mask, d_content, d_style, None, None, alpha, eps)
-        return d_content, d_style
+        return d_content, like(d_style, given)
     of_style, of_content = _moments(style, None, mask, alpha, eps), _moments(content, dy, mask, alpha, eps)
     _launch(_backward_content, content, dy, content, of_content, of_style[1], mask, d_content, alpha)
     _launch(_backward_style, style, style, of_style, of_content[3:], mask, d_style)
-    return d_content, d_style
+    return d_content, like(d_style, given)
 
 
 @on_its_device

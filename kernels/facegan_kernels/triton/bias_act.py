@@ -1,9 +1,9 @@
 """Bias, activation, gain and clamp in one pass, its gradient with the bias's in one pass, and the gradient of that.
 
 A dense tensor is a matrix [rows, columns] in memory order, and the bias runs along one of its axes: planes by pixels with a
-channel per row (NCHW), or pixels by channels with a channel per column (channels_last, [N, C]). So no element needs a division.
-An image in channels_last, whose rows of 3 no access of 16 bytes fits, is one long row instead, and knows a channel by the
-remainder of its place; FEW is their number then, else 0.
+channel per row (NCHW), or pixels by channels with a channel per column (channels_last, [N, C]). So no element needs a division,
+and which of the two it is costs a kernel a load that is masked away. An image in channels_last, whose rows of 3 no access of
+16 bytes fits, is one long row instead, and knows a channel by the remainder of its place; FEW is their number then, else 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import activate, rounded, times_slope, times_slope_derivative
+from .activation import activate, activation, scalars, times_slope, times_slope_derivative
 from .layout import dense, like, on_its_device, wide
 from .tuning import tile
 
@@ -23,14 +23,21 @@ _HOMOGENEOUS = ("linear", "relu", "lrelu")  # their slope is a constant but for 
 
 
 @triton.jit
-def _tile(rows, columns, steps, FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """This program's rows [ROWS] and columns [COLUMNS] (of its first tile), and which block of either they are."""
-    blocks = tl.cdiv(columns, COLUMNS)
-    block_row, block_column = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+def _tile(columns, steps, by_row, FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """This program's rows [ROWS] and columns [COLUMNS] (of its first tile), and which block of either they are.
+
+    Its further tiles follow along the axis that has no channels: along a row, or down the columns.
+    """
     if FEW:  # from one step to the next by FEW tiles, so that a lane keeps its channel
         block_row, block_column = tl.program_id(0) * 0, (tl.program_id(0) // FEW) * FEW * steps + tl.program_id(0) % FEW
-    r = block_row.to(tl.int64) * steps * ROWS + tl.arange(0, ROWS)
-    c = block_column.to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
+        first_row, first_column = block_row, block_column
+    else:
+        blocks = tl.cdiv(columns, tl.where(by_row > 0, steps, 1) * COLUMNS)
+        block_row, block_column = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+        first_row = block_row.to(tl.int64) * tl.where(by_row > 0, 1, steps)
+        first_column = block_column.to(tl.int64) * tl.where(by_row > 0, steps, 1)
+    r = first_row.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    c = first_column.to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
     return r, c, block_row, block_column
 
 
@@ -43,86 +50,91 @@ def _channel(block_column, FEW: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def _along(
-    values, r, c, block_row, block_column, rows, columns, channels,
-    BY_ROW: tl.constexpr, FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    values, r, c, block_row, block_column, rows, columns, channels, along,
+    FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """What belongs to the tile out of one value per channel, to broadcast against it."""
+    """What belongs to a program's one tile out of one value per channel, to broadcast against it.
+
+    They run along the rows (`along` is 1) or the columns (2), or there are none, but zeros (0).
+    """
     if FEW:
         channel = _channel(block_column, FEW, COLUMNS)
         chosen = tl.zeros((1, COLUMNS), values.dtype.element_ty)
         for k in tl.static_range(FEW):
             chosen = tl.where(channel == k, tl.load(values + k), chosen)
         return chosen
-    elif BY_ROW:
-        first = (block_row.to(tl.int64) * ROWS) % channels  # divides in 64 bits once, then in 32
-        return tl.load(values + (first.to(tl.int32) + tl.arange(0, ROWS)) % channels, r < rows)[:, None]
     else:
-        return tl.load(values + c, c < columns)[None, :]
+        first = (block_row.to(tl.int64) * ROWS) % channels  # divides in 64 bits once, then in 32
+        channel = (first.to(tl.int32) + tl.arange(0, ROWS)) % channels
+        of_row = tl.load(values + channel, r < tl.where(along == 1, rows, 0), 0.0)
+        of_column = tl.load(values + c, c < tl.where(along == 2, columns, 0), 0.0)
+        return of_row[:, None] + of_column[None, :]
 
 
-@triton.jit(do_not_specialize=["rows", "channels"])
+@triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _forward(
-    x, b, y, rows, columns, channels, BY_ROW: tl.constexpr, FEW: tl.constexpr,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    x, b, y, rows, columns, channels, along, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    r, c, block_row, block_column = _tile(rows, columns, 1, FEW, ROWS, COLUMNS)
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
     v = tl.load(x + at, inside).to(WIDE)
-    if b is not None:
-        v += _along(b, r, c, block_row, block_column, rows, columns, channels, BY_ROW, FEW, ROWS, COLUMNS).to(WIDE)
-    tl.store(y + at, activate(v, ACT, ALPHA, GAIN, CLAMP), inside)
+    v += _along(b, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
+    tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
 
 
-@triton.jit(do_not_specialize=["steps"])
+@triton.jit(do_not_specialize=["rows", "reads_y", "by_row", "steps"])
 def _backward(
-    dy, y, dx, sums, rows, columns, steps, BY_ROW: tl.constexpr, FEW: tl.constexpr,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    dy, y, dx, sums, rows, columns, reads_y, by_row, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """dx, and this program's part of its sums along the other axis: [blocks of columns, rows] or [blocks of rows, columns];
-    of few channels [programs, FEW]."""
-    r, c, block_row, block_column = _tile(rows, columns, steps, FEW, ROWS, COLUMNS)
+    of few channels [programs, FEW]. y is not read where the slope is one number."""
+    read = tl.where(reads_y > 0, columns, 0)
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    r, c, block_row, block_column = _tile(columns, steps, by_row, FEW, ROWS, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), WIDE)
     for _ in range(steps):
         at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
         g = tl.load(dy + at, inside, 0.0).to(WIDE)
-        g = times_slope(g, tl.load(y + at, inside, 0.0).to(WIDE), ACT, ALPHA, GAIN, CLAMP)
+        output = tl.load(y + at, (r < rows)[:, None] & (c < read)[None, :], 0.0).to(WIDE)
+        g = times_slope(g, output, ACT, slope, gain, clamp)
         tl.store(dx + at, g, inside)
         if sums is not None:
-            if BY_ROW and not FEW:
-                tl.store(sums + block_column.to(tl.int64) * rows + r, tl.sum(g, 1), r < rows)
-            else:
-                total += g
+            total += g
         if FEW:
             c += FEW * COLUMNS
         else:
-            r += ROWS
+            r += tl.where(by_row > 0, 0, ROWS)
+            c += tl.where(by_row > 0, COLUMNS, 0)
     if sums is not None:
         if FEW:
             channel = _channel(block_column, FEW, COLUMNS)
             for k in tl.static_range(FEW):
                 part = tl.sum(tl.sum(tl.where(channel == k, total, 0.0), 1), 0)
                 tl.store(sums + tl.program_id(0).to(tl.int64) * FEW + k, part)
-        elif not BY_ROW:
+        elif by_row > 0:
+            tl.store(sums + block_column.to(tl.int64) * rows + r, tl.sum(total, 1), r < rows)
+        else:
             tl.store(sums + block_row.to(tl.int64) * columns + c, tl.sum(total, 0), c < columns)
 
 
-@triton.jit(do_not_specialize=["rows", "channels"])
+@triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _double_backward(
-    ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, BY_ROW: tl.constexpr, FEW: tl.constexpr,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, along,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    r, c, block_row, block_column = _tile(rows, columns, 1, FEW, ROWS, COLUMNS)
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
     t, output = tl.load(ddx + at, inside).to(WIDE), tl.load(y + at, inside).to(WIDE)
-    if ddb is not None:
-        t += _along(ddb, r, c, block_row, block_column, rows, columns, channels, BY_ROW, FEW, ROWS, COLUMNS).to(WIDE)
-    tl.store(d_dy + at, times_slope(t, output, ACT, ALPHA, GAIN, CLAMP), inside)
+    t += _along(ddb, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
+    tl.store(d_dy + at, times_slope(t, output, ACT, slope, gain, clamp), inside)
     if d_y is not None:
         t *= tl.load(dy + at, inside).to(WIDE)
-        tl.store(d_y + at, times_slope_derivative(t, output, ACT, GAIN, CLAMP), inside)
+        tl.store(d_y + at, times_slope_derivative(t, output, ACT, gain, clamp), inside)
 
 
 class _Matrix(NamedTuple):
@@ -137,29 +149,38 @@ class _Matrix(NamedTuple):
     COLUMNS: int
 
     @property
-    def grid(self) -> int:
-        return triton.cdiv(self.rows, self.ROWS) * triton.cdiv(self.columns, self.COLUMNS)
+    def tiles(self) -> tuple[int, int]:
+        return triton.cdiv(self.rows, self.ROWS), triton.cdiv(self.columns, self.COLUMNS)
+
+    def along(self, values: Tensor | None) -> int:
+        """The axis that the channels' values run along: 1 rows, 2 columns, 0 none."""
+        return 0 if values is None else 1 if self.by_row else 2
+
+
+ACROSS = 64  # columns of a tile: 128 bytes or more in a row
 
 
 def _matrix(x: Tensor, dim: int | None) -> _Matrix:
-    """The matrix of a dense x whose channels lie along `dim`; without channels it is one row."""
-    size, channels = x.numel(), 1 if dim is None else x.shape[dim]
-    if dim is None:
-        columns = size
+    """The matrix of a dense x whose channels lie along `dim`. Few shapes of tiles: each is a kernel to be compiled."""
+    size, elements = x.numel(), tile(x.element_size())
+    if dim is None:  # any shape will do
+        dim, channels = 0, 1
+        columns = ACROSS if size % ACROSS == 0 else size
     elif x.is_contiguous():
-        columns = x.shape[dim + 1 :].numel()
+        channels, columns = x.shape[dim], x.shape[dim + 1 :].numel()
     else:  # channels_last: [N, ..., C] in memory
         order = (0, *range(2, x.ndim), 1)
-        columns = torch.Size(x.shape[i] for i in order[order.index(dim) + 1 :]).numel()
-    by_row = columns > 1 or dim is None
+        channels, columns = x.shape[dim], torch.Size(x.shape[i] for i in order[order.index(dim) + 1 :]).numel()
+    if columns == 1 and 1 < channels <= 4 and channels * x.element_size() % 16:
+        return _Matrix(1, size, channels, True, channels, 1, elements)
+    by_row = columns > 1 or channels == 1
     rows, columns = (size // columns, columns) if by_row else (size // channels, channels)
-    elements = tile(x.element_size())
-    if not by_row and channels <= 4 and channels * x.element_size() % 16:
-        return _Matrix(1, size, channels, True, channels, 1, min(elements, triton.next_power_of_2(size)))
-    even = columns & -columns
-    across = even if even >= 64 else triton.next_power_of_2(columns)  # a power of two that divides masks nothing
-    across = min(across, elements if by_row else elements // 32)  # 32 pixels share what is loaded per channel
-    return _Matrix(rows, columns, channels, by_row, 0, min(elements // across, triton.next_power_of_2(rows)), across)
+    if channels == 1 and columns == 1:
+        rows, columns = 1, size
+    if rows == 1 and columns > elements:
+        return _Matrix(rows, columns, channels, by_row, 0, 1, elements)
+    across = ACROSS if by_row else min(ACROSS, triton.next_power_of_2(columns))
+    return _Matrix(rows, columns, channels, by_row, 0, elements // across, across)
 
 
 @on_its_device
@@ -167,10 +188,12 @@ def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain
     x = dense(x)
     y = torch.empty_like(x)
     if x.numel():
-        m = _matrix(x, None if b is None else dim)
-        _forward[(m.grid,)](
-            x, b if b is None else b.contiguous(), y, *m[:5], act, alpha, gain, rounded(clamp, y.dtype), m.ROWS, m.COLUMNS, _wide(x)
-        )
+        m, a = _matrix(x, None if b is None else dim), activation(act, alpha, gain, clamp, x.dtype)
+        rows, columns = m.tiles
+        _forward[(rows * columns,)](
+            x, x if b is None else b.contiguous(), y, *m[:3], m.along(b), a.slope, a.gain, a.clamp,
+            m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(x),
+        )  # fmt: skip
     return y
 
 
@@ -182,20 +205,26 @@ def bias_act_backward(
     y, dx = like(y, dy), torch.empty_like(dy)
     if not y.numel():
         return dx, y.new_zeros(y.shape[dim] if bias else 0)
-    m = _matrix(dy, dim if bias else None)
-    # Down the columns a program takes many tiles, so that few partial sums are written, yet enough are left to fill a GPU.
-    tiles, sums = triton.cdiv(m.rows, m.ROWS), None
-    steps = max(triton.cdiv(32, m.ROWS), tiles // 2048) if bias and not m.by_row else 1
-    blocks_r, blocks_c = triton.cdiv(tiles, steps), triton.cdiv(m.columns, m.COLUMNS)
+    m, a = _matrix(dy, dim if bias else None), activation(act, alpha, gain, clamp, y.dtype)
+    # Given a bias a program takes many tiles, so that few partial sums are written, yet enough are left to fill a GPU.
+    tiles_r, tiles_c = m.tiles
+    steps, along = 1, tiles_c if m.by_row else tiles_r
     if m.FEW:
-        steps = max(1, blocks_c // 2048)
-        blocks_c = triton.cdiv(blocks_c, steps * m.FEW) * m.FEW
+        steps = max(1, tiles_c // 2048)
+        blocks_r, blocks_c = 1, triton.cdiv(tiles_c, steps * m.FEW) * m.FEW
+    else:
+        if bias:
+            steps = min(along, max(1 if m.by_row else triton.cdiv(32, m.ROWS), tiles_r * tiles_c // 2048))
+        blocks_r, blocks_c = (tiles_r, triton.cdiv(tiles_c, steps)) if m.by_row else (triton.cdiv(tiles_r, steps), tiles_c)
+    sums = None
     if bias:
         shape = (blocks_c, m.FEW) if m.FEW else (blocks_c, m.rows) if m.by_row else (blocks_r, m.columns)
         sums = y.new_empty(shape, dtype=wide(y.dtype))
+    needs_y = a.ACT != "piecewise" or a.slope != 1 or clamp is not None
     _backward[(blocks_r * blocks_c,)](
-        dy, y, dx, sums, m.rows, m.columns, steps, m.by_row, m.FEW, act, alpha, gain, rounded(clamp, y.dtype), m.ROWS, m.COLUMNS, _wide(y)
-    )
+        dy, y, dx, sums, m.rows, m.columns, int(needs_y), int(m.by_row), steps, a.slope, a.gain, a.clamp,
+        m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
+    )  # fmt: skip
     return dx, y.new_empty(0) if sums is None else sums.view(-1, m.channels).sum(0).to(y.dtype)
 
 
@@ -206,10 +235,11 @@ def bias_act_double_backward(
     y = dense(y)
     d_dy, d_y = torch.empty_like(y), None if act in _HOMOGENEOUS else torch.empty_like(y)
     if y.numel():
-        m = _matrix(y, None if ddb is None else dim)
-        _double_backward[(m.grid,)](
-            like(ddx, y), ddb if ddb is None else ddb.contiguous(), like(dy, y), y, d_dy, d_y, *m[:5],
-            act, alpha, gain, rounded(clamp, y.dtype), m.ROWS, m.COLUMNS, _wide(y),
+        m, a = _matrix(y, None if ddb is None else dim), activation(act, alpha, gain, clamp, y.dtype)
+        rows, columns = m.tiles
+        _double_backward[(rows * columns,)](
+            like(ddx, y), y if ddb is None else ddb.contiguous(), like(dy, y), y, d_dy, d_y,
+            *m[:3], m.along(ddb), a.slope, a.gain, a.clamp, m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
         )  # fmt: skip
     return d_dy, y.new_empty(0) if d_y is None else d_y
 

@@ -15,24 +15,30 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .activation import activate
+from .activation import activate, scalars
 
 
 @triton.jit
-def _at(column, plane, H, W, C, CHANNELS_LAST: tl.constexpr):
-    """Offsets [columns, planes] from the start of a row of a sample."""
+def _at(column, plane, H, row, C, CHANNELS_LAST: tl.constexpr):
+    """Offsets [columns, planes] from the start of a row of a sample; `row` is from one row to the next."""
     if CHANNELS_LAST:
         return (column * C)[:, None] + plane[None, :]
     else:
-        return column[:, None] + (plane.to(tl.int64) * H * W)[None, :]
+        return column[:, None] + (plane.to(tl.int64) * H * row)[None, :]
 
 
 @triton.jit
-def _band(f, out, column, pad, K: tl.constexpr, UP: tl.constexpr, DOWN: tl.constexpr, FLIP: tl.constexpr, dtype: tl.constexpr):
+def _tap(t, K: tl.constexpr, flip):
+    """Where the filter holds what pixel t of its reach is multiplied by."""
+    return tl.where(flip > 0, t, K - 1 - t)
+
+
+@triton.jit
+def _band(f, out, column, pad, flip, K: tl.constexpr, UP: tl.constexpr, DOWN: tl.constexpr, dtype: tl.constexpr):
     """The filter along a row as a matrix [out, column], in two terms of x's dtype: rounded taps alone would cost a half type's
     result its last bit."""
     t = column[None, :] * UP - out[:, None] * DOWN + pad
-    weight = tl.load(f + (t if FLIP else K - 1 - t), (t >= 0) & (t < K), other=0.0).to(tl.float32)
+    weight = tl.load(f + _tap(t, K, flip), (t >= 0) & (t < K), other=0.0).to(tl.float32)
     high = weight.to(dtype)
     return high, (weight - high.to(tl.float32)).to(dtype)
 
@@ -72,22 +78,26 @@ def _scatter(
     return new
 
 
-@triton.jit(do_not_specialize=["first_row", "pad_x", "strips", "steps"])
+@triton.jit(do_not_specialize=["H", "W", "OH", "OW", "flip", "first_row", "first_column", "pad_x", "strips", "steps", "x_row", "y_row"])
 def fir(
-    x, f, y, d, noise, b, C, H, W, OH, OW, noise_stride, first_row, first_column, pad_x, strips, steps,
-    KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr, FLIP: tl.constexpr,
+    x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_column, pad_x, strips, steps,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr,
     UP_Y: tl.constexpr, DOWN_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_X: tl.constexpr,
     PHASE: tl.constexpr, WINDOW: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr,
-    BEFORE: tl.constexpr, AFTER: tl.constexpr, HALO: tl.constexpr,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    BEFORE: tl.constexpr, AFTER: tl.constexpr, HALO: tl.constexpr, UNIT: tl.constexpr,
+    ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
     COLUMNS: tl.constexpr, PLANES: tl.constexpr,
 ):  # fmt: skip
     """y = clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows.
 
     A step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and moves on by IN rows. The columns of x are the
     main ones, as many as belong to COLUMNS, and BEFORE + AFTER beside them. PHASE is the first window's first tap in the first row.
+
+    Compiled once for all sizes: what addresses need to be known of them is that UNIT divides the distances between rows, `x_row`
+    and `y_row`, and in NCHW the first column. They are given in this unit.
     """
+    slope, gain, clamp = scalars(slope, gain, clamp, tl.float32)
     pid = tl.program_id(0)
     blocks, tiles = tl.cdiv(C, PLANES), tl.cdiv(OW, COLUMNS)
     if CHANNELS_LAST:  # neighbours in memory run together
@@ -101,28 +111,31 @@ def fir(
     n = n.to(tl.int64)
     INNER: tl.constexpr = COLUMNS * DOWN_X // UP_X
     plane, out = block * PLANES + tl.arange(0, PLANES), tile * COLUMNS + tl.arange(0, COLUMNS)
+    x_row, y_row = x_row * UNIT, y_row * UNIT
+    if not CHANNELS_LAST:
+        first_column, W, OW = first_column * UNIT, x_row, y_row  # the same numbers, known to be multiples: bounds must be, too
     column = tile * INNER + first_column + tl.arange(0, INNER)
     beside = tl.arange(0, HALO)
     beside_column = tile * INNER + first_column + tl.where(beside < BEFORE, beside - BEFORE, beside + (INNER - BEFORE))
     in_main = ((column >= 0) & (column < W))[:, None]
     in_halo = ((beside < BEFORE + AFTER) & (beside_column >= 0) & (beside_column < W))[:, None]
     in_out = (out < OW)[:, None]
-    at_main, at_halo = _at(column, plane, H, W, C, CHANNELS_LAST), _at(beside_column, plane, H, W, C, CHANNELS_LAST)
-    at_out = _at(out, plane, OH, OW, C, CHANNELS_LAST)
-    x += n * C * H * W
-    y += n * C * OH * OW
-    pitch = C if CHANNELS_LAST else 1
+    at_main, at_halo = _at(column, plane, H, x_row, C, CHANNELS_LAST), _at(beside_column, plane, H, x_row, C, CHANNELS_LAST)
+    at_out = _at(out, plane, OH, y_row, C, CHANNELS_LAST)
+    planes = 1 if CHANNELS_LAST else C  # of a sample, one after the other
+    x += n * planes * H * x_row
+    y += n * planes * OH * y_row
 
     dtype: tl.constexpr = x.dtype.element_ty
     bands = ()
     for k in tl.static_range(1 if SEPARABLE else KH):
-        first_tap = f + (0 if SEPARABLE else k if FLIP else KH - 1 - k) * KW
-        bands += _band(first_tap, out, column, pad_x, KW, UP_X, DOWN_X, FLIP, dtype)
-        bands += _band(first_tap, out, beside_column, pad_x, KW, UP_X, DOWN_X, FLIP, dtype)
+        first_tap = f + (0 if SEPARABLE else _tap(k, KH, flip) * KW)
+        bands += _band(first_tap, out, column, pad_x, flip, KW, UP_X, DOWN_X, dtype)
+        bands += _band(first_tap, out, beside_column, pad_x, flip, KW, UP_X, DOWN_X, dtype)
     taps = ()
     if SEPARABLE:
         for k in tl.static_range(KH):
-            taps += (tl.load(f + (k if FLIP else KH - 1 - k)).to(tl.float32),)
+            taps += (tl.load(f + _tap(k, KH, flip)).to(tl.float32),)
     if d is not None:
         factor = tl.load(d + n * C + plane, plane < C, other=0.0).to(tl.float32)[None, :]
     if b is not None:
@@ -144,7 +157,7 @@ def fir(
             i = step * IN + first_row + j
             present = (i >= 0) & (i < H) & (i >= first * IN + first_row)
             live = (plane < tl.where(present, C, 0))[None, :]
-            row = x + i.to(tl.int64) * W * pitch
+            row = x + i.to(tl.int64) * x_row
             main = tl.load(row + at_main, in_main & live, other=0.0)
             halo = tl.load(row + at_halo, in_halo & live, other=0.0)
             under_way = _scatter(under_way, zero, taps, bands, main, halo, j, KH, SEPARABLE, UP_Y, DOWN_Y, PHASE, OUT, IN, OPERAND)
@@ -160,17 +173,22 @@ def fir(
                 v = v + tl.load(at_noise, out < tl.where(present, OW, 0), other=0.0).to(tl.float32)[:, None]
             if b is not None:
                 v = v + bias
-            tl.store(y + o.to(tl.int64) * OW * pitch + at_out, activate(v, ACT, ALPHA, GAIN, CLAMP), in_out & live)
+            tl.store(y + o.to(tl.int64) * y_row + at_out, activate(v, ACT, slope, gain, clamp), in_out & live)
         sums = under_way[OUT:]
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[
+        "C", "H", "W", "OH", "OW", "noise_stride", "up_y", "up_x", "down_y", "down_x", "top", "left", "KH", "KW", "flip"
+    ]
+)  # fmt: skip
 def fir_direct(
-    x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW,
-    SEPARABLE: tl.constexpr, FLIP: tl.constexpr, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The same, one load per tap: for float64, and for factors and filters that `fir` does not take."""
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = e < total
     if CHANNELS_LAST:
@@ -183,9 +201,9 @@ def fir_direct(
         c, n = pixel % C, pixel // C
     v = tl.zeros((BLOCK,), WIDE)
     for ky in range(KH):
-        iy = oy * down_y - top + (ky if FLIP else KH - 1 - ky)
+        iy = oy * down_y - top + tl.where(flip > 0, ky, KH - 1 - ky)
         for kx in range(KW):
-            ix = ox * down_x - left + (kx if FLIP else KW - 1 - kx)
+            ix = ox * down_x - left + tl.where(flip > 0, kx, KW - 1 - kx)
             present = live & (iy >= 0) & (iy < H * up_y) & (iy % up_y == 0) & (ix >= 0) & (ix < W * up_x) & (ix % up_x == 0)
             row, column = iy // up_y, ix // up_x
             at = ((n * H + row) * W + column) * C + c if CHANNELS_LAST else ((n * C + c) * H + row) * W + column
@@ -197,4 +215,4 @@ def fir_direct(
         v = v + tl.load(noise + n * noise_stride + oy * OW + ox, live, other=0.0).to(WIDE)
     if b is not None:
         v = v + tl.load(b + c, live, other=0.0).to(WIDE)
-    tl.store(y + e, activate(v, ACT, ALPHA, GAIN, CLAMP), live)
+    tl.store(y + e, activate(v, ACT, slope, gain, clamp), live)

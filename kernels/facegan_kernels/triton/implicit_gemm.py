@@ -14,22 +14,22 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from .activation import activate, rounded
+from .activation import activate, activation, scalars
 from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
-from .tuning import autotune
-
-CONFIGS = [
-    triton.Config({"PIXELS": 128, "OUT": out, "BYTES": width}, num_warps=warps, num_stages=stages)
-    for out, width, warps, stages in ((64, 64, 8, 4), (64, 128, 8, 3), (128, 64, 8, 4), (32, 64, 4, 4))
-]
 
 
-@autotune(CONFIGS, key=["C", "C_OUT", "H", "W", "SIZE"])
-@triton.jit
+def configuration(c_out: int) -> dict[str, int]:
+    """Of the tiles [PIXELS, OUT] and of a step's BYTES of each pixel's channels: one that suits every GPU from sm_80 on."""
+    if c_out > 32:
+        return dict(PIXELS=128, OUT=64, BYTES=64, num_warps=8, num_stages=4)
+    return dict(PIXELS=128, OUT=32, BYTES=64, num_warps=4, num_stages=4)
+
+
+@triton.jit(do_not_specialize=["H", "W", "H_OUT", "W_OUT", "padding", "noise_stride"])
 def _layer(
     x, w, s, d, noise, b, y, C, C_OUT, H, W, H_OUT, W_OUT, padding, noise_stride,
-    SIZE: tl.constexpr, ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
     PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr,
 ):  # fmt: skip
     """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot shall see.
@@ -37,6 +37,7 @@ def _layer(
     A step of the loop takes one tap and BYTES of each pixel's channels.
     """
     IN: tl.constexpr = BYTES * 8 // x.dtype.element_ty.primitive_bitwidth
+    slope, gain, clamp = scalars(slope, gain, clamp, tl.float32)
     pid, P = tl.program_id(0), H_OUT * W_OUT
     across, along = tl.cdiv(C_OUT, OUT), tl.cdiv(P, PIXELS)
     block_o, pid = pid % across, pid // across  # neighbours read the same pixels
@@ -64,7 +65,7 @@ def _layer(
     if b is not None:
         acc = acc + tl.load(b + o, o < C_OUT, 0.0).to(tl.float32)[None, :]
     at_y = (n * P + p)[:, None] * C_OUT + o[None, :]
-    tl.store(y + at_y, activate(acc, ACT, ALPHA, GAIN, CLAMP), (p < P)[:, None] & (o < C_OUT)[None, :])
+    tl.store(y + at_y, activate(acc, ACT, slope, gain, clamp), (p < P)[:, None] & (o < C_OUT)[None, :])
 
 
 @on_its_device
@@ -83,17 +84,21 @@ def modulated_conv2d_fused(
 ) -> Tensor:
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape
-    if x.dtype == torch.float64 or x.numel() == 0 or weight.numel() == 0:
-        y = modulated_epilogue(conv2d(modulate(x, s), weight, padding=padding), d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
-        return y.contiguous(memory_format=memory_format)
     h_out, w_out = height + 2 * padding - size + 1, width + 2 * padding - size + 1
+    if n * c_out * h_out * w_out == 0:
+        return torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device).contiguous(memory_format=memory_format)
+    if x.dtype == torch.float64:
+        z = conv2d(modulate(x, s), weight, padding=padding) if c else x.new_zeros((n, c_out, h_out, w_out))
+        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
+        return y.contiguous(memory_format=memory_format)
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     y = torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     d, noise, b = (None if t is None else t.contiguous() for t in (d, noise, b))
     noise_stride = 0 if noise is None or noise.shape[0] == 1 else h_out * w_out
-    _layer[lambda chosen: (n * triton.cdiv(h_out * w_out, chosen["PIXELS"]) * triton.cdiv(c_out, chosen["OUT"]),)](
+    tiles, pixels = configuration(c_out), h_out * w_out
+    _layer[(n * triton.cdiv(pixels, tiles["PIXELS"]) * triton.cdiv(c_out, tiles["OUT"]),)](
         x, weight, s.contiguous(), d, noise, b, y, c, c_out, height, width, h_out, w_out, padding, noise_stride,
-        SIZE=size, ACT=act, ALPHA=alpha, GAIN=gain, CLAMP=rounded(clamp, x.dtype), PRECISION=_precision(), DTYPE=operand(x.dtype),
+        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
     )  # fmt: skip
     return y.contiguous(memory_format=memory_format)
 

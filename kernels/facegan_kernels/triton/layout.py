@@ -64,15 +64,14 @@ class Tiles(NamedTuple):
 
 
 def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
-    """A tile of at most `elements`, powers of two: 64 of what is contiguous, and more of one where there is less of the other."""
+    """A tile of `elements`, a power of two: 64 of what is contiguous, and more of one where there are fewer channels.
+
+    The plane's size does not count: a tile is larger than small planes, whose time is a launch's, and so fewer kernels are compiled.
+    """
     (n, c), plane = x.shape[:2], x.shape[2] * x.shape[3]
-    all_pixels, all_channels = triton.next_power_of_2(plane), triton.next_power_of_2(c)
-    if is_channels_last(x):
-        pixels = min(elements // min(64, all_channels), all_pixels)
-        channels = min(elements // pixels, all_channels)
-    else:
-        channels = min(elements // min(max(64, elements // 64), all_pixels), all_channels)
-        pixels = min(elements // channels, all_pixels)
+    all_channels = triton.next_power_of_2(c)
+    channels = min(64 if is_channels_last(x) else elements // max(64, elements // 64), all_channels)
+    pixels = elements // channels
     blocks_c, steps = triton.cdiv(c, channels), 1
     # long programs write fewer partial sums, but enough of them should be left to fill a GPU
     while steps < most_steps and n * blocks_c * triton.cdiv(plane, 2 * steps * pixels) >= ENOUGH_PROGRAMS:
@@ -82,15 +81,23 @@ def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
 
 
 def dense(x: Tensor) -> Tensor:
-    """x in NCHW or channels_last without gaps."""
-    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
-        return x
-    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+    """x in the format that its strides suggest, NCHW or channels_last, with the strides of fresh memory (as facegan/ops/formats.py)."""
+    return _as_format(x, torch._prims_common.suggest_memory_format(x))
 
 
 def like(x: Tensor, other: Tensor) -> Tensor:
     """x laid out as the dense tensor `other`."""
-    return x.contiguous(memory_format=torch._prims_common.suggest_memory_format(other))
+    if x.stride() == other.stride() and x.shape == other.shape:
+        return x
+    return _as_format(x, torch._prims_common.suggest_memory_format(other))
+
+
+def _as_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    x = x.contiguous(memory_format=memory_format)
+    if 1 not in x.shape:
+        return x
+    strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
+    return x if x.stride() == strides else x.as_strided(x.shape, strides)
 
 
 def is_channels_last(x: Tensor) -> bool:

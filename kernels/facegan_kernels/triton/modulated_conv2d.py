@@ -8,31 +8,23 @@ bit.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import activate, rounded, times_slope
+from .activation import NONE, Activation, activate, activation, scalars, times_slope, unclamped
 from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
 from .tuning import tile
 
 
 @triton.jit
-def _unclamped(v, y, CLAMP: tl.constexpr):
-    """v, zero where the output y was clamped."""
-    return times_slope(v, y, "linear", 1.0, 1.0, CLAMP)
-
-
-@triton.jit
 def _forward(
-    x, d, noise, b, y, C, P, noise_stride,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    x, d, noise, b, y, C, P, noise_stride, slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """y = clamp(gain * act(x * d + noise + b)), one tile."""
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     n, block_p, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
     p = block_p * PIXELS + tl.arange(0, PIXELS)
     inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
@@ -43,17 +35,18 @@ def _forward(
         v = v + tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
     if b is not None:
         v = v + tl.load(b + c, c < C).to(WIDE)[None, :]
-    tl.store(y + at, activate(v, ACT, ALPHA, GAIN, CLAMP), inside)
+    tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
 
 
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward(
-    dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr, SUMS: tl.constexpr,
+    dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    ACT: tl.constexpr, SUMS: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """dz = g d with g = dy slope(y); the sums over this program's pixels into sums [blocks, SUMS, N, C], those of g over its
     channels into dn [blocks, N, P]."""
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     block_c = tl.min(c) // CHANNELS
     with_y = tl.zeros((PIXELS, CHANNELS), WIDE)
@@ -67,8 +60,8 @@ def _backward(
         inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
         output = tl.load(y + at, inside, 0.0).to(WIDE)
         g = tl.load(dy + at, inside, 0.0).to(WIDE)
-        with_y += _unclamped(g * output, output, CLAMP)
-        g = times_slope(g, output, ACT, ALPHA, GAIN, CLAMP)
+        with_y += unclamped(g * output, output, clamp)
+        g = times_slope(g, output, ACT, slope, gain, clamp)
         if dn is not None:
             tl.store(dn + (block_c.to(tl.int64) * N + n) * P + p, tl.sum(g, 1), p < P)
         if SUMS == 3:
@@ -88,10 +81,11 @@ def _backward(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _double_backward(
     gdz, gsums, gdn, dy, y, d, noise, d_dy, d_y, d_d, d_noise, N, C, P, noise_stride, gdn_stride, steps,
-    ACT: tl.constexpr, ALPHA: tl.constexpr, GAIN: tl.constexpr, CLAMP: tl.constexpr,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Gradients of dy, y, d (partial: [blocks, N, C]) and noise (partial: [blocks, N, P]), given those of dz, sums and dn."""
+    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     block_c = tl.min(c) // CHANNELS
     with_g = tl.zeros((PIXELS, CHANNELS), WIDE)
@@ -110,7 +104,7 @@ def _double_backward(
         output = tl.load(y + at, inside, 0.0).to(WIDE)
         given = tl.load(dy + at, inside, 0.0).to(WIDE)
         of_g = tl.load(gdz + at, inside, 0.0).to(WIDE)
-        g = times_slope(given, output, ACT, ALPHA, GAIN, CLAMP)
+        g = times_slope(given, output, ACT, slope, gain, clamp)
         if d is not None:
             with_g += of_g * g
             of_g = of_g * factor
@@ -121,23 +115,18 @@ def _double_backward(
             if noise is not None:
                 of_g = of_g + of_noise * tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
                 tl.store(d_noise + (block_c.to(tl.int64) * N + n) * P + p, tl.sum(g * of_noise, 1), p < P)
-        of_dy = times_slope(of_g, output, ACT, ALPHA, GAIN, CLAMP)
+        of_dy = times_slope(of_g, output, ACT, slope, gain, clamp)
         if gsums is not None:
-            of_dy = of_dy + _unclamped(of_y * output, output, CLAMP)
-            tl.store(d_y + at, _unclamped(of_y * given, output, CLAMP), inside)
+            of_dy = of_dy + unclamped(of_y * output, output, clamp)
+            tl.store(d_y + at, unclamped(of_y * given, output, clamp), inside)
         tl.store(d_dy + at, of_dy, inside)
     if d is not None:
         tl.store(d_d + (block_p.to(tl.int64) * N + n) * C + c, tl.sum(with_g, 0), c < C)
 
 
-def _options(x: Tensor, act: str, alpha: float, gain: float, clamp: float | None) -> dict[str, object]:
-    return dict(
-        ACT=act,
-        ALPHA=alpha,
-        GAIN=gain,
-        CLAMP=rounded(clamp, x.dtype),
-        CHANNELS_LAST=is_channels_last(x),
-        WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32,
+def _options(x: Tensor, activation: Activation) -> dict[str, object]:
+    return activation._asdict() | dict(
+        CHANNELS_LAST=is_channels_last(x), WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32
     )
 
 
@@ -150,8 +139,9 @@ def _stride(v: Tensor | None) -> int:
     return 0 if v is None or v.shape[0] == 1 else v.shape[2] * v.shape[3]
 
 
+@on_its_device
 def modulate(x: Tensor, s: Tensor) -> Tensor:
-    return modulated_epilogue(x, s, None, None, None, [0, 0, 0, 0], "linear", 1.0, 1.0, None)
+    return _mapped(x, s, None, None, NONE)
 
 
 @on_its_device
@@ -171,20 +161,24 @@ def modulated_epilogue(
         from .upfirdn2d import fir_epilogue
 
         return fir_epilogue(x, d, noise, b, f, padding, act, alpha, gain, clamp)
+    return _mapped(x, d, noise, b, activation(act, alpha, gain, clamp, x.dtype))
+
+
+def _mapped(x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, act: Activation) -> Tensor:
     x = dense(x)
     y = torch.empty_like(x)
     if x.numel():
         t = tiles(x, 8192, 1)
         _forward[(t.programs,)](
             x, _dense(d), _dense(noise), _dense(b), y, x.shape[1], x.shape[2] * x.shape[3], _stride(noise),
-            PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(x, act, alpha, gain, clamp),
+            PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(x, act),
         )  # fmt: skip
     return y
 
 
 @on_its_device
 def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    dx, sums, _ = _gradients(g, x, s, None, 0, 1, "linear", 1.0, 1.0, None)
+    dx, sums, _ = _gradients(g, x, s, None, 0, 1, NONE)
     return dx, sums[0]
 
 
@@ -200,11 +194,11 @@ def modulated_epilogue_backward(
     gain: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, act, alpha, gain, clamp)
+    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation(act, alpha, gain, clamp, y.dtype))
 
 
 def _gradients(
-    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, rows: int, *activation: Any
+    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, rows: int, act: Activation
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dz, the first `rows` of the sums, dn)."""
     dy = dense(dy)
@@ -218,7 +212,7 @@ def _gradients(
     partial = _noise_sums(dy, noise_batch, t)
     _backward[(t.programs,)](
         dy, y, _dense(d), _dense(noise), dz, sums, partial, n, c, height * width, _stride(noise), t.steps,
-        SUMS=rows, PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(dy, *activation),
+        SUMS=rows, PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(dy, act),
     )  # fmt: skip
     return dz, _summed(sums), dy.new_empty(0) if partial is None else _noise_summed(partial, noise_batch, dy)
 
@@ -228,10 +222,9 @@ def _summed(partial: Tensor) -> Tensor:
 
 
 def _noise_sums(x: Tensor, noise_batch: int, t: Tiles) -> Tensor | None:
-    """Where the sums over channels go, [blocks, N, 1, H, W]: at once to the result's dtype where one block is all there is."""
+    """Where the sums over channels go, [blocks, N, 1, H, W]."""
     n, _, height, width = x.shape
-    whole = t.blocks_c == 1 and noise_batch == n
-    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=x.dtype if whole else wide(x.dtype)) if noise_batch else None
+    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=wide(x.dtype)) if noise_batch else None
 
 
 def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
@@ -270,7 +263,7 @@ def modulated_epilogue_double_backward(
     _double_backward[(t.programs,)](
         gdz, _dense(gsums), _dense(gdn), dy, y, _dense(d), _dense(noise), d_dy, d_y, of_d, of_noise,
         n, c, height * width, _stride(noise), _stride(gdn), t.steps,
-        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, act, alpha, gain, clamp),
+        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, activation(act, alpha, gain, clamp, dy.dtype)),
     )  # fmt: skip
     return (
         d_dy,

@@ -75,8 +75,7 @@ def pointwise(x: Tensor, w: Tensor) -> Tensor:
     n, c, height, width = x.shape
     memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     y = torch.empty((n, w.shape[1], height, width), dtype=x.dtype, device=x.device, memory_format=memory_format)
-    pixels = max(16, min(128, triton.next_power_of_2(height * width)))
-    channels = max(16, min(128 // x.element_size(), triton.next_power_of_2(c)))
+    pixels, channels = 128, max(16, min(128 // x.element_size(), triton.next_power_of_2(c)))
     _forward[(n * triton.cdiv(height * width, pixels),)](
         x, w.contiguous(), y, w.shape[1], c, height * width,
         FEW=FEW, PIXELS=pixels, CHANNELS=channels, CHANNELS_LAST=is_channels_last(x),

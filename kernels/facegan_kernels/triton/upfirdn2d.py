@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import rounded
+from .activation import NONE, Activation, activation
 from .fir import fir, fir_direct
 from .layout import dense, on_its_device
 
@@ -34,7 +34,7 @@ def upfirdn2d(
     x = dense(x)
     y = _result(x, f, up, down, padding)
     if y.numel():
-        _filter(x, f, y, up, down, padding, flip_filter, {"ACT": "linear", "ALPHA": 0.0, "GAIN": gain, "CLAMP": None})
+        _filter(x, f, y, up, down, padding, flip_filter, NONE._replace(gain=float(gain)))
     return y
 
 
@@ -54,9 +54,8 @@ def fir_epilogue(
     x = dense(x)
     y = _result(x, f, (1, 1), (1, 1), padding)
     if y.numel():
-        options = {"ACT": act, "ALPHA": alpha, "GAIN": gain, "CLAMP": rounded(clamp, x.dtype)}
         d, noise, b = (t if t is None else t.contiguous() for t in (d, noise, b))
-        _filter(x, f, y, (1, 1), (1, 1), padding, False, options, d, noise, b)
+        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation(act, alpha, gain, clamp, x.dtype), d, noise, b)
     return y
 
 
@@ -77,7 +76,7 @@ def _filter(
     down: Sequence[int],
     padding: Sequence[int],
     flip_filter: bool,
-    options: dict[str, Any],
+    act: Activation,
     d: Tensor | None = None,
     noise: Tensor | None = None,
     b: Tensor | None = None,
@@ -89,7 +88,7 @@ def _filter(
         samples, channels = 1, samples * channels
     noise_stride = 0 if noise is None or noise.shape[0] == 1 else y.shape[2] * y.shape[3]
     tensors, sizes = (x, f.to(x.device).contiguous(), y, d, noise, b), (channels, *x.shape[2:], *y.shape[2:], noise_stride)
-    options = options | {"SEPARABLE": f.ndim == 1, "FLIP": flip_filter, "CHANNELS_LAST": channels_last}
+    options = act._asdict() | {"flip": int(flip_filter), "SEPARABLE": f.ndim == 1, "CHANNELS_LAST": channels_last}
     if x.dtype in TYPES and {*up, *down} <= FACTORS and max(f.shape) <= MOST_TAPS[f.ndim]:
         _strips(tensors, sizes, samples, up, down, padding, options)
     else:
@@ -109,13 +108,16 @@ def _strips(
 ) -> None:
     """Launches `fir`; its docstring and those below say what the parameters mean."""
     x, f = tensors[:2]
-    channels, _, width, out_height, out_width, _ = sizes
+    channels, height, width, out_height, out_width, noise_stride = sizes
     (kh, kw), channels_last = (f.shape[0], f.shape[-1]), options["CHANNELS_LAST"]
     common = math.gcd(up[0], down[0])
     made, used = up[0] // common, down[0] // common
     first_row, phase = -(padding[0] // up[0]), padding[0] % up[0]
     window = max((kh - 1 - phase + (made - 1) * down[0]) // up[0] + 1, 1)
-    vector = 1 if channels_last or width % (16 // x.element_size()) else 16 // x.element_size()
+    pitch = channels if channels_last else 1
+    aligned = channels % 16 == 0 if channels_last else width % 16 == out_width % 16 == 0
+    unit = 16 if aligned else 1
+    vector = 1 if channels_last else max(unit // x.element_size(), 1)
     first_column, before, after = _reach(kw, up[1], down[1], padding[2], vector)
     under_way = (triton.cdiv(window, used) + 1) * made
     columns, planes = _tile(channels, channels_last, x.element_size(), vector, f.ndim, up[1] / down[1], under_way)
@@ -127,9 +129,11 @@ def _strips(
     steps = triton.cdiv(triton.cdiv(out_height, strips), made)
     operand = tl.float32 if triton.knobs.runtime.interpret else TYPES[x.dtype]  # the interpreter's dot misreads bfloat16
     fir[(across * strips,)](
-        *tensors, *sizes, first_row, first_column, padding[2], strips, steps,
+        *tensors, channels, height, width, out_height, out_width, width * pitch // unit, out_width * pitch // unit, noise_stride,
+        first_row=first_row, first_column=first_column if channels_last else first_column // unit, pad_x=padding[2],
+        strips=strips, steps=steps,
         KH=kh, KW=kw, UP_Y=up[0], DOWN_Y=down[0], UP_X=up[1], DOWN_X=down[1], PHASE=phase, WINDOW=window, OUT=made, IN=used,
-        BEFORE=before, AFTER=after, HALO=max(16, triton.next_power_of_2(before + after)),
+        BEFORE=before, AFTER=after, HALO=max(16, triton.next_power_of_2(before + after)), UNIT=unit,
         **options, OPERAND=operand, COLUMNS=columns, PLANES=planes, num_warps=4, num_stages=3,
     )  # fmt: skip
 

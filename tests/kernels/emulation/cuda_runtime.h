@@ -2,14 +2,14 @@
 //
 // Blocks run one after another, the threads of a block as fibers that give way at barriers and shuffles only, in ascending or
 // (FACEGAN_EMULATION_ORDER=reverse) descending order: a missing barrier shows as a difference between the two. Shared memory is
-// filled with NaN before every block. A barrier that not all threads reach, or a shuffle with threads that have ended, throws,
-// and so does an access of 16 bytes at an address that is not a multiple of 16 (by the sanitizer's alignment check).
+// filled with NaN before every block. A barrier that not all threads reach, a shuffle with threads that have ended, an access
+// outside of what the operator was given (memory.cpp), one of 16 bytes at an address that is not a multiple of 16, and an integer
+// divided by zero end the kernel with an error, which the launcher raises as it does CUDA's own.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <tuple>
 #include <type_traits>
 
@@ -34,14 +34,15 @@ struct dim3 {
 };
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorLaunchFailure };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
 };
-inline const char* cudaGetErrorString(cudaError_t) { return ""; }
+const char* cudaGetErrorString(cudaError_t);  // of the last launch
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t);
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 1;  // few blocks, so that each has several steps
   return cudaSuccess;
@@ -50,16 +51,28 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
-void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel);
+/// A kernel with its parameters, which lie in `size` bytes at `memory`; `signature` names their types in a message.
+struct Call {
+  void (*invoke)(const void* memory);
+  const void* memory;
+  size_t size;
+  const char* signature;
+};
+cudaError_t run(const cudaLaunchConfig_t& config, const Call& call);
 void block_barrier();
 uint64_t exchange(uint64_t value, int source_lane);  // among the threads of a warp
+
+template <typename... Parameters>
+const char* signature() {
+  return __PRETTY_FUNCTION__;
+}
 }  // namespace emulation
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
-  const std::tuple<std::decay_t<Parameters>...> copies(std::forward<Arguments>(arguments)...);
-  emulation::run(*config, [&] { std::apply(kernel, copies); });
-  return cudaSuccess;
+  const auto call = [kernel, copies = std::tuple<std::decay_t<Parameters>...>(std::forward<Arguments>(arguments)...)] { std::apply(kernel, copies); };
+  const auto invoke = [](const void* memory) { (*static_cast<const decltype(call)*>(memory))(); };
+  return emulation::run(*config, {invoke, &call, sizeof(call), emulation::signature<Parameters...>()});
 }
 
 inline void __syncthreads() { emulation::block_barrier(); }

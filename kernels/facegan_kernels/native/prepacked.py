@@ -1,4 +1,4 @@
-"""Weights that last, as those of inference: what a convolution needs of them is made once, for as long as they live unchanged.
+"""Prepacked weights, those of inference: what a convolution needs of them is made once, for as long as they live unchanged.
 
 oneDNN convolves in blocked formats of its own. PyTorch has it bring the weight into one in every call, which at batch 1 and low
 resolution takes longer than the convolution, and a transposed convolution first wants the weight turned. The operators with which
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from facegan_kernels.native.layout import dense, wide
+from facegan_kernels.native import as_format, channels_last, require, wide
+
+require()
 
 _SAMPLES = 1024  # elements of a weight that are compared in every call
 
@@ -33,7 +35,7 @@ def once(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], 
     """`make(weight)`, kept under `name` until the weight changes or dies, or another purpose asks for it."""
     # `weight.data.copy_(...)` leaves version and place as they are, so a sample of the values is compared as well
     step = max(1, weight.numel() // _SAMPLES)
-    sample = dense(weight.detach())[0].as_strided((-(-weight.numel() // step),), (step,))  # in memory's order: no copy of the whole
+    sample = _flat(weight.detach())[::step]
     state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
     kept: _Kept | None = _kept.get(weight)
     if kept is None or kept.state != state or not torch.equal(kept.sample, sample):
@@ -41,6 +43,11 @@ def once(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], 
     if name not in kept.made or kept.made[name][0] != purpose:
         kept.made[name] = purpose, make(weight.detach())
     return kept.made[name][1]
+
+
+def _flat(weight: Tensor) -> Tensor:
+    """The elements in the order of memory: a view of a weight in rows or in channels_last."""
+    return (weight.permute(0, 2, 3, 1) if channels_last(weight) else weight).reshape(-1)
 
 
 @cache
@@ -71,7 +78,7 @@ def convolved(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: 
     return torch.ops.mkldnn._convolution_pointwise(x, weight, None, [padding] * 2, *options)
 
 
-def lasting_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+def prepacked_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
     """x [N, I, H, W] convolved by weight [O, I, K, K], as a layer's `Resampling` has it."""
     options = (stride, padding, transposed)
 
@@ -81,10 +88,10 @@ def lasting_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transpo
     if not packs(x):
         return torch.convolution(x, turned(weight), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
     kept = once(weight, "packed", (x.shape, options), lambda w: packed(turned(w), x, *options))
-    return convolved(x, kept, *options).contiguous(memory_format=torch._prims_common.suggest_memory_format(x))
+    return as_format(convolved(x, kept, *options), channels_last(x))
 
 
-def lasting_demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+def prepacked_demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """`1 / sqrt(sum_{i,k} (s_i w_{oik})^2 + 1e-8)`, [N, O] (Karras et al. 2020, eq. 3)."""
     dtype = wide(styles.dtype)
     squares: Tensor = once(weight, "squares", dtype, lambda w: w.to(dtype).square().sum((2, 3)).T.contiguous())

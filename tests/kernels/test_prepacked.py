@@ -1,4 +1,4 @@
-"""Convolutions by weights that last: oneDNN's packed weights against plain convolutions in float64, and how long they are kept."""
+"""Convolutions by prepacked weights: oneDNN's packed weights against plain convolutions in float64, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kernel():
 def one_dnn(request, kernel, monkeypatch):
     """Once as it is, once as in a PyTorch without oneDNN."""
     if not request.param:
-        monkeypatch.setattr("facegan_kernels.native.lasting._one_dnn", lambda: False)
+        monkeypatch.setattr("facegan_kernels.native.prepacked._one_dnn", lambda: False)
 
 
 def parameter(*shape):
@@ -41,7 +41,7 @@ def test_agrees_with_a_plain_convolution(kernel, one_dnn, stride, padding, trans
     weight = parameter(40, 24, 3, 3)
     for shape in ((2, 24, 9, 7), (1, 24, 32, 5), (2, 24, 9, 7)):  # another shape wants the weight in another format
         x = torch.randn(shape).contiguous(memory_format=memory_format)
-        y = kernel("lasting_conv2d")(x, weight, stride, padding, transposed)
+        y = kernel("prepacked_conv2d")(x, weight, stride, padding, transposed)
         wide, taps = x.double(), weight.detach().double()
         if transposed:
             inserted = torch.zeros(shape[0], shape[1], 2 * shape[2] - 1, 2 * shape[3] - 1, dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_agrees_with_a_plain_convolution(kernel, one_dnn, stride, padding, trans
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_demodulation(kernel, dtype):
     weight, styles = torch.nn.Parameter(torch.randn(5, 7, 3, 3, dtype=dtype)), torch.randn(4, 7, dtype=dtype)
-    d = kernel("lasting_demodulation")(weight, styles)
+    d = kernel("prepacked_demodulation")(weight, styles)
     modulated = weight.detach().double() * styles.double()[:, None, :, None, None]
     expected = (modulated.flatten(2).norm(dim=2).square() + 1e-8).rsqrt()
     assert d.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
@@ -67,7 +67,7 @@ def test_a_changed_weight_is_packed_anew(kernel):
     x, styles, weight = torch.randn(1, 8, 6, 6), torch.rand(2, 8), parameter(16, 8, 3, 3)
 
     def results():
-        return kernel("lasting_conv2d")(x, weight, 2, 0, True), kernel("lasting_demodulation")(weight, styles)
+        return kernel("prepacked_conv2d")(x, weight, 2, 0, True), kernel("prepacked_demodulation")(weight, styles)
 
     y, d = results()
     with torch.no_grad():
@@ -78,24 +78,24 @@ def test_a_changed_weight_is_packed_anew(kernel):
 
 
 def test_what_was_made_dies_with_its_weight(kernel):
-    from facegan_kernels.native import lasting
+    from facegan_kernels.native import prepacked
 
     weight = parameter(16, 8, 3, 3)
     gc.collect()
-    before = len(lasting._kept)
-    kernel("lasting_conv2d")(torch.randn(1, 8, 6, 6), weight, 1, 1, False)
-    assert len(lasting._kept) == before + 1
+    before = len(prepacked._kept)
+    kernel("prepacked_conv2d")(torch.randn(1, 8, 6, 6), weight, 1, 1, False)
+    assert len(prepacked._kept) == before + 1
     del weight
     gc.collect()
-    assert len(lasting._kept) == before
+    assert len(prepacked._kept) == before
 
 
 @pytest.mark.parametrize("up", [1, 2])
 def test_layers_keep_weights_at_inference_alone(kernel, monkeypatch, up):
     calls = []
-    original = kernel("lasting_conv2d")
-    monkeypatch.setitem(backend._found, ("lasting_conv2d", "native", "cpu"), lambda *args: calls.append(1) or original(*args))
-    x, styles, weight = torch.randn(2, 24, 8, 8), torch.rand(2, 24), parameter(24, 24, 3, 3)
+    original = kernel("prepacked_conv2d")
+    monkeypatch.setitem(backend._found, ("prepacked_conv2d", "native", "cpu"), lambda *args: calls.append(1) or original(*args))
+    x, styles, weight = torch.randn(2, 48, 8, 8), torch.rand(2, 48), parameter(48, 48, 3, 3)
     with backend.use_backend("native"):
         trained = modulated_conv2d(x, weight, styles, up=up, padding=1, act="lrelu")
         with torch.no_grad():

@@ -1,0 +1,5 @@
+// The operators on CPU tensors.
+
+#include "../operators.h"
+
+FACEGAN_OPERATORS(CPU)

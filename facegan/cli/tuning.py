@@ -1,0 +1,36 @@
+"""`facegan tune`: what a GPU is asked once about the layers of a training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from facegan.training import config as training_config
+
+TUNE_EXAMPLES = """examples:
+  facegan tune --method b --resolution 256 --mixed-precision bf16     (the flags of `facegan train`, as far as they shape the networks)
+Without it a rule chooses, by the layer's size and the GPU. FACEGAN_AUTOTUNE=1 has a training measure what it meets."""
+
+
+def add_commands(commands: Any, argv: Sequence[str] = ()) -> None:
+    """`facegan tune` has the flags of `facegan train` of the method that `argv` names."""
+    tune = commands.add_parser("tune", help="measure which plan suits each layer of a training on this GPU, and keep the answers",
+                               epilog=TUNE_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    training_config.add_arguments(tune, training_config.named_method(argv))
+    tune.set_defaults(command=run_tune)
+
+
+def run_tune(arguments: dict) -> None:
+    import torch
+
+    from facegan.ops import plans
+    from facegan.warmup.tune import tune
+
+    config = training_config.from_arguments({"out": "unused", **arguments})
+    # --device is a flag of the configuration where there is one
+    device = torch.device(getattr(config, "device", "auto").replace("auto", "cuda" if torch.cuda.is_available() else "cpu"))
+    found = tune(config, device)
+    for shape, plan in found.items():
+        print(f"{plan:8} {shape}")
+    print(f"{len(found)} layers with a choice of plans; measured answers are kept in {plans.file()}")

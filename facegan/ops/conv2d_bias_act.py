@@ -1,0 +1,169 @@
+"""Convolution, bias and activation as one operation, `bias_act(conv2d(x, weight), bias)`, and the same with FIR resampling before.
+
+oneDNN applies bias and activation to what it has just computed, while that is in the cache; elsewhere two kernels follow each other.
+Either way autograd sees one node, which keeps x, weight and the result: the gradient of the activation is a function of its output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facegan import backend
+from facegan.errors import FaceganError
+from facegan.ops.bias_act import HOMOGENEOUS, bias_act, bias_act_ref, check_activation
+from facegan.ops.conv2d import (
+    ConvInputGrad,
+    ConvWeightGrad,
+    _backward,
+    _options,
+    conv2d,
+    conv2d_ref,
+    resampling,
+    weight_gradients_wanted,
+)
+from facegan.ops.formats import following
+from facegan.ops.registration import Operators, applied, operators
+from facegan.ops.upfirdn2d import upfirdn2d
+
+_ONEDNN_NAMES = {"linear": "none", "relu": "relu", "lrelu": "leaky_relu"}
+
+
+def conv2d_bias_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    act: str = "lrelu",
+    alpha: float = 0.2,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """`clamp(gain * act(conv2d(x, weight) + bias))`, [N, I, H, W] -> [N, O, H', W'].
+
+    Args:
+        x, weight, stride, padding: as in `conv2d`, weight [O, I, KH, KW] in x's dtype (autocast casts).
+        bias: [O]; act, alpha, gain, clamp: as in `bias_act`.
+    """
+    gain = check_activation("conv2d_bias_act", act, alpha, gain, clamp)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise FaceganError(f"conv2d_bias_act: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}], a value per output channel.")
+    if bias is None and act == "linear" and gain == 1 and clamp is None:
+        return conv2d(x, weight, stride=stride, padding=padding)
+    chosen = backend.select("bias_act", x)
+    if chosen == "reference" or x.numel() == 0 or x.ndim != 4 or torch.compiler.is_compiling():
+        y = conv2d(x, weight, stride=stride, padding=padding)
+        return bias_act(y, bias, act=act, alpha=alpha, gain=gain, clamp=clamp)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+    bias = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
+    arguments = x, following(weight, x), bias, _options(stride, padding, 1, False), (act, alpha, gain, clamp), operators(chosen)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
+        y: Tensor = _apply(*arguments)
+        return y
+    return _value(*arguments)
+
+
+def conv2d_layer(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    f: Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: int = 0,
+    act: str = "lrelu",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """A whole convolutional layer, [N, I, H, W] -> [N, O, H * up / down, W * up / down] where padding is K // 2.
+
+    `bias_act(conv2d_resample(x, weight, f, up, down, padding), bias, act, gain, clamp)`; arguments as there.
+    """
+    if f is None and max(up, down) > 1:
+        raise FaceganError(f"conv2d_layer: up is {up} and down is {down}, but f is None; expected a filter.")
+    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    if steps.before is not None:
+        x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
+    if steps.after is None:
+        return conv2d_bias_act(x, weight, bias, stride=steps.stride, padding=steps.padding, act=act, gain=gain, clamp=clamp)
+    x = conv2d(x, steps.weight(weight), **steps.convolution)
+    x = upfirdn2d(x, f, up=steps.up, padding=steps.after, gain=float(up * up))
+    return bias_act(x, bias, act=act, gain=gain, clamp=clamp)
+
+
+def conv2d_bias_act_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    act: str = "lrelu",
+    alpha: float = 0.2,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """`conv2d_bias_act` in PyTorch; arguments as there, unchecked."""
+    y = conv2d_ref(x, weight, stride=stride, padding=padding)
+    return bias_act_ref(y, bias, 1, act, alpha, gain, clamp)
+
+
+def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators) -> Tensor:
+    """The layer without a graph."""
+    act, alpha, gain, clamp = activation
+    if ops.backend == "native" and act in HOMOGENEOUS and gain > 0 and clamp is None and _onednn_serves(x):
+        if gain != 1:
+            w, b = w * gain, None if b is None else b * gain
+        stride, padding, dilation, _, _, groups = options
+        numbers = [alpha] if act == "lrelu" else []
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, w, b, padding, stride, dilation, groups, _ONEDNN_NAMES[act], numbers, "")
+        return y
+    y = torch.convolution(x, w, None, *options)
+    return ops.bias_act.kernel(y, b, 1, *activation)
+
+
+def _onednn_serves(x: Tensor) -> bool:
+    from facegan_kernels.native.prepacked import packs
+
+    return packs(x)
+
+
+class _ConvBiasAct(torch.autograd.Function):
+    """Its second order comes from the operators that the backward is made of."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators
+    ) -> Tensor:
+        y = _value(x, w, b, options, activation, ops)
+        ctx.save_for_backward(x, w, y)
+        ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
+        ctx.options, ctx.activation, ctx.ops, ctx.bias = options, activation, ops, b is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 6
+        x, w, y = ctx.saved_tensors
+        need_x, need_w, need_b = ctx.needs_input_grad[:3]
+        if not weight_gradients_wanted():
+            need_w = need_b = False
+        need_b = need_b and ctx.bias
+        g, db = ctx.ops.bias_act_backward(dy, y, 1, *ctx.activation, need_b)
+        if torch.is_grad_enabled():
+            dx = ConvInputGrad.apply(g, w, x, ctx.options) if need_x else None
+            dw = ConvWeightGrad.apply(g, x, w, ctx.options) if need_w else None
+        else:  # nobody will differentiate this: one call for both
+            dx, dw, _ = _backward(g, x, w, None, ctx.options, [need_x, need_w, False])
+        return dx, dw, db if need_b else None, None, None, None
+
+
+_apply = applied(_ConvBiasAct)
