@@ -191,6 +191,16 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
     assert not torch.equal(sources[0][0], sources[0][1])
 
 
+def test_random_noise_has_a_source_of_its_own_that_gives_a_seeds_numbers(generator: Generator) -> None:
+    ws = torch.stack([style_of(generator, seed) for seed in range(3)])
+    before = torch.random.get_rng_state()
+    found = mix.Renderer(generator, "random", batch=2)(ws)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for rows in (slice(0, 2), slice(2, 3)):
+        torch.manual_seed(0)  # as it was once drawn, from everyone's source
+        assert torch.equal(found[rows], generator.synthesis(ws[rows], "random"))
+
+
 def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(ws: torch.Tensor, noise_mode: str, noise: None) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
