@@ -127,17 +127,17 @@ def test_a_kernel_that_does_not_compile_is_said(tmp_path):
 
 
 CONFIGURATIONS = [
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8),
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", conditional=True, architecture="resnet"),
-    MethodBConfig(out="x", resolution=32, preset="tiny", batch=8, growing=8, kimg=1000, architecture="stylegan1", augment="none"),
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, critic_gradient_penalty=1.0),
+    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8),
+    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", conditional=True, architecture="resnet"),
+    MethodBConfig(out="x", method="b", resolution=32, preset="tiny", batch=8, growing=8, architecture="stylegan1", augment="none"),
+    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, r1_gamma=0.0),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, mixed_precision="bf16", merge="regional", switch_epoch=1, conditional=True),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, merge="image", switch_epoch=1, modulate=False, grow=False),
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda config: f"{config.method}{CONFIGURATIONS.index(config)}")
 def test_steps_call_the_same_operators_on_numbers(config):
     """What is recorded on `meta` tensors is what the same steps call on a CPU, in the same dtypes and shapes."""
     from facegan import backend
