@@ -128,7 +128,9 @@ def test_a_kernel_that_does_not_compile_is_said(tmp_path):
 
 CONFIGURATIONS = [
     MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8),
-    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", conditional=True, architecture="resnet"),
+    MethodBConfig(
+        out="x", method="b", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", architecture="resnet", conditional=True
+    ),
     MethodBConfig(out="x", method="b", resolution=32, preset="tiny", batch=8, growing=8, architecture="stylegan1", augment="none"),
     MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, r1_gamma=0.0),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25),
