@@ -127,17 +127,19 @@ def test_a_kernel_that_does_not_compile_is_said(tmp_path):
 
 
 CONFIGURATIONS = [
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8),
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", conditional=True, architecture="resnet"),
-    MethodBConfig(out="x", resolution=32, preset="tiny", batch=8, growing=8, kimg=1000, architecture="stylegan1", augment="none"),
-    MethodBConfig(out="x", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, critic_gradient_penalty=1.0),
+    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8),
+    MethodBConfig(
+        out="x", method="b", resolution=16, preset="tiny", batch=8, mixed_precision="bf16", architecture="resnet", conditional=True
+    ),
+    MethodBConfig(out="x", method="b", resolution=32, preset="tiny", batch=8, growing=8, architecture="stylegan1", augment="none"),
+    MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, r1_gamma=0.0),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, mixed_precision="bf16", merge="regional", switch_epoch=1, conditional=True),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, merge="image", switch_epoch=1, modulate=False, grow=False),
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda config: f"{config.method}{CONFIGURATIONS.index(config)}")
 def test_steps_call_the_same_operators_on_numbers(config):
     """What is recorded on `meta` tensors is what the same steps call on a CPU, in the same dtypes and shapes."""
     from facegan import backend
@@ -163,3 +165,43 @@ def test_steps_call_the_same_operators_on_numbers(config):
     optional = ("pointwise", "pointwise_backward", "lasting_conv2d", "lasting_demodulation", "modulated_conv2d_fused")
     assert {one for one in called if one[0] not in optional} <= recorded
     assert {name for name, _ in recorded} >= {"bias_act", "bias_act_backward"}
+
+
+def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_path):
+    from facegan import backend
+    from facegan.cli import tuning
+    from facegan.errors import FaceganError
+    from facegan.ops import plans
+    from facegan.warmup import tune
+
+    config = MethodBConfig(out="x", resolution=64, preset="tiny", batch=8, mixed_precision="bf16", phase2_epochs=0, augment="none")
+    shapes = tune.choices(config)
+    layer = "64, 64], [16, 16, 3, 3], 'torch"
+    assert sorted(shape.split(", True")[0] for shape in shapes) == [
+        f"([4, 16, {layer}.float32'", f"([8, 16, {layer}.bfloat16'",  # the path length's half batch, and the batch
+    ]  # fmt: skip
+
+    with pytest.raises(FaceganError, match="nothing to measure, as Triton's kernels run on CUDA devices"):
+        tuning.run_tune({"method": "b", "resolution": 64})
+
+    asked: list[tuple[Any, str]] = []
+
+    def choose(key: Any, device: Any, candidates: Any) -> str:
+        assert plans.measuring() and backend.requested_backend() == "triton"
+        asked.append((key, device.type))
+        return "fused" if len(key[0]) == 4 else "library"
+
+    def steps(config: Any, device: torch.device) -> Any:
+        for key in (([8, 16, 64, 64],), ([8, 16, 64, 64],), ([4],)):
+            yield "G", lambda key=key: plans.choose(key, device, {})
+
+    monkeypatch.setattr(tune, "why_not", lambda device: None)
+    monkeypatch.setattr(tune, "choices", lambda config: shapes)
+    monkeypatch.setattr(plans, "choose", choose)
+    monkeypatch.setattr(tune, "steps", steps)
+    monkeypatch.setenv("FACEGAN_CACHE", str(tmp_path))
+    tuning.run_tune({"method": "b", "resolution": 64})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["fused", "library", "2"]
+    assert str(tmp_path / "plans.json") in printed[-1]
+    assert len(asked) == 3 and not plans.measuring()
