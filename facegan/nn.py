@@ -9,11 +9,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facegan.errors import FaceganError
-from facegan.ops import bias_act, conv2d_layer, setup_filter
+from facegan.ops import bias_act, conv2d_layer, linear, setup_filter
 from facegan.ops.bias_act import DEFAULT_GAINS, HOMOGENEOUS
 
 
@@ -98,8 +97,8 @@ class Linear(nn.Module):
         weight, bias = _scaled(self)
         weight = weight.to(x.dtype)
         if self.act == "linear" and self.gain == 1:
-            return F.linear(x, weight, bias if bias is None else bias.to(x.dtype))
-        return bias_act(F.linear(x, weight), bias, dim=-1, act=self.act, gain=self.gain)
+            return linear(x, weight, bias if bias is None else bias.to(x.dtype))
+        return bias_act(linear(x, weight), bias, dim=-1, act=self.act, gain=self.gain)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, act={self.act}"

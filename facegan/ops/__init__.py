@@ -6,6 +6,7 @@ from facegan.ops.adain import adain, adain_affine, adain_affine_ref, adain_ref
 from facegan.ops.bias_act import bias_act, bias_act_ref
 from facegan.ops.conv2d import conv2d, conv2d_ref, conv2d_resample, no_weight_gradients
 from facegan.ops.conv2d_bias_act import conv2d_bias_act, conv2d_bias_act_ref, conv2d_layer
+from facegan.ops.linear import linear
 from facegan.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_ref
 from facegan.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upfirdn2d_ref, upsample2d
 
@@ -24,6 +25,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "filter2d",
+    "linear",
     "modulated_conv2d",
     "modulated_conv2d_ref",
     "no_weight_gradients",
