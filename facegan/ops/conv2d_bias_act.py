@@ -50,12 +50,16 @@ def conv2d_bias_act(
         bias: [O]; act, alpha, gain, clamp: as in `bias_act`.
     """
     gain = check_activation("conv2d_bias_act", act, alpha, gain, clamp)
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+        raise FaceganError(
+            f"conv2d_bias_act: x has shape {list(x.shape)} and weight {list(weight.shape)}; expected [N, I, H, W] and [O, I, KH, KW]."
+        )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise FaceganError(f"conv2d_bias_act: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}], a value per output channel.")
     if bias is None and act == "linear" and gain == 1 and clamp is None:
         return conv2d(x, weight, stride=stride, padding=padding)
     chosen = backend.select("bias_act", x)
-    if chosen == "reference" or x.numel() == 0 or x.ndim != 4 or torch.compiler.is_compiling():
+    if chosen == "reference" or x.numel() == 0 or torch.compiler.is_compiling():
         y = conv2d(x, weight, stride=stride, padding=padding)
         return bias_act(y, bias, act=act, alpha=alpha, gain=gain, clamp=clamp)
     if torch.is_autocast_enabled(x.device.type):
