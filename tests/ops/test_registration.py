@@ -52,6 +52,8 @@ def test_opcheck(ops, memory_format):
         "pointwise": (x, draw(2, 4, 3)),
     }
     for name, arguments in calls.items():
+        if ops.backend == "triton" and name not in ("bias_act", "modulate_backward"):
+            continue  # registered by the same lines; interpreted, the others take minutes
         torch.library.opcheck(getattr(ops, name).overload, arguments)
 
 
