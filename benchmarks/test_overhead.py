@@ -39,6 +39,8 @@ OPS: dict[str, tuple[Call, str | None]] = {
     ),
     "to_rgb": (lambda x, w, rgb, s, b, f: ops.modulated_conv2d(x, rgb, s, demodulate=False), "modulated_conv2d"),
     "conv2d": (lambda x, w, rgb, s, b, f: ops.conv2d(x, w, padding=1), None),
+    "conv2d_bias_act": (lambda x, w, rgb, s, b, f: ops.conv2d_bias_act(x, w, b, padding=1), "bias_act"),
+    "conv2d_layer": (lambda x, w, rgb, s, b, f: ops.conv2d_layer(x, w, b, f, down=2, padding=1), "upfirdn2d"),
     "conv2d_resample": (lambda x, w, rgb, s, b, f: ops.conv2d_resample(x, w, f, down=2, padding=1), "upfirdn2d"),
 }
 SERVED = ("auto", *dict.fromkeys(name for names in BACKENDS.values() for name in names))

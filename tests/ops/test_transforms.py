@@ -16,9 +16,12 @@ from facegan.ops import (
     adain_affine,
     bias_act,
     conv2d,
+    conv2d_bias_act,
+    conv2d_layer,
     conv2d_resample,
     downsample2d,
     filter2d,
+    linear,
     modulated_conv2d,
     setup_filter,
     upfirdn2d,
@@ -38,6 +41,9 @@ OPS = {
     "conv2d": (lambda x, w, b: conv2d(x, w, b, padding=1), [(2, 3, 4, 4), (5, 3, 3, 3), (5,)]),
     "conv2d transposed": (lambda x, w: conv2d(x, w, stride=2, transposed=True), [(2, 3, 4, 4), (3, 5, 3, 3)]),
     "conv2d_resample": (lambda x, w: conv2d_resample(x, w, F, up=2, padding=1), [(2, 3, 4, 4), (5, 3, 3, 3)]),
+    "conv2d_bias_act": (lambda x, w, b: conv2d_bias_act(x, w, b, padding=1, act="tanh"), [(2, 3, 4, 4), (5, 3, 3, 3), (5,)]),
+    "conv2d_layer": (lambda x, w, b: conv2d_layer(x, w, b, F, down=2, padding=1, act="sigmoid"), [(2, 3, 4, 4), (5, 3, 3, 3), (5,)]),
+    "linear": (linear, [(2, 3), (4, 3), (4,)]),
     "modulated_conv2d": (
         lambda x, w, s, b: modulated_conv2d(x, w, s, padding=1, bias=b, act="tanh"), [(2, 3, 4, 4), (5, 3, 3, 3), (2, 3), (5,)]
     ),
