@@ -298,6 +298,7 @@ def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_by_graphs_is_the_training_without(
     training: str,
