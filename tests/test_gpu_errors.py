@@ -11,7 +11,8 @@ pytest_plugins = "pytester"
 
 HOOKS = f"""
 import runpy
-globals().update((name, hook) for name, hook in runpy.run_path({str(Path(__file__).with_name("conftest.py"))!r}).items() if name.startswith("pytest_"))
+hooks = runpy.run_path({str(Path(__file__).with_name("conftest.py"))!r})
+globals().update((name, hook) for name, hook in hooks.items() if name.startswith("pytest_"))
 """
 TESTS = """
 import pytest, torch

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from facegan import __version__
-from facegan.cli import ablation, measure, restoring, styles, training
+from facegan.cli import ablation, measure, restoring, styles, training, tuning
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
@@ -58,5 +58,6 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     measure.add_commands(commands)
     ablation.add_commands(commands, argv)
     styles.add_commands(commands)
-    restoring.add_commands(commands)  # a further module of commands goes below, with an `add_commands` of its own
+    restoring.add_commands(commands)
+    tuning.add_commands(commands, argv)
     return root

@@ -22,15 +22,12 @@ def add_commands(commands: Any, argv: Sequence[str] = ()) -> None:
 
 
 def run_tune(arguments: dict) -> None:
-    import torch
-
+    from facegan.devices import resolve_device
     from facegan.ops import plans
     from facegan.warmup.tune import tune
 
     config = training_config.from_arguments({"out": "unused", **arguments})
-    # --device is a flag of the configuration where there is one
-    device = torch.device(getattr(config, "device", "auto").replace("auto", "cuda" if torch.cuda.is_available() else "cpu"))
-    found = tune(config, device)
+    found = tune(config, resolve_device(config.device))
     for shape, plan in found.items():
         print(f"{plan:8} {shape}")
     print(f"{len(found)} layers with a choice of plans; measured answers are kept in {plans.file()}")

@@ -83,21 +83,21 @@ def by_pytorch(reference: Callable[..., Any]) -> Callable[..., Any]:
 def operators(backend_name: str) -> Operators:
     """The registered operators of a backend, by their names."""
     if torch.compiler.is_compiling():  # a graph takes them as PyTorch knows them, and the Autograd key where it needs gradients
-        _register(backend_name)
+        serving = _register(backend_name)
         # written out, as Dynamo follows attributes that it can name
-        if backend_name == "native":
+        if serving == "native":
             return torch.ops.facegan  # type: ignore[return-value]
-        return torch.ops.facegan_triton if backend_name == "triton" else torch.ops.facegan_reference  # type: ignore[return-value]
+        return torch.ops.facegan_triton if serving == "triton" else torch.ops.facegan_reference  # type: ignore[return-value]
     if backend_name not in _operators:
         _register(backend_name)
     return _operators[backend_name]
 
 
 @torch.compiler.assume_constant_result
-def _register(backend_name: str) -> bool:
+def _register(backend_name: str) -> str:
     if backend_name not in _operators:
         _operators[backend_name] = Operators(backend_name)
-    return True
+    return _operators[backend_name].backend
 
 
 class Operators:

@@ -111,12 +111,25 @@ def run_stages(context: Context) -> None:
     scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
     accelerator.init_trackers("tensorboard", config=scalars)
     try:
-        # Here belongs what the first step needs and can be made before it, such as compiled kernels: the stages are not built yet.
+        prepare_kernels(context)
         if isinstance(config, MethodAConfig) and config.phase1_from:
             adopt(context, RunFolder(config.phase1_from))
         train(context, METHODS[config.method](context))
     finally:
         accelerator.end_training()
+
+
+def prepare_kernels(context: Context) -> None:
+    """Compile what the first step would otherwise compile one kernel after the other; a training starts whatever becomes of it."""
+    from facegan import warmup
+
+    accelerator = context.accelerator
+    attributes, main = len(context.groups.attributes), accelerator.is_local_main_process
+    try:
+        with accelerator.local_main_process_first():  # one process compiles for all of a machine
+            warmup.prepare(context.config, context.device, processes=accelerator.num_processes, attributes=attributes, progress=main)
+    except Exception as error:
+        log.warning("kernels are compiled when they are first used, as that failed beforehand (%s: %s)", type(error).__name__, error)
 
 
 def adopt(context: Context, other: RunFolder) -> None:

@@ -24,7 +24,10 @@ from facegan.training.config import TrainConfig
 from facegan.warmup.kernels import Specialisation
 
 # What has no say in which kernels there are, but changes from run to run.
-SILENT = ("out", "data", "seed", "num", "minimum_images", "snapshot_every", "log_every", "keep_checkpoints", "lr", "critic_lr", "patience")
+SILENT = (
+    "out", "data", "seed", "num", "minimum_images", "snapshot_every", "log_every", "keep_checkpoints", "lr", "critic_lr", "patience",
+    "device", "cuda_graphs",
+)  # fmt: skip
 log = logging.getLogger("facegan.train")
 
 

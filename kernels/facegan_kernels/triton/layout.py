@@ -82,19 +82,24 @@ def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
 
 def dense(x: Tensor) -> Tensor:
     """x in the format that its strides suggest, NCHW or channels_last, with the strides of fresh memory (as facegan/ops/formats.py)."""
-    return _as_format(x, torch._prims_common.suggest_memory_format(x))
+    return _as_format(x, _format(x))
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    """Rows where there is nothing to lie in any order."""
+    return torch._prims_common.suggest_memory_format(x) if x.numel() else torch.contiguous_format
 
 
 def like(x: Tensor, other: Tensor) -> Tensor:
     """x laid out as the dense tensor `other`."""
     if x.stride() == other.stride() and x.shape == other.shape:
         return x
-    return _as_format(x, torch._prims_common.suggest_memory_format(other))
+    return _as_format(x, _format(other))
 
 
 def _as_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     x = x.contiguous(memory_format=memory_format)
-    if 1 not in x.shape:
+    if 1 not in x.shape and 0 not in x.shape:
         return x
     strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
     return x if x.stride() == strides else x.as_strided(x.shape, strides)
