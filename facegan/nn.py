@@ -133,9 +133,10 @@ _scaled_layers: ContextVar[dict[nn.Module, tuple[Tensor, Tensor | None]] | None]
 
 def _scaled(layer: Conv2d | Linear) -> tuple[Tensor, Tensor | None]:
     """A layer's weight and bias as it applies them."""
-    done = _scaled_layers.get()
-    if done is not None and layer in done:
-        return done[layer]
+    if not torch.compiler.is_compiling():
+        done = _scaled_layers.get()
+        if done is not None and layer in done:
+            return done[layer]
     weight = layer.weight if layer.weight_gain == 1 else layer.weight * layer.weight_gain
     bias = layer.bias if layer.bias is None or layer.bias_gain == 1 else layer.bias * layer.bias_gain
     return weight, bias
@@ -148,10 +149,10 @@ def scaled_once(network: nn.Module) -> Iterator[None]:
     For whoever uses a network whole: a forward pass is hundreds of small calls, and their number is what a GPU waits for. Over
     several processes each layer scales its own, so that its gradients are exchanged while others are still computed.
     """
-    outside = _scaled_layers.get() or {}
     if torch.compiler.is_compiling() or _several_processes():
         yield
         return
+    outside = _scaled_layers.get() or {}
     layers = [layer for layer in network.modules() if isinstance(layer, (Conv2d, Linear)) and layer not in outside]
     tensors: list[Tensor] = []
     gains: list[float] = []

@@ -250,7 +250,7 @@ def _run(layer: Layer, parameter: Tensor, demodulate: bool) -> Tensor:
     if demodulate and path is Path.PREPACKED:
         layer = layer._replace(d=layer.ops.prepacked_demodulation(parameter, layer.s))
     elif demodulate:
-        own_graph = torch._C._any_requires_grad(parameter, layer.s) and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(parameter, layer.s)
         layer = layer._replace(d=(_Demodulation.apply if own_graph else demodulation)(parameter, layer.s))
     if path is Path.COMPOSED:
         return _composed(layer)

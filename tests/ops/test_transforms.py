@@ -51,7 +51,7 @@ OPS = {
     "modulated_conv2d down": (lambda x, w, s: modulated_conv2d(x, w, s, padding=1, down=2), [(2, 3, 4, 4), (5, 3, 3, 3), (2, 3)]),
     "toRGB": (lambda x, w, s: modulated_conv2d(x, w, s, demodulate=False), [(2, 5, 4, 4), (3, 5, 1, 1), (2, 5)]),
 }  # fmt: skip
-CONVOLUTIONS = ("conv2d", "conv2d transposed")  # of which there is one implementation on every device
+CONVOLUTIONS = ("conv2d", "conv2d transposed", "linear")  # of which there is one implementation on every device
 
 
 @pytest.fixture(params=OPS)
