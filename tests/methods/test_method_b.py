@@ -374,3 +374,6 @@ def test_scores_of_several_batches_are_those_of_each(one_thread: None) -> None:
     found = Scores(discriminator)([(first, None), (second, None)])
     alone = [Scores(discriminator)([(batch, None)])[0] for batch in (first, second)]
     assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True)) and [len(x) for x in found] == [4, 8]
+    halves = Scores(discriminator)([(second[:4], None), (second[4:], None)])  # of one size: one pass
+    for one, half in zip(halves, second.chunk(2), strict=True):
+        torch.testing.assert_close(one, Scores(discriminator)([(half, None)])[0])

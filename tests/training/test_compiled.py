@@ -1,7 +1,11 @@
-"""`--compile`: the same training, its networks compiled where no second derivative is taken."""
+"""`--compile`: the same training, its networks compiled where no second derivative is taken.
+
+Traced and run operator by operator ("aot_eager"): Inductor's code would take minutes to make, and is PyTorch's to test.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 from collections.abc import Callable
@@ -31,6 +35,7 @@ def test_a_compiled_training_is_the_plain_one_but_for_rounding(flags: dict[str, 
     calls: list[torch.nn.Module] = []
     with pytest.MonkeyPatch.context() as patch:
         compile_ = compiled.compiled
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
         patch.setattr("facegan.training.stage.compiled", lambda network, device: calls.append(network) or compile_(network, device))
         ours = train(compile=True, log_every=1, **flags)
     theirs = train(compile=False, log_every=1, **flags)

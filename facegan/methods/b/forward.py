@@ -41,7 +41,7 @@ class MixedFaces(nn.Module):
 
 
 class Scores(nn.Module):
-    """The discriminator's scores of several batches of one size, each looked at by itself, in one pass."""
+    """The discriminator's scores of several batches, each looked at by itself; those of one size in one pass."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -50,10 +50,12 @@ class Scores(nn.Module):
     def forward(self, batches: Sequence[tuple[Tensor, Tensor | None]], level: Level | None = None) -> list[Tensor]:
         """(images, labels or None) of each batch -> its scores [N], in an order of their own."""
         group = self.discriminator.config.group
-        images = torch.cat([grouped(x, group) for x, _ in batches])
-        labels = [grouped(c, group) for _, c in batches if c is not None]
-        scores = self.discriminator(images, torch.cat(labels) if labels else None, level=level, batches=len(batches))
-        return list(scores.chunk(len(batches)))
+        shown = [(grouped(x, group), None if c is None else grouped(c, group)) for x, c in batches]
+        if len({len(x) for x, _ in shown}) > 1:
+            return [self.discriminator(x, c, level=level) for x, c in shown]
+        labels = [c for _, c in shown if c is not None]
+        images, c = torch.cat([x for x, _ in shown]), torch.cat(labels) if labels else None
+        return list(self.discriminator(images, c, level=level, batches=len(shown)).chunk(len(shown)))
 
 
 def grouped(x: Tensor, group: int) -> Tensor:

@@ -256,7 +256,7 @@ def modulated_epilogue_double_backward(
     d_dy, d_y = torch.empty_like(dy), dy.new_empty(0) if gsums is None else torch.empty_like(dy)
     if not dy.numel():
         d_d = dy.new_zeros(0 if d is None else (n, c), dtype=wide(dy.dtype))
-        return d_dy, d_y, d_d, dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
+        return d_dy, d_y, d_d, dy.new_zeros(0 if noise is None else noise.shape)
     t = tiles(dy, 2048, 16)
     of_d = None if d is None else dy.new_empty((t.blocks_p, n, c), dtype=wide(dy.dtype))
     of_noise = _noise_sums(dy, noise_batch, t)
