@@ -16,13 +16,13 @@ enum class Form { map, affine };
 template <typename T>
 struct Problem {
   using W = wide_t<T>;
-  Form form;
   const T *dy, *x, *style;
   const W *scale, *shift, *mask;
   T *y, *d_style;  // y: the result, or dx
   W *d_scale, *d_shift;
   int64_t n, c, hw, style_hw;
   W alpha, eps;
+  Form form;
 };
 
 // --- In registers -------------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ template <typename T, int VEC, bool LAST, int HELD>
 __device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& member, const Problem<T>& p, wide_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
                                                  typename Member<T, VEC, LAST>::Channel& sigma) {
   using W = wide_t<T>;
-  if (p.form == Form::map) {
+  if (p.style != nullptr) {  // kernels run only where there are pixels, and there a map has a place; `form` would cost registers
     const Held<T, VEC, LAST, HELD> style(member, p.style, p.style_hw, p.c);
     const W share = p.mask == nullptr ? W(1) / static_cast<W>(p.style_hw) : weight;
     style.statistics(member, p.style_hw, p.mask, share, p.eps, mean, sigma);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kTeamThreads) backward_held(const Teams t, con
       store(p.y + member.offset(k, p.hw, p.c), g);
     });
   }
-  if (p.form == Form::affine) {
+  if (p.style == nullptr) {
     if (!member.live || member.first != 0) return;
 #pragma unroll
     for (int j = 0; j < N; ++j) p.d_shift[member.n * p.c + member.c + j] = g0.v[j], p.d_scale[member.n * p.c + member.c + j] = g1.v[j];
@@ -335,7 +335,7 @@ void adain(const Tensor& content, const Tensor& style, const std::optional<Tenso
   with_dtype("adain", content, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<false>(launch, Problem<T>{Form::map, nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
+    solve<false>(launch, Problem<T>{nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
   });
 }
 
@@ -345,7 +345,7 @@ void adain_backward(const Tensor& dy, const Tensor& content, const Tensor& style
   with_dtype("adain_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<true>(launch, Problem<T>{Form::map, input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps)}, channels_last);
+    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
   });
 }
 
@@ -355,7 +355,7 @@ void adain_affine(const Tensor& x, const Tensor& scale, const Tensor& shift, con
   with_dtype("adain_affine", x, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<false>(launch, Problem<T>{Form::affine, nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps)}, channels_last);
+    solve<false>(launch, Problem<T>{nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
   });
 }
 
@@ -365,7 +365,7 @@ void adain_affine_backward(const Tensor& dy, const Tensor& x, const Tensor& scal
   with_dtype("adain_affine_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = wide_t<T>;
-    solve<true>(launch, Problem<T>{Form::affine, input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps)}, channels_last);
+    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
   });
 }
 
