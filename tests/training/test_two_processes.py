@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import facegan.ops  # noqa: F401  (registers the operators)
 from facegan import backend
 
 SERVED = "native" if backend.unavailable("modulated_conv2d", "native", "cpu") is None else "reference"
