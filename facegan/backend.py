@@ -23,9 +23,10 @@ BACKENDS = ("reference", "triton", "native")
 PREFERENCE = {"cuda": ("triton", "native", "reference"), "cpu": ("native", "reference")}
 ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 
-# Elements of x below which `auto` stays with PyTorch on a CPU: there a layer's backward by operators that can be differentiated once
-# more costs more calls than it saves (benchmarks/test_overhead.py, one thread). Every other op is faster by kernels at any size.
-SMALL = {"modulated_conv2d": 1 << 16}
+# Elements of one sample of x below which `auto` stays with PyTorch on a CPU: there a layer's backward by operators that can be
+# differentiated once more costs more calls than it saves (benchmarks/test_overhead.py, one thread). Of a sample, so that a part of a
+# batch is served like the whole of it. Every other op is faster by kernels at any size.
+SMALL = {"modulated_conv2d": 1 << 12}
 
 Kernel = Callable[..., Any]
 _transforms_active = torch._C._are_functorch_transforms_active
@@ -131,7 +132,7 @@ def select(op: str, x: torch.Tensor) -> str:
         if requested != "reference" and _transforms_active():
             raise untransformable(op, requested)
     device_type = "cuda" if x.is_cuda else x.device.type
-    if requested == "auto" and device_type == "cpu" and x.numel() < SMALL.get(op, 0):
+    if requested == "auto" and device_type == "cpu" and op in SMALL and x.numel() < SMALL[op] * x.shape[0]:
         return "reference"
     return _selected.get((op, requested, device_type)) or _serving(op, device_type)
 
