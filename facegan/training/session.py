@@ -125,11 +125,12 @@ def prepare_kernels(context: Context) -> None:
 
     accelerator = context.accelerator
     attributes, main = len(context.groups.attributes), accelerator.is_local_main_process
-    try:
-        with accelerator.local_main_process_first():  # one process compiles for all of a machine
+    with accelerator.local_main_process_first():
+        # One process compiles for all of a machine. Errors stay inside: past the block the others would wait for it for ever.
+        try:
             warmup.prepare(context.config, context.device, processes=accelerator.num_processes, attributes=attributes, progress=main)
-    except Exception as error:
-        log.warning("kernels are compiled when they are first used, as that failed beforehand (%s: %s)", type(error).__name__, error)
+        except Exception as error:
+            log.warning("kernels are compiled when they are first used, as that failed beforehand (%s: %s)", type(error).__name__, error)
 
 
 def adopt(context: Context, other: RunFolder) -> None:
