@@ -67,20 +67,19 @@ class Specialisation:
         return f"{self.module.rsplit('.', 1)[-1]}.{self.name}"
 
     def label(self) -> str:
-        """Types of its tensors, constants and options, as `bf16 fp32; BLOCK=1024; 4 warps`."""
+        """Types of its tensors, constants, absent tensors and options, as `bf16 fp32; BLOCK=1024; without b; 4 warps`."""
         data = json.loads(self.data)
         names = list(data["signature"])
         types = {kind.lstrip("*") for kind in data["signature"].values() if kind.startswith("*")}
-        constants = [
-            f"{names[path[0]]}={_short(value)}"
-            for path, value in zip(data["constant_keys"], data["constant_vals"], strict=True)
-            if names[path[0]].isupper() and value is not None
-        ]
+        given = [(names[path[0]], value) for path, value in zip(data["constant_keys"], data["constant_vals"], strict=True)]
+        constants = [f"{name}={_short(value)}" for name, value in given if name.isupper() and value is not None]
+        absent = [name for name, value in given if value is None]
         # arguments that are not known to be multiples of 16
         odd = [names[path[0]] for path, attribute in zip(data["attrs_keys"], data["attrs_vals"], strict=True) if not attribute]
         odd = [name for name in odd if data["signature"][name] in ("i32", "i64") or data["signature"][name].startswith("*")]
         return "; ".join(filter(None, [
-            " ".join(sorted(types)), " ".join(constants), f"odd {' '.join(odd)}" if odd else "",
+            " ".join(sorted(types)), " ".join(constants), f"without {' '.join(absent)}" if absent else "",
+            f"odd {' '.join(odd)}" if odd else "",
             f"{data['options']['num_warps']} warps", f"{data['options']['num_stages']} stages",
         ]))  # fmt: skip
 
