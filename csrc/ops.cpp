@@ -33,6 +33,10 @@ STABLE_TORCH_LIBRARY(facegan, library) {
       "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
       FACEGAN_ACTIVATION ") -> (Tensor, Tensor, Tensor, Tensor)");
 
+  // On the CPU alone (csrc/cpu/weight_grad.cpp): of a convolution of x [N, C, H, W] whose result has the gradient dy [N, O, OH, OW], both
+  // float32 in channels_last, the weight's gradient [O, kh, kw, C].
+  library.def("conv2d_weight_grad(Tensor dy, Tensor x, int kh, int kw, int stride, int padding) -> Tensor");
+
   // Parts of a layer by Winograd's minimal filtering (csrc/cpu/winograd.cpp, on the CPU alone), around a product that the library
   // does: x [n, h, w, c] float32 times s [n, c] -> v [tiles, 36, c], of the 4 x 4 tiles first .. first + tiles - 1, ...
   library.def("winograd_input(Tensor x, Tensor s, Tensor(a!) v, int h, int w, int c, int first, int tiles) -> ()");

@@ -2,14 +2,15 @@
 
 PyTorch's own double backward computes the weight gradient of a convolution as a convolution with an H x W kernel and one
 group per sample. Here the three maps C(x, w), DX(dy, w) and DW(dy, x), each linear in both arguments, have one another as
-gradients, so that every order is made of the three fast kernels behind `aten::convolution` and its backward.
-There is one implementation on every device (oneDNN, cuDNN), hence no choice of backend.
+gradients, so that every order is made of the three fast kernels behind `aten::convolution` and its backward. They are the library's
+on every device (oneDNN, cuDNN) and backend, but for DW on a CPU, of which the compiled library has one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.formats import following
 from facegan.ops.registration import applied
@@ -75,7 +77,8 @@ def conv2d(
     weight = following(weight, x)
     try:
         if torch.is_grad_enabled() and _twice_differentiable(x, weight, bias):
-            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed))
+            own = backend.requested_backend() in ("auto", "native")
+            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed), own)
             return y
         return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
     except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
@@ -185,31 +188,48 @@ def _options(stride: int, padding: int, groups: int, transposed: bool) -> tuple[
     return (stride, stride), (padding, padding), (1, 1), transposed, (0, 0), groups
 
 
-def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool]) -> Any:
-    return _convolution_backward(dy, x, w, bias_sizes, *options, mask)
+def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool], own: bool) -> Any:
+    """`aten::convolution_backward`; `own`: the weight's gradient by the compiled library, where that serves."""
+    kernel = _weight_grad_kernel() if own and mask[1] and x.device.type == "cpu" else None
+    dw = None if kernel is None else kernel(dy, x, w, options)
+    if dw is None:
+        return _convolution_backward(dy, x, w, bias_sizes, *options, mask)
+    if not (mask[0] or mask[2]):
+        return None, dw, None
+    dx, _, db = _convolution_backward(dy, x, w, bias_sizes, *options, [mask[0], False, mask[2]])
+    return dx, dw, db
+
+
+@cache
+def _weight_grad_kernel() -> Callable[..., Tensor | None] | None:
+    try:
+        from facegan_kernels.native.weight_grad import conv2d_weight_grad
+    except ImportError:
+        return None
+    return conv2d_weight_grad
 
 
 class _Conv(torch.autograd.Function):
-    """C(x, w)"""
+    """C(x, w); `own`, here and below: see `_backward`"""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, own: bool) -> Tensor:
         ctx.save_for_backward(x, w)
-        ctx.options, ctx.bias = options, b is not None
+        ctx.options, ctx.bias, ctx.own = options, b is not None, own
         y: Tensor = torch.convolution(x, w, b, *options)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-        (x, w), options = ctx.saved_tensors, ctx.options
-        need_x, need_w, need_b, _ = ctx.needs_input_grad
+        (x, w), options, own = ctx.saved_tensors, ctx.options, ctx.own
+        need_x, need_w, need_b = ctx.needs_input_grad[:3]
         if _weight_gradients_off:
             need_w = need_b = False
-        if not torch.is_grad_enabled():  # nobody will differentiate this: one call for all
-            return *_backward(dy, x, w, [dy.shape[1]] if ctx.bias else None, options, [need_x, need_w, need_b]), None
-        dx = ConvInputGrad.apply(dy, w, x, options) if need_x else None
-        dw = ConvWeightGrad.apply(dy, x, w, options) if need_w else None
-        return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None
+        if not torch.is_grad_enabled():  # nobody will differentiate this
+            return *_backward(dy, x, w, [dy.shape[1]] if ctx.bias else None, options, [need_x, need_w, need_b], own), None, None
+        dx = ConvInputGrad.apply(dy, w, x, options, own) if need_x else None
+        dw = ConvWeightGrad.apply(dy, x, w, options, own) if need_w else None
+        return dx, dw, dy.sum((0, 2, 3)) if need_b else None, None, None
 
 
 _apply = applied(_Conv)
@@ -219,32 +239,32 @@ class ConvInputGrad(torch.autograd.Function):
     """DX(dy, w); x gives the shape only."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, options: Any) -> Tensor:
+    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, options: Any, own: bool) -> Tensor:
         ctx.save_for_backward(dy, w)
-        ctx.options = options
-        dx: Tensor = _backward(dy, x, w, None, options, [True, False, False])[0]
+        ctx.options, ctx.own = options, own
+        dx: Tensor = _backward(dy, x, w, None, options, [True, False, False], own)[0]
         return dx
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         dy, w = ctx.saved_tensors
         need_dy, need_w = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and not _weight_gradients_off
-        d_dy = _Conv.apply(g, w, None, ctx.options) if need_dy else None
-        return d_dy, ConvWeightGrad.apply(dy, g, w, ctx.options) if need_w else None, None, None
+        d_dy = _Conv.apply(g, w, None, ctx.options, ctx.own) if need_dy else None
+        return d_dy, ConvWeightGrad.apply(dy, g, w, ctx.options, ctx.own) if need_w else None, None, None, None
 
 
 class ConvWeightGrad(torch.autograd.Function):
     """DW(dy, x); w gives the shape only."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, x: Tensor, w: Tensor, options: Any) -> Tensor:
+    def forward(ctx: Any, dy: Tensor, x: Tensor, w: Tensor, options: Any, own: bool) -> Tensor:
         ctx.save_for_backward(dy, x)
-        ctx.options = options
-        dw: Tensor = _backward(dy, x, w, None, options, [False, True, False])[1]
+        ctx.options, ctx.own = options, own
+        dw: Tensor = _backward(dy, x, w, None, options, [False, True, False], own)[1]
         return dw
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         dy, x = ctx.saved_tensors
-        d_dy = _Conv.apply(x, g, None, ctx.options) if ctx.needs_input_grad[0] else None
-        return d_dy, ConvInputGrad.apply(dy, g, x, ctx.options) if ctx.needs_input_grad[1] else None, None, None
+        d_dy = _Conv.apply(x, g, None, ctx.options, ctx.own) if ctx.needs_input_grad[0] else None
+        return d_dy, ConvInputGrad.apply(dy, g, x, ctx.options, ctx.own) if ctx.needs_input_grad[1] else None, None, None, None

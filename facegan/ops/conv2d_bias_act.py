@@ -162,11 +162,12 @@ class _ConvBiasAct(torch.autograd.Function):
             need_w = need_b = False
         need_b = need_b and ctx.bias
         g, db = ctx.ops.bias_act_backward(dy, y, 1, *ctx.activation, need_b)
+        own = ctx.ops.backend == "native"
         if torch.is_grad_enabled():
-            dx = ConvInputGrad.apply(g, w, x, ctx.options) if need_x else None
-            dw = ConvWeightGrad.apply(g, x, w, ctx.options) if need_w else None
-        else:  # nobody will differentiate this: one call for both
-            dx, dw, _ = _backward(g, x, w, None, ctx.options, [need_x, need_w, False])
+            dx = ConvInputGrad.apply(g, w, x, ctx.options, own) if need_x else None
+            dw = ConvWeightGrad.apply(g, x, w, ctx.options, own) if need_w else None
+        else:  # nobody will differentiate this
+            dx, dw, _ = _backward(g, x, w, None, ctx.options, [need_x, need_w, False], own)
         return dx, dw, db if need_b else None, None, None, None
 
 

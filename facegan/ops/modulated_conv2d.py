@@ -341,11 +341,11 @@ class _SynthesisLayer(torch.autograd.Function):
         need_w = need_w and weight_gradients_wanted()
         g, dd, dn, db = epilogue_gradients(dy, y, d, noise, b, *_after(f, steps), wanted, ctx.activation, ops)
         modulated = _before(x, s, f, steps, ops)
-        weight = following(steps.weight(w), modulated)
-        dw = steps.weight(ConvWeightGrad.apply(g, modulated, weight, steps.options)) if need_w else None
+        weight, own = following(steps.weight(w), modulated), ops.backend == "native"
+        dw = steps.weight(ConvWeightGrad.apply(g, modulated, weight, steps.options, own)) if need_w else None
         dx = ds = None
         if need_x or need_s:
-            g = ConvInputGrad.apply(g, weight, modulated, steps.options)
+            g = ConvInputGrad.apply(g, weight, modulated, steps.options, own)
             del modulated  # of which the call above needs the shape alone
             if steps.before is not None:
                 taps, (top, bottom, left, right) = f.shape[0] - 1, steps.before
