@@ -24,6 +24,8 @@ _SPLITS = re.compile(r"(?i)(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uat
 _FILLING = frozenset("a also alone and both but die face faces image images just n of only or people person photo photos picture "
                      "pictures plus portrait portraits the und und with y".split())  # fmt: skip
 _NOT = frozenset("kein keine neither never no non nor not ohne un without".split())
+_STEM = 3  # letters, at least, that the forms of a word share
+_LONGEST = 40  # letters of words written together
 _BETWEEN = frozenset(("and", "no", "not", "plus", "with", "without"))  # in words written together
 
 
@@ -89,6 +91,10 @@ def told(folders: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, np.n
     whole = frozenset(column.casefold() for column in columns)
     known = frozenset(word for column in columns for word in _words(column, whole) if not word.startswith("!")) | whole
     names = [_words(column, known) for column in columns]
+    forms: dict[str, list[str]] = defaultdict(list)  # first letters -> words
+    for word in sorted(known):
+        forms[word[:_STEM]].append(word)
+    turned = frozenset(f"!{word}" for word in known)
     position = {column: j for j, column in enumerate(columns)}
     holders: dict[str, list[int]] = defaultdict(list)  # word -> the columns whose names have it
     for j, words in enumerate(names):
@@ -99,7 +105,7 @@ def told(folders: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, np.n
     unclear: list[str] = []
     for folder in folders:
         own, words = position[folder.split("/")[0]], _words(folder, known)
-        certain, perhaps = _further(words, own, names, holders, known)
+        certain, perhaps = _further(words, own, names, holders, forms, turned)
         said[folder] = np.zeros(len(columns), np.float32)
         said[folder][perhaps] = np.nan
         said[folder][[own, *certain]] = 1
@@ -112,7 +118,12 @@ def told(folders: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, np.n
 
 
 def _further(
-    words: frozenset[str], own: int, names: Sequence[frozenset[str]], holders: Mapping[str, Sequence[int]], known: frozenset[str]
+    words: frozenset[str],
+    own: int,
+    names: Sequence[frozenset[str]],
+    holders: Mapping[str, Sequence[int]],
+    forms: Mapping[str, Sequence[str]],
+    turned: frozenset[str],
 ) -> tuple[list[int], list[int]]:
     """The columns beside its own that a folder of these words carries, and those that it may carry."""
     if words <= {"both", "joint"}:
@@ -120,19 +131,20 @@ def _further(
     counts = Counter(j for word in words for j in holders.get(word, ()))
     contained = sorted(j for j, count in counts.items() if count == len(names[j]) and j != own)
     deeper = [own] if names[own] < words else []  # the folder's path says more than its class
-    left = words - frozenset().union(*(names[j] for j in (*contained, *deeper))) - {f"!{word}" for word in known}
-    forms = {word for each in left for word in known if _akin(each, word) and f"!{word}" not in words}
-    akin = sorted({j for word in forms for j in holders.get(word, ())} - {own, *contained})
-    if len(contained) + len(deeper) + len(akin) < 2:
-        akin = []
+    left = words.difference(*(names[j] for j in (*contained, *deeper))) - turned
+    plain = [each for each in left if each.isalpha() and len(words) > 1]  # one word says one class
+    akin = {each: [word for word in forms.get(each[:_STEM], ()) if _akin(each, word) and f"!{word}" not in words] for each in plain}
+    meant = {j for found in akin.values() for word in found for j in holders.get(word, ())} - {own, *contained}
+    if len(contained) + len(deeper) + sum(map(bool, akin.values())) < 2:
+        meant = set()
     certain = contained if len(contained) + len(deeper) > 1 or not left else []
-    return certain, sorted({*contained, *akin} - {*certain})
+    return certain, sorted({*contained, *meant} - {*certain})
 
 
 def _akin(one: str, other: str) -> bool:
     """Whether two words are forms of one: they share all letters of the shorter one but, at most, the last (smile, smiling)."""
-    least = max(3, min(len(one), len(other)) - 1)
-    return one != other and one[:least] == other[:least] and one.isalpha()
+    least = max(_STEM, min(len(one), len(other)) - 1)
+    return one != other and one[:least] == other[:least]
 
 
 def _words(path: str, known: frozenset[str]) -> frozenset[str]:
@@ -142,7 +154,7 @@ def _words(path: str, known: frozenset[str]) -> frozenset[str]:
         denied = ""
         for word in re.findall(r"[^\W_]+", re.sub(r"([^\W\d_A-Z])([A-Z])", r"\1 \2", part)):
             for piece in _pieces(word.casefold(), known):
-                if piece in _NOT and piece not in known:
+                if piece in _NOT:
                     denied = "!"
                 elif piece not in _FILLING or piece in known:
                     found.add(denied + piece)
@@ -155,7 +167,7 @@ def _pieces(word: str, known: frozenset[str]) -> tuple[str, ...]:
     if word.endswith("less") and word[:-4] in known:
         return "no", word[:-4]
     ends: dict[int, tuple[str, ...]] = {0: ()}
-    for start in range(len(word)):
+    for start in range(len(word) if len(word) <= _LONGEST else 0):
         if start in ends:
             for end in range(start + 2, len(word) + 1):
                 piece = word[start:end]
