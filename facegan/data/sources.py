@@ -37,6 +37,8 @@ class Source:
         """A UTF-8 file of at most `TEXT_LIMIT` bytes; raises FaceganError."""
         try:
             return self.read(name, TEXT_LIMIT).decode("utf-8-sig")
+        except FaceganError:
+            raise
         except Exception as error:  # damaged streams make the decompressors raise whatever they trip over
             raise FaceganError(f"{self.path}: cannot read {quoted(name)} as text: {quoted(str(error))}") from None
 
@@ -100,7 +102,7 @@ class ZipSource(Source):
         member = self._members[name]
         most = min(most, max(_UNPACKED, _RATIO * member.compress_size))
         if member.file_size > most:
-            raise FaceganError(f"it would unpack to {member.file_size:,} bytes, expected at most {most:,}")
+            raise FaceganError(f"{self.path}: {quoted(name)} would unpack to {member.file_size:,} bytes; expected at most {most:,}")
         with self._archive.open(member) as file:
             return file.read()  # never more than `file_size`
 

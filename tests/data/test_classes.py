@@ -30,7 +30,8 @@ def _faces(root: Path, folders: list[str], count: int = 1) -> Path:
     [
         ("bald and beard", 1, 1), ("bald_beard", 1, 1), ("beard, bald", 1, 1), ("Bald+Beard", 1, 1), ("BaldBeard", 1, 1),
         ("baldbeard", 1, 1), ("bald-and-beard-2", 1, 1), ("baldandbeard", 1, 1), ("bald/beard", 1, 1),
-        ("bald/with beard", 1, 1), ("only bald", 1, 0), ("bald+bearded", U, U), ("balding, bearded", U, U), ("bald/bearded", 1, U), ("both", U, U), ("bald with stubble", U, 0),
+        ("bald/with beard", 1, 1), ("only bald", 1, 0),
+        ("bald+bearded", U, U), ("balding, bearded", U, U), ("bald/bearded", 1, U), ("both", U, U), ("bald with stubble", U, 0),
         ("bald without beard", 1, 0), ("bald no-beard", 1, 0), ("bald beardless", 1, 0), ("neither bald nor beard", 0, 0),
         ("neither", 0, 0), ("not bald", 0, 0), ("bearded", 0, 0), ("bald/0001", 1, 0), ("baldric", 0, 0), ("hat", 0, 0),
     ],
