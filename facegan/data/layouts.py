@@ -72,7 +72,7 @@ _NOT_ATTRIBUTES = re.compile(r"(?i)|#|index|unnamed: 0|(.*[ _])?(image|img|file|
 
 
 def celeba(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
-    """CelebA's list: the number of rows (or not), the attribute names, then `file -1 1 …`, parted by blanks or by commas.
+    """CelebA's list: the number of rows (or not), the attribute names, then `file -1 1 …`, parted by blanks, commas or tabs.
 
     The names may follow a cell that names the column of files, and all this the numbers of the rows, as pandas writes it.
     """
@@ -82,8 +82,8 @@ def celeba(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows
     announced = first.strip() if first.strip().isdecimal() else None
     rest, start = (rest, 2) if announced is not None else (text, 1)
     lines = enumerate(rest.splitlines(), start=start)
-    commas = "," in rest.partition("\n")[0]
-    rows = records(where, rest, start) if commas else ((number, line.split()) for number, line in lines if line.strip())
+    mark = next((mark for mark in ",\t" if mark in rest.partition("\n")[0]), "")
+    rows = records(where, rest, start, mark) if mark else ((number, line.split()) for number, line in lines if line.strip())
     _, header = next(rows, (0, []))
     width, row, rows = usual_width(rows)
     if not row:

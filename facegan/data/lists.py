@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -43,16 +44,18 @@ def bounded_text(where: str, text: str, *marks: str, most: int = MOST_CELLS) -> 
 
 
 def checked_columns(where: str, columns: Sequence[str]) -> Sequence[str]:
-    """The names, unless one is empty, very long, or has control characters, which every later message would carry."""
-    for name in columns:
+    """The names, unless one is repeated, empty, very long, or has control characters, which every later message would carry."""
+    for name, count in Counter(columns).items():
+        if count > 1:
+            raise FaceganError(f"{where}: column {quoted(name)} is there twice; leave one")
         if not name or len(name) > _LONGEST or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
             raise FaceganError(f'{where}: "{quoted(name)}" is no name of an attribute: expected 1 to {_LONGEST} printable characters')
     return columns
 
 
-def records(where: str, text: str, start: int = 1) -> Iterator[tuple[int, list[str]]]:
+def records(where: str, text: str, start: int = 1, mark: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every row of a csv that is not empty; `start` is the first line's number."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:
         yield from ((reader.line_num + start - 1, row) for row in reader if row)
     except csv.Error as error:
