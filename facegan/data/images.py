@@ -29,7 +29,7 @@ from facegan.files import quoted
 
 logger = logging.getLogger("facegan.data")
 
-_VERSION = 1  # raise when decoding changes: older entries are then never found again
+_VERSION = 2  # raise when decoding changes: older entries are then never found again
 _AHEAD = 1024  # images decoded ahead of the writer, so that a slow disk does not fill the memory
 _IN_MEMORY = 512 * 2**20  # bytes; larger arrays stay on disk, memory-mapped
 

@@ -115,10 +115,14 @@ def _signs(where: str, rows: Iterator[tuple[int, list[str]]], most: int, columns
                 f"{where}: line {line}: expected an image name and {columns} values, got "
                 f"{len(row) - 1 - counted} values; the file is cut off or damaged there, so fetch it again"
             )
-        numbers = [number(cell) for cell in row[1 + counted :]]
-        if None in numbers:
-            raise FaceganError(f'{where}: line {line}: "{quoted(row[1 + counted + numbers.index(None)])}" is none of the values -1 and 1')
-        given[len(names)] = numbers
+        cells = row[1 + counted :]
+        try:
+            given[len(names)] = list(map(float, cells))
+        except ValueError:
+            read = [number(cell) for cell in cells]
+            if None in read:
+                raise FaceganError(f'{where}: line {line}: "{quoted(cells[read.index(None)])}" is none of the values -1 and 1') from None
+            given[len(names)] = read
         names.append(row[counted])
     given = given[: len(names)]
     signs = unit(given)
@@ -171,7 +175,7 @@ def _identities(source: Source) -> dict[str, str]:
 def nvidia(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
     """NVIDIA's dataset.json: one column per class or float, `label0`, `label1`, …"""
     where = _where(source, marked[0])
-    labels = parse_json(bounded_text(where, source.text(marked[0]), "[", "{", most=MOST_ROWS), where)
+    labels = parse_json(bounded_text(where, source.text(marked[0]), "[", "{", most=2 * MOST_ROWS), where)
     labels = labels.get("labels") if isinstance(labels, dict) else None
     if not labels:
         raise FaceganError(
@@ -208,14 +212,16 @@ def _labels(where: str, labels: list[Any]) -> np.ndarray:
 
 def _present(root: str, name: str, images: set[str]) -> str | None:
     """The image that a list in the folder `root` calls `name`, as Windows writes it too."""
-    ways = (posixpath.normpath(posixpath.join(root, each)) for each in (name, name.replace("\\", "/")))
-    return next((each for each in ways if each in images), None)
+    path = posixpath.normpath(posixpath.join(root, name))
+    if path not in images and "\\" in name:
+        path = posixpath.normpath(posixpath.join(root, name.replace("\\", "/")))
+    return path if path in images else None
 
 
 # --- Hugging Face imagefolder: metadata.csv, metadata.jsonl, one per folder or one in all -----------------------------
 
 
-def metadata_csv(source: Source, file: str) -> dict[str, list[Any]]:
+def metadata_csv(source: Source, file: str) -> dict[str, Sequence[Any]]:
     """The columns of a metadata.csv, cells as text; without that of an index, and of equal ones of one name only the first."""
     where = _where(source, file)
     text = bounded_text(where, bounded_text(where, source.text(file), ","), "\n", most=MOST_ROWS)
@@ -227,15 +233,14 @@ def metadata_csv(source: Source, file: str) -> dict[str, list[Any]]:
                 f"{where}: line {line}: expected {len(header)} cells as in the header, got {len(row)}; "
                 "the file is cut off or damaged there"
             )
-    columns: dict[str, list[Any]] = {}
-    for j, name in enumerate(header):
-        cells = [row[j] for _, row in rows]
+    columns: dict[str, Sequence[Any]] = {}
+    for name, cells in zip(header, zip(*(row for _, row in rows), strict=True), strict=False):  # no columns where there are no rows
         if name not in INDEX and columns.setdefault(name, cells) != cells:
             raise FaceganError(f"{where}: column {quoted(name)} is there twice, with different values; leave one")
     return columns
 
 
-def metadata_jsonl(source: Source, file: str) -> dict[str, list[Any]]:
+def metadata_jsonl(source: Source, file: str) -> dict[str, Sequence[Any]]:
     """The columns of a metadata.jsonl, one JSON object per line; None where an object lacks one."""
     where = _where(source, file)
     lines = enumerate(bounded_text(where, source.text(file), "\n", "{", "[", most=MOST_ROWS).split("\n"), start=1)
@@ -247,7 +252,7 @@ def metadata_jsonl(source: Source, file: str) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def imagefolder(read: Callable[[Source, str], dict[str, list[Any]]]) -> Reader:
+def imagefolder(read: Callable[[Source, str], dict[str, Sequence[Any]]]) -> Reader:
     """A reader of imagefolder metadata in the form that `read` understands, of all such files together.
 
     Columns of numbers or booleans are attributes, `identity` is the person, `file_name` is relative to the file.
@@ -266,7 +271,7 @@ def imagefolder(read: Callable[[Source, str], dict[str, list[Any]]]) -> Reader:
             found = [_present(folder, name, present) for name in names]
             members += found
             paths = (member or posixpath.join(folder, name) for name, member in zip(names, found, strict=True))
-            ids += [posixpath.relpath(path, root or ".") for path in paths]
+            ids += [posixpath.relpath(path or ".", root or ".") for path in paths]
             tables.append(table)
         titles = dict.fromkeys(name for table in tables for name in table)
         bounded(str(source.path), len(ids), len(titles))
@@ -283,7 +288,7 @@ def imagefolder(read: Callable[[Source, str], dict[str, list[Any]]]) -> Reader:
     return load
 
 
-def _attributes(cells: dict[str, list[Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _attributes(cells: dict[str, Sequence[Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
     """The columns that are numbers within [0, 1] or say yes and no, and what else is to be said."""
     columns, ignored, notes, words = {}, [], [], {}
     for name, column in cells.items():
