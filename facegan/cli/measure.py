@@ -48,7 +48,7 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     inspect = commands.add_parser("inspect", help="what each selector finds in a data set")
     inspect.add_argument("data", help="folder or .zip of labelled faces (docs/data.md), or 'synthetic'")
     inspect.add_argument("--attributes", default="bald,beard", help="attributes, in order (default: %(default)s)")
-    inspect.add_argument("--check-images", action="store_true", help="decode every image; count and name the unreadable ones, and those of formats not read")
+    inspect.add_argument("--check-images", action="store_true", help="decode every image, name those that cannot be read")
     inspect.set_defaults(command=run_inspect)
 
     synth = commands.add_parser("synth", help="draw faces with known attributes, in CelebA's layout")
