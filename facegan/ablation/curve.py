@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.data.formats import open_image
 from facegan.devices import AUTO
 from facegan.evaluate import Evaluator
 from facegan.generators import TrainedRun
@@ -35,7 +36,7 @@ def curve(root: Path, device: str = AUTO) -> list[dict[str, Any]]:
     for stage in tqdm(trained.generator_stages(), desc="curve", unit="stage"):
         clock = Clock(trained.folder, stage)
         for step, path in sheets(root, stage):
-            shown = faces(Image.open(path), trained.config.resolution)
+            shown = faces(open_image(path), trained.config.resolution)
             verdicts = evaluator.judge.verdicts(shown).mean(0)
             points.append({"stage": stage, "step": step, **clock.at(step), "faces": len(shown), "joint": float(verdicts[-1]),
                            "marginals": dict(zip(evaluator.judge.attributes, map(float, verdicts), strict=False))})  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor
 from facegan.ablation.curve import faces, sheets
 from facegan.ablation.tasks import MIXES, Study, Task
 from facegan.data.attributes import names
+from facegan.data.formats import open_image
 from facegan.metrics.paint import GREEN, INK, LINES, ORANGE, PALE, PAPER, font
 from facegan.metrics.summary import interval
 from facegan.styles.table import WAYS
@@ -153,7 +154,7 @@ def grid(study: Study) -> Image.Image | None:
     shown = _of_one_seed(study)
     if study.method == "b":
         ways = [task.folder / MIXES / WAYS for task in shown]
-        return next((Image.open(path) for path in ways if path.exists()), None)
+        return next((open_image(path) for path in ways if path.exists()), None)
     lines = [(task.row, last) for task in shown if (last := _last_faces(task.folder)) is not None]
     if not lines:
         return None
@@ -181,4 +182,4 @@ def _last_faces(root: Path) -> Tensor | None:
         return None
     stage = [stage for stage in folder.finished_stages() if not stage.startswith("phase2")][-1]
     found = sheets(root, stage)
-    return faces(Image.open(found[-1][1]), folder.config().resolution) if found else None
+    return faces(open_image(found[-1][1]), folder.config().resolution) if found else None

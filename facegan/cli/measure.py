@@ -46,9 +46,9 @@ def add_commands(commands: Any) -> None:
 def add_data_commands(data: argparse.ArgumentParser) -> None:
     commands = data.add_subparsers(required=True, metavar="COMMAND")
     inspect = commands.add_parser("inspect", help="what each selector finds in a data set")
-    inspect.add_argument("data", help="folder or .zip of labelled faces, or 'synthetic'")
+    inspect.add_argument("data", help="folder or .zip of labelled faces (docs/data.md), or 'synthetic'")
     inspect.add_argument("--attributes", default="bald,beard", help="attributes, in order (default: %(default)s)")
-    inspect.add_argument("--check-images", action="store_true", help="decode every image and count the unreadable ones")
+    inspect.add_argument("--check-images", action="store_true", help="decode every image, name those that cannot be read")
     inspect.set_defaults(command=run_inspect)
 
     synth = commands.add_parser("synth", help="draw faces with known attributes, in CelebA's layout")

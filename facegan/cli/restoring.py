@@ -18,7 +18,7 @@ Every input is one face, cut out and about as wide as high; DIR/NAME.png is writ
 def add_commands(commands: Any) -> None:
     restore = commands.add_parser("restore", help="make faces larger and sharper", epilog=EXAMPLES, formatter_class=RAW)
     restore.add_argument("inputs", nargs="*", metavar="IN", help="images of one face each, or folders of them")
-    restore.add_argument("--out", required=True, metavar="DIR", help="folder for the restored faces")
+    restore.add_argument("--out", required=True, metavar="DIR", help="folder for the faces, with the sub-folders of the inputs")
     restore.add_argument("--weights", default="", metavar="W", help="a run of `train --method restore`, a folder of `facegan convert`, "
                          f"GPEN's .pth, or {RESTORER}, which comes with the package and knows drawn faces (default: none)")  # fmt: skip
     restore.add_argument("--scale", type=int, default=0, choices=(2, 4), help="how many times larger (default: 2 without --weights; "

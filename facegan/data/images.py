@@ -8,7 +8,6 @@ depend on.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -21,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from facegan.data.formats import open_image
 from facegan.errors import FaceganError
+from facegan.files import quoted
 
 logger = logging.getLogger("facegan.data")
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
-_VERSION = 1  # raise when decoding changes: older entries are then never found again
+_VERSION = 2  # raise when decoding changes: older entries are then never found again
 _AHEAD = 1024  # images decoded ahead of the writer, so that a slow disk does not fill the memory
 _IN_MEMORY = 512 * 2**20  # bytes; larger arrays stay on disk, memory-mapped
 
@@ -58,7 +58,7 @@ def decode(data: bytes, resolution: int) -> np.ndarray:
     16-bit grey is scaled, not clipped. Raises what Pillow raises on bad data, and ValueError for float and
     wide-integer pixels.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with open_image(data) as opened:
         opened.draft(None, (2 * resolution, 2 * resolution))  # JPEG: let the DCT halve, down to twice the size wanted
         image = upright_square(opened)
     if image.width != resolution:
@@ -67,14 +67,20 @@ def decode(data: bytes, resolution: int) -> np.ndarray:
 
 
 def upright_square(opened: Image.Image) -> Image.Image:
-    """The central square in RGB, turned as EXIF says; raises as `decode`."""
+    """The central square in RGB, on white, turned as EXIF says; raises as `decode`."""
+    return on_white(square(opened))
+
+
+def square(opened: Image.Image) -> Image.Image:
+    """The central square, turned as EXIF says, of the mode that the picture has."""
     image = ImageOps.exif_transpose(opened)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return _rgb(image.crop((left, top, left + side, top + side)))
+    return image.crop((left, top, left + side, top + side))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """In RGB; raises ValueError as `decode`."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
     if image.mode.startswith("I"):  # I;16* is 16-bit grey, and so is I where an older Pillow widened it
@@ -118,11 +124,16 @@ def build(
     entry = cached(key, (len(names), 3, resolution, resolution), produce, cache_dir)
     skipped = tuple((name, reason) for name, reason in entry.notes["skipped"])
     for name, reason in skipped:
-        logger.warning("skipped %s: %s", name, reason)
+        logger.warning("skipped %s: %s", quoted(name), reason)
     if not entry.notes["kept"]:
-        example = f", such as {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        example = f", such as {quoted(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
         raise FaceganError(f"none of the {len(names)} images of this data set can be read{example}")
     return Decoded(entry.images, np.array(entry.notes["kept"], dtype=np.int64), skipped, entry.notes["digest"])
+
+
+def reason(error: Exception) -> str:
+    """Why a picture cannot be read: an error's words, and its name where they alone say little; one short line."""
+    return quoted(str(error) if isinstance(error, (FaceganError, UnidentifiedImageError)) else f"{type(error).__name__}: {error}", 200)
 
 
 def unreadable(read: Callable[[str], bytes], names: Sequence[str], progress: bool = True) -> list[tuple[str, str]]:
@@ -139,7 +150,7 @@ def _decode_all(
         try:
             return decode(read(name), resolution)
         except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over; that must not end a run
-            return f"{type(error).__name__}: {error}"
+            return reason(error)
 
     with (
         ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool,

@@ -76,7 +76,7 @@ def _data_section(
     ]
     rows += [("note", note) for note in catalog.notes] if catalog else []
     if check_images:
-        bad = unreadable(catalog.source.read, catalog.members, progress) if catalog else []
+        bad = [*unreadable(catalog.source.read, catalog.members, progress), *catalog.unread] if catalog else []
         rows += [("unreadable", f"{len(bad):,}"), *(("", f"{name}: {reason}") for name, reason in bad[:20])]
         rows += [("", f"and {len(bad) - 20:,} more")] if len(bad) > 20 else []
     return _aligned(rows)

@@ -1,27 +1,39 @@
 """Readers of the layouts that data sets come in: from the files of a `Source` to `Rows`.
 
 Each reader takes the source, the marker files that gave the layout away (the shallowest first) and all image files. No
-image is decoded here. Damaged files raise FaceganError with file and line.
+image is decoded here. Damaged files raise FaceganError with file and line. `facegan.data.classes` reads class folders.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from facegan.data.formats import is_image
+from facegan.data.lists import (
+    INDEX,
+    MOST_ROWS,
+    bounded,
+    bounded_text,
+    checked_columns,
+    number,
+    numbers,
+    records,
+    several,
+    unit,
+    usual_width,
+)
 from facegan.data.sources import Source
 from facegan.errors import FaceganError
+from facegan.files import parse_json, quoted
 
 LAYOUTS = """the layouts understood, in a folder or a .zip, are
   CelebA          list_attr_celeba.txt with img_align_celeba/, identity_CelebA.txt optional
@@ -29,7 +41,8 @@ LAYOUTS = """the layouts understood, in a folder or a .zip, are
   CelebAMask-HQ   CelebAMask-HQ-attribute-anno.txt with CelebA-HQ-img/
   NVIDIA          dataset.json with "labels": [[file, class or floats], ...]
   imagefolder     metadata.csv or metadata.jsonl with a file_name column
-  class folders   two or more folders of images, each named after the attribute its images carry"""
+  class folders   two or more folders of images, each named after the attribute its images carry, or after several of them
+                  ("bald and beard"); or train/, val/, test/ with such folders in each"""
 
 
 @dataclass
@@ -42,107 +55,116 @@ class Rows:
     members: Sequence[str | None]
     identities: Sequence[str]  # "" where unknown
     notes: list[str]
+    images: Sequence[str]  # the files among which the rows' images were looked for
 
 
 Reader = Callable[[Source, Sequence[str], Sequence[str]], Rows]
-_MOST_CLASSES = 10_000  # of an NVIDIA data set, one column each: a larger number is no class
 
 
-def _unit(values: np.ndarray) -> np.ndarray | None:
-    """Values to [0, 1]: -1/1 lists (0 = unknown) become 0/1; None when neither that nor within [0, 1] already."""
-    known = values[~np.isnan(values)]
-    if np.isin(known, (-1, 0, 1)).all() and (known == -1).any():
-        return np.where(values == 0, np.nan, (values + 1) / 2)
-    return values if ((known >= 0) & (known <= 1)).all() else None
+def _where(source: Source, file: str) -> str:
+    return f"{source.path}: {file}"
 
 
-# --- CelebA: list_attr_celeba.txt, Kaggle's csv, CelebAMask-HQ --------------------------------------------------------
+# --- CelebA: list_attr_celeba.txt, Kaggle's csv, CelebAMask-HQ, and what pandas makes of them -------------------------
+
+
+_NOT_ATTRIBUTES = re.compile(r"(?i)|#|index|unnamed: 0|(.*[ _])?(image|img|file|photo|picture|filename|name|path|id)(s|[ _].*)?")
 
 
 def celeba(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
-    """CelebA's and CelebAMask-HQ's text list: the number of rows, the attribute names, then `file -1 1 …`."""
-    lines = source.text(marked[0]).splitlines()
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
-        raise FaceganError(
-            f"{source.path}: {marked[0]}: line 1 must be the number of rows and line 2 the attribute names"
-        )
-    rows = [(number, line.split()) for number, line in enumerate(lines[2:], start=3) if line.strip()]
-    result = _celeba_rows(source, marked[0], lines[1].split(), rows, images)
-    if int(lines[0]) != len(rows):
-        result.notes.append(f"{marked[0]}: line 1 announces {int(lines[0])} rows, but there are {len(rows)}")
-    return result
+    """CelebA's list: the number of rows (or not), the attribute names, then `file -1 1 …`, parted by blanks, commas or tabs.
 
-
-def celeba_csv(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
-    """Kaggle's list: a header `image_id,…`, then `file,-1,1,…`."""
-    (_, header), *rows = _csv(source, marked[0])
-    if header[:1] != ["image_id"]:
-        raise FaceganError(
-            f"{source.path}: {marked[0]}: line 1 must start with image_id, got {','.join(header)[:60]!r}"
-        )
-    return _celeba_rows(source, marked[0], header[1:], rows, images)
-
-
-def _csv(source: Source, file: str) -> list[tuple[int, list[str]]]:
-    """(line number, cells) of every row that is not empty, the header first."""
-    reader = csv.reader(io.StringIO(source.text(file), newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise FaceganError(f"{source.path}: {file}: line {reader.line_num}: {error}") from error
-    if not rows:
-        raise FaceganError(f"{source.path}: {file}: is empty; expected a header line and one line per image")
-    return rows
-
-
-def _celeba_rows(
-    source: Source, file: str, columns: Sequence[str], rows: Sequence[tuple[int, list[str]]], images: Sequence[str]
-) -> Rows:
-    values = np.empty((len(rows), len(columns)), np.float32)
-    for i, (number, row) in enumerate(rows):
-        if len(row) != len(columns) + 1:
-            raise FaceganError(
-                f"{source.path}: {file}: line {number}: expected an image name and {len(columns)} values, got "
-                f"{len(row) - 1} values; the file is cut off or damaged there, so fetch it again"
-            )
-        try:
-            values[i] = [float(value) for value in row[1:]]
-        except ValueError as error:
-            raise FaceganError(
-                f"{source.path}: {file}: line {number}: {error}; expected the values -1 and 1"
-            ) from error
-    unit = _unit(values)
-    if unit is None:
-        raise FaceganError(
-            f"{source.path}: {file}: expected the values -1 and 1, got {values.min():g} to {values.max():g}"
-        )
-    ids = [row[0] for _, row in rows]
-    files = _by_name(images)
-    members = [files.get(name) or files.get(PurePosixPath(name).stem) for name in ids]
-    people = _identities(source)
-    return Rows(ids, columns, unit, members, [people.get(name, "") for name in ids], [])
-
-
-def _by_name(images: Sequence[str]) -> dict[str, str]:
-    """Image file by base name and by stem (img_align_celeba_png holds .png); of the aligned folder, if there is one."""
+    The names may follow a cell that names the column of files, and all this the numbers of the rows, as pandas writes it.
+    """
+    where = _where(source, marked[0])
+    text = bounded_text(where, source.text(marked[0]), ",", " ", "\t")
+    first, _, rest = text.partition("\n")
+    announced = first.strip() if first.strip().isdecimal() else None
+    rest, start = (rest, 2) if announced is not None else (text, 1)
+    lines = enumerate(rest.splitlines(), start=start)
+    mark = next((mark for mark in ",\t" if mark in rest.partition("\n")[0]), "")
+    rows = records(where, rest, start, mark) if mark else ((number, line.split()) for number, line in lines if line.strip())
+    _, header = next(rows, (0, []))
+    width, row, rows = usual_width(rows)
+    if not row:
+        raise FaceganError(f"{where}: line 1 must be the number of rows or the attribute names, and a line for each image must follow")
+    counted = len(row) > 1 and is_image(row[1]) and not is_image(row[0])  # numbers of rows before the names of files
+    beside = len(header) - (width - 1 - counted)  # cells of the header that name no attribute
+    if 0 < beside <= 1 + counted and _NOT_ATTRIBUTES.fullmatch(header[beside - 1]):
+        header = header[beside:]
+    columns = checked_columns(where, header)
+    bounded(where, rest.count("\n"), len(columns))
+    names, values = _signs(where, rows, len(rest.splitlines()), len(columns), counted)
+    notes = []
+    if announced is not None and announced.lstrip("0") != str(len(names)):
+        notes.append(f"{marked[0]}: line 1 announces {quoted(announced)} rows, but there are {len(names)}")
     aligned = [name for name in images if re.search(r"(^|/)(img_align_celeba|CelebA-HQ-img)[^/]*/", name)]
-    files: dict[str, str] = {}
-    for name in sorted(aligned or images, key=lambda name: -name.count("/")):  # the shallowest wins
-        path = PurePosixPath(name)
-        files[path.stem] = files[path.name] = name
-    return files
+    files = _ByName(where, aligned or images)
+    people = _identities(source)
+    members = [files.find(name) for name in names]
+    return Rows(names, columns, values, members, [people.get(name, "") for name in names], notes, aligned or images)
+
+
+def _signs(where: str, rows: Iterator[tuple[int, list[str]]], most: int, columns: int, counted: bool) -> tuple[list[str], np.ndarray]:
+    """Names, and values float32 [N, columns] in [0, 1] or NaN, of at most `most` rows `file -1 1 …`, `counted` with a number before."""
+    names: list[str] = []
+    given = np.empty((most, columns), np.float32)
+    for line, row in rows:
+        if len(row) != columns + 1 + counted:
+            raise FaceganError(
+                f"{where}: line {line}: expected an image name and {columns} values, got "
+                f"{len(row) - 1 - counted} values; the file is cut off or damaged there, so fetch it again"
+            )
+        cells = row[1 + counted :]
+        try:
+            given[len(names)] = list(map(float, cells))
+        except ValueError:
+            read = [number(cell) for cell in cells]
+            if None in read:
+                raise FaceganError(f'{where}: line {line}: "{quoted(cells[read.index(None)])}" is none of the values -1 and 1') from None
+            given[len(names)] = read
+        names.append(row[counted])
+    given = given[: len(names)]
+    signs = unit(given)
+    if signs is None:
+        raise FaceganError(f"{where}: expected the values -1 and 1, got {np.nanmin(given):g} to {np.nanmax(given):g}")
+    return names, signs
+
+
+class _ByName:
+    """Image files by base name, or else by stem (img_align_celeba_png holds .png)."""
+
+    def __init__(self, where: str, images: Sequence[str]) -> None:
+        self.where = where
+        self.names: dict[str, list[str]] = defaultdict(list)
+        self.stems: dict[str, list[str]] = defaultdict(list)
+        for name in images:
+            path = PurePosixPath(name)
+            self.names[path.name].append(name)
+            self.stems[path.stem].append(name)
+
+    def find(self, name: str) -> str | None:
+        """The image that a list calls `name`; raises FaceganError, naming both, where there are two."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        found = self.names.get(path.name) or self.stems.get(path.stem) or self.stems.get(path.name) or []
+        whole = [each for each in found if f"/{each}".endswith(f"/{path}")] or found
+        if len(whole) > 1:
+            raise FaceganError(
+                f'{self.where}: "{quoted(name)}" may be {quoted(whole[0])} or {quoted(whole[1])}; expected it in one place: '
+                "move the other folder out of the data"
+            )
+        return whole[0] if whole else None
 
 
 def _identities(source: Source) -> dict[str, str]:
     """identity_CelebA.txt, where there is one: image name to person."""
     for name in source.names:
         if posixpath.basename(name) == "identity_CelebA.txt":
-            pairs = [line.split() for line in source.text(name).splitlines() if line.strip()]
+            where = _where(source, name)
+            pairs = [line.split() for line in bounded_text(where, source.text(name), "\n", most=MOST_ROWS).splitlines() if line.strip()]
             damaged = next((pair for pair in pairs if len(pair) != 2), None)
             if damaged is not None:
-                raise FaceganError(
-                    f"{source.path}: {name}: expected lines of an image name and a person, got {' '.join(damaged)!r}"
-                )
+                raise FaceganError(f'{where}: expected lines of an image name and a person, got "{quoted(" ".join(damaged[:9]))}"')
             return {image: person for image, person in pairs}
     return {}
 
@@ -152,78 +174,85 @@ def _identities(source: Source) -> dict[str, str]:
 
 def nvidia(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
     """NVIDIA's dataset.json: one column per class or float, `label0`, `label1`, …"""
-    where = f"{source.path}: {marked[0]}"
-    labels = _json(source.text(marked[0]), where)
+    where = _where(source, marked[0])
+    labels = parse_json(bounded_text(where, source.text(marked[0]), "[", "{", most=2 * MOST_ROWS), where)
     labels = labels.get("labels") if isinstance(labels, dict) else None
     if not labels:
         raise FaceganError(
             f'{where}: its "labels" are missing or null, so no attribute is known; expected '
             '{"labels": [[file, class or floats], ...]}'
         )
-    if not isinstance(labels, list) or not all(
-        isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) for row in labels
-    ):
+    if not isinstance(labels, list) or not all(isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) for row in labels):
         raise FaceganError(f'{where}: expected "labels" to be a list of [file, class or list of floats]')
-    try:
-        given = np.array([row[1] for row in labels], dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FaceganError(
-            f"{where}: expected every label to be a class number, or a list of as many floats: {error}"
-        ) from error
-    if given.ndim == 1:
-        if not np.isin(given, np.arange(_MOST_CLASSES)).all():
-            raise FaceganError(
-                f"{where}: expected class numbers from 0 to {_MOST_CLASSES - 1}, got {given.min():g} to {given.max():g}"
-            )
-        given = np.eye(int(given.max()) + 1)[given.astype(np.int64)]
-    unit = _unit(given) if given.ndim == 2 else None
-    if unit is None:
-        raise FaceganError(
-            f"{where}: expected labels within [0, 1] (or -1 and 1), got {np.min(given):g} to {np.max(given):g}"
-        )
+    given = _labels(where, [row[1] for row in labels])
+    values = unit(given)
+    if values is None:
+        raise FaceganError(f"{where}: expected labels within [0, 1] (or -1 and 1), got {np.nanmin(given):g} to {np.nanmax(given):g}")
     root, present = posixpath.dirname(marked[0]), set(images)
     ids = [row[0] for row in labels]
-    members = [_present(posixpath.join(root, name), present) for name in ids]
-    return Rows(ids, [f"label{i}" for i in range(unit.shape[1])], unit, members, [""] * len(ids), [])
+    members = [_present(root, name, present) for name in ids]
+    return Rows(ids, [f"label{i}" for i in range(values.shape[1])], values, members, [""] * len(ids), [], images)
 
 
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FaceganError(f"{where}: not valid JSON: {error}") from error
+def _labels(where: str, labels: list[Any]) -> np.ndarray:
+    """Labels as float32 [N, C]: lists of as many numbers, or class numbers, one column each."""
+    lists = isinstance(labels[0], list)
+    flat = list(chain.from_iterable(labels)) if lists and all(isinstance(each, list) for each in labels) else labels
+    if not all(isinstance(each, (int, float)) for each in flat) or lists and any(len(each) != len(labels[0]) for each in labels):
+        raise FaceganError(f"{where}: expected every label to be a class number, or a list of as many floats")
+    if lists:
+        bounded(where, len(labels), len(labels[0]))
+        return np.array(flat, np.float32).reshape(len(labels), len(labels[0]))
+    classes = np.array(labels, np.float64)
+    if not ((classes >= 0) & (classes == np.floor(classes)) & (classes < 2**31)).all():
+        raise FaceganError(f"{where}: expected class numbers from 0, got {classes.min():g} to {classes.max():g}")
+    bounded(where, len(classes), int(classes.max()) + 1)
+    return (classes[:, None] == np.arange(int(classes.max()) + 1)).astype(np.float32)
 
 
-def _present(name: str, images: set[str]) -> str | None:
-    name = posixpath.normpath(name)
-    return name if name in images else None
+def _present(root: str, name: str, images: set[str]) -> str | None:
+    """The image that a list in the folder `root` calls `name`, as Windows writes it too."""
+    path = posixpath.normpath(posixpath.join(root, name))
+    if path not in images and "\\" in name:
+        path = posixpath.normpath(posixpath.join(root, name.replace("\\", "/")))
+    return path if path in images else None
 
 
 # --- Hugging Face imagefolder: metadata.csv, metadata.jsonl, one per folder or one in all -----------------------------
 
 
-def metadata_csv(source: Source, file: str) -> list[dict[str, Any]]:
-    """The rows of a metadata.csv, cells as text."""
-    (_, header), *rows = _csv(source, file)
-    for number, row in rows:
+def metadata_csv(source: Source, file: str) -> dict[str, Sequence[Any]]:
+    """The columns of a metadata.csv, cells as text; without that of an index, and of equal ones of one name only the first."""
+    where = _where(source, file)
+    text = bounded_text(where, bounded_text(where, source.text(file), ","), "\n", most=MOST_ROWS)
+    (_, header), *rows = list(records(where, text)) or [(0, [])]
+    bounded(where, len(rows), len(header))
+    for line, row in rows:
         if len(row) != len(header):
             raise FaceganError(
-                f"{source.path}: {file}: line {number}: expected {len(header)} cells as in the header, got {len(row)}; "
+                f"{where}: line {line}: expected {len(header)} cells as in the header, got {len(row)}; "
                 "the file is cut off or damaged there"
             )
-    return [dict(zip(header, row, strict=True)) for _, row in rows]
+    columns: dict[str, Sequence[Any]] = {}
+    for name, cells in zip(header, zip(*(row for _, row in rows), strict=True), strict=False):  # no columns where there are no rows
+        if name not in INDEX and columns.setdefault(name, cells) != cells:
+            raise FaceganError(f"{where}: column {quoted(name)} is there twice, with different values; leave one")
+    return columns
 
 
-def metadata_jsonl(source: Source, file: str) -> list[dict[str, Any]]:
-    """The rows of a metadata.jsonl, one JSON object per line."""
-    lines = enumerate(source.text(file).split("\n"), start=1)
-    rows = [_json(line, f"{source.path}: {file}: line {number}") for number, line in lines if line.strip()]
+def metadata_jsonl(source: Source, file: str) -> dict[str, Sequence[Any]]:
+    """The columns of a metadata.jsonl, one JSON object per line; None where an object lacks one."""
+    where = _where(source, file)
+    lines = enumerate(bounded_text(where, source.text(file), "\n", "{", "[", most=MOST_ROWS).split("\n"), start=1)
+    rows = [parse_json(line, f"{where}: line {number}") for number, line in lines if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
-        raise FaceganError(f"{source.path}: {file}: expected one JSON object per line")
-    return rows
+        raise FaceganError(f"{where}: expected one JSON object per line")
+    names = dict.fromkeys(name for row in rows for name in row)
+    bounded(where, len(rows), len(names))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def imagefolder(read: Callable[[Source, str], list[dict[str, Any]]]) -> Reader:
+def imagefolder(read: Callable[[Source, str], dict[str, Sequence[Any]]]) -> Reader:
     """A reader of imagefolder metadata in the form that `read` understands, of all such files together.
 
     Columns of numbers or booleans are attributes, `identity` is the person, `file_name` is relative to the file.
@@ -231,87 +260,51 @@ def imagefolder(read: Callable[[Source, str], list[dict[str, Any]]]) -> Reader:
 
     def load(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
         root = posixpath.commonpath([posixpath.dirname(file) for file in marked])
-        present, rows, members = set(images), [], []
+        present = set(images)
+        tables, ids, members = [], [], []
         for file in marked:
-            for row in read(source, file):
-                if not isinstance(row.get("file_name"), str):
-                    raise FaceganError(
-                        f"{source.path}: {file}: every row needs a file_name, got columns {', '.join(map(str, row))}"
-                    )
-                rows.append(row)
-                members.append(posixpath.normpath(posixpath.join(posixpath.dirname(file), row["file_name"])))
-        ids = [posixpath.relpath(member, root or ".") for member in members]
-        columns, ignored = {}, []
-        for name in dict.fromkeys(key for row in rows for key in row if key not in ("file_name", "identity")):
-            column = _numbers([row.get(name) for row in rows])
-            unit = None if column is None else _unit(column)
-            if unit is None:
-                ignored.append(name)
-            else:
-                columns[name] = unit
-        notes = [f"columns that are not numbers within [0, 1] are ignored: {', '.join(ignored)}"] if ignored else []
-        identities = [str(person) if (person := row.get("identity")) is not None else "" for row in rows]
-        values = np.stack(list(columns.values()), 1) if columns else np.empty((len(rows), 0))
-        return Rows(ids, list(columns), values, [_present(member, present) for member in members], identities, notes)
+            table = read(source, file)
+            names = table.get("file_name", [])
+            if not names or not all(isinstance(name, str) for name in names):
+                raise FaceganError(f"{_where(source, file)}: every row needs a file_name, got columns {several(list(table), 12)}")
+            folder = posixpath.dirname(file)
+            found = [_present(folder, name, present) for name in names]
+            members += found
+            paths = (member or posixpath.join(folder, name) for name, member in zip(names, found, strict=True))
+            ids += [posixpath.relpath(path or ".", root or ".") for path in paths]
+            tables.append(table)
+        titles = dict.fromkeys(name for table in tables for name in table)
+        bounded(str(source.path), len(ids), len(titles))
+
+        def cells(name: str) -> list[Any]:
+            return list(chain.from_iterable(table.get(name) or [None] * len(table["file_name"]) for table in tables))
+
+        columns, notes = _attributes({name: cells(name) for name in titles if name not in ("file_name", "identity")})
+        checked_columns(str(source.path), list(columns))
+        people = ["" if each is None else each if isinstance(each, str) else quoted(each) for each in cells("identity")]
+        values = np.stack(list(columns.values()), 1) if columns else np.empty((len(ids), 0))
+        return Rows(ids, list(columns), values, members, people, notes, images)
 
     return load
 
 
-_WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
-
-
-def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
-    """A column of numbers or booleans, as such or as text, empty = NaN; None when a cell is not, or none is filled."""
-    texts = ("" if cell is None else str(cell).strip().lower() for cell in cells)
-    try:
-        column = np.array([_WORDS[text] if text in _WORDS else float(text) for text in texts])
-    except ValueError:
-        return None
-    return None if np.isnan(column).all() else column
-
-
-# --- One folder per attribute -----------------------------------------------------------------------------------------
-
-
-def class_folders(source: Source, images: Sequence[str]) -> Rows:
-    """An image carries what its folder says, and what others say only if the same content is there too: file names tell
-    nothing, as cameras number alike."""
-    root = posixpath.commonpath([posixpath.dirname(name) for name in images])
-    ids = {name: posixpath.relpath(name, root or ".") for name in images}
-    stray = [name for name in images if "/" not in ids[name]]
-    if stray:
-        raise FaceganError(
-            f"data {source.path}: nothing tells the attributes of {len(stray)} images such as {stray[0]}: there is no "
-            f"attribute file, and they stand beside, not in, class folders; {LAYOUTS}"
-        )
-    folders = {name: ids[name].split("/")[0] for name in images}
-    columns = sorted(set(folders.values()))
-    content = _contents(source, images)
-    first: dict[str, str] = {}  # content -> the file that stands for it
-    for name in images:
-        first.setdefault(content[name], name)
-    members = list(first.values())
-    row = {name: i for i, name in enumerate(members)}
-    values = np.zeros((len(members), len(columns)), np.float32)
-    for name in images:
-        values[row[first[content[name]]], columns.index(folders[name])] = 1
-    return Rows([ids[name] for name in members], columns, values, members, [""] * len(members), [])
-
-
-def _contents(source: Source, images: Sequence[str]) -> dict[str, str]:
-    """A key per image, equal exactly when the bytes are: only files of equal size are read."""
-    sizes: dict[int, list[str]] = defaultdict(list)
-    for name in images:
-        sizes[source.stamp(name)[0]].append(name)
-    keys = {}
-    for size, names in sizes.items():
-        for name in names:
-            keys[name] = _digest(source, name) if len(names) > 1 else f"only one of {size} bytes"
-    return keys
-
-
-def _digest(source: Source, name: str) -> str:
-    try:
-        return hashlib.sha256(source.read(name)).hexdigest()
-    except Exception:  # unreadable, whatever the reason: equal to none other, and named again where images are decoded
-        return f"unreadable {name}"
+def _attributes(cells: dict[str, Sequence[Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The columns that are numbers within [0, 1] or say yes and no, and what else is to be said."""
+    columns, ignored, notes, words = {}, [], [], {}
+    for name, column in cells.items():
+        read = numbers(column)
+        values = None if read is None else unit(read.values)
+        if read is None or values is None:
+            ignored.append(name)
+            continue
+        columns[name] = values
+        if read.words:
+            words[name] = sorted(read.words)
+        if read.odds:
+            notes.append(f"column {quoted(name)}: {read.odds:,} cells such as {several(read.odd)} are no numbers, and read as unknown")
+    if words:
+        example = several(next(iter(words.values())), 3)
+        notes.insert(0, f"words such as {example} are read as 1, 0 or unknown in columns {several(list(words))}")
+    if ignored:
+        notes.insert(0, f"columns that are not numbers within [0, 1] are ignored: {several(ignored, 12)}")
+    return columns, notes

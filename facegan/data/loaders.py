@@ -7,20 +7,20 @@ No image is decoded here.
 from __future__ import annotations
 
 import logging
+import os
 import posixpath
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from facegan.data.images import SUFFIXES
+from facegan.data.classes import class_folders
+from facegan.data.formats import is_image, told_masks, told_unread, unread, without_masks
 from facegan.data.layouts import (
     LAYOUTS,
     Reader,
     Rows,
     celeba,
-    celeba_csv,
-    class_folders,
     imagefolder,
     metadata_csv,
     metadata_jsonl,
@@ -29,6 +29,7 @@ from facegan.data.layouts import (
 from facegan.data.sources import Source, open_source
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
+from facegan.files import quoted
 
 logger = logging.getLogger("facegan.data")
 
@@ -43,11 +44,12 @@ class Catalog:
     members: tuple[str, ...]
     identities: tuple[str, ...]  # the image id where no person is known
     notes: tuple[str, ...]  # what was odd, in sentences; logged already
+    unread: tuple[tuple[str, str], ...] = ()  # (file, reason) of the pictures that are not read here, by their names alone
 
 
 _MARKED: tuple[tuple[str, str, Reader], ...] = (
     ("list_attr_celeba.txt", "CelebA", celeba),
-    ("list_attr_celeba.csv", "Kaggle CelebA", celeba_csv),
+    ("list_attr_celeba.csv", "Kaggle CelebA", celeba),
     ("CelebAMask-HQ-attribute-anno.txt", "CelebAMask-HQ", celeba),
     ("dataset.json", "NVIDIA", nvidia),
     ("metadata.csv", "imagefolder", imagefolder(metadata_csv)),
@@ -62,27 +64,30 @@ def open_catalog(path: str | Path) -> Catalog:
     for damaged attribute files.
     """
     path = Path(path).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         raise FaceganError(f"data {path}: no such folder or file; {LAYOUTS}")
     source = open_source(path)
-    images = [name for name in source.names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    images, masks = without_masks([name for name in source.names if is_image(name)])
+    others = (*source.lost, *unread(source.names))
+    notes = told_unread(others)
     if not images:
         archives = [name for name in source.names if name.endswith(".zip")]
         hint = f"; unpack {archives[0]}, or give it instead" if archives else ""
-        raise FaceganError(f"data {path}: contains no image{hint}; {LAYOUTS}")
+        raise FaceganError(f"data {path}: contains no image{hint}{''.join(f'; {note}' for note in notes)}; {LAYOUTS}")
+    beside = [pair for pair in masks if pair[1]]  # the others belong to CelebAMask-HQ as it comes
     for marker, layout, load in _MARKED:
         marked = [name for name in source.names if posixpath.basename(name) == marker]
         if marked:
-            return _catalog(source, layout, load(source, sorted(marked, key=_depth), images))
-    return _catalog(source, "class folders", class_folders(source, images))
+            return _catalog(source, layout, load(source, sorted(marked, key=_depth), images), [*told_masks(beside), *notes], others)
+    return _catalog(source, "class folders", class_folders(source, images), [*told_masks(masks), *notes], others)
 
 
 def _depth(name: str) -> int:
     return name.count("/")
 
 
-def _catalog(source: Source, layout: str, rows: Rows) -> Catalog:
-    """One row per image file: rows without a file are dropped, rows of the same file are joined, each with a note."""
+def _catalog(source: Source, layout: str, rows: Rows, notes: list[str], others: tuple[tuple[str, str], ...]) -> Catalog:
+    """One row per image file: rows without a file and files without a row are dropped, rows of one file joined, each with a note."""
     values = np.array(rows.values, dtype=np.float32).reshape(len(rows.ids), len(rows.columns))
     first: dict[str, int] = {}  # image file -> row
     for i, member in enumerate(rows.members):
@@ -91,9 +96,12 @@ def _catalog(source: Source, layout: str, rows: Rows) -> Catalog:
             kept[kept != values[i]] = np.nan  # a joint image must not pass for another because one row says so
     absent = [name for name, member in zip(rows.ids, rows.members, strict=True) if member is None]
     repeated = len(rows.ids) - len(absent) - len(first)
-    notes = list(rows.notes)
+    notes = [*notes, *rows.notes]
+    unlisted = [name for name in rows.images if name not in first] if layout != "class folders" else []
+    if unlisted:
+        notes.append(f"{len(unlisted):,} of {len(rows.images):,} images have no row and are left out, such as {quoted(unlisted[0])}")
     if absent:
-        notes.append(f"{len(absent)} of {len(rows.ids)} rows have no image file and are left out, such as {absent[0]}")
+        notes.append(f"{len(absent)} of {len(rows.ids)} rows have no image file and are left out, such as {quoted(absent[0])}")
     if repeated:
         notes.append(f"{repeated} rows repeat an image of another row; where such rows disagree the value is unknown")
     if not first:
@@ -105,4 +113,4 @@ def _catalog(source: Source, layout: str, rows: Rows) -> Catalog:
     keep = list(first.values())
     table = AttributeTable(tuple(rows.ids[i] for i in keep), tuple(rows.columns), values[keep])
     identities = tuple(rows.identities[i] or rows.ids[i] for i in keep)
-    return Catalog(source, layout, table, tuple(first), identities, tuple(notes))
+    return Catalog(source, layout, table, tuple(first), identities, tuple(notes), others)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from facegan.data.images import upright_square
+from facegan.data.formats import open_image
+from facegan.data.images import on_white, reason, square
+from facegan.errors import FaceganError
 from facegan.generators import TrainedRun
+from facegan.styles.targets import ImageFile
 from facegan.training.pictures import to_pil
 
 SMALLEST = 16  # pixels: in fewer nobody is to be recognised
@@ -21,9 +24,10 @@ WIDEST = 1.4  # longer side by shorter one: beyond, it is no portrait of one fac
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    name: str  # of the file to write, without suffix
+    name: str  # of the file to write, without suffix, with the folders below that of the results
     source: str
-    image: Image.Image  # square, RGB
+    image: Image.Image  # square, RGB, on white where it is transparent
+    alpha: Image.Image | None = None  # square, L: how opaque it is, where it says so
 
 
 @dataclass(frozen=True)
@@ -33,23 +37,23 @@ class Problem:
     sentence: str
 
 
-def read_faces(files: Iterable[Path]) -> Iterator[Face | Problem]:
+def read_faces(files: Iterable[ImageFile]) -> Iterator[Face | Problem]:
     """One after the other, as they are asked for."""
-    for file in files:
+    for file, name in files:
         try:
-            yield _read(file)
+            yield _read(file, name)
+        except FaceganError as error:
+            yield Problem(str(error))
         except Image.DecompressionBombError:
             yield Problem(f"{file} has far too many pixels; expected at most {LARGEST // 10**6} million: cut out the face")
-        except UnidentifiedImageError:
-            yield Problem(f"{file} is no image in a format that Pillow reads")
         except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over
-            yield Problem(f"{file} is no readable image ({type(error).__name__}: {error})")
+            yield Problem(f"{file} is no readable image ({reason(error)})")
 
 
-def _read(file: Path) -> Face | Problem:
+def _read(file: Path, name: str) -> Face | Problem:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-        opened = Image.open(file)
+        opened = open_image(file)
     with opened:
         width, height = opened.size
         frames = getattr(opened, "n_frames", 1)
@@ -66,7 +70,9 @@ def _read(file: Path) -> Face | Problem:
                 f"{file} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high: "
                 "several faces at once are not for this network"
             )
-        return Face(file.stem, str(file), upright_square(opened))
+        image = square(opened)
+        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        return Face(name, str(file), on_white(image), alpha)
 
 
 def generated_faces(run: str, num: int, batch: int, device: torch.device) -> Iterator[Face]:

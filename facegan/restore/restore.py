@@ -20,7 +20,7 @@ from facegan.graphs import Graphed
 from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 from facegan.restore.network import Restorer
 from facegan.styles.comparison import comparison
-from facegan.styles.targets import image_files
+from facegan.styles.targets import ImageFile, image_files
 from facegan.training.pictures import save_png, stacked, to_tensor
 
 SHEET = "before-after"
@@ -51,7 +51,7 @@ def restore(request: Request) -> None:
     device, out = resolve_device(request.device), Path(request.out)
     files = find_files(request.inputs, out)
     total, faces = find_faces(request, files, device)
-    writer = Writer(out, files)
+    writer = Writer(out, [file.path for file in files])
     method = Network(request.weights, request.scale, device, request.cuda_graphs) if request.weights else Interpolation(request.scale or 2)
     log.info(method.words)
     sheet, problems = Sheet(), []
@@ -81,14 +81,14 @@ def check(request: Request) -> None:
             raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
 
 
-def find_files(inputs: Sequence[str], out: Path) -> list[Path]:
+def find_files(inputs: Sequence[str], out: Path) -> list[ImageFile]:
     """Those of the inputs; what an earlier call wrote into a folder inside of a folder of faces is no face to be restored."""
     folders = [Path(each).resolve() for each in inputs if Path(each).is_dir()]
     inside = any(folder in out.resolve().parents for folder in folders)
-    return [file for file in image_files(inputs) if not (inside and out.resolve() in file.resolve().parents)]
+    return [file for file in image_files(inputs) if not (inside and out.resolve() in file.path.resolve().parents)]
 
 
-def find_faces(request: Request, files: Sequence[Path], device: torch.device) -> tuple[int, Iterator[Face | Problem]]:
+def find_faces(request: Request, files: Sequence[ImageFile], device: torch.device) -> tuple[int, Iterator[Face | Problem]]:
     """How many there are, and the faces, read one by one."""
     if request.from_run:
         return request.num, generated_faces(request.from_run, request.num, request.batch, device)
@@ -96,7 +96,7 @@ def find_faces(request: Request, files: Sequence[Path], device: torch.device) ->
 
 
 class Writer:
-    """Writes `out/NAME.png`, never two faces to one file, and never onto what is being restored."""
+    """Writes `out/NAME.png`, with the face's own alpha, never two faces to one file, and never onto what is being restored."""
 
     def __init__(self, out: Path, inputs: Iterable[Path]) -> None:
         self.out, self.taken = out, {SHEET: "the sheet of before and after"}
@@ -114,6 +114,8 @@ class Writer:
         return None
 
     def write(self, face: Face, image: Image.Image) -> None:
+        if face.alpha:
+            image = Image.merge("RGBA", (*image.split(), lanczos(face.alpha, image.width)))
         save_png(image, self.out / f"{face.name}.png")
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces
-from facegan.data.images import SUFFIXES, decode
+from facegan.data.formats import IMAGE_LIMIT, is_image, open_image, told_masks, told_unread, unread, without_masks
+from facegan.data.images import decode, reason
 from facegan.data.sources import DirectorySource
 from facegan.data.splits import split
 from facegan.errors import FaceganError
+from facegan.files import quoted, read_bytes
 from facegan.training import randomness
 
 log = logging.getLogger("facegan.styles")
@@ -43,17 +45,17 @@ def read_photos(paths: Sequence[str], resolution: int) -> tuple[list[Target], li
     """The photos, and a sentence for each that cannot be used; of several with the same pixels one is kept."""
     photos: dict[str, Target] = {}
     problems, resized = [], []
-    for file in image_files(paths):
+    for file, _ in image_files(paths):
         try:
-            data = file.read_bytes()
-            with Image.open(io.BytesIO(data)) as opened:
+            data = read_bytes(file, IMAGE_LIMIT, "picture")
+            with open_image(data) as opened:
                 width, height = opened.size
             if min(width, height) < SMALLEST:
                 problems.append(f"{file} has {width} x {height} pixels; expected a photo of at least {SMALLEST} x {SMALLEST}")
                 continue
             photo = Target(file.stem, str(file), decode(data, resolution))
         except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over
-            problems.append(f"{file} is no readable image ({type(error).__name__})")
+            problems.append(f"{file} is no readable image ({reason(error)})")
             continue
         if (width, height) != (resolution, resolution):
             resized.append(f"{file.name} ({width} x {height})")
@@ -64,19 +66,33 @@ def read_photos(paths: Sequence[str], resolution: int) -> tuple[list[Target], li
     return _distinct(photos.values()), problems
 
 
-def image_files(paths: Iterable[str]) -> list[Path]:
-    """The files named, and the images of the folders named; FaceganError for what is not there."""
-    files: list[Path] = []
+class ImageFile(NamedTuple):
+    path: Path
+    name: str  # without suffix, with the folders below the one that was named
+
+
+def image_files(paths: Iterable[str]) -> list[ImageFile]:
+    """The files named, and the images of the folders named; FaceganError for what is not there.
+
+    What is left out of a folder, masks and files that look like pictures but are not read here, is counted and named in the log.
+    """
+    files: list[ImageFile] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = [path / name for name in DirectorySource(path).names if Path(name).suffix.lower() in SUFFIXES]
+            source = DirectorySource(path)
+            found, masks = without_masks([name for name in source.names if is_image(name)])
+            notes = [*told_masks(masks), *told_unread([*source.lost, *unread(source.names)])]
             if not found:
-                raise FaceganError(f"{path} holds no images; expected files such as .jpg and .png.")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
+                raise FaceganError(f"{path} holds no images{''.join(f'; {note}' for note in notes)}; expected files such as .jpg and .png.")
+            for note in notes:
+                log.warning("%s: %s", path, note)
+            files += [ImageFile(path / name, str(PurePosixPath(name).with_suffix(""))) for name in found]
+        elif not os.path.lexists(path):
             raise FaceganError(f"{path} does not exist; expected a photo, or a folder of photos.")
+        elif not str(path).isprintable():
+            raise FaceganError(f"{quoted(str(path))} is no name that can be shown: it is not UTF-8, or has control characters; rename it")
+        else:
+            files.append(ImageFile(path, path.stem))
     return files
 
 

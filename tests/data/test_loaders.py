@@ -166,18 +166,18 @@ def test_a_truncated_list_names_the_line(form: str, tmp_path: Path) -> None:
 def test_a_value_cut_in_two_names_the_line(tmp_path: Path) -> None:
     files = _celeba(["a", "b"], 1 - VALUES)
     files["list_attr_celeba.txt"] = str(files["list_attr_celeba.txt"]).rstrip()[:-1]  # the last -1 is now -
-    with pytest.raises(FaceganError, match="line 5: could not convert"):
+    with pytest.raises(FaceganError, match='line 5: "-" is none of the values -1 and 1'):
         _open(files, tmp_path)
 
 
 def test_truncated_json(tmp_path: Path) -> None:
     nvidia, _ = _layout("nvidia", ["a", "b"], VALUES)
     nvidia["dataset.json"] = str(nvidia["dataset.json"])[:-9]
-    with pytest.raises(FaceganError, match="dataset.json: not valid JSON"):
+    with pytest.raises(FaceganError, match="dataset.json is not valid JSON"):
         _open(nvidia, tmp_path / "1")
     lines, _ = _layout("jsonl", ["a", "b"], VALUES)
     lines["metadata.jsonl"] = str(lines["metadata.jsonl"])[:-9]
-    with pytest.raises(FaceganError, match="metadata.jsonl: line 3: not valid JSON"):
+    with pytest.raises(FaceganError, match="metadata.jsonl: line 3 is not valid JSON"):
         _open(lines, tmp_path / "2")
 
 
@@ -220,7 +220,7 @@ def test_nvidia_class_numbers_become_one_hot(tmp_path: Path) -> None:
         ([["0.png", [1, 0]], ["1.png", [1]]], "as many floats"),
         ([["0.png", "bald"]], "class number"),
         ([["0.png", -3]], "class numbers from 0"),
-        ([["0.png", 10**400]], "class number"),
+        ([["0.png", 10**400]], "beyond 64 bits"),
         ([["0.png", [0.5, 3.0]]], r"within \[0, 1\]"),
     ],
 )
@@ -330,5 +330,5 @@ def test_a_file_that_is_no_zip(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "3\n", "a b\n1 1\n", "\xff\xfe"])
 def test_a_celeba_list_that_is_none(text: str, tmp_path: Path) -> None:
     files: Files = {"img_align_celeba/0.jpg": _png(0), "list_attr_celeba.txt": text.encode("latin-1")}
-    with pytest.raises(FaceganError, match="line 1 must be|cannot read"):
+    with pytest.raises(FaceganError, match="line 1 must be|cut off|cannot read"):
         _open(files, tmp_path)

@@ -107,12 +107,48 @@ def test_a_folder_is_taken_with_what_lies_in_it(weights, tmp_path):
     face(32, 3).convert("L").save(tmp_path / "in/grey.tif")
     (tmp_path / "in/notes.txt").write_text("not a face")
     assert main(["restore", str(tmp_path / "in"), "--weights", weights, "--out", str(tmp_path / "out")]) == 0
-    assert files(tmp_path / "out") == ["before-after.png", "grey.png", "one.png", "two.png"]
-    assert near(pixels(tmp_path / "out/two.png"), expected(weights, face(32, 2)))
+    assert files(tmp_path / "out") == ["before-after.png", "below", "grey.png", "one.png", "two.png"]
+    assert near(pixels(tmp_path / "out/below/two.png"), expected(weights, face(32, 2)))
     assert near(pixels(tmp_path / "out/grey.png"), expected(weights, face(32, 3).convert("L").convert("RGB")))
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
     assert main(["restore", str(tmp_path / "in"), "--weights", weights, "--out", str(tmp_path / "out")]) == 0  # again, onto the same
-    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+
+
+def test_sub_folders_are_mirrored_and_masks_and_other_formats_left_out(weights, tmp_path, caplog):
+    for seed, name in enumerate(["ann/1.png", "bob/1.png", "bob/old/1.jpg.png", "1.png"]):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        face(32, seed).save(tmp_path / "in" / name)
+    (tmp_path / "in/masks").mkdir()
+    face(32, 9).save(tmp_path / "in/masks/1.png")
+    (tmp_path / "in/ann/2.psd").write_bytes(b"8BPS")
+    assert main(["restore", str(tmp_path / "in"), "--weights", weights, "--out", str(tmp_path / "out")]) == 0
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert found == ["1.png", "ann/1.png", "before-after.png", "bob/1.png", "bob/old/1.jpg.png"]
+    assert near(pixels(tmp_path / "out/bob/1.png"), expected(weights, face(32, 1)))
+    assert "1 masks are left out, such as masks/1.png, which belongs to 1.png" in caplog.text
+    assert "1 files are not read and left out, such as ann/2.psd: .psd is not read here" in caplog.text
+
+
+@pytest.mark.parametrize("flags", [["--scale", "2"], []])
+def test_alpha_is_kept_in_any_form(flags, weights, tmp_path):
+    """Of RGBA, grey with alpha, and a palette with a transparent colour; resized by Lanczos beside the face, seen on white."""
+    opaque = Image.fromarray(np.random.default_rng(3).integers(0, 256, (16, 16), dtype=np.uint8))
+    rgba, grey = face(16).convert("RGBA"), face(16, 1).convert("LA")
+    rgba.putalpha(opaque)
+    grey.putalpha(opaque)
+    rgba.save(tmp_path / "rgba.png")
+    grey.save(tmp_path / "grey.webp", lossless=True)
+    face(16, 2).quantize(8).save(tmp_path / "palette.png", transparency=0)
+    inputs = [str(tmp_path / name) for name in ("rgba.png", "grey.webp", "palette.png")]
+    assert main(["restore", *inputs, "--out", str(tmp_path / "out"), *(flags or ["--weights", weights])]) == 0
+    for name in inputs:
+        wanted = Image.open(name).convert("RGBA").getchannel("A").resize((32, 32), Image.Resampling.LANCZOS)
+        assert Image.open(tmp_path / "out" / f"{Path(name).stem}.png").mode == "RGBA"
+        assert np.array_equal(pixels(tmp_path / "out" / f"{Path(name).stem}.png")[..., 3], np.asarray(wanted))
+    seen = Image.alpha_composite(Image.new("RGBA", (16, 16), "white"), rgba).convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
+    if not flags:
+        assert near(pixels(tmp_path / "out/rgba.png")[..., :3], expected(weights, seen))
 
 
 def test_a_face_is_the_same_in_every_batch(weights, tmp_path):
@@ -128,13 +164,20 @@ def test_turned_transparent_and_deep_pictures_are_seen_as_their_viewers_show_the
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     face(32, 1).save(tmp_path / "turned.png", exif=exif)
-    layer = face(32, 2).convert("RGBA")
-    layer.putalpha(0)
+    layer = face(16, 2).convert("RGBA")
+    opaque = np.zeros((16, 16), np.uint8)
+    opaque[:, 8:] = 255
+    layer.putalpha(Image.fromarray(opaque))
     layer.save(tmp_path / "clear.png")
     inputs = [str(tmp_path / name) for name in ("turned.png", "clear.png")]
     assert main(["restore", *inputs, "--weights", weights, "--out", str(tmp_path / "out")]) == 0
     assert near(pixels(tmp_path / "out/turned.png"), expected(weights, face(32, 1).transpose(Image.Transpose.ROTATE_270)))
-    assert near(pixels(tmp_path / "out/clear.png"), expected(weights, Image.new("RGB", (32, 32), "white")))
+    seen = face(16, 2)
+    seen.paste("white", (0, 0, 8, 16))
+    half = pixels(tmp_path / "out/clear.png")
+    assert near(half[..., :3], expected(weights, seen.resize((32, 32), Image.Resampling.LANCZOS)))
+    assert np.array_equal(half[..., 3], Image.fromarray(opaque).resize((32, 32), Image.Resampling.LANCZOS))
+    assert Image.open(tmp_path / "out/turned.png").mode == "RGB" and Image.open(tmp_path / "out/before-after.png").mode == "RGB"
 
 
 def test_faces_of_a_trained_run_are_restored(weights, tmp_path, prior):
@@ -200,8 +243,8 @@ def bad_files(folder: Path) -> dict[str, str]:
         "tiny.png": "has 8 x 8 pixels; expected at least 16 x 16",
         "map.png": "has 10000 x 10000 pixels; expected at most 64 million: cut out the face",
         "vast.png": "has far too many pixels; expected at most 64 million", "group.png": "is 64 x 32, the shape of a whole photograph",
-        "tall.png": "is 32 x 64, the shape of a whole photograph", "text.png": "is no image in a format that Pillow reads",
-        "empty.jpg": "is no image in a format that Pillow reads", "half.png": "is no readable image", "float.tif": "floating-point pixels",
+        "tall.png": "is 32 x 64, the shape of a whole photograph", "text.png": "no picture in a format that is read here",
+        "empty.jpg": "no picture in a format that is read here", "half.png": "is no readable image", "float.tif": "floating-point pixels",
     }  # fmt: skip
 
 
