@@ -1,0 +1,85 @@
+"""Named tensors of a file, held against what is expected before anything is built of them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load_file
+from torch import Tensor
+
+from facegan.errors import FaceganError
+from facegan.files import parse_json, quoted, regular_file
+
+_LARGEST_HEADER = 8 << 20  # bytes; that of a network has some 60,000
+_MOST_TENSORS = 20_000
+_MOST_DIMENSIONS = 8
+
+
+def read_safetensors(path: Path, most: int) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file of at most `most` bytes, whose header is held against limits first.
+
+    Raises:
+        FaceganError: it is no regular file or a broken one, or its header is larger than any network's.
+    """
+    size = regular_file(path, most, "file of weights")
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(_LARGEST_HEADER, size):
+                raise FaceganError(f"{path} has a header of {length:,} bytes, more than any network's.")
+            header = parse_json(file.read(length), path)
+        if not isinstance(header, dict) or len(header) > _MOST_TENSORS or not all(_plain(name, entry) for name, entry in header.items()):
+            raise FaceganError(f"{path} has a header that is no table of at most {_MOST_TENSORS:,} tensors.")
+        return load_file(path)
+    except (OSError, struct.error, safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise FaceganError(f"{path} is no readable file of weights: {quoted(str(error), 200)}.") from None
+
+
+def _plain(name: str, entry: Any) -> bool:
+    if name == "__metadata__":
+        return True
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    return isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS
+
+
+def refuse_other_shapes(path: object, prefix: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """FaceganError unless both have the same names and shapes."""
+    for key in sorted(expected.keys() | state.keys()):
+        theirs, ours = state.get(key), expected.get(key)
+        if theirs is None or ours is None or theirs.shape != ours.shape:
+            named = f"{prefix}{quoted(key)}"
+            raise FaceganError(f"{path}: {named} is {_size(theirs)} in the file, and {_size(ours)} in a network of its kind.")
+
+
+def refuse_other_values(path: object, prefix: str, state: Mapping[str, Tensor]) -> None:
+    """FaceganError unless all are finite real numbers."""
+    for key, value in state.items():
+        if not value.is_floating_point():
+            raise FaceganError(f"{path}: {prefix}{quoted(key)} is of type {value.dtype}; expected weights of floating point.")
+        if not value.isfinite().all():
+            raise FaceganError(f"{path}: {prefix}{quoted(key)} holds values that are not finite; name a checkpoint from before that.")
+
+
+def _size(value: Tensor | None) -> str:
+    return "absent" if value is None else str(list(value.shape))
+
+
+def check_size(tensors: Iterable[tuple[str, Tensor]], size: int, origin: str) -> dict[str, Tensor]:
+    """The named tensors of a file of `size` bytes as a table.
+
+    Raises:
+        FaceganError: they are more numbers than the file has bytes, as when one stored number is repeated by a stride of 0 or one
+            tensor bears thousands of names: conversion would write them all out.
+    """
+    found: dict[str, Tensor] = {}
+    total = 0
+    for name, value in tensors:
+        total += value.numel() + 1
+        if total > size:
+            raise FaceganError(f"{origin} is refused: its {size} bytes claim to hold more numbers than that.")
+        found[name] = value
+    return found
