@@ -126,7 +126,7 @@ def _open_folder(folder: Path) -> Networks:
 def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What config.json says but for its kind, which must be this one, and the tensors."""
     if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
-        raise FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG}: expected a {words}.")
+        raise FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG} of a {words}.")
     facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
     if not isinstance(facts, dict) or facts.pop("kind", None) != kind:
         raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
