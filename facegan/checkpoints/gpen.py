@@ -37,9 +37,9 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
     state = {name: value for name, value in _state(path).items() if isinstance(name, str) and isinstance(value, Tensor)}
     decoder = {name.removeprefix(DECODER): value for name, value in state.items() if name.startswith(DECODER)}
     try:
-        config = generator_config(decoder, "concat")
+        config = generator_config(decoder, path, "concat")
         ours = {f"generator.{name}": value for name, value in generator_state(decoder, config, path).items()}
-    except (KeyError, IndexError, AttributeError, RuntimeError) as error:
+    except (KeyError, IndexError, AttributeError, RuntimeError, ValueError) as error:
         raise FaceganError(f"{path} holds no restorer: it lacks parts of a GPEN decoder, or their shapes ({clause(error)}).") from None
     layers = {"bottleneck": "final_linear"} | {f"encoder.b{size}": f"ecd{i}" for i, size in enumerate(reversed(config.sizes))}
     for name, theirs in layers.items():

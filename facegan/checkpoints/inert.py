@@ -167,6 +167,7 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 KNOWN |= {(module, "_reconstructor"): _dictionary for module in ("copyreg", "copy_reg")}
 KNOWN |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
 KNOWN |= {(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")}
+KNOWN |= {(f"numpy.{core}.numeric", "_frombuffer"): _array for core in ("core", "_core")}
 KNOWN |= {(module, name): nothing for module in ("pathlib", "pathlib._local") for name in ("Path", "PosixPath", "WindowsPath")}
 _BUILTINS: dict[str, Callable[..., Any]] = {"set": name_set, "dict": _table, "list": _list, "bytes": _bytes, "object": nothing}
 _BUILTINS |= dict.fromkeys(("int", "float", "str", "bool"), nothing)  # what a defaultdict makes

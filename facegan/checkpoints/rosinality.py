@@ -74,28 +74,24 @@ def load_weights(path: Path) -> dict[str, Any]:
 
 def _config(state: dict[str, Tensor], path: Path) -> StyleGAN2Config:
     try:
-        return generator_config(state)
-    except (KeyError, IndexError, AttributeError) as error:
+        return generator_config(state, path)
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise FaceganError(f"{path} lacks parts of a StyleGAN2 generator ({clause(error)}).") from None
 
 
-def generator_config(state: dict[str, Tensor], noise: Literal["add", "concat"] = "add") -> StyleGAN2Config:
+def generator_config(state: dict[str, Tensor], path: Path, noise: Literal["add", "concat"] = "add") -> StyleGAN2Config:
     """Of a generator, from its tensors' shapes. Raises KeyError, IndexError or AttributeError where it lacks some."""
     blocks = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in state)
     channels = {4: state["conv1.conv.weight"].shape[1]}
-    if blocks > 11:
-        raise FaceganError(f"StyleGAN2: resolution is {4 << min(blocks - 1, 60)}; expected 4096 at most.")
     channels |= {4 << i: state[f"convs.{2 * i - 1}.conv.weight"].shape[1] for i in range(1, blocks)}
-    return StyleGAN2Config(
-        resolution=4 << (blocks - 1),
-        z_dim=state["style.1.weight"].shape[1],
-        w_dim=state["style.1.weight"].shape[0],
+    w_dim, z_dim = state["style.1.weight"].shape[:2]
+    facts = dict(
+        resolution=4 << (blocks - 1), z_dim=z_dim, w_dim=w_dim,
         mapping_layers=sum(name.startswith("style.") and name.endswith(".weight") for name in state),
-        channel_base=max(size * count for size, count in channels.items()),
-        channel_max=max(channels.values()),
-        noise=noise,
-        img_channels=state["to_rgb1.conv.weight"].shape[1],
-    )
+        channel_base=max(size * count for size, count in channels.items()), channel_max=max(channels.values()),
+        noise=noise, img_channels=state["to_rgb1.conv.weight"].shape[1],
+    )  # fmt: skip
+    return StyleGAN2Config.from_json(facts, path)
 
 
 def generator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:

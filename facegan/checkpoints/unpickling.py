@@ -137,6 +137,9 @@ class Unpickler(pickle._Unpickler):
         elif type(target) is not dict or type(state) is not dict:  # a dictionary's, such as a state dict's versions, are left unread
             raise pickle.UnpicklingError(f"it sets attributes of {quoted(target)}")
 
+    def _bytearray(self) -> None:
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
+
     def _dict(self) -> None:
         items = self.pop_mark()
         self.stack.append({})
@@ -144,6 +147,7 @@ class Unpickler(pickle._Unpickler):
 
     for _code in (pickle.INT, pickle.LONG, pickle.LONG1, pickle.LONG4):
         OPCODES[_code[0]] = (lambda load: lambda self: self.bounded(load))(OPCODES[_code[0]])
+    OPCODES[pickle.BYTEARRAY8[0]] = lambda self: self._bytearray()  # pickle's own makes room for what it claims
     OPCODES[pickle.DICT[0]] = lambda self: self._dict()
     OPCODES[pickle.REDUCE[0]] = OPCODES[pickle.NEWOBJ[0]] = lambda self: self._call()  # all that a file names is a function
     OPCODES[pickle.APPEND[0]] = lambda self: self._append([self.stack.pop()])
