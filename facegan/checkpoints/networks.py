@@ -148,6 +148,13 @@ def _checked(networks: Networks, path: Path) -> Networks:
     return replace(networks, states=states)
 
 
+def refuse_other_colours(networks: Networks, path: str | Path, doing: str) -> None:
+    """FaceganError for images that are not RGB, which photos, critics and judges are; `doing`: what cannot be done."""
+    if networks.config.img_channels != 3:
+        kind = "grey" if networks.config.img_channels == 1 else "RGBA"
+        raise FaceganError(f"{path} makes {kind} images, and RGB networks alone can be {doing}; generate and mix serve others.")
+
+
 def save_networks(networks: Networks, folder: str | Path) -> None:
     """`folder/model.safetensors` and `folder/config.json`."""
     tensors = {f"{name}.{key}": value for name, state in networks.states.items() for key, value in state.items()}
