@@ -39,6 +39,8 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
     try:
         config = generator_config(decoder, path, "concat")
         ours = {f"generator.{name}": value for name, value in generator_state(decoder, config, path).items()}
+    except FaceganError:
+        raise
     except (KeyError, IndexError, AttributeError, RuntimeError, ValueError) as error:
         raise FaceganError(f"{path} holds no restorer: it lacks parts of a GPEN decoder, or their shapes ({clause(error)}).") from None
     layers = {"bottleneck": "final_linear"} | {f"encoder.b{size}": f"ecd{i}" for i, size in enumerate(reversed(config.sizes))}

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from facegan.checkpoints import nvidia, rosinality
 from facegan.checkpoints.storages import LARGEST
-from facegan.checkpoints.tensors import read_safetensors, refuse_other_shapes, refuse_other_values
+from facegan.checkpoints.tensors import refuse_other_shapes, refuse_other_values
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.networks import located
+from facegan.tensors import read_tensors
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
 
@@ -130,7 +131,7 @@ def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], di
     facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
     if not isinstance(facts, dict) or facts.pop("kind", None) != kind:
         raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
-    return facts, read_safetensors(folder / WEIGHTS, LARGEST)
+    return facts, read_tensors(folder / WEIGHTS)
 
 
 def _checked(networks: Networks, path: Path) -> Networks:

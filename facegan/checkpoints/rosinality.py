@@ -75,6 +75,8 @@ def load_weights(path: Path) -> dict[str, Any]:
 def _config(state: dict[str, Tensor], path: Path) -> StyleGAN2Config:
     try:
         return generator_config(state, path)
+    except FaceganError:
+        raise
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise FaceganError(f"{path} lacks parts of a StyleGAN2 generator ({clause(error)}).") from None
 

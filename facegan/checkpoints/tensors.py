@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
-import safetensors
-from safetensors.torch import load_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
-from facegan.files import parse_json, quoted, regular_file
-
-_LARGEST_HEADER = 8 << 20  # bytes; that of a network has some 60,000
-_MOST_TENSORS = 20_000
-_MOST_DIMENSIONS = 8
-
-
-def read_safetensors(path: Path, most: int) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file of at most `most` bytes, whose header is held against limits first.
-
-    Raises:
-        FaceganError: it is no regular file or a broken one, or its header is larger than any network's.
-    """
-    size = regular_file(path, most, "file of weights")
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(_LARGEST_HEADER, size):
-                raise FaceganError(f"{path} has a header of {length:,} bytes, more than any network's.")
-            header = parse_json(file.read(length), path)
-        if not isinstance(header, dict) or len(header) > _MOST_TENSORS or not all(_plain(name, entry) for name, entry in header.items()):
-            raise FaceganError(f"{path} has a header that is no table of at most {_MOST_TENSORS:,} tensors.")
-        return load_file(path)
-    except (OSError, struct.error, safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise FaceganError(f"{path} is no readable file of weights: {quoted(str(error), 200)}.") from None
-
-
-def _plain(name: str, entry: Any) -> bool:
-    if name == "__metadata__":
-        return True
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    return isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS
+from facegan.files import quoted
 
 
 def refuse_other_shapes(path: object, prefix: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -36,9 +36,8 @@ def read_foreign(path: Path, config: StyleGAN2Config | None = None) -> np.ndarra
     if array.ndim == 2 and len(array) > 1:
         if config is None:
             rows, width = array.shape
-            raise FaceganError(
-                f"{path} has {rows} rows, the layers of one style or as many styles: save it as [1, {rows}, {width}] or [{rows}, 1, {width}]."
-            )
+            forms = f"[1, {rows}, {width}] or [{rows}, 1, {width}]"
+            raise FaceganError(f"{path} has {rows} rows, the layers of one style or as many styles: save it as {forms}.")
         return array[None] if len(array) == config.num_ws else array
     return array
 

@@ -161,7 +161,7 @@ def test_damaged_weights_are_a_sentence(folder):
 
     for content in (b"", whole[:100], whole[:-7], b"\xff" * 1000):
         path.write_bytes(content)
-        refused("model.safetensors is no readable file of weights|model.safetensors has a header of [0-9,]+ bytes")
+        refused("model.safetensors is no readable file of tensors|model.safetensors has a header of [0-9,]+ bytes")
     save_file({name: value for name, value in tensors.items() if name != "encoder.b8.bias"}, path)
     refused(r"encoder.b8.bias is absent in the file, and \[8\] in a network of its kind")
     save_file({**tensors, "another": torch.zeros(2)}, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections
 import io
-import json
 import logging
 import pathlib
 import struct
@@ -259,7 +258,7 @@ def test_a_folder_is_never_half_of_one_network_and_half_of_another(tmp_path, mon
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["model.safetensors", "recipe.json"]
 
 
-def test_headers_and_files_of_weights_have_limits(tmp_path, monkeypatch):
+def test_headers_and_files_of_weights_have_limits(tmp_path):
     save_networks(Networks(CONFIG, states_of(CONFIG)), tmp_path / "net")
     path = tmp_path / "net/model.safetensors"
     whole = path.read_bytes()
@@ -269,16 +268,8 @@ def test_headers_and_files_of_weights_have_limits(tmp_path, monkeypatch):
         with pytest.raises(FaceganError, match=words):
             open_networks(tmp_path / "net")
 
-    def headed(header):
-        text = json.dumps(header).encode()
-        return struct.pack("<Q", len(text)) + text
-
     attempt(struct.pack("<Q", 1 << 40) + whole[8:], "a header of 1,099,511,627,776 bytes")
-    attempt(headed({"a": {"dtype": "F32", "shape": [1] * 9, "data_offsets": [0, 4]}}) + bytes(4), "no table of at most 20,000 tensors")
-    attempt(headed([1]), "no table of at most")
-    monkeypatch.setattr("facegan.checkpoints.tensors._MOST_TENSORS", 3)
-    attempt(whole, "no table of at most 3 tensors")
-    monkeypatch.undo()
+    attempt(whole[:-4], "is no readable file of tensors")
     path.unlink()
     path.symlink_to("/dev/zero")
     with pytest.raises(FaceganError, match="model.safetensors is no regular file"):
