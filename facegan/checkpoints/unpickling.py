@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, NoReturn
 from facegan.checkpoints.inert import KNOWN, Array, DType, name_set
 from facegan.files import quoted
 
-_MOST_INSTRUCTIONS = 2_000_000  # of one pickle: each may make an object; a network's has some tens of thousands
+_MOST_INSTRUCTIONS = 500_000  # of one pickle: each may make an object; a network's has some tens of thousands
 LARGEST_PART = 256 << 20  # bytes of one string or storage; a layer of StyleGAN2 has 9 MB
 
 
@@ -97,8 +97,11 @@ class Unpickler(pickle._Unpickler):
         asked = quoted(f"{module[:100]}.{name[:100]}")
         raise Refused(f"it asks for {asked}, which no network of the supported kinds needs; nothing was run")
 
-    def bounded(self, load: Callable[[Any], None]) -> None:
-        load(self)
+    def _bounded(self, load: Callable[[Any], None]) -> None:
+        try:
+            load(self)
+        except ValueError:
+            raise pickle.UnpicklingError("it holds digits that are no whole number, or too many of them") from None
         if type(self.stack[-1]) is int and self.stack[-1].bit_length() > self.bits:
             raise pickle.UnpicklingError(f"it holds {quoted(self.stack[-1])}, which no network needs")
 
@@ -146,7 +149,7 @@ class Unpickler(pickle._Unpickler):
         self._set(items)
 
     for _code in (pickle.INT, pickle.LONG, pickle.LONG1, pickle.LONG4):
-        OPCODES[_code[0]] = (lambda load: lambda self: self.bounded(load))(OPCODES[_code[0]])
+        OPCODES[_code[0]] = (lambda load: lambda self: self._bounded(load))(OPCODES[_code[0]])
     OPCODES[pickle.BYTEARRAY8[0]] = lambda self: self._bytearray()  # pickle's own makes room for what it claims
     OPCODES[pickle.DICT[0]] = lambda self: self._dict()
     OPCODES[pickle.REDUCE[0]] = OPCODES[pickle.NEWOBJ[0]] = lambda self: self._call()  # all that a file names is a function

@@ -318,6 +318,7 @@ HOSTILE = {
     "a class that writes": (lambda mark: forged("a" * 500_000, "b", 1), r"asks for a{97}\.\.\., which"),
     "a large number": (lambda mark: b"\x80\x02\x8b" + struct.pack("<I", 50_000) + b"\x7f" * 50_000 + b".", "a whole number of 399999 bits"),
     "a large number in digits": (lambda mark: b"L" + b"9" * 1000 + b"L\n.", "a whole number of 33"),
+    "a larger one": (lambda mark: b"L" + b"9" * 5000 + b"L\n.", "digits that are no whole number, or too many of them"),
     "an object that is no dictionary": (lambda mark: forged("copy_reg", "_reconstructor", 1, 2, None), "copyreg._reconstructor"),
     "a dictionary of a dictionary": (lambda mark: forged("collections", "OrderedDict", {"a": 1}), "not a readable network"),
     "a key that overflows the stack when hashed": (lambda mark: b"\x80\x02})" + b"\x85" * 300_000 + b"Ns.", "keys are not names"),
