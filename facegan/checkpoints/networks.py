@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -126,11 +127,14 @@ def _open_folder(folder: Path) -> Networks:
 
 def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What config.json says but for its kind, which must be this one, and the tensors."""
-    if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
-        raise FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG} of a {words}.")
+    absent = FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG} of a {words}.")
+    if not (folder / CONFIG).exists():
+        raise absent
     facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
     if not isinstance(facts, dict) or facts.pop("kind", None) != kind:
         raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
+    if not (folder / WEIGHTS).exists():
+        raise absent
     return facts, read_tensors(folder / WEIGHTS)
 
 
@@ -179,6 +183,8 @@ def write_folder(folder: Path, kind: str, facts: dict[str, Any], tensors: dict[s
         save_file(apart, aside)
         (folder / CONFIG).unlink(missing_ok=True)
         os.replace(aside, folder / WEIGHTS)
+    except safetensors.SafetensorError as error:
+        raise FaceganError(f"{folder / WEIGHTS} could not be written: {quoted(str(error))}; make room, or name another place.") from None
     finally:
         aside.unlink(missing_ok=True)
     write_whole(folder / CONFIG, json.dumps({"kind": kind, **facts}, indent=2) + "\n")

@@ -233,6 +233,8 @@ def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tenso
     try:
         torch.save(content, aside)
         os.replace(aside, path)
+    except RuntimeError as error:  # of torch.save
+        raise FaceganError(f"{path} could not be written: {clause(error)}; make room, or name another place.") from None
     finally:
         aside.unlink(missing_ok=True)
 

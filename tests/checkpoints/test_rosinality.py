@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from safetensors.torch import save_file
 
@@ -245,9 +246,13 @@ def test_a_folder_is_never_half_of_one_network_and_half_of_another(tmp_path, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(networks_module, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        save_networks(Networks(CONFIG, {"G": states["G"]}), tmp_path / "net")
+    def failed(*_):
+        raise safetensors.SafetensorError("I/O error")
+
+    for failure in (full, failed):
+        monkeypatch.setattr(networks_module, "save_file", failure)
+        with pytest.raises((OSError, FaceganError), match="No space|model.safetensors could not be written: I/O error; make room"):
+            save_networks(Networks(CONFIG, {"G": states["G"]}), tmp_path / "net")
     assert open_networks(tmp_path / "net").states.keys() == states.keys()
     monkeypatch.undo()
     monkeypatch.setattr(networks_module, "write_whole", full)
