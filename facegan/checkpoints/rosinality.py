@@ -24,7 +24,7 @@ from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
 from facegan.files import quoted
 from facegan.models.mapping import Mapping
-from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter
 
 log = logging.getLogger("facegan.checkpoints")
@@ -34,7 +34,10 @@ DECODER = "decoder."  # pSp's and e4e's generator
 
 
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
-    """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network."""
+    """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network.
+
+    A D that ours cannot be is left out with a logged sentence.
+    """
     found = load_weights(path)
     present = {ours: unprefixed(found[theirs]) for ours, theirs in GENERATORS.items() if isinstance(found.get(theirs), dict)}
     if not present:
@@ -51,7 +54,14 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
     except (IndexError, RuntimeError) as error:  # of a view
         raise FaceganError(f"{path} has tensors of unknown shapes: {clause(error)}.") from None
     if isinstance(found.get("d"), dict):
-        states["D"] = renamed_state(unprefixed(found["d"]), discriminator_names(config), path)
+        try:
+            judge = renamed_state(unprefixed(found["d"]), discriminator_names(config), path)
+            with torch.device("meta"):
+                refuse_other_shapes(path, "D.", judge, Discriminator(config).state_dict())
+            states["D"] = judge
+        except FaceganError as error:
+            reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ").rstrip(".")
+            log.warning("%s: its discriminator is left out, as ours cannot be what it is (%s)", path, reason)
     return config, states
 
 

@@ -119,6 +119,14 @@ def test_forms_of_a_state_dict(their_generator, tmp_path, form, zipped):
         assert torch.equal(value, found[name]) or (name == "mapping.w_avg" and "table" in form or "alone" in form), name
 
 
+def test_a_discriminator_of_another_kind_is_left_out(their_generator, tmp_path, caplog):
+    for judge, words in (({"convs.0.0.weight": torch.zeros(6, 3, 1, 1)}, "lacks convs.0.1.bias"), ({}, "lacks convs.0.0.weight")):
+        torch.save({"g_ema": their_generator, "d": judge}, tmp_path / "net.pt")
+        with caplog.at_level(logging.WARNING):
+            assert open_networks(tmp_path / "net.pt").states.keys() == {"G_ema"}
+        assert "its discriminator is left out" in caplog.messages[-1] and words in caplog.messages[-1]
+
+
 def test_grey_networks(their_generator, tmp_path):
     for prefix, channels in (("to_rgb1", 12), ("to_rgbs.0", 12), ("to_rgbs.1", 6)):
         coloured(prefix, channels, their_generator, colours=1)
