@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -18,7 +17,7 @@ from facegan.generators import TrainedRun, parse_seeds, random_noise
 from facegan.graphs import Graphed
 from facegan.models.stylegan2 import NoiseMode
 from facegan.training.config import numbers
-from facegan.training.pictures import save_png, sheet, to_pil
+from facegan.training.pictures import picture_of, save_png, sheet, to_pil
 
 log = logging.getLogger("facegan.generate")
 
@@ -81,7 +80,7 @@ def generate_from_network(
         noise = random_noise(generator.config, noise_mode, 1, device, seed)
         image = graphed(z, c, noise)[0]
         pixels = (image.permute(1, 2, 0) * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu()
-        save_png(Image.fromarray(pixels.numpy()), folder / f"seed{seed:04d}.png")
+        save_png(picture_of(pixels.numpy()), folder / f"seed{seed:04d}.png")
         images.append(image.cpu())
     save_png(sheet(torch.stack(images)), folder / "grid.png")
     print(folder / "grid.png")

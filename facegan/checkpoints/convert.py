@@ -11,8 +11,8 @@ from facegan.errors import FaceganError
 from facegan.networks import located
 
 
-def convert(source: str, out: str, slim: bool = False) -> None:
-    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt."""
+def convert(source: str, out: str, slim: bool = False, force: bool = False) -> None:
+    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt; `force`: see `rosinality.write`."""
     if located(source).resolve() == Path(out).resolve():  # the file that is being read would be cut under its reader
         raise FaceganError(f"{out} is what is to be converted: name another folder for the result")
     if is_restorer(source):
@@ -25,7 +25,7 @@ def convert(source: str, out: str, slim: bool = False) -> None:
     if Path(out).suffix == ".pt":
         if slim:
             raise FaceganError(f"--slim and {out}: that format is in full precision; name a folder, or leave --slim away.")
-        rosinality.write(Path(out), networks.config, networks.states)
+        rosinality.write(Path(out), networks.config, networks.states, force)
     else:
         save_networks(networks, out)
     config = networks.config

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.rosinality import generator_config, generator_state, load_weights
+from facegan.checkpoints.rosinality import generator_config, generator_state, load_weights, unprefixed
+from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import StyleGAN2Config
 
@@ -21,14 +22,14 @@ DECODER = "generator."
 def is_gpen(path: Path) -> bool:
     """Whether a file has a restorer's encoder, by the names of its tensors."""
     try:
-        return any(str(name).startswith("final_linear.") for name in _state(path))
+        return any(str(name).startswith("ecd0.") for name in _state(path))
     except FaceganError:  # reading it as whatever else it may be says what is wrong
         return False
 
 
 def _state(path: Path) -> dict[str, Any]:
     found: Any = load_weights(path)
-    return found["g_ema"] if isinstance(found.get("g_ema"), dict) else found
+    return unprefixed(found["g_ema"] if isinstance(found.get("g_ema"), dict) else found)
 
 
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
@@ -36,10 +37,12 @@ def read(path: Path) -> tuple[StyleGAN2Config, dict[str, Tensor]]:
     state = {name: value for name, value in _state(path).items() if isinstance(name, str) and isinstance(value, Tensor)}
     decoder = {name.removeprefix(DECODER): value for name, value in state.items() if name.startswith(DECODER)}
     try:
-        config = generator_config(decoder, "concat")
+        config = generator_config(decoder, path, "concat")
         ours = {f"generator.{name}": value for name, value in generator_state(decoder, config, path).items()}
-    except (KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise FaceganError(f"{path} holds no restorer: it lacks parts of a GPEN decoder, or their shapes ({error}).") from None
+    except FaceganError:
+        raise
+    except (KeyError, IndexError, AttributeError, RuntimeError, ValueError) as error:
+        raise FaceganError(f"{path} holds no restorer: it lacks parts of a GPEN decoder, or their shapes ({clause(error)}).") from None
     layers = {"bottleneck": "final_linear"} | {f"encoder.b{size}": f"ecd{i}" for i, size in enumerate(reversed(config.sizes))}
     for name, theirs in layers.items():
         ours |= _layer(state, f"{theirs}.", name, path)
@@ -54,4 +57,4 @@ def _layer(state: dict[str, Tensor], prefix: str, name: str, path: Path) -> dict
     if len(weights) != 1 or len(biases) != 1:
         found = f"{len(weights)} weights and {len(biases)} biases"
         raise FaceganError(f"{path} holds no restorer: expected one weight and one bias under {prefix}*, got {found}.")
-    return {f"{name}.weight": weights[0].float(), f"{name}.bias": biases[0].float()}
+    return {f"{name}.weight": weights[0].detach(), f"{name}.bias": biases[0].detach()}

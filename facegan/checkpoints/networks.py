@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from facegan.checkpoints import nvidia, rosinality
+from facegan.checkpoints.storages import LARGEST
+from facegan.checkpoints.tensors import refuse_other_shapes, refuse_other_values
 from facegan.errors import FaceganError
+from facegan.files import quoted, read_json, regular_file, write_whole
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.networks import located
+from facegan.tensors import read_tensors
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
 STAGE = "stylegan2"  # of a run of Method B
-LARGEST = 4 << 30  # bytes of a checkpoint that is worth opening
+_LARGEST_CONFIG = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,8 @@ def is_run(folder: Path) -> bool:
 def facts_of(folder: Path) -> dict:
     """What the folder's config.json says; nothing where there is none."""
     try:
-        facts = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError, RecursionError):
+        facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
+    except FaceganError:
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -80,12 +87,11 @@ def open_networks(path: str | Path) -> Networks:
     path = located(path)
     if path.is_dir():
         return _checked(_open_run(path) if is_run(path) else _open_folder(path), path)
-    if not path.is_file():
+    if not path.exists():
         raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
-    if path.stat().st_size > LARGEST:
-        raise FaceganError(f"{path} has {path.stat().st_size >> 20} MiB, more than any StyleGAN2 checkpoint.")
+    regular_file(path, LARGEST, "StyleGAN2 checkpoint")
     if path.suffix == ".pkl":
-        return _checked(Networks(*nvidia.read(path.read_bytes(), str(path))), path)
+        return _checked(Networks(*nvidia.read(path)), path)
     if path.suffix in (".pt", ".pth"):
         return _checked(Networks(*rosinality.read(path)), path)
     raise FaceganError(f"{path} is of no known kind; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
@@ -98,12 +104,15 @@ def _open_run(path: Path) -> Networks:
     if found is None:
         raise FaceganError(f"{path} has no snapshot of its networks yet: let the training go on for a while.")
     tensors, facts = found
-    about = facts["extra"]
-    config = StyleGAN2Config(**about["network"])
-    if about.get("grown_to", config.resolution) < config.resolution:
-        raise FaceganError(f"{path} has grown to {about['grown_to']} of {config.resolution} px so far: let the training go on for a while.")
+    about = facts.get("extra")
+    if not isinstance(about, dict):
+        raise FaceganError(f"{path}: its snapshot tells nothing of its networks; expected one of a run of Method B.")
+    config = StyleGAN2Config.from_json(about.get("network"), path)
+    side = about.get("grown_to", config.resolution)
+    if type(side) is not int or side < config.resolution:
+        raise FaceganError(f"{path} has grown to {quoted(side)} of {config.resolution} px so far: let the training go on for a while.")
     states = {name: checkpoint.unpack(f"network/{name}", tensors) for name in ("G_ema", "G", "D")}
-    return Networks(config, states, about.get("may_have_seen_joint_faces", False))
+    return Networks(config, states, about.get("may_have_seen_joint_faces", False) is not False)
 
 
 def _open_folder(folder: Path) -> Networks:
@@ -113,57 +122,42 @@ def _open_folder(folder: Path) -> Networks:
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
         states.setdefault(network, {})[rest] = value
-    return Networks(config_of(facts, folder), states, seen)
+    return Networks(StyleGAN2Config.from_json(facts, folder / CONFIG), states, seen)
 
 
-def read_folder(folder: Path, kind: str, words: str) -> tuple[dict, dict[str, Tensor]]:
-    """What config.json says but for its kind, which must be this one, and the tensors in float32."""
-    try:
-        facts = json.loads((folder / CONFIG).read_text())
-        if facts.pop("kind", None) != kind:
-            raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
-        if isinstance(error, FaceganError):
-            raise
-        raise _unreadable(folder, error) from None
-    return facts, {name: value.float() for name, value in tensors.items()}
-
-
-def config_of(facts: dict, folder: Path) -> StyleGAN2Config:
-    try:
-        return StyleGAN2Config(**facts)
-    except TypeError as error:
-        raise _unreadable(folder, error) from None
-
-
-def _unreadable(folder: Path, error: Exception) -> FaceganError:
-    return FaceganError(f"{folder} holds no readable {WEIGHTS} and {CONFIG}: {error}")
+def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What config.json says but for its kind, which must be this one, and the tensors."""
+    absent = FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG} of a {words}.")
+    if not (folder / CONFIG).exists():
+        raise absent
+    facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
+    if not isinstance(facts, dict) or facts.pop("kind", None) != kind:
+        raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
+    if not (folder / WEIGHTS).exists():
+        raise absent
+    return facts, read_tensors(folder / WEIGHTS)
 
 
 def _checked(networks: Networks, path: Path) -> Networks:
-    """The same, when every tensor has the name and the shape that our network of that configuration expects."""
+    """The same in float32, when every tensor has the name and the shape that our network of that configuration expects."""
     if not {"G_ema", "G"} & networks.states.keys():
         raise FaceganError(f"{path} holds no generator.")
     for name, state in networks.states.items():
         if name not in ("G_ema", "G", "D"):
-            raise FaceganError(f"{path} holds a network {name!r}; expected G_ema, G and D.")
+            raise FaceganError(f"{path} holds a network {quoted(name)}; expected G_ema, G and D.")
         with torch.device("meta"):  # a hostile file may name any size; its tensors alone take memory
             expected = (Discriminator if name == "D" else Generator)(networks.config).state_dict()
         refuse_other_shapes(path, f"{name}.", state, expected)
-    return networks
+        refuse_other_values(path, f"{name}.", state)
+    states = {name: {key: value.float() for key, value in state.items()} for name, state in networks.states.items()}
+    return replace(networks, states=states)
 
 
-def refuse_other_shapes(path: Path, prefix: str, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """FaceganError unless both have the same names and shapes."""
-    for key in sorted(expected.keys() | state.keys()):
-        theirs, ours = state.get(key), expected.get(key)
-        if theirs is None or ours is None or theirs.shape != ours.shape:
-            raise FaceganError(f"{path}: {prefix}{key} is {_size(theirs)} in the file, and {_size(ours)} in a network of its kind.")
-
-
-def _size(value: Tensor | None) -> str:
-    return "absent" if value is None else str(list(value.shape))
+def refuse_other_colours(networks: Networks, path: str | Path, doing: str) -> None:
+    """FaceganError for images that are not RGB, which photos, critics and judges are; `doing`: what cannot be done."""
+    if networks.config.img_channels != 3:
+        kind = "grey" if networks.config.img_channels == 1 else "RGBA"
+        raise FaceganError(f"{path} makes {kind} images, and RGB networks alone can be {doing}; generate and mix serve others.")
 
 
 def save_networks(networks: Networks, folder: str | Path) -> None:
@@ -173,11 +167,27 @@ def save_networks(networks: Networks, folder: str | Path) -> None:
     write_folder(Path(folder), KIND, facts, tensors)
 
 
-def write_folder(folder: Path, kind: str, facts: dict, tensors: dict[str, Tensor]) -> None:
-    """What `read_folder` reads."""
+def write_folder(folder: Path, kind: str, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """What `read_folder` reads; other files of the folder stay. Interrupted, it leaves the old pair, or no config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps({"kind": kind, **facts}, indent=2) + "\n")
+    apart, seen = {}, set[int]()
+    for name, value in tensors.items():
+        value = value.detach().contiguous()
+        storage = value.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:  # safetensors refuses shared memory
+            value = value.clone()
+        apart[name] = value
+        seen.add(storage.data_ptr())
+    aside = folder / f".{WEIGHTS}.{uuid.uuid4().hex}.part"
+    try:
+        save_file(apart, aside)
+        (folder / CONFIG).unlink(missing_ok=True)
+        os.replace(aside, folder / WEIGHTS)
+    except safetensors.SafetensorError as error:
+        raise FaceganError(f"{folder / WEIGHTS} could not be written: {quoted(str(error))}; make room, or name another place.") from None
+    finally:
+        aside.unlink(missing_ok=True)
+    write_whole(folder / CONFIG, json.dumps({"kind": kind, **facts}, indent=2) + "\n")
 
 
 def slimmed(networks: Networks) -> Networks:

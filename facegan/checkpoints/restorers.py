@@ -9,17 +9,11 @@ import torch
 from torch import Tensor
 
 from facegan.checkpoints import gpen
-from facegan.checkpoints.networks import (
-    CONFIG,
-    LARGEST,
-    WEIGHTS,
-    config_of,
-    facts_of,
-    read_folder,
-    refuse_other_shapes,
-    write_folder,
-)
+from facegan.checkpoints.networks import CONFIG, WEIGHTS, facts_of, read_folder, write_folder
+from facegan.checkpoints.storages import LARGEST
+from facegan.checkpoints.tensors import refuse_other_shapes, refuse_other_values
 from facegan.errors import FaceganError
+from facegan.files import regular_file
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.networks import located
@@ -66,18 +60,18 @@ def open_restorer(path: str | Path) -> RestorerWeights:
     path = located(path)
     if path.is_dir():
         weights = _open_run(path) if _is_run(path) else _open_folder(path)
-    elif not path.is_file():
+    elif not path.exists():
         raise FaceganError(f"{path} does not exist; expected {EXPECTED}")
     elif path.suffix not in (".pth", ".pt"):
         raise FaceganError(f"{path} is of no known kind; expected {EXPECTED}")
-    elif path.stat().st_size > LARGEST:
-        raise FaceganError(f"{path} has {path.stat().st_size >> 20} MiB, more than any restorer")
     else:
+        regular_file(path, LARGEST, "restorer")
         weights = RestorerWeights(*gpen.read(path))
     with torch.device("meta"):
         expected = Restorer(weights.config).state_dict()
     refuse_other_shapes(path, "", weights.state, expected)
-    return weights
+    refuse_other_values(path, "", weights.state)
+    return replace(weights, state={name: value.float() for name, value in weights.state.items()})
 
 
 def _open_run(path: Path) -> RestorerWeights:
@@ -86,15 +80,18 @@ def _open_run(path: Path) -> RestorerWeights:
     if found is None:
         raise FaceganError(f"{path} has no snapshot of its restorer yet: let the training go on for a while")
     tensors, facts = found
-    about = facts["extra"]
+    about = facts.get("extra")
+    if not isinstance(about, dict):
+        raise FaceganError(f"{path}: its snapshot tells nothing of its restorer; expected {EXPECTED}")
     state = checkpoint.unpack("network/restorer_ema", tensors)
-    return RestorerWeights(StyleGAN2Config(**about["network"]), state, about["may_have_seen_joint_faces"])
+    seen = about.get("may_have_seen_joint_faces", True) is not False
+    return RestorerWeights(StyleGAN2Config.from_json(about.get("network"), path), state, seen)
 
 
 def _open_folder(folder: Path) -> RestorerWeights:
     facts, tensors = read_folder(folder, KIND, f"restorer; expected {EXPECTED}")
     seen = bool(facts.pop("may_have_seen_joint_faces", True))
-    return RestorerWeights(config_of(facts, folder), tensors, seen)
+    return RestorerWeights(StyleGAN2Config.from_json(facts, folder / CONFIG), tensors, seen)
 
 
 def save_restorer(weights: RestorerWeights, folder: str | Path, half: bool = False) -> None:

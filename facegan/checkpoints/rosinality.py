@@ -1,13 +1,15 @@
 """The `.pt` checkpoints of the widespread PyTorch StyleGAN2 (`{g, d, g_ema, latent_avg, args}`), read and written.
 
-Only the names and shapes of its state dicts are used. Its convolutions carry a run-time scale that demodulation cancels, and its
-up layers convolve where ours correlate, so their weights are turned by 180 degrees.
+A generator's state dict alone is read too, with or without `module.` before its names, and pSp's and e4e's, whose decoder it is.
+Only the names and shapes of state dicts are used. Its convolutions carry a run-time scale that demodulation cancels, and its up
+layers convolve where ours correlate, so their weights are turned by 180 degrees.
 """
 
 from __future__ import annotations
 
-import argparse
-import zipfile
+import logging
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,93 +18,92 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.unpickling import check_size
+from facegan.checkpoints.storages import load_torch
+from facegan.checkpoints.tensors import check_size, refuse_other_shapes, refuse_other_values
+from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
-from facegan.models.stylegan2 import Mapping, StyleGAN2Config
+from facegan.files import quoted
+from facegan.models.mapping import Mapping
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter
 
+log = logging.getLogger("facegan.checkpoints")
+
 GENERATORS = {"G_ema": "g_ema", "G": "g"}  # our name -> the file's
+DECODER = "decoder."  # pSp's and e4e's generator
 
 
 def read(path: Path) -> tuple[StyleGAN2Config, dict[str, dict[str, Tensor]]]:
-    """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network."""
+    """The configuration, and for each of "G_ema", "G", "D" that the file has the state dict of our network.
+
+    A D that ours cannot be is left out with a logged sentence.
+    """
     found = load_weights(path)
-    if not any(isinstance(found.get(name), dict) for name in GENERATORS.values()):
-        raise FaceganError(f"{path} holds no StyleGAN2 generator: expected the keys g_ema or g.")
-    present = {ours: found[theirs] for ours, theirs in GENERATORS.items() if isinstance(found.get(theirs), dict)}
+    present = {ours: unprefixed(found[theirs]) for ours, theirs in GENERATORS.items() if isinstance(found.get(theirs), dict)}
+    if not present:
+        whole = unprefixed(found["state_dict"] if isinstance(found.get("state_dict"), dict) else found)
+        decoder = {name.removeprefix(DECODER): value for name, value in whole.items() if name.startswith(DECODER)}
+        present = {"G_ema": decoder or whole}
+        if "style.1.weight" not in present["G_ema"]:
+            raise FaceganError(
+                f"{path} holds no StyleGAN2 generator: expected the keys g_ema or g, a generator's state dict, or one of pSp or e4e."
+            )
     config = _config(next(iter(present.values())), path)
-    mean = found.get("latent_avg")
     try:
-        states = {name: _generator(state, config, mean, path) for name, state in present.items()}
+        states = {name: _generator(state, config, found.get("latent_avg"), path) for name, state in present.items()}
     except (IndexError, RuntimeError) as error:  # of a view
-        raise FaceganError(f"{path} has tensors of unknown shapes: {error}.") from None
+        raise FaceganError(f"{path} has tensors of unknown shapes: {clause(error)}.") from None
     if isinstance(found.get("d"), dict):
-        states["D"] = renamed_state(found["d"], discriminator_names(config), path)
+        try:
+            judge = renamed_state(unprefixed(found["d"]), discriminator_names(config), path)
+            with torch.device("meta"):
+                refuse_other_shapes(path, "D.", judge, Discriminator(config).state_dict())
+            states["D"] = judge
+        except FaceganError as error:
+            reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ").rstrip(".")
+            log.warning("%s: its discriminator is left out, as ours cannot be what it is (%s)", path, reason)
     return config, states
+
+
+def unprefixed(state: dict[Any, Any]) -> dict[str, Any]:
+    """A state dict's entries by their names, without the `module.` that DataParallel puts before each."""
+    named = {name: value for name, value in state.items() if isinstance(name, str)}
+    return {name.removeprefix("module."): value for name, value in named.items()}
 
 
 def load_weights(path: Path) -> dict[str, Any]:
     """What torch.save wrote, as far as it is tensors and dicts of them: no code is run, and no more memory taken than the file has."""
-    _refuse_archive(path)
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in many ways on a broken or a hostile file
-        raise FaceganError(f"{path} cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}") from None
+    found = load_torch(path)
     if not isinstance(found, dict):
         raise FaceganError(f"{path} holds no weights by name.")
-    _refuse_inflation(found, path)
-    return found
-
-
-def _refuse_archive(path: Path) -> None:
-    """torch.save compresses nothing: an archive whose parts are larger than itself is made to fill memory."""
-    with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            return  # of a torch before 1.6
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise FaceganError(f"{path} cannot be read as weights alone: {error}") from None
-    if size > path.stat().st_size:
-        raise FaceganError(f"{path} is refused: {path.stat().st_size} bytes would unpack to {size}.")
-
-
-def _refuse_inflation(found: dict[str, Any], path: Path) -> None:
-    """Tensors must have their numbers in the file: no stride of 0 that repeats one, no storage whose bytes are absent."""
-    size = path.stat().st_size
     states = [value for value in found.values() if isinstance(value, dict)]
-    tensors = [("", value) for state in (found, *states) for value in state.values() if isinstance(value, Tensor)]
-    if any(value.layout != torch.strided or value.device.type != "cpu" for _, value in tensors):
-        raise FaceganError(f"{path} holds tensors that are not dense.")
-    stored = {storage.data_ptr(): storage.nbytes() for storage in (value.untyped_storage() for _, value in tensors)}
-    if sum(stored.values()) > size:
-        raise FaceganError(f"{path} is refused: its {size} bytes claim to hold tensors of {sum(stored.values())}.")
-    check_size(tensors, size, str(path))
+    tensors = (("", value) for state in (found, *states) for value in state.values() if isinstance(value, Tensor))
+    check_size(tensors, path.stat().st_size, str(path))  # no stride of 0 that repeats one number
+    return found
 
 
 def _config(state: dict[str, Tensor], path: Path) -> StyleGAN2Config:
     try:
-        return generator_config(state)
-    except (KeyError, IndexError, AttributeError) as error:
-        raise FaceganError(f"{path} lacks parts of a StyleGAN2 generator ({error}).") from None
+        return generator_config(state, path)
+    except FaceganError:
+        raise
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        raise FaceganError(f"{path} lacks parts of a StyleGAN2 generator ({clause(error)}).") from None
 
 
-def generator_config(state: dict[str, Tensor], noise: Literal["add", "concat"] = "add") -> StyleGAN2Config:
+def generator_config(state: dict[str, Tensor], path: Path, noise: Literal["add", "concat"] = "add") -> StyleGAN2Config:
     """Of a generator, from its tensors' shapes. Raises KeyError, IndexError or AttributeError where it lacks some."""
     blocks = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in state)
     channels = {4: state["conv1.conv.weight"].shape[1]}
     channels |= {4 << i: state[f"convs.{2 * i - 1}.conv.weight"].shape[1] for i in range(1, blocks)}
-    return StyleGAN2Config(
-        resolution=4 << (blocks - 1),
-        z_dim=state["style.1.weight"].shape[1],
-        w_dim=state["style.1.weight"].shape[0],
+    w_dim, z_dim = state["style.1.weight"].shape[:2]
+    facts = dict(
+        resolution=4 << (blocks - 1), z_dim=z_dim, w_dim=w_dim,
         mapping_layers=sum(name.startswith("style.") and name.endswith(".weight") for name in state),
-        channel_base=max(size * count for size, count in channels.items()),
-        channel_max=max(channels.values()),
-        noise=noise,
-    )
+        channel_base=max(size * count for size, count in channels.items()), channel_max=max(channels.values()),
+        noise=noise, img_channels=state["to_rgb1.conv.weight"].shape[1],
+    )  # fmt: skip
+    return StyleGAN2Config.from_json(facts, path)
 
 
 def generator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:
@@ -152,23 +153,39 @@ def renamed_state(state: dict[str, Tensor], names: Iterator[tuple[str, str]], pa
     for ours, theirs in names:
         if not isinstance(state.get(theirs), Tensor):
             raise FaceganError(f"{path} lacks {theirs}, which every StyleGAN2 checkpoint of this kind has.")
-        renamed[ours] = state[theirs].detach().float()
+        renamed[ours] = state[theirs].detach()
     return renamed
 
 
 def _generator(state: dict[str, Tensor], config: StyleGAN2Config, mean: object, path: Path) -> dict[str, Tensor]:
-    """Our state of their generator; a missing mean style is measured."""
-    drawn = {f"noises.noise_{2 * i + n}": None for i in range(len(config.sizes)) for n in (0, 1)}  # older files have none
-    noises = {name: torch.zeros(1, 1, *[4 << ((int(name.split("_")[1]) + 1) // 2)] * 2) for name in drawn if name not in state}
-    renamed = generator_state({**noises, **state}, config, path)
-    renamed["mapping.w_avg"] = mean.float().flatten().clone() if isinstance(mean, Tensor) else mean_style(renamed, config)
-    return renamed
+    """Our state of their generator; a missing mean style is measured, once all shapes are known to be right."""
+    with torch.device("meta"):
+        expected = Generator(config).state_dict()
+    noises = [theirs for ours, theirs in generator_names(config) if ours.endswith("noise_const")]
+    bare = not any(name in state for name in noises)  # older files have none
+    names = ((ours, theirs) for ours, theirs in generator_names(config) if not (bare and theirs in noises))
+    renamed = _reshaped(renamed_state(state, names, path))
+    missing = {name: value for name, value in expected.items() if name.endswith("noise_const") and bare}
+    refuse_other_shapes(path, "", renamed, {name: value for name, value in expected.items() if name not in {*missing, "mapping.w_avg"}})
+    renamed |= {name: torch.zeros(value.shape) for name, value in missing.items()}
+    if isinstance(mean, Tensor) and mean.shape[-1:] == (config.w_dim,) and mean.ndim < 4:
+        rows = mean.reshape(-1, config.w_dim)
+        if len(rows) and (rows == rows[0]).all():  # one a layer in pSp's, all alike
+            return renamed | {"mapping.w_avg": rows[0].clone()}
+    elif mean is not None:
+        what = list(mean.shape) if isinstance(mean, Tensor) else quoted(mean)
+        raise FaceganError(f"{path}: latent_avg is {what}; expected a style, [{config.w_dim}].")
+    refuse_other_values(path, "", renamed)
+    return renamed | {"mapping.w_avg": mean_style(renamed, config)}
 
 
 def generator_state(state: dict[str, Tensor], config: StyleGAN2Config, path: Path) -> dict[str, Tensor]:
     """Their tensors by our names and in our shapes; without the mean style."""
-    renamed = renamed_state(state, generator_names(config), path)
-    for name, value in renamed.items():
+    return _reshaped(renamed_state(state, generator_names(config), path))
+
+
+def _reshaped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for name, value in state.items():
         if name.endswith((".const", ".weight")) and value.ndim == 5 or name == "synthesis.b4.const":
             value = value[0]
         if name.endswith(".conv0.weight"):
@@ -179,33 +196,77 @@ def generator_state(state: dict[str, Tensor], config: StyleGAN2Config, path: Pat
             value = value[0, 0]
         if name.endswith("torgb.bias"):
             value = value.flatten()
-        renamed[name] = value.contiguous()
-    return renamed
+        state[name] = value.contiguous()
+    return state
 
 
 @torch.no_grad()
 def mean_style(state: dict[str, Tensor], config: StyleGAN2Config) -> Tensor:
     """The mean of w over 10,000 fixed z, [w_dim]: that project's own training writes none."""
     mapping = Mapping(config, config.z_dim, config.w_dim, num_ws=1)
-    weights = {name.removeprefix("mapping."): value for name, value in state.items() if name.startswith("mapping.")}
+    weights = {name.removeprefix("mapping."): value.float() for name, value in state.items() if name.startswith("mapping.")}
     mapping.load_state_dict({**weights, "w_avg": torch.zeros(config.w_dim)})
-    z = torch.from_numpy(np.random.RandomState(0).randn(10_000, config.z_dim)).float()
-    return torch.cat([mapping(part)[:, 0] for part in z.split(1000)]).mean(0)
+    random = np.random.RandomState(0)
+    parts = (torch.from_numpy(random.randn(1000, config.z_dim)).float() for _ in range(10))
+    return torch.cat([mapping(part)[:, 0] for part in parts]).mean(0)
 
 
-def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tensor]]) -> None:
-    """Our networks as a `.pt` of that project; it knows no labels and no resnet outputs; its own code also wants
-    z_dim = w_dim, and the paper's channels or twice them."""
-    if config.c_dim or config.architecture != "skip" or config.noise != "add":
+def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tensor]], force: bool = False) -> None:
+    """Our networks as a `.pt` of that project, whole or not at all; what that form cannot say is logged.
+
+    Raises:
+        FaceganError: they have no form there, or, unless `force`, one that the project's own code cannot load.
+    """
+    if config.c_dim or config.architecture != "skip" or config.noise != "add" or config.growing:
         raise FaceganError(f"{path}: only unconditional networks with skip outputs and added noise have a form in this checkpoint format.")
+    if (config.activation, config.mapping_activation) != ("lrelu", "lrelu"):
+        raise FaceganError(f"{path}: this checkpoint format knows no activation but lrelu, these networks have others.")
+    unloadable = _unloadable(config)
+    if unloadable and not force:
+        raise FaceganError(f"{path}: {unloadable}, which rosinality's code cannot load; --force writes it for programs that can.")
+    states = dict(states)
+    lost = _lost(config)
+    if "D" in states and not _plain_discriminator(config):
+        del states["D"]
+        lost.append("the discriminator, which is of another kind")
+    if lost:
+        log.warning("%s: this checkpoint format does not keep %s", path, "; ".join(lost))
     content: dict[str, object] = {}
     for ours, theirs in GENERATORS.items():
         if ours in states:
             content[theirs] = _their_generator(states[ours], config)
-            content["latent_avg"] = states[ours]["mapping.w_avg"].clone()
+            content.setdefault("latent_avg", states[ours]["mapping.w_avg"].clone())
     if "D" in states:
         content["d"] = {theirs: states["D"][ours].clone() for ours, theirs in discriminator_names(config)} | _filters_of_d(config)
-    torch.save(content, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        torch.save(content, aside)
+        os.replace(aside, path)
+    except RuntimeError as error:  # of torch.save
+        raise FaceganError(f"{path} could not be written: {clause(error)}; make room, or name another place.") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _unloadable(config: StyleGAN2Config) -> str:
+    """What that project's classes are not: z and w of one length, the paper's channels or twice them, colours."""
+    if config.z_dim != config.w_dim:
+        return f"z has {config.z_dim} numbers and w {config.w_dim}"
+    found = [config.channels(size) for size in config.sizes]
+    if not any(found == [min(512, 16384 * times // size) for size in config.sizes] for times in (1, 2)):
+        return f"its channels are {', '.join(map(str, found))} from 4 px on"
+    return "" if config.img_channels == 3 else f"its images have {config.img_channels} channel(s)"
+
+
+def _lost(config: StyleGAN2Config) -> list[str]:
+    kept = {"conv_clamp": None, "mapping_lr": 0.01, "group": 4}
+    return [f"{name} {getattr(config, name):g}" for name, value in kept.items() if getattr(config, name) != value]
+
+
+def _plain_discriminator(config: StyleGAN2Config) -> bool:
+    alike = (config.d_architecture, config.d_activation, config.deviation_maps) == ("resnet", "lrelu", 1)
+    return alike and all(config.channels(size) == config.of_discriminator.channels(size) for size in config.sizes)
 
 
 def _their_generator(state: dict[str, Tensor], config: StyleGAN2Config) -> dict[str, Tensor]:

@@ -6,139 +6,23 @@ of what it was saved with: plain containers, numbers and tensors. Nor may a file
 
 from __future__ import annotations
 
-import io
-import math
 import pickle
 import pickletools
-import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
-import torch
-from torch import Tensor
+from facegan.checkpoints.inert import KNOWN, Array, DType, name_set
+from facegan.files import quoted
 
-from facegan.errors import FaceganError
-
-
-@dataclass(frozen=True)
-class Record:
-    """An object of another project as it was saved: its class's name and its attributes."""
-
-    class_name: str
-    state: dict[str, Any]
+_MOST_INSTRUCTIONS = 500_000  # of one pickle: each may make an object; a network's has some tens of thousands
+LARGEST_PART = 256 << 20  # bytes of one string or storage; a layer of StyleGAN2 has 9 MB
 
 
-@dataclass(frozen=True)
-class _DType:
-    """numpy.dtype of one number: "f4" and the like, little-endian."""
-
-    code: str
-
-    def check(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "=", "|"):
-            raise pickle.UnpicklingError("it holds a numpy dtype with a byte order or fields of its own")
-
-
-_NUMBERS = {"f4": "<f", "f8": "<d", "i4": "<i", "i8": "<q", "b1": "<?"}
-
-
-def _dtype(code: Any, *_: Any) -> _DType:
-    if not isinstance(code, str) or code not in _NUMBERS:
-        raise pickle.UnpicklingError(f"it holds a numpy dtype {code!r}, which is not one of {', '.join(_NUMBERS)}")
-    return _DType(code)
-
-
-def _scalar(dtype: Any, data: Any) -> float | int | bool:
-    if not isinstance(dtype, _DType) or not isinstance(data, bytes) or len(data) != struct.calcsize(_NUMBERS[dtype.code]):
-        raise pickle.UnpicklingError("it holds a numpy scalar that is not one number")
-    value: float | int | bool = struct.unpack(_NUMBERS[dtype.code], data)[0]
-    return value
-
-
-@dataclass(frozen=True)
-class _Storage:
-    """The numbers of tensors, in one row."""
-
-    numbers: Tensor
-
-
-def _storage(data: Any) -> _Storage:
-    """torch.storage._load_from_bytes: five small pickles, then each storage's length and bytes. `torch.load` reads more than that:
-    tensors that repeat one number without end, compressed archives, storages whose bytes are absent."""
-    if not isinstance(data, bytes):
-        raise pickle.UnpicklingError("it holds a tensor storage that is not bytes")
-    stream = io.BytesIO(data)
-    magic, protocol, system, claim, keys = (_StorageUnpickler(stream).load() for _ in range(5))
-    if (magic, protocol) != (0x1950A86A20F9469CFC6C, 1001) or not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise pickle.UnpicklingError("it holds a tensor storage in an unknown format")
-    if not isinstance(claim, _Claim) or keys != [claim.key]:
-        raise pickle.UnpicklingError("it holds a tensor storage that is not one row of numbers")
-    (count,), rest = struct.unpack("<q", stream.read(8)), bytearray(stream.read())
-    if count != claim.count or count * claim.dtype.itemsize != len(rest):
-        raise pickle.UnpicklingError(f"it holds a tensor storage of {claim.count} numbers in {len(rest)} bytes")
-    return _Storage(torch.frombuffer(rest, dtype=claim.dtype) if rest else torch.empty(0, dtype=claim.dtype))
-
-
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """torch._utils._rebuild_tensor_v2, for dense tensors whose storage really holds them."""
-    if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("it holds a tensor without a storage")
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise pickle.UnpicklingError(f"it holds a tensor of size {size} and stride {stride}")
-    stored, last = len(storage.numbers), offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > stored or (math.prod(size) > 0 and last >= stored):
-        raise pickle.UnpicklingError(f"it holds a tensor of size {size} and stride {stride}, beyond its {stored} stored numbers")
-    return storage.numbers.as_strided(size, stride, offset)
-
-
-def _parameter(data: Any, *_: Any) -> Tensor:
-    if not isinstance(data, Tensor):
-        raise pickle.UnpicklingError("it holds a parameter that is not a tensor")
-    return data
-
-
-def _persistent(meta: Any) -> Record:
-    """torch_utils.persistence: {type, version, module_src, class_name, state}; the source text is left unread."""
-    if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str) or not isinstance(meta.get("state"), dict):
-        raise pickle.UnpicklingError("it holds a persistent object without a class name and a state")
-    return Record(meta["class_name"], meta["state"])
-
-
-def _table() -> dict[str, Any]:
-    """Any kind of dictionary, made empty and filled later; one made of another would let a small file copy without end."""
-    return {}
-
-
-def _names(names: Any) -> set[str]:
-    """The sets of a module: names of buffers."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise pickle.UnpicklingError("it holds a set of something else than names")
-    return set(names)
-
-
-# What a pickle may call. Only functions: whatever one of them returns, the unpickler below sets nothing on it.
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("__builtin__", "set"): _names,
-    ("builtins", "set"): _names,
-    ("collections", "OrderedDict"): _table,
-    ("dnnlib.util", "EasyDict"): _table,
-    ("numpy", "dtype"): _dtype,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
-}
-
-
-class _Refused(pickle.UnpicklingError):
+class Refused(pickle.UnpicklingError):
     """A name that is not on the list."""
 
 
-class _Instructions(dict[int, Callable[..., None]]):
+class Instructions(dict[int, Callable[..., None]]):
     """Python's own, those that are harmless, by opcode."""
 
     def __missing__(self, opcode: int) -> NoReturn:
@@ -149,32 +33,92 @@ class _Instructions(dict[int, Callable[..., None]]):
 _HARMLESS = """
     PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
     UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
-    EMPTY_LIST EMPTY_DICT EMPTY_SET GLOBAL STACK_GLOBAL REDUCE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET MEMOIZE
+    LIST EMPTY_LIST EMPTY_DICT EMPTY_SET GLOBAL STACK_GLOBAL REDUCE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET MEMOIZE
 """.split()
-_Opcodes = _Instructions({getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _HARMLESS})
+OPCODES = Instructions({getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _HARMLESS})
 
 
-class _Unpickler(pickle._Unpickler):
+class _Parts:
+    """A file, none of whose strings is larger than any tensor; `taken`: bytes read so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.taken = file, 0
+
+    def read(self, count: int) -> bytes:
+        if count > LARGEST_PART:
+            raise pickle.UnpicklingError(f"it holds a string of {count} bytes, which no network needs")
+        return self._counted(self.file.read(count))
+
+    def readline(self) -> bytes:
+        return self._counted(self.file.readline(LARGEST_PART))
+
+    def _counted(self, data: bytes) -> bytes:
+        self.taken += len(data)
+        return data
+
+
+class Unpickler(pickle._Unpickler):
     """The one in Python: in C, two bytes would fill gigabytes (PUT makes room for its index), and BUILD calls any `__setstate__`,
     such as a tensor's, which resizes its storage. Instructions that change an object accept the plain containers alone."""
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = _Opcodes
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = OPCODES
+    bits: ClassVar[int] = 64  # of a whole number
     stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.parts, self.spent = _Parts(file), 0
+        super().__init__(self.parts)
+
+    def load(self) -> Any:
+        """As pickle's own, of so many instructions at most."""
+        self._unframer = pickle._Unframer(self.parts.read, self.parts.readline)  # type: ignore[attr-defined]
+        self.read, self.readline = self._unframer.read, self._unframer.readline
+        self.metastack: list[list[Any]] = []
+        self.stack, self.proto = [], 0
+        self.append = self.stack.append
+        try:
+            for _ in range(_MOST_INSTRUCTIONS):
+                key = self.read(1)
+                if not key:
+                    raise EOFError("it ends too early")
+                self.dispatch[key[0]](self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            return stop.value
+        raise pickle.UnpicklingError(f"it holds more than {_MOST_INSTRUCTIONS:,} instructions, more than any network")
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
+        if (module, name) in KNOWN:
+            return KNOWN[module, name]
         if module.startswith("dnnlib.tflib"):
-            raise _Refused(
+            raise Refused(
                 "it is a network of the TensorFlow StyleGAN; convert it first with legacy.py of NVIDIA's stylegan2-ada-pytorch"
             )
-        asked = ascii(f"{module}.{name}")[1:-1][:80]
-        raise _Refused(f"it asks for {asked}, which no network of the supported kinds needs; nothing was run")
+        asked = quoted(f"{module[:100]}.{name[:100]}")
+        raise Refused(f"it asks for {asked}, which no network of the supported kinds needs; nothing was run")
+
+    def _bounded(self, load: Callable[[Any], None]) -> None:
+        try:
+            load(self)
+        except ValueError:
+            raise pickle.UnpicklingError("it holds digits that are no whole number, or too many of them") from None
+        if type(self.stack[-1]) is int and self.stack[-1].bit_length() > self.bits:
+            raise pickle.UnpicklingError(f"it holds {quoted(self.stack[-1])}, which no network needs")
+
+    def _call(self) -> None:
+        """Each part of a file may be copied a few times, as bytes are on their way to a tensor, and not without end."""
+        given = self.stack.pop()
+        if type(given) is not tuple:
+            raise pickle.UnpicklingError("it calls a function without a tuple of arguments")
+        self.spent += sum(len(part) for part in given if isinstance(part, (str, bytes, list, tuple, dict)))
+        if self.spent > 4 * self.parts.taken:
+            raise pickle.UnpicklingError("it uses the same parts again and again")
+        self.stack[-1] = self.stack[-1](*given)
 
     def _top(self, kind: type, doing: str) -> Any:
         target = self.stack[-1]
         if type(target) is not kind:
-            raise pickle.UnpicklingError(f"it {doing} a {type(target).__name__}")
+            raise pickle.UnpicklingError(f"it {doing} {quoted(target)}")
         return target
 
     def _append(self, values: list[Any]) -> None:
@@ -187,92 +131,37 @@ class _Unpickler(pickle._Unpickler):
         table.update(zip(items[::2], items[1::2], strict=True))
 
     def _add(self, values: list[Any]) -> None:
-        self._top(set, "adds to").update(_names(values))
+        self._top(set, "adds to").update(name_set(values))
 
     def _build(self, state: Any) -> None:
-        self._top(_DType, "sets attributes of").check(state)
+        target = self.stack[-1]
+        if isinstance(target, (DType, Array)):
+            target.check(state)
+        elif type(target) is not dict or type(state) is not dict:  # a dictionary's, such as a state dict's versions, are left unread
+            raise pickle.UnpicklingError(f"it sets attributes of {quoted(target)}")
 
-    _Opcodes[pickle.NEWOBJ[0]] = _Opcodes[pickle.REDUCE[0]]  # all that a file names is a function
-    _Opcodes[pickle.APPEND[0]] = lambda self: self._append([self.stack.pop()])
-    _Opcodes[pickle.APPENDS[0]] = lambda self: self._append(self.pop_mark())
-    _Opcodes[pickle.SETITEM[0]] = lambda self: self._set([self.stack.pop(), self.stack.pop()][::-1])
-    _Opcodes[pickle.SETITEMS[0]] = lambda self: self._set(self.pop_mark())
-    _Opcodes[pickle.ADDITEMS[0]] = lambda self: self._add(self.pop_mark())
-    _Opcodes[pickle.BUILD[0]] = lambda self: self._build(self.stack.pop())
+    def _bytearray(self) -> None:
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
 
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self._set(items)
 
-@dataclass(frozen=True)
-class _Claim:
-    """What a storage's own pickle says of it."""
-
-    dtype: torch.dtype
-    key: str
-    count: int
-
-
-_STORAGES = {
-    "BFloat16Storage": torch.bfloat16,
-    "BoolStorage": torch.bool,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "ShortStorage": torch.int16,
-}
+    for _code in (pickle.INT, pickle.LONG, pickle.LONG1, pickle.LONG4):
+        OPCODES[_code[0]] = (lambda load: lambda self: self._bounded(load))(OPCODES[_code[0]])
+    OPCODES[pickle.BYTEARRAY8[0]] = lambda self: self._bytearray()  # pickle's own makes room for what it claims
+    OPCODES[pickle.DICT[0]] = lambda self: self._dict()
+    OPCODES[pickle.REDUCE[0]] = OPCODES[pickle.NEWOBJ[0]] = lambda self: self._call()  # all that a file names is a function
+    OPCODES[pickle.APPEND[0]] = lambda self: self._append([self.stack.pop()])
+    OPCODES[pickle.APPENDS[0]] = lambda self: self._append(self.pop_mark())
+    OPCODES[pickle.SETITEM[0]] = lambda self: self._set([self.stack.pop(), self.stack.pop()][::-1])
+    OPCODES[pickle.SETITEMS[0]] = lambda self: self._set(self.pop_mark())
+    OPCODES[pickle.ADDITEMS[0]] = lambda self: self._add(self.pop_mark())
+    OPCODES[pickle.BUILD[0]] = lambda self: self._build(self.stack.pop())
 
 
-class _StorageUnpickler(_Unpickler):
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = _Instructions(
-        {**_Opcodes, pickle.BINPERSID[0]: pickle._Unpickler.dispatch[pickle.BINPERSID[0]]}
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module != "torch" or name not in _STORAGES:
-            raise pickle.UnpicklingError(f"it holds a tensor storage that asks for {ascii(f'{module}.{name}')[1:-1][:80]}")
-        return _STORAGES[name]
-
-    def persistent_load(self, pid: Any) -> _Claim:
-        """("storage", type, key, device, count, None)"""
-        dtype, key, count, view = pid[1], pid[2], pid[4], pid[5:]
-        if not isinstance(dtype, torch.dtype) or not isinstance(key, str) or type(count) is not int or view != (None,):
-            raise pickle.UnpicklingError("it holds a tensor storage in an unknown format")
-        return _Claim(dtype, key, count)
-
-
-def load(data: bytes, origin: str) -> Any:
-    """The object in a pickle of the supported kinds.
-
-    Raises:
-        FaceganError: the file asks for anything else, or is broken; nothing of it has been run.
-    """
-    try:
-        return _Unpickler(io.BytesIO(data)).load()
-    except _Refused as refusal:
-        raise FaceganError(f"{origin} is refused: {refusal}.") from None
-    except Exception as error:  # a hostile file can make the machinery of pickle or of torch.load fail in any way
-        raise FaceganError(f"{origin} is not a readable network pickle: {_clause(error)}.") from None
-
-
-def _clause(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return text.rstrip(".")
-
-
-def check_size(tensors: Iterable[tuple[str, Tensor]], size: int, origin: str) -> dict[str, Tensor]:
-    """The named tensors of a file of `size` bytes as a table.
-
-    Raises:
-        FaceganError: they are more numbers than the file has bytes, as when one stored number is repeated by a stride of 0 or one
-            tensor bears thousands of names: conversion would write them all out.
-    """
-    found: dict[str, Tensor] = {}
-    total = 0
-    for name, value in tensors:
-        total += value.numel() + 1
-        if total > size:
-            raise FaceganError(f"{origin} is refused: its {size} bytes claim to hold more numbers than that.")
-        found[name] = value
-    return found
+def clause(error: Exception) -> str:
+    """What an exception says, for the end of a sentence; objects of a file that it holds are left unformatted."""
+    told = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+    return quoted((told.strip().splitlines() or [type(error).__name__])[0], 200).rstrip(".")

@@ -52,7 +52,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     add_network(mix)
-    styles = "seeds (3, 0-7), .npz files, folders of them, or names of styles"
+    styles = "seeds (3, 0-7), .npz files, folders of them, .npy or .pt of other projects, or names of styles"
     mix.add_argument("--rows", nargs="+", required=True, metavar="STYLE", help=f"what the columns are mixed into: {styles}")
     mix.add_argument("--cols", nargs="+", default=(), metavar="STYLE", help="what is mixed in, named likewise")
     mix.add_argument("--out", default="", help="folder for grid.png, row-NAME_col-NAME.png and recipe.json")
@@ -108,7 +108,7 @@ def add_projection_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_styles_commands(styles: argparse.ArgumentParser) -> None:
     commands = styles.add_subparsers(required=True, metavar="COMMAND")
-    files = ".npz files, or folders of them"
+    files = ".npz files, folders of them, or .npy and .pt of other projects"
     average = commands.add_parser("average", help="the mean of styles: what they have in common")
     average.add_argument("sources", nargs="+", metavar="STYLE", help=files)
     average.add_argument("--out", required=True, metavar="FILE.npz", help="the mean, as key w")

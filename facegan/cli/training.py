@@ -59,11 +59,12 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
     add_device(generate, graphs=True)
     generate.set_defaults(command=run_generate)
 
-    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of NVIDIA's or rosinality's; none of its code is run",
+    convert = commands.add_parser("convert", help="read a StyleGAN2 checkpoint of another project; none of its code is run",
                                   epilog=CONVERT_EXAMPLES, formatter_class=RAW)  # fmt: skip
-    convert.add_argument("source", metavar="IN", help=".pkl (stylegan2-ada-pytorch, stylegan3 --cfg=stylegan2), .pt, or a folder of ours")
+    convert.add_argument("source", metavar="IN", help="NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, or a folder of ours")
     convert.add_argument("out", metavar="OUT", help="folder for model.safetensors and config.json, or FILE.pt in rosinality's form")
     convert.add_argument("--slim", action="store_true", help="to pass on: averaged generator, discriminator in half precision")
+    convert.add_argument("--force", action="store_true", help="write a FILE.pt even if rosinality's own code cannot load such a network")
     convert.set_defaults(command=run_convert)
 
 

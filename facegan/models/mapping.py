@@ -26,7 +26,7 @@ class Mapping(nn.Module):
             self.embed = Linear(config.c_dim, w_dim)
         width = z_dim + (w_dim if config.c_dim else 0)
         for index in range(self.num_layers):
-            setattr(self, f"fc{index}", Linear(width, w_dim, act="lrelu", lr_multiplier=config.mapping_lr))
+            setattr(self, f"fc{index}", Linear(width, w_dim, act=config.mapping_activation, lr_multiplier=config.mapping_lr))
             width = w_dim
         if num_ws is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))

@@ -18,7 +18,7 @@ from facegan.ops import adain_affine, bias_act
 
 
 class StyleLayer(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: convolution, noise, bias, lrelu, and AdaIN by the style (eq. 1).
+    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: convolution, noise, bias, activation, and AdaIN by the style (eq. 1).
 
     Without `in_channels` there is no convolution: the layer on the constant.
     """
@@ -27,7 +27,7 @@ class StyleLayer(nn.Module):
 
     def __init__(self, in_channels: int | None, out_channels: int, size: int, config: StyleGAN2Config, up: int = 1) -> None:
         super().__init__()
-        self.size, self.clamp = size, config.conv_clamp
+        self.size, self.clamp, self.act = size, config.conv_clamp, config.activation
         self.conv = None if in_channels is None else Conv2d(in_channels, out_channels, 3, bias=False, up=up)
         self.noise_strength = nn.Parameter(torch.zeros(out_channels))  # "learned per-channel scaling factors", B in fig. 1b
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -41,7 +41,7 @@ class StyleLayer(nn.Module):
             x = self.conv(x)
         if noise is not None:
             x = torch.addcmul(x, noise.to(x.dtype), self.noise_strength.to(x.dtype)[:, None, None])
-        x = bias_act(x, self.bias, act="lrelu", clamp=self.clamp)
+        x = bias_act(x, self.bias, act=self.act, clamp=self.clamp)
         scale, shift = self.affine(w).chunk(2, dim=1)
         return adain_affine(x, scale, shift)
 
@@ -61,7 +61,7 @@ class StyleBlock(nn.Module):
             self.layer0 = StyleLayer(config.channels(size // 2), channels, size, config, up=2)
         self.layer1 = StyleLayer(channels, channels, size, config)
         leaves = config.growing or size == config.resolution
-        self.torgb = Conv2d(channels, 3, 1, clamp=config.conv_clamp) if leaves else None
+        self.torgb = Conv2d(channels, config.img_channels, 1, clamp=config.conv_clamp) if leaves else None
 
     @property
     def layers(self) -> list[StyleLayer]:

@@ -21,6 +21,7 @@ from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, Style
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
 from facegan.nn import Conv2d, Linear, scaled_once
 from facegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
+from facegan.ops.bias_act import DEFAULT_GAINS
 
 __all__ = [
     "NOISE_MODES",
@@ -36,7 +37,7 @@ __all__ = [
 
 
 class SynthesisLayer(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, lrelu.
+    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, activation.
 
     Where noise is concatenated: [N, 2 O, H * up, W * up], its maps behind the convolution's, with biases of their own.
     """
@@ -47,6 +48,7 @@ class SynthesisLayer(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, size: int, config: StyleGAN2Config, up: int = 1) -> None:
         super().__init__()
         self.up, self.size, self.clamp, self.concat = up, size, config.conv_clamp, config.noise == "concat"
+        self.act = config.activation
         self.affine = Linear(config.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(config.features(size)))
@@ -58,33 +60,34 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros."""
         noise = None if noise is None else noise * self.noise_strength
-        act, channels = Activation(math.sqrt(2) * gain, None if self.clamp is None else self.clamp * gain), self.weight.shape[0]
+        act, channels = Activation(self.act, DEFAULT_GAINS[self.act] * gain, self.clamp and self.clamp * gain), self.weight.shape[0]
         y = modulated_conv2d(
             x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
-            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, act="lrelu", **act._asdict(),
+            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act._asdict(),
         )  # fmt: skip
         if not self.concat:
             return y
         # In y's memory format: of two, `cat` takes the slower one.
         beside = torch.zeros_like(y) if noise is None else noise.to(y.dtype).contiguous(memory_format=torch.channels_last)
-        return torch.cat([y, bias_act(beside, self.bias[channels:], act="lrelu", **act._asdict())], dim=1)
+        return torch.cat([y, bias_act(beside, self.bias[channels:], **act._asdict())], dim=1)
 
 
 class Activation(NamedTuple):
     """Of a layer's convolution and noise alike."""
 
+    act: str
     gain: float
     clamp: float | None
 
 
 class ToRGB(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> colours [N, 3, H, W]: modulated, not demodulated."""
+    """x [N, I, H, W], w [N, w_dim] -> colours [N, img_channels, H, W]: modulated, not demodulated."""
 
     def __init__(self, in_channels: int, config: StyleGAN2Config) -> None:
         super().__init__()
         self.affine = Linear(config.w_dim, in_channels, bias_init=1.0, gain=1 / math.sqrt(in_channels))
-        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight = nn.Parameter(torch.randn(config.img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.clamp = config.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ class SynthesisBlock(nn.Module):
             if self.resnet:
                 self.skip = Conv2d(in_channels, channels, 1, bias=False, up=2, gain=math.sqrt(0.5))
         self.conv1 = SynthesisLayer(channels if size == 4 else features, channels, size, config)
-        leaves = config.growing or not self.resnet or size == config.resolution
+        leaves = config.growing or config.architecture == "skip" or size == config.resolution
         self.torgb = ToRGB(features, config) if leaves else None
 
     @property
@@ -124,14 +127,14 @@ class SynthesisBlock(nn.Module):
         return self.conv1(y, ws[1], next(noises))
 
     def colours(self, x: Tensor, ws: Sequence[Tensor]) -> Tensor:
-        """[N, 3, H, W] float32, by the style after those of the layers, which is the next block's first."""
+        """[N, img_channels, H, W] float32, by the style after those of the layers, which is the next block's first."""
         assert self.torgb is not None
         image: Tensor = self.torgb(x, ws[len(self.layers)])
         return image.float()
 
 
 class Synthesis(nn.Module):
-    """ws [N, num_ws, w_dim] -> image [N, 3, resolution, resolution], float32, about [-1, 1]."""
+    """ws [N, num_ws, w_dim] -> image [N, img_channels, resolution, resolution], float32, about [-1, 1]."""
 
     resample_filter: Tensor
 
@@ -241,7 +244,7 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] (and c [N, c_dim]) -> image [N, 3, resolution, resolution]."""
+    """z [N, z_dim] (and c [N, c_dim]) -> image [N, img_channels, resolution, resolution]."""
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.files import quoted
+from facegan.ops.bias_act import DEFAULT_GAINS
 
 NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES = ("random", "const", "none")
-ARCHITECTURES = ("skip", "resnet", "stylegan1")
-NOISES = ("add", "concat")
+ACTIVATIONS = tuple(DEFAULT_GAINS)
+_WORDS = {
+    "architecture": ("skip", "resnet", "orig", "stylegan1"),
+    "noise": ("add", "concat"),
+    "activation": ACTIVATIONS,
+    "mapping_activation": ACTIVATIONS,
+    "d_architecture": ("resnet", "orig", "skip"),
+    "d_activation": ACTIVATIONS,
+}
 
 # Beyond any published network; a configuration from a file must not ask for a million layers.
 _RANGES = {
     "resolution": (4, 4096),
-    "z_dim": (1, 1 << 16),
-    "w_dim": (1, 1 << 16),
+    "z_dim": (1, 1 << 12),
+    "w_dim": (1, 1 << 12),
     "c_dim": (0, 1 << 16),
     "mapping_layers": (1, 64),
     "channel_base": (4, 1 << 28),
     "channel_max": (1, 1 << 16),
     "half_sizes": (0, 11),
     "group": (1, 1 << 16),
+    "img_channels": (1, 4),
+    "d_mapping_layers": (1, 64),
+    "d_channel_base": (4, 1 << 28),
+    "d_channel_max": (1, 1 << 16),
+    "d_label_dim": (1, 1 << 12),
+    "deviation_maps": (0, 1 << 10),
 }
+_NUMBERS = {"mapping_lr": (1e-6, 1e2), "conv_clamp": (1e-3, 1e9), "d_mapping_lr": (1e-6, 1e2)}
 
 
 class Level(NamedTuple):
@@ -55,34 +71,64 @@ class StyleGAN2Config:
     mapping_lr: float = 0.01  # learning-rate multiplier of the mapping
     channel_base: int = 16384  # channels of a size: min(channel_base / size, channel_max)
     channel_max: int = 512
-    architecture: Literal["skip", "resnet", "stylegan1"] = "skip"  # of the generator; the discriminator is a resnet
+    architecture: Literal["skip", "resnet", "orig", "stylegan1"] = "skip"  # of the generator; orig: colours leave at the last size alone
     half_sizes: int = 0  # the largest sizes, so many, run in bfloat16
     conv_clamp: float | None = None  # limit of every layer's output
     group: int = 4  # of the minibatch standard deviation
     noise: Literal["add", "concat"] = "add"  # concat: maps beside the features, as GPEN's prior has them (Yang et al. 2021)
     growing: bool = False  # colours leave and enter at every size, so that both networks run at any level
+    img_channels: int = 3  # of the images: 1 grey, 3 RGB, 4 RGBA
+    activation: str = "lrelu"  # of the synthesis
+    mapping_activation: str = "lrelu"
+    d_architecture: Literal["resnet", "orig", "skip"] = "resnet"  # of the discriminator; skip: it sees the image at every size
+    d_activation: str = "lrelu"
+    d_mapping_layers: int | None = None  # of the discriminator's embedding of a label; these four: as the generator's when None
+    d_mapping_lr: float | None = None
+    d_channel_base: int | None = None
+    d_channel_max: int | None = None
+    d_label_dim: int | None = None  # length of that embedding; None: the channels at 4 px
+    deviation_maps: int = 1  # of the minibatch standard deviation, each of so many parts of the channels
+    d_skip_clamp: bool = True  # conv_clamp limits the residual paths of the discriminator too
 
     def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise _unlike(name, getattr(self, name), f"{', '.join(words[:-1])} or {words[-1]}")
+        optional = {field.name for field in fields(self) if field.default is None}
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                raise FaceganError(f"StyleGAN2: {name} is {value!r}; expected a whole number from {least} to {most}.")
+            if (type(value) is not int or not least <= value <= most) and not (value is None and name in optional):
+                raise _unlike(name, value, f"a whole number from {least} to {most}")
+        for name, (low, high) in _NUMBERS.items():
+            value = getattr(self, name)
+            if (type(value) not in (int, float) or not low <= value <= high) and not (value is None and name in optional):
+                raise _unlike(name, value, f"a number from {low:g} to {high:g}")
+        for name in ("growing", "d_skip_clamp"):
+            if type(getattr(self, name)) is not bool:
+                raise _unlike(name, getattr(self, name), "true or false")
         if self.resolution & (self.resolution - 1):
-            raise FaceganError(f"StyleGAN2: resolution is {self.resolution}; expected a power of two from 4 to {_RANGES['resolution'][1]}.")
-        if self.architecture not in ARCHITECTURES:
-            raise FaceganError(f"StyleGAN2: architecture is {self.architecture!r}; expected {', '.join(ARCHITECTURES[:-1])} or stylegan1.")
-        if self.noise not in NOISES or (self.noise == "concat" and self.architecture != "skip"):
-            raise FaceganError(f"StyleGAN2: noise is {self.noise!r}; expected add, or with architecture skip concat.")
-        if type(self.growing) is not bool:
-            raise FaceganError(f"StyleGAN2: growing is {self.growing!r}; expected true or false.")
-        for name, number in (("mapping_lr", self.mapping_lr), ("conv_clamp", self.conv_clamp)):
-            if number is not None and not (isinstance(number, (int, float)) and 0 < number < math.inf):
-                raise FaceganError(f"StyleGAN2: {name} is {number!r}; expected a positive number.")
-        if self.channel_base < self.resolution:
-            raise FaceganError(
-                f"StyleGAN2: channel_base is {self.channel_base}; expected at least the resolution, {self.resolution}, "
-                "or its layers would have no channels."
-            )
+            raise _unlike("resolution", self.resolution, f"a power of two from 4 to {_RANGES['resolution'][1]}")
+        if self.img_channels == 2:
+            raise _unlike("img_channels", 2, "1 (grey), 3 (RGB) or 4 (RGBA)")
+        if self.noise == "concat" and self.architecture != "skip":
+            raise _unlike("noise", self.noise, "add, or with architecture skip concat")
+        if self.growing and self.d_architecture != "resnet":
+            raise _unlike("d_architecture", self.d_architecture, "resnet, as networks grow with that alone")
+        for name in ("channel_base", "d_channel_base"):
+            if (getattr(self, name) or self.resolution) < self.resolution:
+                expected = f"at least the resolution, {self.resolution}, or its layers would have no channels"
+                raise _unlike(name, getattr(self, name), expected)
+        judge = self.of_discriminator
+        if self.deviation_maps and judge.channels(4) % self.deviation_maps:
+            raise _unlike("deviation_maps", self.deviation_maps, f"a divisor of the discriminator's {judge.channels(4)} channels at 4 px")
+
+    @property
+    def of_discriminator(self) -> StyleGAN2Config:
+        """The same with the discriminator's facts in place of those of the generator that it need not share."""
+        own = {name: getattr(self, f"d_{name}") for name in ("mapping_layers", "mapping_lr", "channel_base", "channel_max")}
+        own = {name: value for name, value in own.items() if value is not None}
+        unset: dict[str, Any] = dict.fromkeys(f"d_{name}" for name in own)
+        return replace(self, **own, **unset) if own else self
 
     @property
     def sizes(self) -> list[int]:
@@ -138,5 +184,26 @@ class StyleGAN2Config:
         whole = math.ceil(level)
         return Level(1 << whole, None if level == whole else 1.0 - whole + level)
 
-    def to_json(self) -> dict:
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the default, and all that files have always told."""
+        defaults = {field.name: field.default for field in fields(self)}
+        names = list(defaults)
+        optional = names[names.index("img_channels") :]
+        return {name: value for name, value in asdict(self).items() if name not in optional or value != defaults[name]}
+
+    @classmethod
+    def from_json(cls, facts: Any, where: object) -> StyleGAN2Config:
+        """From what a file holds, which `where` names in the message. Raises FaceganError for anything else than a configuration."""
+        if not isinstance(facts, dict):
+            raise FaceganError(f"{where} holds {quoted(facts)} in place of a StyleGAN2 configuration.")
+        unknown = facts.keys() - {field.name for field in fields(cls)}
+        if unknown:
+            raise FaceganError(f"{where} holds {quoted(min(unknown))}, which no StyleGAN2 configuration of this version has.")
+        try:
+            return cls(**facts)
+        except FaceganError as error:
+            raise FaceganError(f"{where}: {error}") from None
+
+
+def _unlike(name: str, value: object, expected: str) -> FaceganError:
+    return FaceganError(f"StyleGAN2: {name} is {quoted(value)}; expected {expected}.")

@@ -74,6 +74,8 @@ class Restorer(nn.Module):
 
 def decoder_config(prior: StyleGAN2Config) -> StyleGAN2Config:
     """Of the restorer that is built on a prior. Raises FaceganError for one that cannot be a decoder."""
+    if prior.img_channels != 3:
+        raise FaceganError(f"a prior makes RGB images; this one's have {prior.img_channels} channel(s)")
     if prior.c_dim or prior.architecture != "skip":
         raise FaceganError(
             f"a prior is a StyleGAN2 without labels and with skip outputs; this one has {prior.c_dim} label(s) and architecture "

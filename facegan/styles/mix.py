@@ -204,7 +204,7 @@ def write_walk(request: Request, draw: Renderer, styles: Sequence[Style]) -> Non
 
     def pictures() -> Iterator[Image.Image]:
         for w in tqdm(ws, desc="frames", unit="frame"):
-            yield to_pil(draw(w[None])[0])
+            yield to_pil(draw(w[None])[0]).convert("RGB")
 
     video.write_video(path, pictures(), request.fps)
     print(path)

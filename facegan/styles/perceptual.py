@@ -85,14 +85,8 @@ class DiscriminatorFeatures:
         self.discriminator = discriminator.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        blocks = [getattr(self.discriminator, f"b{size}") for size in reversed(self.discriminator.config.sizes[1:])]
-        x = blocks[0].fromrgb(images.to(blocks[0].dtype, memory_format=torch.channels_last))
-        kept = [_averaged(_shrunk(images))]
-        for block in blocks:
-            x = block(x)
-            if x.shape[2] <= LARGEST // 2:
-                kept.append(_averaged(_unit(x.float())))
-        return torch.cat(kept, dim=1)
+        maps = [x for x in self.discriminator.features(images) if x.shape[2] <= LARGEST // 2]
+        return torch.cat([_averaged(_shrunk(images)), *(_averaged(_unit(x.float())) for x in maps)], dim=1)
 
 
 class Pyramid:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.checkpoints.networks import open_networks
+from facegan.checkpoints.networks import open_networks, refuse_other_colours
 from facegan.data.attributes import listed
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError, Interrupted
@@ -119,6 +119,7 @@ class Projector:
         self.device, self.cuda_graphs = resolve_device(device), cuda_graphs
         networks = open_networks(network)
         self.settings = settings
+        refuse_other_colours(networks, network, "projected into")
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
         self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.words}

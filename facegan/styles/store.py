@@ -1,7 +1,7 @@
 """Styles on disk and by name: `.npz` files as NVIDIA's projector writes them, seeds, and folders that serve as a library.
 
 A file holds key `w` (points of W or W+, float32 [N, num_ws, w_dim]) or key `direction` (differences of such points, added
-to a point by `facegan edit`).
+to a point by `facegan edit`). Those of other projects are read too, see `foreign`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 from facegan.errors import FaceganError
 from facegan.generators import parse_seeds
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles.foreign import FOREIGN, read_foreign
 
 Key = Literal["w", "direction"]
 SUFFIX = ".npz"
@@ -46,7 +47,7 @@ def read_styles(path: str | Path, config: StyleGAN2Config | None = None, key: Ke
     layers and numbers as the file gives them.
     """
     path = Path(path)
-    array = read_array(path, key)
+    array = read_foreign(path, config) if path.suffix in FOREIGN else read_array(path, key)
     w = torch.from_numpy(array.astype(np.float32))
     if w.ndim == 1:
         w = w[None]
@@ -98,7 +99,7 @@ def resolve(
     """The styles that a user names, in order.
 
     A token is a seed or a range of seeds, `3` or `0-7` (truncated by `psi`; one seed, one style, whatever stands beside it);
-    a path to a `.npz`; a folder of them; or the name of a style in a folder of `library`, the first that has it.
+    a path to a `.npz`, `.npy` or `.pt`; a folder of `.npz`; or the name of a style in a folder of `library`, the first that has it.
     """
     folders = [library] if isinstance(library, Path) else list(library or [])
     return [style for token in tokens for style in _resolve(token, generator, folders, psi)]
@@ -113,7 +114,7 @@ def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) 
         if not styles:
             raise FaceganError(f"{path} holds no styles: expected {SUFFIX} files with key w, as `facegan project` writes them.")
         return styles
-    if path.suffix == SUFFIX:
+    if path.suffix in (SUFFIX, *FOREIGN):
         return read_styles(path, generator.config)
     for folder in folders:
         if (folder / f"{token}{SUFFIX}").is_file():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.checkpoints.networks import Networks
+from facegan.checkpoints.networks import Networks, refuse_other_colours
 from facegan.data.attributes import listed, names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
@@ -57,6 +57,7 @@ def search_and_compare(
 
     `generator` is that of `networks`, on its device.
     """
+    refuse_other_colours(networks, request.network, "searched")
     began, out = time.perf_counter(), Path(request.out)
     out.mkdir(parents=True, exist_ok=True)  # before minutes of work
     device = generator.mapping.w_avg.device

@@ -16,9 +16,14 @@ from facegan.files import write_whole
 from facegan.training.batches import to_float, to_uint8
 
 
+def picture_of(pixels: np.ndarray) -> Image.Image:
+    """uint8 [H, W, C], of 1 channel (grey), 3 (RGB) or 4 (RGBA)."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def to_pil(image: Tensor) -> Image.Image:
-    """[3, H, W] in [-1, 1] -> a picture."""
-    return Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+    """[C, H, W] in [-1, 1] -> a picture."""
+    return picture_of(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
 def to_tensor(pictures: Sequence[Image.Image], device: torch.device | str = "cpu") -> Tensor:
@@ -27,17 +32,17 @@ def to_tensor(pictures: Sequence[Image.Image], device: torch.device | str = "cpu
 
 
 def sheet(images: Tensor, columns: int = 0, gap: int = 1, smallest: int = 64) -> Image.Image:
-    """[N, 3, H, W] in [-1, 1] -> one picture, rows of `columns` (default: square); tiny faces are enlarged to be seen."""
-    count, _, height, width = images.shape
+    """[N, C, H, W] in [-1, 1] -> one picture, rows of `columns` (default: square); tiny faces are enlarged to be seen."""
+    count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     scale = max(1, smallest // height)
     pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
     for index, face in enumerate(pixels):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         canvas[top : top + height, left : left + width] = face
-    picture = Image.fromarray(canvas)
+    picture = picture_of(canvas)
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 

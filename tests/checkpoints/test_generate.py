@@ -73,3 +73,19 @@ def test_a_path_comes_before_the_name_of_a_shipped_network(tmp_path, monkeypatch
     assert located("nowhere") == Path("nowhere")
     (tmp_path / DRAWN).mkdir()
     assert located(DRAWN) == Path(DRAWN)
+
+
+@pytest.mark.parametrize("channels,mode", [(1, "L"), (4, "RGBA")])
+def test_grey_and_transparent_networks_make_such_pictures(tmp_path, capsys, channels, mode):
+    torch.manual_seed(0)
+    config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=64, channel_max=8, img_channels=channels)
+    save_networks(Networks(config, {"G_ema": Generator(config).state_dict()}), tmp_path / "net")
+    assert main(["generate", str(tmp_path / "net"), "--seeds", "0-2", "--out", str(tmp_path / "out")]) == 0
+    for name in ("seed0001.png", "grid.png"):
+        assert Image.open(tmp_path / "out" / name).mode == mode
+    command = ["mix", "--network", str(tmp_path / "net"), "--rows", "0", "--cols", "1", "--layers", "0-2", "--out", str(tmp_path / "mix")]
+    assert main(command) == 0
+    assert Image.open(tmp_path / "mix/row-seed0000_col-seed0001.png").mode == mode
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    assert main(["project", "--network", str(tmp_path / "net"), "--target", str(tmp_path / "photo.png"), "--out", str(tmp_path / "p")]) == 2
+    assert "RGB networks alone can be projected into; generate and mix serve others" in capsys.readouterr().err

@@ -219,7 +219,7 @@ def test_other_files_are_refused(tmp_path):
         open_restorer(tmp_path / "absent.pth")
     with open(tmp_path / "GPEN.pth", "wb") as file:
         file.truncate((4 << 30) + 1)  # a hole: it takes no room
-    with pytest.raises(FaceganError, match="has 4096 MiB, more than any restorer"):
+    with pytest.raises(FaceganError, match="has 4,096 MiB, more than the 4,096 MiB of any restorer"):
         open_restorer(tmp_path / "GPEN.pth")
 
 
@@ -246,7 +246,7 @@ def test_small_files_do_not_fill_memory(tmp_path):
     state = written(16, 1 / 64, 2)
     endless = torch.zeros(1).expand(1, 1 << 20, 1 << 20, 3, 3)
     for content in ({**state, "generator.convs.1.conv.weight": endless}, {"g_ema": {**state, "ecd1.0.1.weight": endless[0]}}):
-        attempt(content, "more numbers than that", tmp_path)
+        attempt(content, "beyond its 1 stored numbers", tmp_path)
     many = {f"generator.to_rgbs.{i}.conv.weight": torch.zeros(1) for i in range(14)}
     attempt({**state, **many}, "holds no restorer|resolution is 65536|lacks", tmp_path)
     deep = {f"generator.style.{i}.weight": torch.zeros(STYLE, STYLE) for i in range(1, 100)}

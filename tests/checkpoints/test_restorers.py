@@ -108,7 +108,7 @@ def test_a_shipped_network_is_opened_by_its_name_and_a_path_comes_first(weights,
     assert same(open_restorer("mine64"), weights) and is_restorer("mine64")
     (tmp_path / "elsewhere/mine64").mkdir()
     assert not is_restorer("mine64")
-    with pytest.raises(FaceganError, match="mine64 holds no readable"):
+    with pytest.raises(FaceganError, match="mine64 holds no model"):
         open_restorer("mine64")
 
 
@@ -118,7 +118,7 @@ def test_a_shipped_network_is_opened_by_its_name_and_a_path_comes_first(weights,
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(FaceganError, match="nowhere does not exist; expected a run of `train --method restore`, a folder with"):
         open_restorer(tmp_path / "nowhere")
-    with pytest.raises(FaceganError, match="holds no readable model.safetensors and config.json"):
+    with pytest.raises(FaceganError, match="holds no model.safetensors and config.json of a restorer; expected a run"):
         open_restorer(tmp_path)
     assert not is_restorer(tmp_path / "nowhere") and not is_restorer(tmp_path)
 
@@ -133,9 +133,10 @@ def test_a_generator_is_no_restorer_and_a_restorer_no_generator(folder):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "holds no readable"), ("[]", "holds no readable"), ("[" * 100_000, "holds no readable"),
+        ("", "is not valid JSON"), ("[]", "does not describe a restorer"), ("[" * 100_000, "nests too deeply"),
         ("{}", "does not describe a restorer"),
-        ('{"kind": "restorer", "depth": 3}', "holds no readable .*depth"), ('{"kind": "restorer", "resolution": 48}', "resolution is 48"),
+        ('{"kind": "restorer", "depth": 3}', "holds depth, which no StyleGAN2"),
+        ('{"kind": "restorer", "resolution": 48}', "resolution is 48"),
         ('{"kind": "restorer", "resolution": 8, "noise": "add"}', "a restorer's decoder has noise concatenated"),
         ('{"kind": "restorer", "resolution": 8, "noise": "concat", "c_dim": 3}', "no labels"),
         ('{"kind": "restorer", "resolution": 4096, "noise": "concat", "channel_base": 1048576}', r"is .* in the file, and"),
@@ -160,15 +161,17 @@ def test_damaged_weights_are_a_sentence(folder):
 
     for content in (b"", whole[:100], whole[:-7], b"\xff" * 1000):
         path.write_bytes(content)
-        refused("holds no readable model.safetensors")
+        refused("model.safetensors is no readable file of tensors|model.safetensors has a header of [0-9,]+ bytes")
     save_file({name: value for name, value in tensors.items() if name != "encoder.b8.bias"}, path)
     refused(r"encoder.b8.bias is absent in the file, and \[8\] in a network of its kind")
     save_file({**tensors, "another": torch.zeros(2)}, path)
     refused(r"another is \[2\] in the file, and absent in a network of its kind")
     save_file({**tensors, "bottleneck.weight": torch.zeros(6, 64)}, path)
     refused(r"bottleneck.weight is \[6, 64\] in the file, and \[6, 128\]")
+    save_file({**tensors, "bottleneck.bias": tensors["bottleneck.bias"] * torch.nan}, path)
+    refused("bottleneck.bias holds values that are not finite")
     path.unlink()
-    refused("holds no readable model.safetensors")
+    refused("holds no model.safetensors")
 
 
 def test_a_restorer_has_no_form_as_a_pt_file(tmp_path, capsys):

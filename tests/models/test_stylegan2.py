@@ -1,158 +1,17 @@
-"""The networks against a restatement of the papers' equations in float64.
-
-Filters are matrices here, convolutions products with patches, and every sample has weights of its own.
-"""
+"""The networks against a restatement of the papers' equations in float64, tests/support/stylegan2_equations.py."""
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+from stylegan2_equations import generated, judged, mapped
 
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config, minibatch_deviation
 
 TINY = dict(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12)
-FIR = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
-
-
-def lrelu(x):
-    return torch.where(x > 0, x, 0.2 * x) * math.sqrt(2)
-
-
-def linear(state, name, x, lr=1.0):
-    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return x @ (weight * lr / math.sqrt(weight.shape[1])).T + bias * lr
-
-
-def filtered(x, count, tap):
-    """Along both sides: output p is the sum over pixels i of FIR[tap(p, i)] / 8, where there is such a tap."""
-    taps = torch.tensor([[tap(p, i) for i in range(x.shape[2])] for p in range(count)])
-    matrix = torch.where((taps >= 0) & (taps < 4), FIR[taps.clamp(0, 3)] / FIR.sum(), 0.0)
-    return matrix @ x @ matrix.T
-
-
-def upsampled(x, margin=0):
-    """Zeros between the pixels, pixel i at 2 i, then the filter, of twice the sum in each direction, and a margin around the plane."""
-    return 4 * filtered(x, 2 * x.shape[2] + 2 * margin, lambda p, i: 2 * i - p + 2 + margin)
-
-
-def correlated(x, weight, stride=1, padding=0):
-    """`weight` [O, I, K, K], or [N, O, I, K, K] with one for every sample."""
-    patches = F.unfold(x, weight.shape[-1], padding=padding, stride=stride)
-    side = (x.shape[2] + 2 * padding - weight.shape[-1]) // stride + 1
-    return (weight.flatten(-3) @ patches).unflatten(2, (side, side))
-
-
-def modulated(x, weight, style, demodulate, padding):
-    """Karras et al. 2020a, eqs. 1 and 3."""
-    weight = weight * style[:, None, :, None, None]
-    if demodulate:
-        weight = weight / (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()
-    return correlated(x, weight, padding=padding)
-
-
-def normalised(x):
-    return x / (x.square().mean(1, keepdim=True) + 1e-8).sqrt()
-
-
-def mapped(state, config, z, c=None):
-    """Karras et al. 2019, section 2, and with a label its embedding beside z."""
-    parts = [] if z is None else [normalised(z)]
-    if c is not None:
-        parts.append(normalised(linear(state, "mapping.embed", c)))
-    w = torch.cat(parts, dim=1)
-    for index in range(config.mapping_layers):
-        w = lrelu(linear(state, f"mapping.fc{index}", w, lr=0.01))
-    return w
-
-
-def convolved(state, name, x, down=False, up=False):
-    """Equalised learning rate. The filter runs at the larger size: before every second pixel is taken, after zeros were put in."""
-    weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias", torch.zeros(1, dtype=torch.float64))
-    weight, p = weight / math.sqrt(weight[0].numel()), weight.shape[2] // 2
-    if down:
-        x = filtered(x, x.shape[2] - 1 + 2 * p, lambda q, i: i - q + 1 + p)
-    x = upsampled(x, margin=p) if up else x
-    return correlated(x, weight, stride=2 if down else 1, padding=0 if up or down else p) + bias[:, None, None]
-
-
-def layer2(state, name, x, w, noise, up=False):
-    """StyleGAN2: the style is in the weights."""
-    style = linear(state, f"{name}.affine", w)
-    x = modulated(upsampled(x, margin=1) if up else x, state[f"{name}.weight"], style, True, padding=0 if up else 1)
-    return lrelu(x + noise * state[f"{name}.noise_strength"] + state[f"{name}.bias"][:, None, None])
-
-
-def layer1(state, name, x, w, noise, up=False):
-    """StyleGAN1: noise on every channel by its own strength, and the style after instance normalisation."""
-    if f"{name}.conv.weight" in state:
-        x = convolved(state, f"{name}.conv", x, up=up)
-    x = lrelu(x + noise * state[f"{name}.noise_strength"][:, None, None] + state[f"{name}.bias"][:, None, None])
-    scale, shift = linear(state, f"{name}.affine", w)[..., None, None].tensor_split(2, dim=1)
-    deviation = (x.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
-    return scale * (x - x.mean((2, 3), keepdim=True)) / deviation + shift
-
-
-def features(state, config, ws, noises, top):
-    """{size: (maps after its block, the style behind it)} up to `top`; `ws` and `noises` run from layer to layer."""
-    styles, first, found = iter(ws.unbind(1)), config.architecture == "stylegan1", {}
-    x, w = state["synthesis.b4.const"].expand(len(ws), -1, -1, -1), next(styles)
-    for size in [size for size in config.sizes if size <= top]:
-        name = f"synthesis.b{size}"
-        if first:
-            x = layer1(state, f"{name}.layer0", x, w, next(noises), up=size > 4)
-            x = layer1(state, f"{name}.layer1", x, next(styles), next(noises))
-        elif size == 4:
-            x = layer2(state, f"{name}.conv1", x, w, next(noises))
-        else:
-            y = layer2(state, f"{name}.conv1", layer2(state, f"{name}.conv0", x, w, next(noises), up=True), next(styles), next(noises))
-            x = y if config.architecture == "skip" else (y + convolved(state, f"{name}.skip", x, up=True)) * math.sqrt(0.5)
-        w = next(styles, None)
-        found[size] = x, w
-    return found
-
-
-def rgb(state, config, size, x, w):
-    name = f"synthesis.b{size}.torgb"
-    if config.architecture == "stylegan1":
-        return convolved(state, name, x)
-    style = linear(state, f"{name}.affine", w) / math.sqrt(x.shape[1])
-    return modulated(x, state[f"{name}.weight"], style, False, 0) + state[f"{name}.bias"][:, None, None]
-
-
-def generated(state, config, ws, noises, level=None):
-    """The colours of all sizes summed ("skip"), or those of the last; while that fades in, between it and the size below."""
-    level = math.log2(config.resolution) if level is None else level
-    top, fade = 2 ** math.ceil(level), level - (math.ceil(level) - 1)
-    found = features(state, config, ws, noises, top)
-    if config.architecture == "skip":
-        image = 0
-        for size in found:
-            colours = rgb(state, config, size, *found[size])
-            image = colours if size == 4 else upsampled(image) + (fade if size == top else 1) * colours
-        return image
-    image = rgb(state, config, top, *found[top])
-    return image if fade == 1 else fade * image + (1 - fade) * upsampled(rgb(state, config, top // 2, *found[top // 2]))
-
-
-def judged(state, config, image, c=None, level=None):
-    level = math.log2(config.resolution) if level is None else level
-    top, fade = 2 ** math.ceil(level), level - (math.ceil(level) - 1)
-    x = lrelu(convolved(state, f"b{top}.fromrgb", image))
-    for size in [size for size in config.sizes[:0:-1] if size <= top]:
-        skipped = convolved(state, f"b{size}.skip", x, down=True)
-        x = lrelu(convolved(state, f"b{size}.conv1", lrelu(convolved(state, f"b{size}.conv0", x)), down=True))
-        x = (skipped + x) * math.sqrt(0.5)
-        if size == top and fade < 1:
-            small = sum(image[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
-            x = fade * x + (1 - fade) * lrelu(convolved(state, f"b{size // 2}.fromrgb", small))
-    deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()
-    x = lrelu(convolved(state, "b4.conv", torch.cat([x, deviation.expand(len(x), 1, 4, 4)], dim=1)))
-    x = linear(state, "b4.out", lrelu(linear(state, "b4.fc", x.flatten(1))))
-    return x.squeeze(1) if c is None else (x * mapped(state, config, None, c)).sum(1) / math.sqrt(x.shape[1])
-
 
 def doubled(network):
     """Its parameters as float64 leaves, after random numbers on all of them, so that noise strengths and biases count."""
@@ -187,7 +46,7 @@ def drawn_noise(config, n):
     return torch.cat([plane.flatten(1) for plane in planes], dim=1), (plane.double() for plane in planes)
 
 
-ARCHITECTURES = ["skip", "resnet", "stylegan1"]
+ARCHITECTURES = ["skip", "resnet", "orig", "stylegan1"]
 LEVELS = [None, 2.0, 2.7, 3.0, 3.3, 4.0]
 
 
@@ -240,6 +99,50 @@ def test_discriminator_equals_its_equations(c_dim, level):
     expected = torch.autograd.grad(expected.sum(), theirs, create_graph=True)[0].square().sum((1, 2, 3))
     close(found, expected)
     gradients_agree(network, state, found, expected)
+
+
+OTHERS = {
+    "without residual paths": dict(d_architecture="orig"),
+    "colours at every size": dict(d_architecture="skip"),
+    "limits within reach": dict(conv_clamp=1.5),
+    "limits within reach, but of the residual paths": dict(conv_clamp=1.5, d_skip_clamp=False),
+    "limits within reach, colours at every size": dict(conv_clamp=1.5, d_architecture="skip"),
+    "fewer channels": dict(d_channel_base=64, d_channel_max=8),
+    "several deviations": dict(deviation_maps=3, group=2),
+    "no deviation": dict(deviation_maps=0),
+    "a mapping of its own": dict(c_dim=3, d_mapping_layers=2, d_mapping_lr=0.1, mapping_activation="relu"),
+    "short labels": dict(c_dim=3, d_label_dim=7, d_architecture="orig"),
+    "grey": dict(img_channels=1),
+    "transparent": dict(img_channels=4, d_architecture="skip"),
+    **{name: dict(activation=name, mapping_activation=name, d_activation=name) for name in ("relu", "linear", "tanh", "sigmoid")},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_networks_of_other_kinds_equal_their_equations(name):
+    config = StyleGAN2Config(**TINY, **OTHERS[name])
+    torch.manual_seed(5)
+    g, d = Generator(config), Discriminator(config)
+    of_g, of_d, (noise, planes), z = doubled(g), doubled(d), drawn_noise(config, 4), torch.randn(4, 6)
+    c = torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 0]]) if config.c_dim else None
+    wide = None if c is None else c.double()
+    ws = mapped(of_g, config, z.double(), wide)[:, None].expand(-1, config.num_ws, -1)
+    found, expected = g(z, c, noise=noise), generated(of_g, config, ws, planes)
+    close(found, expected)
+    gradients_agree(g, of_g, found, expected)
+    image = torch.randn(4, config.img_channels, 16, 16)
+    found, expected = d(image, c), judged(of_d, config, image.double(), wide)
+    close(found, expected)
+    gradients_agree(d, of_d, found, expected)
+
+
+def test_a_configuration_tells_of_itself_what_is_out_of_the_ordinary():
+    plain = StyleGAN2Config(**TINY)
+    assert "d_architecture" not in plain.to_json() and "img_channels" not in plain.to_json()
+    for options in OTHERS.values():
+        config = StyleGAN2Config(**TINY, **options)
+        assert StyleGAN2Config.from_json(json.loads(json.dumps(config.to_json())), "it") == config
+    assert Discriminator(StyleGAN2Config(**TINY, d_channel_base=64, d_channel_max=8)).b8.conv0.weight.shape == (8, 8, 3, 3)
 
 
 def test_conditional_mapping_equals_its_equations():

@@ -15,7 +15,7 @@ from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter, upsample2d
 
 TINY = dict(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12)
-ARCHITECTURES = ["skip", "resnet", "stylegan1"]
+ARCHITECTURES = ["skip", "resnet", "orig", "stylegan1"]
 
 
 def drawn(network):
@@ -192,13 +192,22 @@ def test_the_smallest_networks():
     [
         (dict(resolution=48), "resolution is 48; expected a power of two"),
         (dict(resolution=16.0), "resolution is 16.0; expected a whole number"),
-        (dict(architecture="orig"), "architecture is 'orig'; expected skip, resnet or stylegan1"),
-        (dict(architecture=["skip"]), r"architecture is \['skip'\]; expected skip"),
+        (dict(architecture="other"), "architecture is other; expected skip, resnet, orig or stylegan1"),
+        (dict(architecture=["skip"]), "architecture is a list; expected skip"),
         (dict(growing=1), "growing is 1; expected true or false"),
-        (dict(growing="yes"), "growing is 'yes'; expected true or false"),
+        (dict(growing="yes"), "growing is yes; expected true or false"),
         (dict(growing=None), "growing is None; expected true or false"),
-        (dict(conv_clamp=-1.0), "conv_clamp is -1.0; expected a positive number"),
-        (dict(mapping_lr=math.nan), "mapping_lr is nan; expected a positive number"),
+        (dict(conv_clamp=-1.0), "conv_clamp is -1.0; expected a number from 0.001 to 1e"),
+        (dict(mapping_lr=math.nan), "mapping_lr is nan; expected a number from 1e-06 to 100"),
+        (dict(mapping_lr=1e300), "mapping_lr is 1e\\+300; expected a number"),
+        (dict(mapping_layers=None), "mapping_layers is None; expected a whole number"),
+        (dict(z_dim=10**400), "z_dim is a whole number of 1329 bits; expected"),
+        (dict(img_channels=2), "img_channels is 2; expected 1"),
+        (dict(d_architecture="skip", growing=True), "d_architecture is skip; expected resnet"),
+        (dict(d_architecture={}), "d_architecture is a dict; expected resnet, orig or skip"),
+        (dict(activation="swish"), "activation is swish; expected linear, relu"),
+        (dict(deviation_maps=5), "deviation_maps is 5; expected a divisor"),
+        (dict(d_channel_base=8), "d_channel_base is 8; expected at least the resolution"),
     ],
 )
 def test_configurations_of_nonsense_are_refused(options, words):

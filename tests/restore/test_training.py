@@ -314,7 +314,7 @@ def test_a_prior_that_cannot_be_one_is_refused(options: dict, words: str, train:
 
 def test_a_prior_that_is_not_there_or_no_network_is_refused(train: Train, trained: Path, tmp_path: Path) -> None:
     no_generator = "does not describe a StyleGAN2 network"
-    for path, words in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "holds no readable"), (trained, no_generator)):
+    for path, words in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "holds no model"), (trained, no_generator)):
         with pytest.raises(FaceganError, match=words):
             train(method="restore", prior=str(path))
 
