@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypedDict
 
 from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
+from facegan.schema import checked
 
 METHODS = ("a", "b", "restore")
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
@@ -66,6 +67,11 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise FaceganError(f"--{name} is {getattr(self, name)}: expected 0 to below 1")
+
+    @property
+    def may_grow(self) -> frozenset[str]:
+        """Lengths that may change from one call to the next, also when the run has ended: no step computes otherwise for it."""
+        return frozenset({"kimg"})
 
     def at_least(self, least: int, *names: str) -> None:
         for name in names:
@@ -164,6 +170,15 @@ def from_arguments(values: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
-    """What `to_json` gave; raises TypeError or KeyError for a record of another version."""
-    return config_class(values["method"])(**values)
+class _Named(TypedDict):
+    method: Literal["a", "b", "restore"]
+
+
+def from_json(values: dict[str, Any], where: object = "the configuration") -> TrainConfig:
+    """What `to_json` gave, checked; `where` is named in the FaceganError on anything else, such as a record of another version."""
+    config: TrainConfig = checked(values, config_class(checked(values, _Named, where)["method"]), where)
+    try:
+        config.check()
+    except FaceganError as error:
+        raise FaceganError(f"{where}: {error}") from None
+    return config

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.training.config import CriticConfig, numbers, option
 
@@ -80,6 +81,12 @@ class MethodAConfig(CriticConfig):
     @property
     def switch(self) -> int:
         return self.epochs // 2 if self.switch_epoch < 0 else self.switch_epoch
+
+    @property
+    def may_grow(self) -> frozenset[str]:
+        """--epochs, where phase 3 is one stage in which nothing happens at a share of its length."""
+        single = self.discriminators != "full" or len(names(self.attributes)) == 2
+        return frozenset({"epochs"} if single and self.merge == "none" and self.switch_epoch >= 0 else ())
 
     @property
     def regional(self) -> bool:
