@@ -52,7 +52,7 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
     generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
     generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
     generate.add_argument("--best", type=int, default=0, metavar="N", help="only the N that the run's critics score highest")
-    generate.add_argument("--truncation", type=float, default=1.0, metavar="PSI",
+    generate.add_argument("--truncation", type=training_config.finite, default=1.0, metavar="PSI",
                           help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
     generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
     generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")

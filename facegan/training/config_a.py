@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.training.config import CriticConfig, numbers, option
 
 # What a recipe changes. `seed`: every value of the source; what that leaves open (R1, the average, modulation) is as above.
@@ -107,8 +108,8 @@ class MethodAConfig(CriticConfig):
         self.shares("merge_alpha", "replay", "self_augment_share", "merge_ramp")
         if self.self_augment_share > 0.25:
             raise FaceganError(f"--self-augment-share is {self.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
-        if min(self.z_dims) < 1:
-            raise FaceganError(f"--z-shape is {self.z_shape!r}: expected sizes of at least 1")
+        if min(self.z_dims) < 1 or math.prod(self.z_dims) > 1 << 20:
+            raise FaceganError(f"--z-shape is {quoted(self.z_shape)!r}: expected sizes of at least 1, and at most a million numbers")
         self._check_phase3()
 
     def _check_phase3(self) -> None:
