@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from facegan.errors import FaceganError
@@ -90,8 +91,8 @@ def _fields(value: Any, kind: Any, where: object, name: str) -> Any:
     return found if is_typeddict(kind) else kind(**found)
 
 
-def _list(value: Any, where: object, name: str) -> list:
-    return value if isinstance(value, list) else _refuse(value, _WORDS[list], where, name)
+def _list(value: Any, where: object, name: str) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else _refuse(value, _WORDS[list], where, name)
 
 
 def _object(value: Any, where: object, name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from facegan.errors import FaceganError
 SMALLEST = 256  # pixels of a frame: smaller ones are enlarged, which also keeps them from the codec's blur
 # Converted by this matrix, and said to be: a player that is told nothing takes small pictures for BT.601.
 BT709 = [
-    "-vf", "scale=out_color_matrix=bt709:out_range=tv",
+    "-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
     "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
 ]  # fmt: skip
 SUFFIXES = (".gif", ".mp4")

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.files import quoted
 from facegan.training.config import CriticConfig, numbers, option
@@ -86,6 +85,8 @@ class MethodAConfig(CriticConfig):
     @property
     def may_grow(self) -> frozenset[str]:
         """--epochs, where phase 3 is one stage in which nothing happens at a share of its length."""
+        from facegan.data.attributes import names
+
         single = self.discriminators != "full" or len(names(self.attributes)) == 2
         return frozenset({"epochs"} if single and self.merge == "none" and self.switch_epoch >= 0 else ())
 

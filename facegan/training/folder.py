@@ -83,7 +83,7 @@ class RunFolder:
         then = {**defaults, **old["config"]}
         free = FREE_TO_CHANGE | config.may_grow
         found = [
-            f"--{name.replace('_', '-')} {_shown(then[name])} there, {_shown(value)} here"
+            f"--{name.replace('_', '-')} {shown(then[name])} there, {shown(value)} here"
             for name, value in config.to_json().items()
             if name not in free and then[name] != value
         ]
@@ -105,10 +105,11 @@ class RunFolder:
 
     def record(self) -> Record:
         path = self.root / CONFIG
-        record = read_json(path) if path.is_file() else None
-        if not isinstance(record, dict) or not {"config", "data_fingerprint"} <= record.keys():
-            raise FaceganError(f"{self.root} is not a run: expected a folder that `facegan train --out` made")
-        return checked(record, Record, path)
+        try:
+            return checked(read_json(path), Record, path)
+        except FaceganError as error:
+            reason = f" ({error})" if path.exists() else ""
+            raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
 
     # --- finished stages
     def finished(self, stage: str) -> bool:
@@ -196,7 +197,8 @@ class RunFolder:
         return read_text(self.root / "ids" / f"{stage}.txt").splitlines()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A flag's value, for a message."""
     return f"'{quoted(value)}'" if isinstance(value, str) else quoted(value)
 
 

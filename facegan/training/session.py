@@ -14,7 +14,6 @@ from facegan.data.faces import FaceData, open_faces
 from facegan.data.splits import split
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
-from facegan.files import quoted
 from facegan.graphs import wanted
 from facegan.memory import out_of_memory
 from facegan.methods import METHODS, Plan
@@ -23,7 +22,7 @@ from facegan.training.config import TrainConfig
 from facegan.training.config_a import MethodAConfig
 from facegan.training.config_b import MethodBConfig
 from facegan.training.config_restore import RestoreConfig
-from facegan.training.folder import RunFolder
+from facegan.training.folder import RunFolder, shown
 from facegan.training.loop import train
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context
@@ -147,7 +146,7 @@ def adoptable(context: Context) -> RunFolder | None:
     for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
         if getattr(theirs, name, None) != getattr(ours, name):
             flag = name.replace("_", "-")
-            values = f"{quoted(getattr(theirs, name, None))!r}, this run {getattr(ours, name)!r}"
+            values = f"{shown(getattr(theirs, name, None))}, this run {shown(getattr(ours, name))}"
             raise FaceganError(f"--phase1-from {other.root} has --{flag} {values}: they must agree")
     if other.record()["data_fingerprint"] != context.data.fingerprint:
         raise FaceganError(f"--phase1-from {other.root} learned from other images or labels than --data now holds: train phase 1 anew")
