@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from facegan.files import read_json
+from facegan.files import RECORD_LIMIT, read_json
 from facegan.schema import checked
 from facegan.training.folder import write_json
 
@@ -25,7 +25,7 @@ class _Cost(TypedDict):
 
 
 def read(path: Path) -> dict[str, Cost | None]:
-    return checked(read_json(path), dict[str, _Cost | None], path) if path.exists() else {}
+    return checked(read_json(path, RECORD_LIMIT), dict[str, _Cost | None], path) if path.exists() else {}
 
 
 def begin(path: Path, command: str) -> Cost | None:

@@ -16,7 +16,7 @@ from facegan.ablation.tasks import Settings, Study, Task, plan
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator
-from facegan.files import quoted, read_json
+from facegan.files import RECORD_LIMIT, quoted, read_json
 from facegan.metrics.diversity import lpips_with
 from facegan.metrics.features import Inception
 from facegan.schema import checked
@@ -120,7 +120,7 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     path = root / RECORD
     if not path.exists():
         return write_json(path, {"facegan": __version__, **record})
-    old = checked(read_json(path), dict[str, Any], path)
+    old = checked(read_json(path, RECORD_LIMIT), dict[str, Any], path)
     version = old.pop("facegan", __version__)
     if version != __version__:
         log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)

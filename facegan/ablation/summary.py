@@ -12,7 +12,7 @@ from facegan.ablation import costs, intervals, rows
 from facegan.ablation.curve import NAME as CURVE
 from facegan.ablation.tasks import MIXES, Study, Task
 from facegan.data.faces import synthetic_seed
-from facegan.files import read_json
+from facegan.files import RECORD_LIMIT, read_json
 from facegan.metrics.joint_rate import Interval
 from facegan.metrics.summary import judge_line
 from facegan.schema import checked
@@ -106,8 +106,8 @@ def runs_of_a(study: Study) -> dict[str, Runs]:
         runs = table.setdefault(task.row, {})
         if task.done:
             curve = task.folder / CURVE
-            points = checked(read_json(curve), list[_Point], curve) if curve.exists() else []
-            report = checked(read_json(task.result), _Report, task.result)
+            points = checked(read_json(curve, RECORD_LIMIT), list[_Point], curve) if curve.exists() else []
+            report = checked(read_json(task.result, RECORD_LIMIT), _Report, task.result)
             runs[task.seed] = report | costs_of(task) | {"commands": task.typed()[:1], "curve": points}
     return table
 
@@ -133,7 +133,7 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
     for task in study.of(MIXES):
         if not task.done:
             continue
-        record = checked(read_json(task.result), _Search, task.result)
+        record = checked(read_json(task.result, RECORD_LIMIT), _Search, task.result)
         for line in record["table"]:
             if line["judge"]:
                 way, _, recipe = line["name"].partition(":")

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from facegan.ablation import rows
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
-from facegan.files import read_json
+from facegan.files import RECORD_LIMIT, read_json
 from facegan.schema import checked
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_arguments
@@ -128,7 +128,7 @@ def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted
     ]
     for path in sorted(settings.out.glob("*/report.json")):
         if path.parent.name not in slugs:
-            attributes = checked(read_json(path), _Report, path)["attributes"]
+            attributes = checked(read_json(path, RECORD_LIMIT), _Report, path)["attributes"]
             studies.append(build({**given, "attributes": attributes}, replace(settings, seeds=()), path.parent, wanted))
     return studies
 

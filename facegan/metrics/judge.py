@@ -26,7 +26,7 @@ from tqdm import tqdm
 from facegan.data.images import cache_directory
 from facegan.devices import described, resolve_device
 from facegan.errors import FaceganError
-from facegan.files import read_bytes, read_json, write_whole
+from facegan.files import RECORD_LIMIT, read_bytes, read_json, write_whole
 from facegan.metrics import degrade, judge_data, judge_net
 from facegan.metrics.degrade import gaussian_blur
 from facegan.metrics.judge_data import binary_columns, labels_of, material_of, pixels_of, shrink
@@ -43,6 +43,9 @@ FORMAT = 2
 LARGEST = 1 << 28  # bytes of a judge's weights
 CARD_BLURS = (0.0, 0.02, 0.04, 0.08)  # sigmas of the card's false-joint test, as a share of the width
 CARD_LIMIT = 1000  # images of each kind that the card's figures are taken on
+
+
+_Share = Annotated[float, Range(0, 1)]
 
 
 class _Settings(TypedDict):
@@ -68,10 +71,10 @@ class Card(TypedDict):
     data: _Data
     members: list[_Member]
     weights_sha256: str
-    ceiling: float | None
-    balanced_accuracy: dict[str, float | None]
-    calibration_error: dict[str, float | None]
-    column_accuracy: dict[str, float | None]
+    ceiling: _Share | None
+    balanced_accuracy: dict[str, _Share | None]
+    calibration_error: dict[str, _Share | None]
+    column_accuracy: dict[str, _Share | None]
 
 
 class Judge:
@@ -177,7 +180,7 @@ class Judge:
         """Read a saved judge. Raises FaceganError when a file is missing, damaged or does not fit its card."""
         folder = Path(folder)
         try:
-            card = read_json(folder / "judge.json")
+            card = read_json(folder / "judge.json", RECORD_LIMIT)
             if not isinstance(card, dict) or card.pop("format", None) != FORMAT:
                 raise FaceganError(f"it is not in format {FORMAT}")
             card = checked(card, Card, folder / "judge.json")
@@ -187,7 +190,8 @@ class Judge:
             if hashlib.sha256(blob).hexdigest() != card["weights_sha256"]:
                 raise FaceganError("the weights are not those of its card")
             tensors = read_tensors(folder / "judge.safetensors")
-            ids = checked(read_json(folder / "judge_ids.json"), tuple[tuple[str, ...], tuple[str, ...]], folder / "judge_ids.json")
+            path = folder / "judge_ids.json"
+            ids = checked(read_json(path, 4 * RECORD_LIMIT), tuple[tuple[str, ...], tuple[str, ...]], path)
             nets = [net_of(card, i, tensors, folder) for i in range(2)]
             own = {name: value for name, value in tensors.items() if name == "temperatures"}
             refuse_other_tensors(own, {"temperatures": torch.empty(2, len(card["attributes"]))}, folder)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
-from facegan.files import quoted, read_json
+from facegan.files import RECORD_LIMIT, quoted, read_json
 from facegan.memory import out_of_memory
 from facegan.tensors import read_tensors
 from facegan.training.optimizer import in_layout_of
@@ -76,7 +76,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_facts(folder: Path) -> dict[str, Any]:
     """The facts alone; what they must hold is their reader's to check (`facegan.schema`)."""
     try:
-        facts = read_json(folder / FACTS)
+        facts = read_json(folder / FACTS, RECORD_LIMIT)
         if not isinstance(facts, dict):
             raise FaceganError(f"{FACTS} holds {quoted(facts)}")
         return facts
@@ -137,5 +137,8 @@ def unpack_optimizer(prefix: str, tensors: Mapping[str, Tensor], optimizer: torc
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
+            if not isinstance(parameter, Tensor) or value.shape not in (parameter.shape, ()):
+                expected = list(parameter.shape) if isinstance(parameter, Tensor) else "nothing"
+                raise FaceganError(f"{prefix}: {quoted(name)} is {quoted(str(list(value.shape)))}, where this network has {expected}")
             if value.shape == parameter.shape and name != "step":  # files hold tensors in rows
                 values[name] = in_layout_of(parameter, value)

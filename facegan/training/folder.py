@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypedDict
 
 from facegan import __version__
 from facegan.errors import FaceganError
-from facegan.files import quoted, read_json, read_text, write_whole
+from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, write_whole
 from facegan.schema import Range, checked
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
@@ -106,7 +106,7 @@ class RunFolder:
     def record(self) -> Record:
         path = self.root / CONFIG
         try:
-            return checked(read_json(path), Record, path)
+            return checked(read_json(path, RECORD_LIMIT), Record, path)
         except FaceganError as error:
             reason = f" ({error})" if path.exists() else ""
             raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
