@@ -55,9 +55,13 @@ class _Point(TypedDict):
     joint: float
 
 
+class _Critics(TypedDict):
+    joint: float
+
+
 class _Line(TypedDict):
     name: str
-    critics: dict[str, float]
+    critics: _Critics
     judge: _Measured | None
 
 
