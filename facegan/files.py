@@ -12,6 +12,7 @@ from typing import Any
 from facegan.errors import FaceganError
 
 TEXT_LIMIT = 64 << 20  # bytes of a text file; CelebA's list of 202,599 faces has 26 MB
+RECORD_LIMIT = 8 << 20  # bytes of a JSON file that facegan writes about a run; as objects they take up to thirty times as many
 _SHOWN = 100  # characters of a quotation
 
 

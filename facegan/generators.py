@@ -17,11 +17,13 @@ from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
-from facegan.methods.a.phase2 import load_critic
+from facegan.methods.a.phase2 import CriticFacts, load_critic
 from facegan.models.stylegan2 import NoiseMode, StyleGAN2Config
+from facegan.schema import checked
 from facegan.training.config_a import MethodAConfig
 from facegan.training.folder import RunFolder
 
+PART, GPU_PART = 16, 64  # faces computed at once: on a CPU more at a time are no faster
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
 
 
@@ -36,7 +38,8 @@ class TrainedRun:
         if isinstance(self.config, MethodAConfig):
             self.stage = stage or self._last_generator()
             merged = self._merged_generator().to(self.device)
-            self.generator, self.z_shape, self.num_labels = merged, self.config.z_dims, merged.generator.config.num_attributes
+            shape = merged.generator.config
+            self.generator, self.z_shape, self.num_labels = merged, shape.z_shape, shape.num_attributes
         else:
             if stage not in ("", STAGE):
                 raise FaceganError(f"stage {stage!r} of {root} has no generator: the one of a run of Method B is {STAGE!r}")
@@ -51,7 +54,7 @@ class TrainedRun:
         if "generator" not in facts:
             known = ', '.join(self.generator_stages())
             raise FaceganError(f"stage {self.stage!r} of {self.folder.root} has no generator: name one of {known}")
-        return unpack_generator(tensors, facts)
+        return unpack_generator(tensors, facts, self.folder.stages / self.stage)
 
     def generator_stages(self) -> list[str]:
         return [stage for stage in self.folder.finished_stages() if not stage.startswith("phase2")]
@@ -75,25 +78,32 @@ class TrainedRun:
 
     def critic_facts(self) -> dict[str, dict[str, float]]:
         """{attribute: {balanced_accuracy, blurry_accuracy}}, as each critic was validated in training."""
-        facts = {stage.removeprefix("phase2-"): self.folder.load_stage(stage)[1] for stage in self.critic_stages()}
-        return {name: {key: fact[key] for key in ("balanced_accuracy", "blurry_accuracy")} for name, fact in facts.items()}
+        kept = ("balanced_accuracy", "blurry_accuracy")
+        stages = self.critic_stages()
+        facts = [checked(self.folder.facts(stage), CriticFacts, self.folder.stages / stage) for stage in stages]
+        return {stage.removeprefix("phase2-"): {key: fact[key] for key in kept} for stage, fact in zip(stages, facts, strict=True)}
 
     def without_critic(self) -> list[str]:
         """The attributes that no critic of this run knows."""
         return [name for name in names(self.config.attributes) if f"phase2-{name}" not in self.critic_stages()]
 
     @torch.no_grad()
-    def faces(self, seeds: Sequence[int] | Tensor, asked: Sequence[int] | None = None, batch: int = 64) -> Tensor:
-        """Images float32 [N, 3, R, R] in [-1, 1]: z of a seed is numpy's `RandomState(seed).randn`, so one seed is one face
-        whatever stands beside it; a conditional generator is asked for the attributes `asked` (from 0), all by default."""
+    def faces(self, seeds: Sequence[int] | Tensor, asked: Sequence[int] | None = None) -> Tensor:
+        """Images float32 [N, 3, R, R] in [-1, 1]: z of a seed is numpy's `RandomState(seed).randn`; a conditional generator is asked
+        for the attributes `asked` (from 0), all by default.
+
+        One seed is one face whatever stands beside it, to the last bit on a CPU of a given number of threads: matrix products of
+        other sizes may round otherwise, so every part that is computed is of one size, the last one filled up.
+        """
         y = torch.tensor([float(asked is None or k in asked) for k in range(self.num_labels)])  # none, unless conditional
-        numbers = seeds.tolist() if isinstance(seeds, Tensor) else seeds
+        numbers = seeds.tolist() if isinstance(seeds, Tensor) else list(seeds)
+        size = PART if self.device.type == "cpu" else GPU_PART
+        labels = y.expand(size, -1).to(self.device) if len(y) else None
         images = []
-        for start in range(0, len(numbers), batch):
-            part = numbers[start : start + batch]
+        for start in range(0, len(numbers), size):
+            part = numbers[start : start + size]
             z = np.stack([np.random.RandomState(seed).randn(*self.z_shape) for seed in part]).astype(np.float32)
-            labels = y.expand(len(part), -1).to(self.device) if len(y) else None
-            images.append(self.graphed(z, labels).float().cpu())
+            images.append(self.graphed(np.resize(z, (size, *self.z_shape)), labels).float().cpu()[: len(part)])
         return torch.cat(images)
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from facegan import cli
+from facegan.errors import FaceganError
+from facegan.generate import parsed_label
 from facegan.training import checkpoint, loop
 from facegan.training.folder import RunFolder
 
@@ -275,3 +277,45 @@ def test_phase_1_of_another_run_is_taken_over(words: Callable, refusal: Callable
     (unfinished / "config.json").write_bytes((tmp_path / "first/config.json").read_bytes())
     fourth = [*words(), f"--out={tmp_path / 'fourth'}", f"--phase1-from={unfinished}"]
     assert "has not finished its phase 1" in refusal(fourth)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "1e999", "x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "drawn64", "--out=o", "--truncation=VALUE"],
+        ["mix", "--rows=0", "--cols=1", "--out=o", "--truncation=VALUE"],
+        ["mix", "--rows=0", "--cols=1", "--out=o", "--weight=VALUE"],
+        ["mix", "--rows=0-1", "--video=o.gif", "--fps=VALUE"],
+        ["edit", "photo.png", "--add=beard", "--strength=VALUE"],
+    ],
+)
+def test_numbers_that_are_none_are_refused_in_every_flag(
+    words: list[str], value: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([word.replace("VALUE", value) for word in words])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ended.value.code == 2 and f"{value!r} is no number from -1e+09 to 1e+09" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_flag_takes_a_plain_float() -> None:
+    """Those of `facegan train` are checked as a whole, in `TrainConfig.check`."""
+    commands = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    checked_otherwise = {"train", "ablate", "tune"}
+    plain = [
+        (name, action.dest)
+        for name, parser in commands.items()  # type: ignore[union-attr]
+        if name not in checked_otherwise
+        for action in parser._actions
+        if action.type is float
+    ]
+    assert plain == []
+
+
+@pytest.mark.parametrize("label", ["nan,1", "1,inf", "1,1e308"])
+def test_labels_that_are_no_numbers(label: str) -> None:
+    with pytest.raises(FaceganError, match="--label is .*: expected numbers up to 1e"):
+        parsed_label(label, 2, "net")

@@ -7,18 +7,25 @@ null stands for what is not known: a command that was begun and whose end nobody
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
+from facegan.files import RECORD_LIMIT, read_json
+from facegan.schema import checked
 from facegan.training.folder import write_json
 
 KEYS = ("seconds", "cpu_seconds")
 Cost = dict[str, float]
 
 
+class _Cost(TypedDict):
+    seconds: float
+    cpu_seconds: float
+
+
 def read(path: Path) -> dict[str, Cost | None]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return checked(read_json(path, RECORD_LIMIT), dict[str, _Cost | None], path) if path.exists() else {}
 
 
 def begin(path: Path, command: str) -> Cost | None:

@@ -8,10 +8,9 @@ for it. 64 faces a sheet make a rate to about +- 0.12; over seeds less.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -21,7 +20,9 @@ from tqdm.auto import tqdm
 from facegan.data.formats import open_image
 from facegan.devices import AUTO
 from facegan.evaluate import Evaluator
+from facegan.files import parse_json, read_text
 from facegan.generators import TrainedRun
+from facegan.schema import checked
 from facegan.training.batches import to_float
 from facegan.training.folder import RunFolder, write_json
 
@@ -64,14 +65,26 @@ def faces(picture: Image.Image, resolution: int) -> Tensor:
     return to_float(np.ascontiguousarray(np.stack(cells).transpose(0, 3, 1, 2)))
 
 
+class _Row(TypedDict):
+    """Of metrics.jsonl."""
+
+    stage: str
+    step: int
+    epoch: float
+    seconds: float
+
+
 class Clock:
     """Epochs and seconds of a stage's steps, by the rows of its metrics."""
 
     def __init__(self, folder: RunFolder, stage: str) -> None:
-        lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
-        rows = [row for row in map(json.loads, lines) if row["stage"] == stage]
+        lines = read_text(folder.metrics).splitlines() if folder.metrics.exists() else []
+        rows = [checked(parse_json(line, folder.metrics), _Row, folder.metrics) for line in lines]
+        rows = [row for row in rows if row["stage"] == stage]
         self.steps = [0, *(row["step"] for row in rows)]
-        self.columns = {name: [0.0, *(row[name] for row in rows)] for name in ("epoch", "seconds")}
+        self.columns = {
+            "epoch": [0.0, *(row["epoch"] for row in rows)], "seconds": [0.0, *(row["seconds"] for row in rows)],
+        }  # fmt: skip
 
     def at(self, step: int) -> dict[str, float]:
         return {name: float(np.interp(step, self.steps, values)) for name, values in self.columns.items()}

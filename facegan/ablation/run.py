@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,17 +16,19 @@ from facegan.ablation.tasks import Settings, Study, Task, plan
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.evaluate import Evaluator
+from facegan.files import RECORD_LIMIT, quoted, read_json
 from facegan.metrics.diversity import lpips_with
 from facegan.metrics.features import Inception
+from facegan.schema import checked
 from facegan.training.config import TrainConfig, from_arguments
-from facegan.training.folder import FREE_TO_CHANGE, write_json
+from facegan.training.folder import FREE_TO_CHANGE, shown, write_json
 
 log = logging.getLogger("facegan.ablation")
 
 RECORD = "ablation.json"
 METHODS = ("a", "b")
 SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
-NO_MATTER = FREE_TO_CHANGE - {"kimg"}  # a run may be continued for longer, but rows of one table are equally long
+NO_MATTER = FREE_TO_CHANGE  # no lengths: a run may be continued for longer, but rows of one table are equally long
 OURS = ("out", "seeds", "jobs", "rows", "pairs", *SAME)
 
 
@@ -119,13 +120,18 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     path = root / RECORD
     if not path.exists():
         return write_json(path, {"facegan": __version__, **record})
-    old = json.loads(path.read_text())
+    old = checked(read_json(path, RECORD_LIMIT), dict[str, Any], path)
     version = old.pop("facegan", __version__)
     if version != __version__:
         log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)
     changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in NO_MATTER]
-    if changed and meaning(old) != meaning(record):
-        said = "; ".join(f"--{name.replace('_', '-')} {old.get(name)!r} there, {record.get(name)!r} here" for name in changed)
+    try:
+        same = not changed or meaning(old) == meaning(record)
+    except (TypeError, LookupError, AttributeError):  # what it holds are no flags
+        raise FaceganError(f"{path} is damaged, or of another version: name another folder") from None
+    if not same:
+        flags = [(name, f"--{quoted(name.replace('_', '-'))}") for name in changed]
+        said = "; ".join(f"{flag} {shown(old.get(name))} there, {shown(record.get(name))} here" for name, flag in flags)
         raise FaceganError(f"--out {root} belongs to another ablation ({said}): name another folder, or give the same flags to go on")
 
 

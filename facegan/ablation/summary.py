@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from statistics import mean
-from typing import Any
+from typing import Any, TypedDict
 
 from facegan import __version__
 from facegan.ablation import costs, intervals, rows
 from facegan.ablation.curve import NAME as CURVE
 from facegan.ablation.tasks import MIXES, Study, Task
 from facegan.data.faces import synthetic_seed
+from facegan.files import RECORD_LIMIT, read_json
 from facegan.metrics.joint_rate import Interval
 from facegan.metrics.summary import judge_line
+from facegan.schema import checked
 from facegan.training.folder import RunFolder
 
 # Inception's figures where they were measured, else those of the judge's features; each under its own name.
@@ -22,6 +23,53 @@ QUALITY = (("kid", "kid_attr"), ("precision", "precision_attr"), ("recall", "rec
 MEASURES = [prefix + key for prefix in ("", "real_") for pair in QUALITY for key in pair]  # real: real joint faces against each other
 RANDOM, SEARCHED = "random mixes", "searched"  # what Method B's other ways are compared with; the one that the search is for
 Runs = dict[int, dict[str, Any]]  # {seed: report}
+
+
+class _Rate(TypedDict):
+    rate: float | None
+
+
+class _Measured(TypedDict):
+    """What every report must say, as far as a table is made of it."""
+
+    joint: _Rate
+    normalised: _Rate
+    samples: int
+    floor: float
+    ceiling: float
+    marginals: dict[str, float]
+
+
+class _Report(_Measured):
+    """report.json of `facegan evaluate`."""
+
+    judge: dict[str, Any]
+
+
+class _Point(TypedDict):
+    """Of curve.json."""
+
+    stage: str
+    epoch: float
+    seconds: float
+    joint: float
+
+
+class _Critics(TypedDict):
+    joint: float
+
+
+class _Line(TypedDict):
+    name: str
+    critics: _Critics
+    judge: _Measured | None
+
+
+class _Search(TypedDict):
+    """search.json of `facegan mix --search`."""
+
+    table: list[_Line]
+    judge: dict[str, Any] | None
 
 
 def summarise(study: Study, failures: dict[Task, str]) -> dict[str, Any]:
@@ -62,8 +110,9 @@ def runs_of_a(study: Study) -> dict[str, Runs]:
         runs = table.setdefault(task.row, {})
         if task.done:
             curve = task.folder / CURVE
-            points = json.loads(curve.read_text()) if curve.exists() else []
-            runs[task.seed] = json.loads(task.result.read_text()) | costs_of(task) | {"commands": task.typed()[:1], "curve": points}
+            points = checked(read_json(curve, RECORD_LIMIT), list[_Point], curve) if curve.exists() else []
+            report = checked(read_json(task.result, RECORD_LIMIT), _Report, task.result)
+            runs[task.seed] = report | costs_of(task) | {"commands": task.typed()[:1], "curve": points}
     return table
 
 
@@ -88,7 +137,7 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
     for task in study.of(MIXES):
         if not task.done:
             continue
-        record = json.loads(task.result.read_text())
+        record = checked(read_json(task.result, RECORD_LIMIT), _Search, task.result)
         for line in record["table"]:
             if line["judge"]:
                 way, _, recipe = line["name"].partition(":")

@@ -6,21 +6,26 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from facegan.ablation import rows
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
+from facegan.files import RECORD_LIMIT, read_json
+from facegan.schema import checked
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_arguments
 
 MIXES = "mixes"  # the one row of Method B that is run: its table's lines are the ways of mixing
 TRAIN, CURVE = "facegan.cli", "facegan.ablation.curve"
+
+
+class _Report(TypedDict):
+    attributes: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted
     ]
     for path in sorted(settings.out.glob("*/report.json")):
         if path.parent.name not in slugs:
-            attributes = json.loads(path.read_text())["attributes"]
+            attributes = checked(read_json(path, RECORD_LIMIT), _Report, path)["attributes"]
             studies.append(build({**given, "attributes": attributes}, replace(settings, seeds=()), path.parent, wanted))
     return studies
 

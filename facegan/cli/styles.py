@@ -7,6 +7,7 @@ from typing import Any
 
 from facegan.cli.options import RAW, add_device
 from facegan.networks import DRAWN
+from facegan.training.config import finite
 
 MIX_EXAMPLES = """examples:
   facegan mix --network net --rows 0-3 --cols 4-9 --layers 4-7 --out mixes
@@ -60,10 +61,10 @@ def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     mix.add_argument("--mode", choices=("crossover", "interpolate", "arithmetic"),
                      help="crossover: the column's style; interpolate: between both; arithmetic: what the column has beyond "
                      "the mean face is added (default: crossover; --search: whatever is best)")  # fmt: skip
-    mix.add_argument("--weight", type=float, help="of the column in these layers (default: 1)")
+    mix.add_argument("--weight", type=finite, help="of the column in these layers (default: 1)")
     mix.add_argument("--weights", default="", metavar="LAYER:WEIGHT,...", help="a weight per layer, e.g. 4:0.5,5-7:1, instead of --layers")
     mix.add_argument("--recipe", default="", metavar="FILE", help="mode and weights from a recipe.json, e.g. of --search")
-    mix.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of seeds (default: %(default)s)")
+    mix.add_argument("--truncation", type=finite, default=1.0, metavar="PSI", help="of seeds (default: %(default)s)")
     mix.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="(default: %(default)s)")
     mix.add_argument("--styles", default="", metavar="DIR", help="folder in which styles are looked up by name")
     add_device(mix, graphs=True)
@@ -71,7 +72,7 @@ def add_mix_arguments(mix: argparse.ArgumentParser) -> None:
     video = mix.add_argument_group("video")
     video.add_argument("--video", default="", metavar="FILE", help="a smooth loop through the rows, .gif or .mp4")
     video.add_argument("--frames", type=int, default=30, help="from each style to the next (default: %(default)s)")
-    video.add_argument("--fps", type=float, default=24.0, help="frames a second (default: %(default)s)")
+    video.add_argument("--fps", type=finite, default=24.0, help="frames a second (default: %(default)s)")
     search = mix.add_argument_group("search", "layers and weights with which most mixes carry all attributes, by critics")
     search.add_argument("--search", action="store_true", help="rows carry attribute 1, columns attribute 2; writes recipe.json, table.md")
     search.add_argument("--attributes", default="", help="those of the critics' run in another order: rows, columns (default: its own)")
@@ -138,7 +139,7 @@ def add_edit_arguments(edit: argparse.ArgumentParser) -> None:
     names = "a direction or averaged style: a .npz file, or its name in --styles"
     edit.add_argument("--add", nargs="+", default=(), metavar="NAME", help=names)
     edit.add_argument("--remove", nargs="+", default=(), metavar="NAME", help="likewise")
-    edit.add_argument("--strength", type=float, default=1.0, metavar="S", help="1: all the way, more exaggerates (default: %(default)s)")
+    edit.add_argument("--strength", type=finite, default=1.0, metavar="S", help="1: all the way, more exaggerates (default: %(default)s)")
     edit.add_argument("--layers", default="", help="layers that are edited: 4-7, 4,6, all, or by size, 32-64px (default: all)")
     edit.add_argument("--styles", default="", metavar="DIR", help="folder in which names are looked up (default: those beside the network)")
     edit.add_argument("--critics", default="", metavar="RUN", help="run whose critics rate the edit (default: --network, if it is a run)")

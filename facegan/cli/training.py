@@ -12,7 +12,7 @@ TRAIN_EXAMPLES = """examples:
   facegan train --data synthetic --resolution 32 --phase1-epochs 60 --epochs 60 --out runs/first
   facegan train --data celeba.zip --attributes bald,beard --resolution 64 --out runs/celeba
   accelerate launch train.py --method a --data faces/ --attributes bald,beard,glasses --out runs/three
-The same command again resumes a run that was stopped, at whatever moment.
+The same command again resumes a run that was stopped, at whatever moment; with more --epochs one that has ended goes on (recipe best).
 `--method b --help` has the flags of Method B, `--method restore --help` those of restoration."""
 TRAIN_B_EXAMPLES = """examples:
   facegan train --method b --data synthetic --resolution 32 --kimg 100 --augment none --out runs/drawn
@@ -20,14 +20,14 @@ TRAIN_B_EXAMPLES = """examples:
   facegan train --method b --data faces/ --resolution 256 --init-from ffhq256.pkl --freeze-d 4 --kimg 200 --out runs/transfer
   facegan train --method b --data faces/ --conditional --out runs/labels      (then: facegan generate runs/labels --label 1,1)
   accelerate launch train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
-The same command again resumes a run; --kimg and --accumulate may change on the way."""
+The same command again resumes a run; --kimg and --accumulate may change on the way. More --kimg lets one that has ended go on."""
 TRAIN_RESTORE_EXAMPLES = """examples:
   facegan train --method b --noise concat --data faces/ --resolution 128 --phase2-epochs 0 --out runs/prior
   facegan train --method restore --prior runs/prior --data faces/ --resolution 128 --out runs/restore
   facegan restore small/ --weights runs/restore --out large
   facegan train --method restore --prior ffhq256.pkl --data faces/ --resolution 256 --kimg 200 --out runs/restore256
   accelerate launch train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --mixed-precision bf16 --out runs/large
-The same command again resumes a run; --kimg and --accumulate may change on the way."""
+The same command again resumes a run; --kimg and --accumulate may change on the way. More --kimg lets one that has ended go on."""
 GENERATE_EXAMPLES = """examples:
   facegan generate runs/mine --seeds 0-63 --best 16 --out faces
   facegan generate ffhq.pkl --seeds 85,265,297 --truncation 0.7 --out faces      (the faces that its own code makes of these seeds)"""
@@ -52,7 +52,7 @@ def add_commands(commands: Any, argv: Sequence[str]) -> None:
     generate.add_argument("--out", required=True, help="folder for seed0000.png ... and grid.png")
     generate.add_argument("--stage", default="", help="a stage of the run, e.g. phase1 (default: its last generator)")
     generate.add_argument("--best", type=int, default=0, metavar="N", help="only the N that the run's critics score highest")
-    generate.add_argument("--truncation", type=float, default=1.0, metavar="PSI",
+    generate.add_argument("--truncation", type=training_config.finite, default=1.0, metavar="PSI",
                           help="StyleGAN2: below 1 trades variety for quality (default: %(default)s)")  # fmt: skip
     generate.add_argument("--noise-mode", choices=("const", "random", "none"), default="const", help="StyleGAN2 (default: %(default)s)")
     generate.add_argument("--label", default="", help="conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of --attributes)")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from facegan.data.faces import FaceData
 from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.metrics.degrade import stream
 from facegan.metrics.extra import library
 from facegan.metrics.features import checked
@@ -41,10 +42,12 @@ def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips
     path = Path(weights)
     checked(path, VGG16_SHA256, VGG16_URL, "--lpips")
     model = library("lpips").LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    given = torch.load(path, map_location="cpu", weights_only=True)
-    # `lpips` cuts the network into slices and keeps the places: slice2.7.weight is features.7.weight
-    state = {name: given[f"features.{name.partition('.')[2]}"] for name in model.net.state_dict()}
-    model.net.load_state_dict(state)
+    try:
+        given = torch.load(path, map_location="cpu", weights_only=True)
+        # `lpips` cuts the network into slices and keeps the places: slice2.7.weight is features.7.weight
+        model.net.load_state_dict({name: given[f"features.{name.partition('.')[2]}"] for name in model.net.state_dict()})
+    except Exception as error:  # torch.load fails in many ways; the file has the right digest, or almost
+        raise FaceganError(f"--lpips {path} does not hold VGG16's weights ({quoted(type(error).__name__)}): download it anew") from error
     return Lpips(model.to(device))
 
 

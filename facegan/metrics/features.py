@@ -22,9 +22,10 @@ from facegan.data.faces import FaceData
 from facegan.data.images import cache_directory, content_key
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
-from facegan.files import write_whole
+from facegan.files import regular_file, write_whole
 from facegan.metrics.extra import library
 from facegan.metrics.judge import Judge
+from facegan.tensors import read_tensors
 from facegan.training.batches import to_float
 
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -33,6 +34,7 @@ ATTR_NOTE = (
     "Figures named _attr are of the judge's features, whose networks learnt from the joint faces that they compare with, one half each: "
     "they rank rows, and are no KID, precision or recall of the literature."
 )
+LARGEST = 1 << 30  # bytes of a file of weights; VGG16 has 553 MB
 _VERSION = 1  # raise when extraction changes: older cached features are then never found again
 
 
@@ -102,9 +104,14 @@ def checked(path: Path, prefix: str, url: str, flag: str) -> str:
     """The sha256 of a file of weights; a FaceganError unless it is there and begins with `prefix`."""
     wanted = f"expected {url.rpartition('/')[2]} (sha256 {prefix}…): download it from {url} and name it with {flag}"
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise FaceganError(f"{flag} {path} cannot be read ({error.strerror}); {wanted}") from error
+        regular_file(path, LARGEST, "file of weights")
+        with open(path, "rb") as file:
+            found = hashlib.sha256()
+            while part := file.read(1 << 20):
+                found.update(part)
+            digest = found.hexdigest()
+    except (OSError, FaceganError) as error:
+        raise FaceganError(f"{flag} {path} cannot be read ({error.strerror if isinstance(error, OSError) else error}); {wanted}") from None
     if not digest.startswith(prefix):
         raise FaceganError(f"{flag} {path} has sha256 {digest[:8]}…; {wanted}")
     return digest
@@ -123,8 +130,8 @@ def data_features(extractor: Extractor, data: FaceData, rows: np.ndarray, cache_
     key = content_key("features", _VERSION, extractor.identity, data.fingerprint, rows.tolist())
     path = cache_directory(cache_dir) / "features" / f"{key}.safetensors"
     try:
-        return safetensors.torch.load(path.read_bytes())["features"]
-    except (OSError, KeyError, safetensors.SafetensorError):  # absent, or damaged since: made anew
+        return read_tensors(path)["features"]
+    except (FaceganError, KeyError):  # absent, or damaged since: made anew
         pass
     found = [extractor(to_float(np.ascontiguousarray(data.images[part]))) for part in _pieces(extractor, rows)]
     features = torch.cat(found)

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 import safetensors.torch
@@ -26,11 +26,13 @@ from tqdm import tqdm
 from facegan.data.images import cache_directory
 from facegan.devices import described, resolve_device
 from facegan.errors import FaceganError
-from facegan.files import write_whole
+from facegan.files import RECORD_LIMIT, read_bytes, read_json, write_whole
 from facegan.metrics import degrade, judge_data, judge_net
 from facegan.metrics.degrade import gaussian_blur
 from facegan.metrics.judge_data import binary_columns, labels_of, material_of, pixels_of, shrink
-from facegan.metrics.judge_net import JudgeConfig, JudgeNet, fit, logits_of, new_net, temperature, to_float
+from facegan.metrics.judge_net import JudgeConfig, JudgeNet, fit, logits_of, temperature, to_float
+from facegan.schema import Range, checked
+from facegan.tensors import read_tensors, rebuilt, refuse_other_tensors
 
 if TYPE_CHECKING:
     from facegan.data.attributes import Groups
@@ -38,8 +40,41 @@ if TYPE_CHECKING:
     from facegan.data.splits import Split
 
 FORMAT = 2
+LARGEST = 1 << 28  # bytes of a judge's weights
 CARD_BLURS = (0.0, 0.02, 0.04, 0.08)  # sigmas of the card's false-joint test, as a share of the width
 CARD_LIMIT = 1000  # images of each kind that the card's figures are taken on
+
+
+_Share = Annotated[float, Range(0, 1)]
+
+
+class _Settings(TypedDict):
+    width: Annotated[int, Range(1, 1024)]
+    resolution: Annotated[int, Range(8, 1024)]
+
+
+class _Member(TypedDict):
+    columns: list[str]
+
+
+class _Data(TypedDict):
+    name: str
+    fingerprint: str
+
+
+class Card(TypedDict):
+    """What judge.json must say; how trustworthy the judge is stands beside it."""
+
+    attributes: list[str]
+    resolution: Annotated[int, Range(4, 4096)]
+    config: _Settings
+    data: _Data
+    members: list[_Member]
+    weights_sha256: str
+    ceiling: _Share | None
+    balanced_accuracy: dict[str, _Share | None]
+    calibration_error: dict[str, _Share | None]
+    column_accuracy: dict[str, _Share | None]
 
 
 class Judge:
@@ -145,25 +180,31 @@ class Judge:
         """Read a saved judge. Raises FaceganError when a file is missing, damaged or does not fit its card."""
         folder = Path(folder)
         try:
-            card = json.loads((folder / "judge.json").read_text())
-            blob = (folder / "judge.safetensors").read_bytes()
-            first, second = json.loads((folder / "judge_ids.json").read_text())
-        except (OSError, ValueError) as error:
-            raise FaceganError(f"judge: {folder} does not hold a complete judge ({error}); train it again.") from error
-        if card.pop("format", None) != FORMAT:
-            raise FaceganError(f"judge: {folder} is not in format {FORMAT}; train it again with this version.")
-        if hashlib.sha256(blob).hexdigest() != card["weights_sha256"]:
-            raise FaceganError(f"judge: the weights in {folder} are not those of its card; train it again.")
-        tensors = safetensors.torch.load(blob)
-        nets = []
-        for i, member in enumerate(card["members"]):
-            net = new_net(len(card["attributes"]) + len(member["columns"]), card["config"]["width"], torch.Generator())
-            prefix = f"{i}."
-            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            net.load_state_dict(state, strict=True)
-            nets.append(net.to(resolve_device(device)).eval().requires_grad_(False))
-        ids = (tuple(first), tuple(second))
-        return cls(tuple(card["attributes"]), (nets[0], nets[1]), tensors["temperatures"], ids, card)
+            card = read_json(folder / "judge.json", RECORD_LIMIT)
+            if not isinstance(card, dict) or card.pop("format", None) != FORMAT:
+                raise FaceganError(f"it is not in format {FORMAT}")
+            card = checked(card, Card, folder / "judge.json")
+            if len(card["members"]) != 2:
+                raise FaceganError(f"{folder / 'judge.json'} names {len(card['members'])} classifiers, not a pair")
+            blob = read_bytes(folder / "judge.safetensors", LARGEST, "judge")
+            if hashlib.sha256(blob).hexdigest() != card["weights_sha256"]:
+                raise FaceganError("the weights are not those of its card")
+            tensors = read_tensors(folder / "judge.safetensors")
+            path = folder / "judge_ids.json"
+            ids = checked(read_json(path, 4 * RECORD_LIMIT), tuple[tuple[str, ...], tuple[str, ...]], path)
+            nets = [net_of(card, i, tensors, folder) for i in range(2)]
+            own = {name: value for name, value in tensors.items() if name == "temperatures"}
+            refuse_other_tensors(own, {"temperatures": torch.empty(2, len(card["attributes"]))}, folder)
+        except FaceganError as error:
+            raise FaceganError(f"judge: {folder} does not hold a complete judge ({error}); train it again with this version.") from error
+        placed = [net.to(resolve_device(device)).eval().requires_grad_(False) for net in nets]
+        return cls(tuple(card["attributes"]), (placed[0], placed[1]), tensors["temperatures"], ids, card)
+
+def net_of(card: dict[str, Any], member: int, tensors: dict[str, Tensor], folder: Path) -> JudgeNet:
+    """Classifier `member` of a saved pair."""
+    outputs = len(card["attributes"]) + len(card["members"][member]["columns"])
+    state = {name.removeprefix(f"{member}."): value for name, value in tensors.items() if name.startswith(f"{member}.")}
+    return rebuilt(lambda: JudgeNet(outputs, card["config"]["width"]), state, folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def decided(probabilities: Tensor) -> np.ndarray:

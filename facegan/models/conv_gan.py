@@ -6,6 +6,7 @@ ranks, between a network and its average, and they are what AdaIN would overwrit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -13,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.nn import Conv2d, Linear, PixelNorm, scaled_once
 from facegan.ops import adain, adain_affine, setup_filter, upsample2d
 
@@ -22,12 +25,22 @@ MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these siz
 GROWN_FROM = 16  # G3's extra layers sit at this size and above
 MODULATION_GAIN = 0.5
 RGB_GAIN = 0.25  # the sum over all sizes starts at the contrast of a photograph, not at several times it
+MOST_NUMBERS = 1 << 20  # of z
 CHANNELS = {4: 128, 8: 128, 16: 64, 32: 32, 64: 16, 128: 8, 256: 8, 512: 8}  # at width 1
 
 
 def channels(resolution: int, width: float) -> int:
     """Feature maps of a block at `resolution` px: a multiple of eight, which is what vector units like."""
     return max(8, int(round(CHANNELS[resolution] * width / 8)) * 8)
+
+
+def _refuse_sizes(what: str, resolution: int, width: float, num_attributes: int) -> None:
+    """FaceganError for sizes that no network here has: a configuration may come from a file."""
+    if resolution not in CHANNELS or not 0 < width <= 64 or not 0 <= num_attributes <= 1024:
+        raise FaceganError(
+            f"{what}: resolution {quoted(resolution)}, width {quoted(width)} and {quoted(num_attributes)} attributes; expected a power of "
+            f"two from 4 to {max(CHANNELS)}, a width up to 64 and at most 1024 attributes."
+        )
 
 
 @dataclass(frozen=True)
@@ -41,16 +54,19 @@ class GeneratorConfig:
     grown: bool = False  # with G3's extra residual blocks
     modulated: bool = True  # z scales and shifts the maps of every size
 
+    def __post_init__(self) -> None:
+        _refuse_sizes("generator", self.resolution, self.width, self.num_attributes)
+        if not 1 <= len(self.z_shape) <= 3 or min(self.z_shape) < 1 or math.prod(self.z_shape) > MOST_NUMBERS:
+            raise FaceganError(
+                f"generator: z_shape is {quoted(str(self.z_shape[:4]))}; expected C or C,H,W, at most {MOST_NUMBERS} numbers."
+            )
+
     @property
     def z_dim(self) -> int:
-        return int(torch.Size(self.z_shape).numel())
+        return math.prod(self.z_shape)
 
     def to_json(self) -> dict:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict) -> GeneratorConfig:
-        return cls(**{**values, "z_shape": tuple(values["z_shape"])})
 
 
 def block_sizes(resolution: int) -> list[int]:
@@ -234,6 +250,11 @@ class DiscriminatorConfig:
     width: float = 1.0
     num_attributes: int = 0  # > 0: y enters as extra constant maps (Mirza & Osindero 2014)
     deviation: bool = True  # sees how much neighbours in the batch differ; not for a critic, whose score is one image's
+
+    def __post_init__(self) -> None:
+        _refuse_sizes("discriminator", self.width_px, self.width, self.num_attributes)
+        if not 1 <= self.height <= self.width_px:
+            raise FaceganError(f"discriminator: height is {quoted(self.height)}; expected 1 to {self.width_px}.")
 
 
 class Discriminator(nn.Module):

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from facegan.checkpoints.networks import open_networks, refuse_other_colours
 from facegan.data.attributes import listed
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError, Interrupted
+from facegan.files import parse_json, quoted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.schema import Range, checked
 from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Perceptual, perceptual_for
 from facegan.styles.projection import REMOTE, Projection, Settings, remoteness
@@ -38,6 +40,7 @@ log = logging.getLogger("facegan.styles")
 
 SAVE_EVERY = 100  # steps
 UNFINISHED = "unfinished"  # the folder of an interrupted batch
+LONGEST_FACTS = 1 << 16  # bytes
 SHOWN = 24  # rows of the picture, at most
 
 
@@ -147,7 +150,7 @@ class Projector:
         except FaceganError:
             return "by another command"
         ours = {"photo": target.digest, **self.conditions}
-        return ", ".join(f"with {name} {facts.get(name)}, not {value}" for name, value in ours.items() if facts.get(name) != value)
+        return ", ".join(f"with {name} {quoted(facts[name])}, not {value}" for name, value in ours.items() if facts[name] != value)
 
     def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
@@ -187,7 +190,7 @@ class Projector:
         """The batch that `out` holds half done, if it is of these photos."""
         if not (out / UNFINISHED).exists():
             return []
-        facts = checkpoint.load_facts(out / UNFINISHED)
+        facts = checked(checkpoint.load_facts(out / UNFINISHED), _Unfinished, out / UNFINISHED / checkpoint.FACTS)
         known = {target.digest: target for target in targets}
         if facts["conditions"] == self.conditions and all(photo in known for photo in facts["photos"]):
             return [known[photo] for photo in facts["photos"]]
@@ -201,7 +204,8 @@ class Projector:
         if (out / UNFINISHED).exists():
             tensors, facts = checkpoint.load(out / UNFINISHED)
             if {name: facts[name] for name in record} == record:
-                projection.load_state(tensors, facts)
+                with checkpoint.restoring(out / UNFINISHED):
+                    projection.load_state(tensors, checked(facts, _Unfinished, checkpoint.FACTS))
         steps = self.settings.steps
         title = targets[0].name if len(targets) == 1 else f"{targets[0].name} ... {targets[-1].name}"
         with Interruption() as interruption, tqdm(total=steps, initial=projection.step, desc=title, unit="step") as bar:
@@ -257,13 +261,33 @@ def _chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
 
 def read_facts(path: Path) -> dict[str, Any]:
     """How a style was projected; raises FaceganError where it was not."""
-    try:
-        facts = json.loads(read_array(path, "facts").astype(np.uint8).tobytes())
-    except ValueError as error:
-        raise error if isinstance(error, FaceganError) else FaceganError(f"{path}: facts are no JSON ({error}).") from None
-    if not isinstance(facts, dict):
-        raise FaceganError(f"{path}: facts are no JSON object.")
+    text = read_array(path, "facts").astype(np.uint8)
+    if text.size > LONGEST_FACTS:
+        raise FaceganError(f"{path}: facts have {text.size} bytes; expected at most {LONGEST_FACTS}.")
+    facts: dict[str, Any] = checked(parse_json(text.tobytes(), f"{path}: facts"), StyleFacts, f"{path}: facts")
     return facts
+
+
+class StyleFacts(TypedDict):
+    """How a style was projected."""
+
+    source: str
+    photo: str  # the digest of its pixels
+    network: str  # a fingerprint
+    space: str
+    steps: int
+    seed: int
+    perceptual: str
+    start: float  # distance at the mean face
+    distance: float
+
+
+class _Unfinished(TypedDict):
+    """Of an interrupted batch."""
+
+    conditions: dict[str, Any]
+    photos: list[str]
+    step: Annotated[int, Range(0)]
 
 
 def fingerprint(generator: Generator) -> str:

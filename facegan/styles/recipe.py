@@ -17,10 +17,14 @@ import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.files import quoted, read_json, write_whole
 from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.schema import checked
 
 Mode = Literal["crossover", "interpolate", "arithmetic"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+MOST_WEIGHT = 1000  # in amount
+LARGEST = 1 << 20  # bytes of a recipe
 START_SIZES = (32, 64)  # attribute 2 starts from the layers of these sizes
 
 
@@ -38,11 +42,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise FaceganError(f"mode of mixing is {self.mode!r}; expected one of {', '.join(MODES)}.")
-        if not self.weights or not all(isinstance(weight, (int, float)) and math.isfinite(weight) for weight in self.weights):
-            raise FaceganError(f"weights of mixing are {list(self.weights)!r}; expected one finite number per layer.")
+            raise FaceganError(f"mode of mixing is {quoted(self.mode)}; expected one of {', '.join(MODES)}.")
+        if not self.weights or not all(type(weight) in (int, float) and abs(weight) <= MOST_WEIGHT for weight in self.weights):
+            wrong = [weight for weight in self.weights if not (type(weight) in (int, float) and abs(weight) <= MOST_WEIGHT)]
+            found = f"weights of mixing hold {quoted(wrong[0])}" if wrong else "there are no weights of mixing"
+            raise FaceganError(f"{found}; expected one number per layer, from {-MOST_WEIGHT} to {MOST_WEIGHT}.")
         if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
-            raise FaceganError(f"crossover takes weights 0 and 1, not {list(self.weights)}; --mode interpolate takes any.")
+            other = next(weight for weight in self.weights if weight not in (0, 1))
+            raise FaceganError(f"crossover takes weights 0 and 1, not {other:g}; --mode interpolate takes any.")
 
     @property
     def layers(self) -> list[int]:
@@ -63,19 +70,15 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"mode": self.mode, "weights": list(self.weights)}) + "\n")
+        write_whole(path, json.dumps({"mode": self.mode, "weights": list(self.weights)}) + "\n")
 
     @classmethod
     def read(cls, path: str | Path, num_ws: int) -> Recipe:
         """A recipe that `write` wrote, for a network of `num_ws` styles."""
         try:
-            facts = json.loads(Path(path).read_text())
-            recipe = cls(facts["mode"], tuple(facts["weights"]))
+            recipe: Recipe = checked(read_json(Path(path), LARGEST), cls, path)
         except FaceganError as error:
-            raise FaceganError(f"{path}: {error}") from None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise FaceganError(f"{path} is no recipe ({reason}); expected what `facegan mix --search` writes.") from None
+            raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix --search` writes.") from None
         if len(recipe.weights) != num_ws:
             held = len(recipe.weights)
             raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search anew, or give --layers.")
@@ -137,7 +140,7 @@ def parse_weights(text: str, config: StyleGAN2Config) -> tuple[float, ...]:
             weight = float(number) if colon else math.nan
         except ValueError:
             weight = math.nan
-        if not math.isfinite(weight):
+        if not abs(weight) <= MOST_WEIGHT:
             raise FaceganError(f"--weights is {text[:60]!r}: expected layer:weight pairs such as 4:0.5,5-7:1")
         for layer in parse_layers(layers, config):
             weights[layer] = weight

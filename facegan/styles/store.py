@@ -6,9 +6,12 @@ to a point by `facegan edit`). Those of other projects are read too, see `foreig
 
 from __future__ import annotations
 
+import io
+import math
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +21,16 @@ import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.files import quoted, regular_file
 from facegan.generators import parse_seeds
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.foreign import FOREIGN, read_foreign
 
 Key = Literal["w", "direction"]
 SUFFIX = ".npz"
-LARGEST = 1 << 30  # bytes of one array: more than any collection of styles, less than what a crafted archive may unpack to
+LARGEST = 1 << 28  # bytes of a file, of one of its arrays, and of its styles with one for each layer: 7,000 of W+ at 1024 px
+LONGEST_LIST = 1 << 20  # bytes of an archive's list of members
+MOST_STYLES = 100_000  # of a file
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ def read_styles(path: str | Path, config: StyleGAN2Config | None = None, key: Ke
         if config:
             wanted = f"this network takes [N, {config.num_ws}, {config.w_dim}] or [N, {config.w_dim}]"
         raise FaceganError(f"{path}: {key} has shape {list(array.shape)}; {wanted}.")
+    if len(w) > MOST_STYLES or w[:, 0].numel() * (config.num_ws if config else 1) * w.element_size() > LARGEST:
+        most = f"at most {MOST_STYLES}, and less than {LARGEST >> 20} MiB of them"
+        raise FaceganError(f"{path}: {key} holds {len(w)} styles; expected {most}.")
     if not w.isfinite().all():
         raise FaceganError(f"{path}: {key} holds values that are not finite; expected numbers, so make this style anew.")
     names = [path.stem] if len(w) == 1 else [f"{path.stem}-{index}" for index in range(len(w))]
@@ -83,8 +92,9 @@ def write_styles(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray
 def has_key(path: str | Path, key: Key) -> bool:
     """Whether a file is readable and holds this array."""
     try:
-        return f"{key}.npy" in zipfile.ZipFile(path).namelist()
-    except (OSError, zipfile.BadZipFile):
+        with _archive(Path(path)) as archive:
+            return f"{key}.npy" in archive.namelist()
+    except Exception:  # whatever its bytes trip over
         return False
 
 
@@ -138,23 +148,50 @@ def _seed_style(seed: int, generator: Generator, psi: float) -> Style:
 
 
 def read_array(path: Path, key: str) -> np.ndarray:
-    """An array of numbers, read without pickles."""
-    member = f"{key}.npy"
+    """An array of numbers, read without pickles; its header and the archive's own sizes are checked before memory is taken."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if member not in archive.namelist():
-                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:6]) or "nothing"
-                raise FaceganError(f"{path} has no key {key}, but {held[:80]}; expected a file of `facegan project` or `facegan styles`.")
-            if archive.getinfo(member).file_size > LARGEST:
-                raise FaceganError(f"{path}: {key} unpacks to {archive.getinfo(member).file_size >> 20} MiB; no style is that large.")
-        with np.load(path, allow_pickle=False) as arrays:
-            array: np.ndarray = arrays[key]
-    except FileNotFoundError:
-        raise FaceganError(f"{path} does not exist; expected a {SUFFIX} file with key {key}.") from None
+        with _archive(path) as archive:
+            names = archive.namelist()
+            if f"{key}.npy" not in names:
+                held = ", ".join(quoted(name.removesuffix(".npy"), 20) for name in names[:6]) or "nothing"
+                raise FaceganError(f"{path} has no key {key}, but {held}; expected a file of `facegan project` or `facegan styles`.")
+            array = _array(archive, f"{key}.npy", f"{path}: {key}")
     except FaceganError:
         raise
     except Exception as error:  # zlib, struct, numpy: whatever its bytes trip over
-        raise FaceganError(f"{path} is no readable {SUFFIX} file ({type(error).__name__}: {error}); make this style anew.") from None
-    if array.dtype.kind not in "fiu":
-        raise FaceganError(f"{path}: {key} has type {array.dtype}; expected real numbers.")
+        reason = f"{type(error).__name__}: {quoted(str(error))}"
+        raise FaceganError(f"{path} is no readable {SUFFIX} file ({reason}); make this style anew.") from None
     return array
+
+
+class _Bounded(io.FileIO):
+    """A file of which no single read is longer than any archive's list of members needs."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(LONGEST_LIST + 1 if size is None or size < 0 else min(size, LONGEST_LIST + 1)) or b""
+        if len(data) > LONGEST_LIST:
+            raise FaceganError(f"{quoted(str(self.name))} lists more members than any {SUFFIX} file of styles holds.")
+        return data
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    if not path.exists():
+        raise FaceganError(f"{path} does not exist; expected a {SUFFIX} file of styles.")
+    regular_file(path, LARGEST, f"{SUFFIX} file")
+    with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def _array(archive: zipfile.ZipFile, member: str, what: str) -> np.ndarray:
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+        if dtype.kind not in "fiu":
+            raise FaceganError(f"{what} has type {quoted(str(dtype))}; expected real numbers.")
+        numbers = math.prod(shape)
+        if numbers * max(dtype.itemsize, 4) > LARGEST:
+            raise FaceganError(f"{what} holds {quoted(numbers)} numbers; no style is that large.")
+        data = stream.read(numbers * dtype.itemsize)
+    return np.frombuffer(data, dtype, numbers).reshape(shape, order="F" if fortran else "C").copy("K")

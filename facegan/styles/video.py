@@ -7,6 +7,7 @@ Styles made by projection have no z, so that no great circle leads from one to t
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from torch import Tensor
 from facegan.errors import FaceganError
 
 SMALLEST = 256  # pixels of a frame: smaller ones are enlarged, which also keeps them from the codec's blur
+# Converted by this matrix, and said to be: a player that is told nothing takes small pictures for BT.601.
+BT709 = [
+    "-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
+    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+]  # fmt: skip
 SUFFIXES = (".gif", ".mp4")
 
 
@@ -52,11 +58,18 @@ def write_video(path: Path, frames: Iterable[Image.Image], fps: float) -> None:
     enlarged = _enlarged(frames)
     if path.suffix == ".gif":
         # The colours of a frame of 64 px: counting those of all pixels takes longer than making the face.
-        first, *rest = (frame.quantize(palette=frame.resize((64, 64)).quantize(256)) for frame in enlarged)
-        first.save(aside, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+        coloured = [frame.quantize(palette=frame.resize((64, 64)).quantize(256)) for frame in enlarged]
+        coloured[0].save(aside, save_all=True, append_images=coloured[1:], duration=durations(len(coloured), fps), loop=0)
     else:
         _write_mp4(aside, enlarged, fps)
     aside.replace(path)
+
+
+def durations(frames: int, fps: float) -> list[int]:
+    """Milliseconds that each frame of a GIF is shown: tens, as its format counts in hundredths of a second, so spread that frame k
+    begins within half a hundredth of k / fps. Pillow adds up those of equal neighbours, which it writes once."""
+    starts = [round(100 * frame / fps) for frame in range(frames + 1)]
+    return [10 * (end - start) for start, end in itertools.pairwise(starts)]
 
 
 def _enlarged(frames: Iterable[Image.Image]) -> Iterator[Image.Image]:
@@ -76,7 +89,7 @@ def _ffmpeg() -> Any:
 
 def _write_mp4(path: Path, frames: Iterator[Image.Image], fps: float) -> None:
     first = next(frames)
-    writer = _ffmpeg().write_frames(str(path), first.size, fps=fps, quality=8, macro_block_size=2)
+    writer = _ffmpeg().write_frames(str(path), first.size, fps=fps, quality=8, macro_block_size=2, output_params=BT709)
     writer.send(None)  # starts the encoder
     writer.send(first.tobytes())
     for frame in frames:

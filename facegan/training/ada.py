@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from facegan import graphs
 from facegan.errors import FaceganError
 from facegan.ops import setup_filter, upfirdn2d
 from facegan.ops.registration import uncast
+from facegan.schema import Range, checked
 
 NUMBERS = 28  # of one image: 13 decisions and their 15 parameters, in the order in which `augment` asks for them
 
@@ -195,6 +196,14 @@ def _check(images: Tensor, u: Tensor) -> None:
         raise FaceganError(f"ada: u has shape {list(u.shape)}; expected [{shape[0]}, {NUMBERS}], one row of numbers an image.")
 
 
+class _State(TypedDict):
+    p: Annotated[float, Range(0, 1)]
+    r: Annotated[float, Range(-1, 1)]
+    signs: float
+    count: Annotated[float, Range(0)]
+    batches: Annotated[int, Range(0, 3)]
+
+
 class Strength:
     """The controller of p: up while the discriminator is too sure of the reals, down while it is not (section 3).
 
@@ -209,14 +218,15 @@ class Strength:
     EVERY, MOST = 4, 0.8
 
     def __init__(
-        self, device: torch.device | str, *, fixed: float | None = None, target: float = 0.6, kimg: float = 500.0
+        self, device: torch.device | str, *, fixed: float | None = None, start: float = 0.0, target: float = 0.6, kimg: float = 500.0
     ) -> None:
-        """`fixed`: this p for ever; r is measured all the same. `target`, `kimg`: of r; of images from p = 0 to 1."""
+        """`fixed`: this p for ever; r is measured all the same. `start`: p at first, at most `MOST`. `target`, `kimg`: of r; of images
+        from p = 0 to 1."""
         if fixed is not None and not 0 <= fixed <= 1:
             raise FaceganError(f"--augment-p is {fixed}: expected a probability from 0 to 1, or leave it away to have p adapt.")
         self.fixed, self.target, self.images = fixed, target, 1000 * kimg
         zero = torch.zeros((), dtype=torch.float64, device=device)
-        self.p = zero + (fixed or 0.0)
+        self.p = zero + (min(start, self.MOST) if fixed is None else fixed)
         self.r = zero.clone()  # of the last 4 batches that p was adjusted by
         self.batches = zero.clone()  # since p was adjusted
         self.batch = zero.new_zeros(2)  # sum of signs and count of images: in this batch and on this process
@@ -254,6 +264,9 @@ class Strength:
         return {"p": self.p.item(), "r": self.r.item(), "signs": signs, "count": count, "batches": int(self.batches)}
 
     def load_state(self, facts: dict[str, Any]) -> None:
-        for name in ("p", "r", "batches"):
-            getattr(self, name).fill_(facts[name])
-        self.sums.copy_(torch.tensor([facts["signs"], facts["count"]], dtype=torch.float64))
+        """What `state` gave; FaceganError for anything else."""
+        known: _State = checked(facts, _State, "its state", "strength")
+        self.p.fill_(known["p"])
+        self.r.fill_(known["r"])
+        self.batches.fill_(known["batches"])
+        self.sums.copy_(torch.tensor([known["signs"], known["count"]], dtype=torch.float64))

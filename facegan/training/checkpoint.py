@@ -6,15 +6,19 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.files import RECORD_LIMIT, quoted, read_json
+from facegan.memory import out_of_memory
+from facegan.tensors import read_tensors
 from facegan.training.optimizer import in_layout_of
 
 TENSORS, FACTS = "model.safetensors", "state.json"
@@ -62,24 +66,40 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and facts of a folder that `save` wrote."""
+    facts = load_facts(folder)
     try:
-        return load_file(folder / TENSORS), load_facts(folder)
-    except FaceganError:
-        raise
-    except Exception as error:
-        raise unreadable(folder, error) from error
+        return read_tensors(folder / TENSORS), facts
+    except FaceganError as error:
+        raise _unreadable(folder, error) from None
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
-    """The facts alone."""
+    """The facts alone; what they must hold is their reader's to check (`facegan.schema`)."""
     try:
-        return json.loads((folder / FACTS).read_text())
-    except (OSError, ValueError) as error:
-        raise unreadable(folder, error) from error
+        facts = read_json(folder / FACTS, RECORD_LIMIT)
+        if not isinstance(facts, dict):
+            raise FaceganError(f"{FACTS} holds {quoted(facts)}")
+        return facts
+    except FaceganError as error:
+        raise _unreadable(folder, error) from None
 
 
-def unreadable(folder: Path, error: Exception) -> FaceganError:
+def _unreadable(folder: Path, error: FaceganError) -> FaceganError:
     return FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {FACTS}")
+
+
+@contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """What `load` gave goes into networks and optimisers; FaceganError for whatever does not fit there."""
+    try:
+        yield
+    except FaceganError as error:
+        raise FaceganError(f"{folder}: {error}") from None
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = quoted(str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__)
+        raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to go on from what was saved before") from error
 
 
 def sweep(parent: Path) -> None:
@@ -117,5 +137,8 @@ def unpack_optimizer(prefix: str, tensors: Mapping[str, Tensor], optimizer: torc
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
+            if not isinstance(parameter, Tensor) or value.shape not in (parameter.shape, ()):
+                expected = list(parameter.shape) if isinstance(parameter, Tensor) else "nothing"
+                raise FaceganError(f"{prefix}: {quoted(name)} is {quoted(str(list(value.shape)))}, where this network has {expected}")
             if value.shape == parameter.shape and name != "step":  # files hold tensors in rows
                 values[name] = in_layout_of(parameter, value)

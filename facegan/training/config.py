@@ -7,15 +7,32 @@ share; `config_a`, `config_b` and `config_restore` hold their own fields.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypedDict
 
 from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
+from facegan.files import quoted
+from facegan.schema import checked
 
 METHODS = ("a", "b", "restore")
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
+
+
+MOST = 1e9  # of any number that a flag takes: beyond it float32 overflows in the networks
+
+
+def finite(text: str) -> float:
+    """The type of flags that take a number: no nan, no infinity. (`TrainConfig.check` refuses these by itself.)"""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from {-MOST:g} to {MOST:g}")
+    return value
 
 
 def option(default: Any, help: str, choices: tuple[str, ...] | None = None, group: str = "run") -> Any:
@@ -61,11 +78,20 @@ class TrainConfig:
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"--resolution is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
         check_device(self.device)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not abs(value) <= MOST:
+                raise FaceganError(f"--{item.name.replace('_', '-')} is {value}: expected a number up to {MOST:g}")
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise FaceganError(f"--{name} is {getattr(self, name)}: expected 0 to below 1")
+
+    @property
+    def may_grow(self) -> frozenset[str]:
+        """Lengths that may change from one call to the next, also when the run has ended: no step computes otherwise for it."""
+        return frozenset({"kimg"})
 
     def at_least(self, least: int, *names: str) -> None:
         for name in names:
@@ -120,9 +146,10 @@ def named_method(arguments: Sequence[str]) -> str:
 def numbers(text: str, name: str, kind: type, count: int | None = None) -> list:
     """`"1,1,0.1"` -> [1.0, 1.0, 0.1]."""
     try:
-        values = [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise FaceganError(f"--{name.replace('_', '-')} is {text!r}: expected {kind.__name__}s joined by commas") from None
+        values = [finite(part) if kind is float else kind(part) for part in text.split(",")]
+    except (ValueError, argparse.ArgumentTypeError):
+        words = f"whole numbers up to {MOST:g}" if kind is int else f"numbers up to {MOST:g}"
+        raise FaceganError(f"--{name.replace('_', '-')} is {quoted(text)!r}: expected {words}, joined by commas") from None
     if count is not None and len(values) != count:
         raise FaceganError(f"--{name.replace('_', '-')} is {text!r}: expected {count} numbers, got {len(values)}")
     return values
@@ -164,6 +191,15 @@ def from_arguments(values: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
-    """What `to_json` gave; raises TypeError or KeyError for a record of another version."""
-    return config_class(values["method"])(**values)
+class _Named(TypedDict):
+    method: Literal["a", "b", "restore"]
+
+
+def from_json(values: dict[str, Any], where: object = "the configuration") -> TrainConfig:
+    """What `to_json` gave, checked; `where` is named in the FaceganError on anything else, such as a record of another version."""
+    config: TrainConfig = checked(values, config_class(checked(values, _Named, where)["method"]), where)
+    try:
+        config.check()
+    except FaceganError as error:
+        raise FaceganError(f"{where}: {error}") from None
+    return config

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.training.config import CriticConfig, numbers, option
 
 # What a recipe changes. `seed`: every value of the source; what that leaves open (R1, the average, modulation) is as above.
@@ -82,6 +83,14 @@ class MethodAConfig(CriticConfig):
         return self.epochs // 2 if self.switch_epoch < 0 else self.switch_epoch
 
     @property
+    def may_grow(self) -> frozenset[str]:
+        """--epochs, where phase 3 is one stage in which nothing happens at a share of its length."""
+        from facegan.data.attributes import names
+
+        single = self.discriminators != "full" or len(names(self.attributes)) == 2
+        return frozenset({"epochs"} if single and self.merge == "none" and self.switch_epoch >= 0 else ())
+
+    @property
     def regional(self) -> bool:
         """Whether anything of phase 3 looks through the attributes' masks."""
         return self.discriminators != "full" or self.merge == "regional"
@@ -100,8 +109,8 @@ class MethodAConfig(CriticConfig):
         self.shares("merge_alpha", "replay", "self_augment_share", "merge_ramp")
         if self.self_augment_share > 0.25:
             raise FaceganError(f"--self-augment-share is {self.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
-        if min(self.z_dims) < 1:
-            raise FaceganError(f"--z-shape is {self.z_shape!r}: expected sizes of at least 1")
+        if min(self.z_dims) < 1 or math.prod(self.z_dims) > 1 << 20:
+            raise FaceganError(f"--z-shape is {quoted(self.z_shape)!r}: expected sizes of at least 1, and at most a million numbers")
         self._check_phase3()
 
     def _check_phase3(self) -> None:

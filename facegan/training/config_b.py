@@ -77,6 +77,7 @@ class MethodBConfig(CriticConfig):
     ema_rampup: float = option(0.05, "early on the half-life is at most this share of the images seen; not with --init-from, whose average is kept", group="optimisation")
     augment: str = option("ada", "augmentation of what the discriminator sees (Karras et al. 2020b): adaptive, of a fixed strength, or none", ("ada", "fixed", "none"), group="optimisation")
     augment_p: float = option(0.2, "--augment fixed: the probability of each augmentation", group="optimisation")
+    ada_start: float = option(0.0, "--augment ada: the strength to begin with, such as the one that the run of --init-from ended at", group="optimisation")
     ada_target: float = option(0.6, "--augment ada: E[sign D(real)] that the strength is steered to", group="optimisation")
     ada_kimg: float = option(500.0, "--augment ada: thousands of images in which the strength can rise from 0 to 1", group="optimisation")
     # --- critics
@@ -99,7 +100,7 @@ class MethodBConfig(CriticConfig):
         if not self.ada_kimg > 0:
             raise FaceganError(f"--ada-kimg is {self.ada_kimg}: expected more than 0")
         self.at_least(0, "kimg", "freeze_d", "pl_weight", "ema_kimg", "ema_rampup", "grow_kimg")
-        self.shares("pl_decay", "style_mixing", "augment_p", "ada_target")
+        self.shares("pl_decay", "style_mixing", "augment_p", "ada_start", "ada_target")
         if self.r1_gamma != -1 and not self.r1_gamma >= 0:
             raise FaceganError(f"--r1-gamma is {self.r1_gamma}: expected 0 or more, or -1 for 0.0002 x resolution^2 / batch")
         if self.growing not in (0, 4, 8):

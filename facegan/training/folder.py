@@ -8,19 +8,42 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from facegan import __version__
 from facegan.errors import FaceganError
-from facegan.files import write_whole
+from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, write_whole
+from facegan.schema import Range, checked
 from facegan.training import checkpoint
 from facegan.training.config import TrainConfig, from_json
 
+CONFIG = "config.json"
 # These do not change what a step computes.
-FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "kimg", "accumulate"}
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
+
+
+log = logging.getLogger("facegan.train")
+
+
+class Record(TypedDict):
+    """Of config.json."""
+
+    config: dict[str, Any]
+    data_fingerprint: str
+
+
+class StageFacts(TypedDict):
+    """Of every finished stage's state.json."""
+
+    order: Annotated[int, Range(0)]  # among the stages, as they ended
+    metrics_bytes: Annotated[int, Range(0)]  # of metrics.jsonl when it ended
+    steps: Annotated[int, Range(0)]
+    images: Annotated[int, Range(0)]
+    seconds: Annotated[float, Range(0)]
 
 
 class RunFolder:
@@ -28,14 +51,23 @@ class RunFolder:
         self.root = Path(root)
         self.checkpoints, self.stages = self.root / "checkpoints", self.root / "stages"
         self.metrics = self.root / "metrics.jsonl"
+        self.extended: set[str] = set()  # stages that have ended, and are to go on
 
     # --- configuration
     def claim(self, config: TrainConfig, fingerprint: str) -> None:
-        """Write config.json into a new folder; in an old one check that it is the same run."""
+        """Write config.json into a new folder; in an old one check that it is the same run, unless nothing is lost by another one."""
         record = {"facegan": __version__, "config": config.to_json(), "data_fingerprint": fingerprint}
-        path = self.root / "config.json"
+        path = self.root / CONFIG
         if path.exists():
-            self._compare(self.record(), record)
+            differences = self._differences(config, fingerprint)
+            if differences and self.begun:
+                raise FaceganError(
+                    f"--out {self.root} belongs to another configuration ({'; '.join(differences)}): "
+                    "name another folder, or give the same flags to resume"
+                )
+            if differences:
+                log.info("%s holds no snapshot of its other configuration, and begins anew", self.root)
+                self._forget()
             return write_json(path, record)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -45,35 +77,39 @@ class RunFolder:
         except OSError as error:
             raise FaceganError(f"--out {self.root} cannot be written ({error}): name a folder where you may write") from error
 
-    def _compare(self, old: dict, new: dict) -> None:
-        differences = [
-            f"--{name.replace('_', '-')} {old['config'].get(name)!r} there, {value!r} here"
-            for name, value in new["config"].items()
-            if name not in FREE_TO_CHANGE and old["config"].get(name) != value
+    def _differences(self, config: TrainConfig, fingerprint: str) -> list[str]:
+        """Between the run in this folder and another one, as far as they matter; what it does not say was the default in its time."""
+        old, defaults = self.record(), type(config)().to_json()
+        then = {**defaults, **old["config"]}
+        free = FREE_TO_CHANGE | config.may_grow
+        found = [
+            f"--{name.replace('_', '-')} {shown(then[name])} there, {shown(value)} here"
+            for name, value in config.to_json().items()
+            if name not in free and then[name] != value
         ]
-        if old["data_fingerprint"] != new["data_fingerprint"]:
-            differences.append("the images or labels under --data changed")
-        if differences:
-            raise FaceganError(
-                f"--out {self.root} belongs to another configuration ({'; '.join(differences)}): "
-                "name another folder, or give the same flags to resume"
-            )
+        return found + ["the images or labels under --data changed"] * (old["data_fingerprint"] != fingerprint)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a finished stage or a snapshot: anything that took time to make."""
+        return any(next(parent.glob(f"*/{checkpoint.FACTS}"), None) for parent in (self.stages, self.checkpoints))
+
+    def _forget(self) -> None:
+        """Remove what a run without a snapshot has written."""
+        for folder in (self.root / "ids", self.root / "samples"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.metrics.unlink(missing_ok=True)
 
     def config(self) -> TrainConfig:
-        try:
-            return from_json(self.record()["config"])
-        except (TypeError, KeyError) as error:
-            raise FaceganError(f"{self.root} is of another version of facegan ({error}): use that one, or train anew") from error
+        return from_json(self.record()["config"], self.root / CONFIG)
 
-    def record(self) -> dict:
-        path = self.root / "config.json"
+    def record(self) -> Record:
+        path = self.root / CONFIG
         try:
-            record = json.loads(path.read_text())
-        except (OSError, ValueError):
-            record = {}
-        if not isinstance(record, dict) or not {"config", "data_fingerprint"} <= record.keys():
-            raise FaceganError(f"{self.root} is not a run: expected a folder that `facegan train --out` made")
-        return record
+            return checked(read_json(path, RECORD_LIMIT), Record, path)
+        except FaceganError as error:
+            reason = f" ({error})" if path.exists() else ""
+            raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
 
     # --- finished stages
     def finished(self, stage: str) -> bool:
@@ -82,33 +118,56 @@ class RunFolder:
     def finished_stages(self) -> list[str]:
         """In the order in which they ended."""
         done = [path.parent for path in self.stages.glob(f"*/{checkpoint.FACTS}")]
-        return [path.name for path in sorted(done, key=lambda path: checkpoint.load_facts(path)["order"])]
+        return [path.name for path in sorted(done, key=lambda path: self.facts(path.name)["order"])]
 
-    def facts(self, stage: str) -> dict:
-        """What `finish` recorded of a stage, without reading its tensors."""
-        return checkpoint.load_facts(self.stages / stage)
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What `finish` recorded of a stage, without reading its tensors: `StageFacts`, and whatever else the stage had to say."""
+        return checked(checkpoint.load_facts(self.stages / stage), StageFacts, self.stages / stage / checkpoint.FACTS)
 
     def load_stage(self, stage: str) -> tuple[dict, dict]:
         if not self.finished(stage):
             raise FaceganError(f"{self.root} has no finished stage {stage!r} (finished: {', '.join(self.finished_stages()) or 'none'})")
+        self.facts(stage)
         return checkpoint.load(self.stages / stage)
 
-    def finish(self, stage: str, tensors: dict, facts: dict) -> None:
-        facts = {**facts, "order": len(self.finished_stages()), "metrics_bytes": self.metrics_bytes()}
-        checkpoint.save(self.stages / stage, tensors, facts)
-        for path in self._checkpoints_of(stage):
-            shutil.rmtree(path, ignore_errors=True)
+    def finish(self, stage: str, tensors: dict, facts: dict, keep: int = 0) -> None:
+        """`keep`: checkpoints that stay, the newest ones."""
+        order = len([name for name in self.finished_stages() if name != stage])
+        checkpoint.save(self.stages / stage, tensors, {**facts, "order": order, "metrics_bytes": self.metrics_bytes()})
+        self._keep(stage, keep)
+
+    def extend(self, stage: str, steps: int) -> None:
+        """Have a stage that has ended go on where it is to have more `steps` than it took.
+
+        Raises:
+            FaceganError: its state at the end was not kept.
+        """
+        if not self.finished(stage) or self.facts(stage)["steps"] >= steps:
+            return
+        if not self._checkpoints_of(stage):
+            raise FaceganError(
+                f"--out {self.root} has finished its training, after {self.facts(stage)['images'] / 1000:g} kimg, and {self.checkpoints} "
+                f"holds no state of {stage} to go on from: ask for no more than that, or train with a new --out"
+            )
+        self.extended.add(stage)
 
     # --- checkpoints of the running stage
     def save_checkpoint(self, stage: str, step: int, tensors: dict, facts: dict, keep: int) -> None:
         facts = {**facts, "step": step, "metrics_bytes": self.metrics_bytes()}
         checkpoint.save(self.checkpoints / f"{stage}-{step:07d}", tensors, facts)
-        for path in self._checkpoints_of(stage)[:-keep]:
+        self._keep(stage, keep)
+
+    def _keep(self, stage: str, count: int) -> None:
+        for path in self._checkpoints_of(stage)[: -count or None]:
             shutil.rmtree(path, ignore_errors=True)
 
     def newest_checkpoint(self, stage: str) -> tuple[dict, dict] | None:
-        paths = self._checkpoints_of(stage)
-        return checkpoint.load(paths[-1]) if paths else None
+        path = self.newest_path(stage)
+        return checkpoint.load(path) if path else None
+
+    def newest_path(self, stage: str) -> Path | None:
+        """Of the newest checkpoint."""
+        return next(reversed(self._checkpoints_of(stage)), None)
 
     def _checkpoints_of(self, stage: str) -> list[Path]:
         # Seven digits, not *: with attributes `beard` and `beard-long` one stage's name begins like another's.
@@ -135,7 +194,12 @@ class RunFolder:
 
     def ids(self, stage: str) -> list[str]:
         """What `write_ids` wrote."""
-        return (self.root / "ids" / f"{stage}.txt").read_text().splitlines()
+        return read_text(self.root / "ids" / f"{stage}.txt").splitlines()
+
+
+def shown(value: Any) -> str:
+    """A flag's value, for a message."""
+    return f"'{quoted(value)}'" if isinstance(value, str) else quoted(value)
 
 
 def write_json(path: Path, value: Any) -> None:

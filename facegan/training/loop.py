@@ -7,19 +7,31 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError, Interrupted
+from facegan.schema import Range, checked
 from facegan.training import checkpoint
 from facegan.training.pictures import save_png, sheet
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
 AGREE_EVERY = 10  # steps between the processes' agreement on an interruption: a collective a step would cost
+
+
+class _Progress(TypedDict):
+    """What every checkpoint's state.json says."""
+
+    step: Annotated[int, Range(0)]
+    metrics_bytes: Annotated[int, Range(0)]
+    seconds: Annotated[float, Range(0)]
+    waited: Annotated[float, Range(0)]
+    terms: tuple[dict[str, float], dict[str, int]]  # sums of the loss terms since the last row, and how many
+    extra: dict[str, Any]  # of the stage
 
 
 class Interruption:
@@ -105,7 +117,7 @@ def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -
             checkpoint.sweep(parent)
     offset = 0
     for name, build in stages:
-        if folder.finished(name):
+        if folder.finished(name) and name not in folder.extended:
             offset = folder.facts(name)["metrics_bytes"]
             continue
         context.seed_networks(name)
@@ -163,7 +175,11 @@ class StageRun:
             facts: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
         else:
             tensors, facts = found
-            self.stage.load_state(tensors, facts)
+            path = self.context.folder.newest_path(self.stage.name)
+            assert path is not None
+            with checkpoint.restoring(path):
+                facts = checked(facts, _Progress, checkpoint.FACTS)
+                self.stage.load_state(tensors, facts)
             log.info("%s: resumed at step %d of %d", self.stage.name, facts["step"], self.stage.steps)
         self.seconds, self.waited = facts["seconds"], facts["waited"]
         totals, counts = facts["terms"]
@@ -190,9 +206,11 @@ class StageRun:
     def _refuse_broken(self, terms: dict[str, float], step: int) -> None:
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         if bad:
+            kept = self.context.folder.newest_path(self.stage.name)
+            state = f"the last good state is kept in {kept}" if kept else f"no state of {self.stage.name} had been saved yet"
             raise FaceganError(
-                f"{self.stage.name}: {' and '.join(bad)} became {terms[bad[0]]} by step {step}; the last good state is kept in "
-                f"{self.context.folder.checkpoints}: try a smaller --lr or a larger --r1-gamma with a new --out"
+                f"{self.stage.name}: {' and '.join(bad)} became {terms[bad[0]]} by step {step}; {state}: try a smaller --lr or a larger "
+                "--r1-gamma with a new --out"
             )
 
     def _snapshot(self, step: int) -> None:
@@ -200,10 +218,13 @@ class StageRun:
         self._refuse_broken(totals, step)  # what is about to replace the last good state must be good itself
         if self.main:
             self._picture(step)
-            tensors, facts = self.stage.state()
-            facts |= {"seconds": self.seconds, "waited": self.waited, "terms": [totals, self.terms.counts]}
-            self.context.folder.save_checkpoint(self.stage.name, step, tensors, facts, self.config.keep_checkpoints)
+            self._save(step, totals)
         self.context.accelerator.wait_for_everyone()
+
+    def _save(self, step: int, totals: dict[str, float]) -> None:
+        tensors, facts = self.stage.state()
+        facts |= {"seconds": self.seconds, "waited": self.waited, "terms": [totals, self.terms.counts]}
+        self.context.folder.save_checkpoint(self.stage.name, step, tensors, facts, self.config.keep_checkpoints)
 
     def _picture(self, step: int) -> None:
         images = self.stage.samples()
@@ -214,9 +235,11 @@ class StageRun:
         if not self.main:
             return
         self._picture(step)
+        if self.stage.goes_on:
+            self._save(step, {})
         tensors, facts = self.stage.export()
         facts |= {"steps": step, "images": step * self.config.batch, "seconds": self.seconds}
-        self.context.folder.finish(self.stage.name, tensors, facts)
+        self.context.folder.finish(self.stage.name, tensors, facts, keep=int(self.stage.goes_on))
         waited = self.waited / max(self.seconds, 1e-9)
         log.info("%s: %d steps in %.0f s, %.1f %% of it waiting for data", self.stage.name, step, self.seconds, 100 * waited)
         if self.stage.closing():

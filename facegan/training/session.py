@@ -16,12 +16,13 @@ from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.graphs import wanted
 from facegan.memory import out_of_memory
+from facegan.methods import METHODS, Plan
 from facegan.training.batches import DataClock
 from facegan.training.config import TrainConfig
 from facegan.training.config_a import MethodAConfig
 from facegan.training.config_b import MethodBConfig
 from facegan.training.config_restore import RestoreConfig
-from facegan.training.folder import RunFolder
+from facegan.training.folder import RunFolder, shown
 from facegan.training.loop import train
 from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context
@@ -77,13 +78,14 @@ def run(config: TrainConfig) -> Path:
     accelerator = accelerator_for(config)
     wanted(config.cuda_graphs, accelerator.device, accelerator.num_processes)  # refuses now, not at the first step
     context = make_context(config, accelerator)
+    stages, other = METHODS[config.method](context), adoptable(context)  # all that can be refused is, before --out is claimed
     if accelerator.is_main_process:
         context.folder.claim(config, context.data.fingerprint)
         describe(context)
     accelerator.wait_for_everyone()
     torch.backends.cudnn.benchmark = True  # shapes repeat; no effect on a CPU
     try:
-        run_stages(context)
+        run_stages(context, stages, other)
     except OSError as error:  # a row, a picture or an id list that cannot be written
         raise FaceganError(
             f"--out {context.folder.root} cannot be written ({error}); what was saved before is whole: make room or allow "
@@ -104,17 +106,16 @@ def smaller(config: TrainConfig) -> str:
     return f"try --batch {config.batch // 2} with a new --out"
 
 
-def run_stages(context: Context) -> None:
-    from facegan.methods import METHODS
-
+def run_stages(context: Context, stages: Plan, other: RunFolder | None) -> None:
+    """`other`: a run whose phase 1 is taken over."""
     config, accelerator = context.config, context.accelerator
     scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
     accelerator.init_trackers("tensorboard", config=scalars)
     try:
         prepare_kernels(context)
-        if isinstance(config, MethodAConfig) and config.phase1_from:
-            adopt(context, RunFolder(config.phase1_from))
-        train(context, METHODS[config.method](context))
+        if other is not None:
+            adopt(context, other)
+        train(context, stages)
     finally:
         accelerator.end_training()
 
@@ -133,18 +134,27 @@ def prepare_kernels(context: Context) -> None:
             log.warning("kernels are compiled when they are first used, as that failed beforehand (%s: %s)", type(error).__name__, error)
 
 
-def adopt(context: Context, other: RunFolder) -> None:
-    """Take over the finished phase 1 of another run, if it is of the same data and networks."""
-    theirs, ours = other.config(), context.config
+def adoptable(context: Context) -> RunFolder | None:
+    """The run of --phase1-from; FaceganError unless it is of the same data and networks, and has finished its phase 1."""
+    ours = context.config
+    if not isinstance(ours, MethodAConfig) or not ours.phase1_from or context.folder.finished("phase1"):
+        return None
+    other = RunFolder(ours.phase1_from)
+    theirs = other.config()
     if not other.finished("phase1"):
         raise FaceganError(f"--phase1-from {other.root} has not finished its phase 1: let it end first, or leave the flag away")
     for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
-        if getattr(theirs, name) != getattr(ours, name):
+        if getattr(theirs, name, None) != getattr(ours, name):
             flag = name.replace("_", "-")
-            values = f"{getattr(theirs, name)!r}, this run {getattr(ours, name)!r}"
+            values = f"{shown(getattr(theirs, name, None))}, this run {shown(getattr(ours, name))}"
             raise FaceganError(f"--phase1-from {other.root} has --{flag} {values}: they must agree")
     if other.record()["data_fingerprint"] != context.data.fingerprint:
         raise FaceganError(f"--phase1-from {other.root} learned from other images or labels than --data now holds: train phase 1 anew")
+    return other
+
+
+def adopt(context: Context, other: RunFolder) -> None:
+    """Take over the finished phase 1 of another run."""
     for stage in ("pretrain", "phase1"):
         if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
             tensors, facts = other.load_stage(stage)

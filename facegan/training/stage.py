@@ -69,6 +69,7 @@ class Stage(Generic[C]):
     name: str = ""
     title: str = ""
     steps_unsaved = 200  # most steps between snapshots, where --snapshot-every leaves it open
+    goes_on = False  # whether it may be made longer once it has ended: its last state is kept for that
 
     def __init__(self, context: Context[C], steps: int, used: np.ndarray) -> None:
         self.context, self.steps, self.used = context, steps, np.unique(used)

@@ -41,7 +41,7 @@ def study_of(root: Path, seeds: int) -> Study:
         task.folder.mkdir(parents=True)
         for stage, seconds in (("phase1", 10.0), ("phase3-beard", 5.0 + task.seed)):
             taken = {} if stage != "phase1" or task.row == "phase1" else {"taken_from": "phase1"}
-            folder.finish(stage, {"weight": torch.zeros(1)}, {"seconds": seconds, **taken})
+            folder.finish(stage, {"weight": torch.zeros(1)}, {"steps": 4, "images": 32, "seconds": seconds, **taken})
         if task.seed:  # of seed 0 they are not known
             costs.end(task.costs, "train", costs.begin(task.costs, "train"), 9.0, 4.0 + task.seed)
         task.result.parent.mkdir()

@@ -259,14 +259,6 @@ def test_what_a_network_may_have_seen_goes_with_it(
         train(method="b", init_from=str(other), kimg=0.008, phase2_epochs=0)
 
 
-def test_an_ended_run_says_how_to_go_on(train: Train, tmp_path: Path) -> None:
-    flags = dict(method="b", phase2_epochs=0)
-    train(tmp_path / "run", kimg=0.016, **flags)
-    train(tmp_path / "run", kimg=0.016, **flags)
-    with pytest.raises(FaceganError, match=r"has finished its training, at 0.016 kimg: .*--init-from"):
-        train(tmp_path / "run", kimg=0.1, **flags)
-
-
 @pytest.mark.parametrize("accumulate", [4, 8])
 def test_parts_without_whole_groups_are_refused(accumulate: int, train: Train) -> None:
     with pytest.raises(FaceganError, match=f"--accumulate is {accumulate}: .* multiple of {4 * accumulate}"):
@@ -356,8 +348,8 @@ def test_other_mistakes_are_one_line_and_status_2(
     run, base = str(trained("skip")), ["--data", str(faces), "--device=cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
     for arguments, words in [
         (["train", "--method", "b", *base, "--resolution", "32", "--init-from", run, "--out", str(tmp_path / "o")], "makes 16 px faces"),
-        (["train", "--method", "b", *base, "--resolution", "16", "--conditional", "--init-from", run, "--out", str(tmp_path / "p")],
-         "16 px with 2: they must agree"),
+        (["train", "--method", "b", *base, "--resolution", "16", "--init-from", str(trained("conditional")), "--out",
+          str(tmp_path / "p")], "with 2 label(s), this run 16 px with 0: they must agree"),
         (["generate", run, "--label", "1,0", "--out", str(tmp_path / "q")], "knows no labels"),
         (["generate", str(trained("conditional")), "--out", str(tmp_path / "q")], "expects 2, such as 1,1"),
         (["generate", str(trained("conditional")), "--label", "1,x", "--out", str(tmp_path / "q")], "--label is '1,x'"),

@@ -159,6 +159,26 @@ def test_load_is_strict(judge, tmp_path):
         Judge.load(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["judge.json", "judge_ids.json"])
+def test_damaged_cards_are_told(judge, tmp_path, file):
+    judge.save(tmp_path)
+    whole = json.loads((tmp_path / file).read_text())
+    texts = ["null", "[]", "[" * 100_000, '{"format": 2}', "1" + "0" * 400, '"x"', "[[1], []]"]
+    if file == "judge.json":
+        wrong = [None, [], {}, "x" * 10**6, 2**63, [None], {"width": 10**6, "resolution": 32}]
+        needed = ("attributes", "resolution", "config", "data", "members", "weights_sha256", "ceiling", "balanced_accuracy")
+        fine = [("ceiling", None), ("balanced_accuracy", {})]
+        texts += [json.dumps(whole | {key: value}) for key in needed for value in wrong if (key, value) not in fine]
+    for text in texts:
+        (tmp_path / file).write_text(text)
+        try:
+            Judge.load(tmp_path)
+        except FaceganError as error:
+            assert "does not hold a complete judge" in str(error) and str(error).isprintable() and len(str(error)) < 600
+        else:
+            raise AssertionError(text[:200])
+
+
 def test_the_cache_is_used_only_for_the_same_question(world, tmp_path, monkeypatch):
     data, groups, split = world
     config = JudgeConfig(steps=2, batch=10, width=4, checks=1)

@@ -348,7 +348,7 @@ def test_the_defaults_are_the_papers() -> None:
         (dict(prior=""), "--prior is missing: train one by `facegan train --method b --noise concat --resolution 16"),
         (dict(accumulate=3), "--accumulate is 3"), (dict(r1_gamma=-2.0), "--r1-gamma is -2"), (dict(l1_weight=-1.0), "--l1-weight is -1"),
         (dict(adversarial_weight=0.0, l1_weight=0.0, feature_weight=0.0), "--adversarial-weight, --l1-weight and --feature-weight are"),
-        (dict(blur="3"), "--blur is '3': expected 2 numbers, got 1"), (dict(jpeg="60,x"), "--jpeg is '60,x': expected floats"),
+        (dict(blur="3"), "--blur is '3': expected 2 numbers, got 1"), (dict(jpeg="60,x"), "--jpeg is '60,x': expected numbers"),
         (dict(downsample="8,0.8"), "--downsample is 8,0.8: expected two numbers in order"), (dict(noise="0,300"), "--noise is 0,300"),
         (dict(decoder_lr=float("nan")), "--decoder-lr is nan"), (dict(l1_kimg=9.0), "--l1-kimg is 9: expected 0 to"),
         (dict(kimg=-1.0), "--kimg is -1"), (dict(r1_every=0), "--r1-every is 0"),

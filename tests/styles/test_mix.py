@@ -125,7 +125,7 @@ def test_the_start_is_32_to_64_px_or_the_same_share(resolution: int, text: str, 
 
 def test_weights_as_users_write_them() -> None:
     assert parse_weights("4:0.5,5-6:1,8px:-0.25", config(32)) == (0, -0.25, -0.25, 0, 0.5, 1, 1, 0)
-    for text in ("4", "4:", "4:x", "4:nan", "4:1e999", ":1"):
+    for text in ("4", "4:", "4:x", "4:nan", "4:1e999", "4:1e308", ":1"):
         with pytest.raises(FaceganError, match="--weights|--layers"):
             parse_weights(text, config(32))
 
@@ -137,10 +137,15 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path) -> None:
     with pytest.raises(FaceganError, match="for networks of 5 styles, this one has 8"):
         Recipe.read(tmp_path / "deep/recipe.json", 8)
     for text in ("", "[]", "{}", '{"mode": "blend", "weights": [1]}', '{"mode": "crossover", "weights": [0.5]}',
-                 '{"mode": "arithmetic", "weights": ["1"]}', '{"mode": "arithmetic", "weights": [NaN]}'):  # fmt: skip
+                 '{"mode": "arithmetic", "weights": ["1"]}', '{"mode": "arithmetic", "weights": [NaN]}', '{"mode": null, "weights": [1]}',
+                 '{"mode": "arithmetic", "weights": [1e308]}', '{"mode": "arithmetic", "weights": [true]}', "[" * 100_000,
+                 '{"mode": "arithmetic", "weights": [1' + "0" * 400 + "]}", '{"mode": "arithmetic", "weights": []}'):  # fmt: skip
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(FaceganError, match="bad.json"):
+        with pytest.raises(FaceganError, match="bad.json is no recipe") as caught:
             Recipe.read(tmp_path / "bad.json", 1)
+        assert len(str(caught.value)) < 600
+    with pytest.raises(FaceganError, match="weights of mixing hold 1e[+]308; expected one number per layer, from -1000 to 1000"):
+        Recipe("interpolate", (0.5, 1e308))
 
 
 def test_a_recipe_in_words() -> None:
@@ -278,14 +283,31 @@ def test_a_gif_has_all_its_frames(network: Path, tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["walk.gif"]
 
 
+@pytest.mark.parametrize("fps", [7.3, 10, 24, 29.97, 60, 100])
+@pytest.mark.parametrize("held", [1, 3, 48])
+def test_a_gif_takes_as_long_as_it_should_also_where_frames_are_alike(fps: float, held: int, tmp_path: Path) -> None:
+    """GIF counts hundredths of a second; Pillow writes neighbours that are alike once, and `held` are."""
+    video.write_video(tmp_path / "x.gif", (Image.new("RGB", (8, 8), (k // held * 5, 90, 0)) for k in range(48)), fps)
+    begun = 0
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == 48 // held
+        for k in range(gif.n_frames):
+            gif.seek(k)
+            assert abs(begun - 1000 * k * held / fps) <= 5 + 1e-6
+            begun += gif.info["duration"]
+    assert abs(begun - 1000 * 48 / fps) <= 5 + 1e-6
+
+
 def test_an_mp4_goes_through_imageio_ffmpeg(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable) -> None:
     path, sent = tmp_path / "walk.mp4", []
     words = ["--rows", "0", "7", "--frames", "3", "--video", str(path)]
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert "needs imageio-ffmpeg, which is not installed: pip install 'facegan[video]'" in refusal(*words)
 
-    def write_frames(path: str, size: tuple[int, int], fps: float, **_: object):  # noqa: ANN202
+    def write_frames(path: str, size: tuple[int, int], fps: float, output_params: list[str], **_: object):  # noqa: ANN202
         sent.append((size, fps))
+        assert "out_color_matrix=bt709" in output_params[output_params.index("-vf") + 1]  # converted so
+        assert output_params[output_params.index("-colorspace") + 1] == "bt709"  # and said to be
         try:
             while True:
                 sent.append(len((yield)))

@@ -288,3 +288,19 @@ def test_a_truncated_network_is_refused(call, photos, projectable, tmp_path):
         (broken / path.name).write_bytes(path.read_bytes()[: 5000 if path.suffix == ".safetensors" else None])
     status, said = call(photos / "face0.png", network=broken)
     assert status == 2 and "has a header of" in said and said.count("\n") == 1
+
+
+def test_facts_that_are_none_are_told(tmp_path):
+    good = dict(source="x.png", photo="0" * 16, network="1" * 16, space="w", steps=3, seed=0, perceptual="D", start=1.0, distance=0.5)
+    texts = ["null", "[]", "[" * 100_000, "{", "1" + "0" * 400, " " * 100_000]
+    texts += [json.dumps({name: value for name, value in good.items() if name != lost}) for lost in good]
+    texts += [json.dumps(good | {name: wrong}) for name in good for wrong in (None, [good], "x" * 50_000 if name == "steps" else {})]
+    for text in [json.dumps(good), *texts]:
+        facts = np.frombuffer(text.encode(), np.uint8)
+        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), facts=facts)
+        if text == json.dumps(good):
+            assert project.read_facts(tmp_path / "x.npz") == good
+            continue
+        with pytest.raises(FaceganError, match="x.npz: facts") as caught:
+            project.read_facts(tmp_path / "x.npz")
+        assert len(str(caught.value)) < 400 and str(caught.value).isprintable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import zipfile
 from dataclasses import replace
 
@@ -57,7 +59,7 @@ def test_every_shape_that_means_styles_is_read(tmp_path, shape, count):
         (dict(w=np.zeros((0, 4, 3))), r"shape \[0, 4, 3\]"),
         (dict(w=np.full((1, 4, 3), np.nan)), "not finite"),
         (dict(w=np.array(["a", "b", "c"])), "expected real numbers"),
-        (dict(w=np.array([{}, 1, 2], dtype=object)), "no readable"),
+        (dict(w=np.array([{}, 1, 2], dtype=object)), "type object; expected real numbers"),
         (dict(direction=np.zeros((4, 3))), "has no key w, but direction"),
         (dict(), "has no key w, but nothing"),
     ],
@@ -80,12 +82,52 @@ def test_damaged_files_get_one_sentence(tmp_path):
         read_styles(tmp_path / "absent.npz", CONFIG)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "LARGEST", 1 << 20)
-    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("w.npy", bytes(3 << 20))
-    with pytest.raises(FaceganError, match="unpacks to 3 MiB"):
-        read_styles(tmp_path / "bomb.npz", CONFIG)
+@pytest.mark.parametrize(
+    "dtype,shape,words",
+    [
+        ("f4", (5000, 4, 3), "60000 numbers; no style is that large"),
+        ("i1", (50_000, 1, 3), "150000 numbers"),  # as float32
+        ("f2", (10_000, 1, 3), "10000 styles; expected at most 100000, and less than 0 MiB"),  # as one for each layer
+        ("f4", (20, 4, 3), "at most 10"),
+    ],
+)
+def test_arrays_are_held_against_limits_as_they_will_be_used(tmp_path, monkeypatch, dtype, shape, words):
+    monkeypatch.setattr(store, "LARGEST", 200_000)
+    if len(shape) and shape[0] == 20:
+        monkeypatch.setattr(store, "MOST_STYLES", 10)
+    np.savez_compressed(tmp_path / "zeros.npz", w=np.zeros(shape, dtype))
+    with pytest.raises(FaceganError, match=words):
+        read_styles(tmp_path / "zeros.npz", CONFIG)
+
+
+def test_no_more_is_unpacked_than_the_header_says(tmp_path, monkeypatch):
+    """A header of few numbers before many bytes, and one of many before few."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, dict(descr="<f4", fortran_order=False, shape=(1, 4, 3)))
+    for body, good in ((bytes(48), True), (bytes(4096), True), (bytes(40), False)):
+        with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("w.npy", header.getvalue() + body)
+        if good:
+            assert read_styles(tmp_path / "w.npz", CONFIG)[0].w.shape == (4, 3)
+        else:
+            with pytest.raises(FaceganError, match="no readable"):
+                read_styles(tmp_path / "w.npz", CONFIG)
+
+
+def test_long_lists_of_members_pipes_and_names_that_would_garble_a_terminal(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "many.npz", "w") as archive:
+        for name in range(40):
+            archive.writestr(f"\x1b[31m{name}\n.npy", b"")
+    with pytest.raises(FaceganError, match="has no key w, but ") as caught:
+        read_styles(tmp_path / "many.npz", CONFIG)
+    assert str(caught.value).isprintable()
+    monkeypatch.setattr(store, "LONGEST_LIST", 1000)
+    with pytest.raises(FaceganError, match="lists more members"):
+        read_styles(tmp_path / "many.npz", CONFIG)
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(FaceganError, match="no regular file"):
+        read_styles(tmp_path / "pipe.npz", CONFIG)
+    assert not store.has_key(tmp_path / "pipe.npz", "w")
 
 
 def test_seeds_are_truncated_styles_of_randomstate(generator):

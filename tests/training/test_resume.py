@@ -108,7 +108,8 @@ def test_a_run_stopped_in_every_stage_ends_bit_by_bit_like_an_undisturbed_one(
         assert {name.split("/")[0] for name in tensors} >= {"network", "optimizer"}
         for name, tensor in tensors.items():
             assert torch.equal(tensor, held[stage][name]), (stage, name)
-    assert not list(run.glob("checkpoints/*")) and not list(run.glob("*/.*"))
+    last = {"a": [], "b": ["stylegan2-0000010"], "restore": ["restorer-0000008"]}[method]  # to go on from, should it be made longer
+    assert [path.name for path in run.glob("checkpoints/*")] == last and not list(run.glob("*/.*"))
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed: tuple, train: Callable[..., Path]) -> None:

@@ -19,10 +19,16 @@ from facegan.training.stage import Context, Stage
 
 
 def plan(context: Context[MethodAConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
-    """The stages of a run in order, each as (name, builder): a builder reads what the earlier ones left."""
-    config, attributes = context.config, context.groups.attributes
+    """The stages of a run in order, each as (name, builder): a builder reads what the earlier ones left. An attribute without a
+    region is refused here, before anything is written."""
+    config = context.config
     if config.epochs and config.regional and config.masks == "halves":
-        regions.halves(attributes, config.resolution)  # refuses an attribute without a region now, not after phase 1
+        regions.halves(context.groups.attributes, config.resolution)
+    return _stages(context)
+
+
+def _stages(context: Context[MethodAConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
+    config, attributes = context.config, context.groups.attributes
     pretrained = "pretrain" if config.pretrain_epochs else None
     if pretrained:
         yield pretrained, lambda: Pretraining(context)
@@ -62,4 +68,6 @@ def critic_stage(context: Context[MethodAConfig], k: int) -> tuple[str, Callable
 
 def phase3_stage(context: Context[MethodAConfig], k: int, source: str, critics: list[str]) -> tuple[str, Callable[[], Stage]]:
     name = f"phase3-{context.groups.attributes[k].name}"
+    if "epochs" in context.config.may_grow:
+        context.folder.extend(name, context.steps(context.config.epochs))
     return name, lambda: Phase3(context, name, k, source, critics)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from facegan.errors import FaceganError
 from facegan.models.conv_gan import Generator, GeneratorConfig, channels_last, merged
+from facegan.schema import Range, checked
+from facegan.tensors import rebuilt
 from facegan.training import checkpoint
 
 
@@ -66,13 +69,21 @@ def pack_generator(whole: MergedGenerator) -> tuple[dict[str, Tensor], dict[str,
     return tensors, facts
 
 
-def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any]) -> MergedGenerator:
-    config = GeneratorConfig.from_json(facts["generator"])
-    generator, snapshot = Generator(config), None
-    generator.load_state_dict(checkpoint.unpack("generator", tensors))
-    if facts["strength"] > 0:
-        snapshot = Generator(config)
-        snapshot.load_state_dict(checkpoint.unpack("snapshot", tensors))
-    whole = MergedGenerator(generator, snapshot, facts["merge"], tensors.get("mask"))
-    whole.strength = facts["strength"]
+class _Facts(TypedDict):
+    generator: GeneratorConfig
+    merge: Literal["none", "image", "feature", "regional"]
+    strength: Annotated[float, Range(0, 1)]
+
+
+def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any], where: object = "the generator") -> MergedGenerator:
+    """What `pack_generator` packed; `where` is named in the FaceganError on anything else."""
+    known: _Facts = checked(facts, _Facts, where)
+    config, mask = known["generator"], tensors.get("mask")
+    if mask is not None and mask.shape != (1, 1, config.resolution, config.resolution):
+        raise FaceganError(f"{where}: mask is {list(mask.shape)}; expected {[1, 1, config.resolution, config.resolution]}")
+    generator = rebuilt(lambda: Generator(config), checkpoint.unpack("generator", tensors), where)
+    merging = known["strength"] > 0
+    snapshot = rebuilt(lambda: Generator(config), checkpoint.unpack("snapshot", tensors), where) if merging else None
+    whole = MergedGenerator(generator, snapshot, known["merge"], mask)
+    whole.strength = known["strength"]
     return channels_last(whole).eval().requires_grad_(False)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facegan.errors import FaceganError
 from facegan.methods.a.adversarial import AdversarialStage, Reals, Source
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.merge import MergedGenerator, unpack_generator
@@ -90,7 +91,11 @@ class Phase1(AdversarialStage):
         return {"harvest": self.harvest}, {}
 
     def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self.harvest = tensors["harvest"]
+        harvest = tensors["harvest"]
+        if harvest.dtype != self.harvest.dtype or harvest.shape[1:] != self.harvest.shape[1:]:
+            sides = ", ".join(map(str, self.harvest.shape[1:]))
+            raise FaceganError(f"harvest is {harvest.dtype} {list(harvest.shape)}; expected uint8 [n, {sides}]")
+        self.harvest = harvest
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, facts = super().export()

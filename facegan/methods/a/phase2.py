@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facegan.data.splits import holdout
+from facegan.errors import FaceganError
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, channels_last
+from facegan.schema import checked
+from facegan.tensors import rebuilt, refuse_other_tensors
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
@@ -29,12 +32,36 @@ def stage_name(context: Context[CriticConfig], k: int) -> str:
     return f"phase2-{context.groups.attributes[k].name}"
 
 
+class _Course(TypedDict):
+    balanced_accuracy: float
+    blurry_accuracy: float
+    best_step: int
+    worse: int
+
+
+class CriticFacts(TypedDict):
+    """Of a finished critic's state.json."""
+
+    critic: DiscriminatorConfig
+    balanced_accuracy: float
+    blurry_accuracy: float
+
+
 def load_critic(folder: RunFolder, name: str) -> Discriminator:
     """A finished critic, frozen."""
     tensors, facts = folder.load_stage(name)
-    critic = Discriminator(DiscriminatorConfig(**facts["critic"]))
-    critic.load_state_dict(checkpoint.unpack("critic", tensors))
+    config = checked(facts, CriticFacts, folder.stages / name)["critic"]
+    critic = rebuilt(lambda: Discriminator(config), checkpoint.unpack("critic", tensors), folder.stages / name)
     return channels_last(critic).eval().requires_grad_(False)
+
+
+def load_harvest(folder: RunFolder, resolution: int) -> np.ndarray:
+    """uint8 [n, 3, R, R]: the badly generated faces that phase 1 left."""
+    harvest, shape = folder.load_stage("phase1")[0].get("harvest"), (3, resolution, resolution)
+    if harvest is None or harvest.dtype != torch.uint8 or harvest.shape[1:] != shape:
+        found = "absent" if harvest is None else f"{harvest.dtype} {list(harvest.shape)}"
+        raise FaceganError(f"{folder.stages / 'phase1'}: harvest is {found}; expected uint8 [n, 3, {resolution}, {resolution}]")
+    return harvest.numpy()
 
 
 class Part(NamedTuple):
@@ -78,7 +105,7 @@ class Phase2(Stage[CriticConfig]):
             identities, everyone, VALIDATION_SHARE, config.seed, "critic-validation", strata=[positives, others]
         )
         generated = config.blurry_negatives and context.folder.finished("phase1")  # Method B has no phase 1
-        harvest = context.folder.load_stage("phase1")[0]["harvest"].numpy() if generated else None
+        harvest = load_harvest(context.folder, config.resolution) if generated else None
         self.sources = self._sources({part: np.intersect1d(index, rest) for part, index in parts.items()}, harvest)
         self.validation = self._validation_set({part: np.intersect1d(index, held_out) for part, index in parts.items()}, harvest)
 
@@ -200,7 +227,9 @@ class Phase2(Stage[CriticConfig]):
         return checkpoint.pack("best", self.best), dict(self.facts)
 
     def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self.best, self.facts = checkpoint.unpack("best", tensors), dict(facts)
+        self.best = checkpoint.unpack("best", tensors)
+        refuse_other_tensors(self.best, self.critic.state_dict(), "the best critic so far")
+        self.facts = checked(facts, _Course, "its state", "extra")
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from dataclasses import asdict

@@ -34,7 +34,7 @@ class Phase3(AdversarialStage):
 
     def __init__(self, context: Context[MethodAConfig], name: str, k: int, source: str, critics: list[str]) -> None:
         config = context.config
-        self.name, self.k = name, k
+        self.name, self.k, self.goes_on = name, k, "epochs" in config.may_grow
         self.title = f"phase 3 ({' + '.join(a.name for a in context.groups.attributes[: k + 1])})"
         self.critics = [phase2.load_critic(context.folder, critic).to(context.device) for critic in critics]
         self.alphas = config.alphas

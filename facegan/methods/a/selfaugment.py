@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from facegan.errors import FaceganError
 from facegan.training.augment import sharpness
 from facegan.training.batches import to_float, to_uint8
 from facegan.training.config_a import MethodAConfig
@@ -78,5 +79,7 @@ class OwnSamples:
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         own = tensors["own"]
+        if own.dtype != self.ring.dtype or own.shape[1:] != self.ring.shape[1:] or len(own) > self.size:
+            raise FaceganError(f"own is {own.dtype} {list(own.shape)}; expected uint8 {[self.size, *self.ring.shape[1:]]}, or fewer images")
         self.ring[: len(own)].copy_(own)
         self.offered.fill_(len(own))

@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from facegan.checkpoints.networks import STAGE
-from facegan.errors import FaceganError
 from facegan.methods.a import phase2
 from facegan.methods.b.stage import StyleGAN2Training
+from facegan.methods.b.start import check_start
 from facegan.training.config_b import MethodBConfig
 from facegan.training.stage import Context, Stage
 
 
 def plan(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
-    """The stages of a run in order, each as (name, builder)."""
+    """The stages of a run in order, each as (name, builder); what it starts from is looked at before anything is written."""
+    if not context.folder.finished(STAGE):
+        check_start(context)
+    return _stages(context)
+
+
+def _stages(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
     config, count = context.config, len(context.groups.attributes)
     for k in range(count if config.critics == "all" else count - 1):
         if config.phase2_epochs:
             yield phase2.stage_name(context, k), lambda k=k: phase2.Phase2(context, k)  # type: ignore[misc]
-    if context.folder.finished(STAGE) and context.folder.facts(STAGE)["images"] + config.batch <= 1000 * config.kimg:
-        raise FaceganError(
-            f"--out {context.folder.root} has finished its training, at {context.folder.facts(STAGE)['images'] / 1000:g} kimg: "
-            "to go on, name it in --init-from with a new --out"
-        )
+    context.folder.extend(STAGE, round(1000 * config.kimg / config.batch))
     yield STAGE, lambda: StyleGAN2Training(context)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.networks import STAGE, Networks, open_networks
-from facegan.errors import FaceganError
+from facegan.checkpoints.networks import STAGE, Networks
 from facegan.methods.b.forward import MixedFaces, Scores, full_precision
 from facegan.methods.b.growth import drawn_level, level, seen_at
 from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
+from facegan.methods.b.start import start as first_networks
 from facegan.methods.parts import check_parts, frozen, pieces, update
-from facegan.methods.provenance import without_joint_faces
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
-from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.models.stylegan2 import Discriminator, Generator
 from facegan.models.stylegan2_config import Level
 from facegan.training import ada
 from facegan.training.batches import to_float
@@ -33,7 +30,6 @@ from facegan.training.stage import Context, Stage
 
 SAMPLES = 64
 P = TypeVar("P", bound="Wanted | Real")
-log = logging.getLogger("facegan.train")
 
 
 class Wanted(NamedTuple):
@@ -71,21 +67,10 @@ class Batch(NamedTuple):
     penalised: bool  # by R1
 
 
-def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
-    config = context.config
-    latent, layers, base, most = config.sizes
-    lower = config.mixed_precision == "bf16"
-    return StyleGAN2Config(
-        config.resolution, latent, latent, len(context.groups.attributes) if config.conditional else 0, layers,
-        channel_base=base, channel_max=most, architecture=config.architecture, noise=config.noise, growing=config.growing > 0,
-        half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
-    )  # fmt: skip
-
-
 class StyleGAN2Training(Stage[MethodBConfig]):
     """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
 
-    steps_unsaved = 1000
+    steps_unsaved, goes_on = 1000, True
 
     def __init__(self, context: Context[MethodBConfig]) -> None:
         self.name, self.title = STAGE, "StyleGAN2-ADA"
@@ -93,10 +78,10 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
         self.reals = context.reals(self.used, f"{STAGE}/reals")
         self.labels = multi_hot(context) if config.conditional else None
-        start = self._start()
+        start = first_networks(context)
         self.shape = start.config
         self.share = check_parts(config.batch, config.accumulate, context.accelerator.num_processes, self.shape.group)
-        self.may_have_seen_joint_faces = bool(config.init_from) and start.may_have_seen_joint_faces
+        self.may_have_seen_joint_faces = start.may_have_seen_joint_faces
         self.generator, self.discriminator = Generator(self.shape), Discriminator(self.shape)
         self._load(start)
         rampup = math.inf if config.init_from else config.ema_rampup  # what it starts from is worth keeping
@@ -110,40 +95,19 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.trained_d = [p for p in self.discriminator.parameters() if p.requires_grad]
         self._prepare()
         fixed = {"fixed": config.augment_p, "none": 0.0}.get(config.augment)
-        self.strength = ada.Strength(context.device, fixed=fixed, target=config.ada_target, kimg=config.ada_kimg)
+        self.strength = ada.Strength(
+            context.device, fixed=fixed, start=config.ada_start, target=config.ada_target, kimg=config.ada_kimg
+        )
         self.mean_length = torch.zeros((), device=context.device)
         self.images_seen = 0
 
     # --- where it starts
-    def _start(self) -> Networks:
-        context, config = self.context, self.context.config
-        wanted = network_config(context)
-        if not config.init_from:
-            return Networks(wanted, {})
-        found = open_networks(config.init_from)
-        clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
-        theirs = found.config
-        if theirs.resolution != config.resolution or theirs.c_dim != wanted.c_dim:
-            raise FaceganError(
-                f"--init-from {config.init_from} makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
-                f"{config.resolution} px with {wanted.c_dim}: they must agree, so change --resolution or --conditional"
-            )
-        if not clean:
-            log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
-        if (theirs.architecture, theirs.noise) != (config.architecture, config.noise) or config.preset != "auto":
-            log.warning("--init-from: its networks (%s, noise: %s) stand, whatever --architecture, --noise and --preset say",
-                        theirs.architecture, theirs.noise)  # fmt: skip
-        shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
-        return Networks(shape, found.states, may_have_seen_joint_faces=not clean)
-
     def _load(self, start: Networks) -> None:
         generator = start.states.get("G", start.states.get("G_ema"))
         if generator is not None:
             self.generator.load_state_dict(generator)
         if "D" in start.states:
             self.discriminator.load_state_dict(start.states["D"])
-        elif self.context.config.freeze_d:
-            raise FaceganError(f"--freeze-d: {self.context.config.init_from} holds no discriminator to freeze; leave the flag away")
 
     def _prepare(self) -> None:
         config = self.context.config

@@ -51,10 +51,39 @@ class Batch(NamedTuple):
     penalised: bool  # by R1
 
 
+def first_networks(context: Context[RestoreConfig]) -> tuple[Networks, StyleGAN2Config, bool]:
+    """The prior, the decoder's configuration, and whether the prior may have seen joint faces."""
+    config = context.config
+    prior = open_networks(config.prior)
+    if prior.config.resolution != config.resolution:
+        raise FaceganError(
+            f"--prior {config.prior} makes {prior.config.resolution} px faces, this run {config.resolution} px: change --resolution"
+        )
+    clean = without_joint_faces(context, config.prior, "--prior") and not prior.may_have_seen_joint_faces
+    try:
+        shape = decoder_config(prior.config)
+    except FaceganError as error:
+        raise FaceganError(f"--prior {config.prior}: {error}") from None
+    check_parts(config.batch, config.accumulate, context.accelerator.num_processes, shape.group)
+    lower = config.mixed_precision == "bf16"
+    clamp = prior.config.conv_clamp or (256.0 if lower else None)
+    return prior, replace(shape, half_sizes=4 if lower else 0, conv_clamp=clamp), not clean
+
+
+def check_start(context: Context[RestoreConfig]) -> None:
+    """Refuses, before anything is trained or written, whatever `first_networks` refuses; warns of what may surprise."""
+    config, (prior, _, marked) = context.config, first_networks(context)
+    if marked:
+        log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.prior)
+    if "D" not in prior.states:
+        log.warning("--prior %s holds no discriminator: a new one has much to learn, so give it more than --discriminator-lr %g",
+                    config.prior, config.discriminator_lr)  # fmt: skip
+
+
 class RestorerTraining(Stage[RestoreConfig]):
     """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average. At first by L1 alone, without it."""
 
-    steps_unsaved = 1000
+    steps_unsaved, goes_on = 1000, True
 
     def __init__(self, context: Context[RestoreConfig]) -> None:
         self.name, self.title = STAGE, "restorer"
@@ -62,8 +91,7 @@ class RestorerTraining(Stage[RestoreConfig]):
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
         self.degradation = config.degradation
         self.reals = context.reals(self.used, f"{STAGE}/reals")
-        prior = self._prior()
-        check_parts(config.batch, config.accumulate, context.accelerator.num_processes, self.shape.group)
+        prior, self.shape, self.may_have_seen_joint_faces = first_networks(context)
         self.restorer, self.discriminator = Restorer(self.shape), Discriminator(self.shape)
         embed(self.restorer, prior.config, prior.states["G_ema" if "G_ema" in prior.states else "G"])
         self._load_discriminator(prior)
@@ -72,33 +100,10 @@ class RestorerTraining(Stage[RestoreConfig]):
             channels_last(network).to(context.device)
         self._prepare()
 
-    def _prior(self) -> Networks:
-        config = self.context.config
-        prior = open_networks(config.prior)
-        if prior.config.resolution != config.resolution:
-            raise FaceganError(
-                f"--prior {config.prior} makes {prior.config.resolution} px faces, this run {config.resolution} px: change --resolution"
-            )
-        clean = without_joint_faces(self.context, config.prior, "--prior") and not prior.may_have_seen_joint_faces
-        if not clean:
-            log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.prior)
-        self.may_have_seen_joint_faces = not clean
-        try:
-            shape = decoder_config(prior.config)
-        except FaceganError as error:
-            raise FaceganError(f"--prior {config.prior}: {error}") from None
-        lower = config.mixed_precision == "bf16"
-        clamp = prior.config.conv_clamp or (256.0 if lower else None)
-        self.shape: StyleGAN2Config = replace(shape, half_sizes=4 if lower else 0, conv_clamp=clamp)
-        return prior
-
     def _load_discriminator(self, prior: Networks) -> None:
         expected = self.discriminator.state_dict()
         if "D" in prior.states:  # one that has grown has entries at smaller sizes too
             self.discriminator.load_state_dict({name: value for name, value in prior.states["D"].items() if name in expected})
-        else:
-            log.warning("--prior %s holds no discriminator: a new one has much to learn, so give it more than --discriminator-lr %g",
-                        self.context.config.prior, self.context.config.discriminator_lr)  # fmt: skip
 
     def _prepare(self) -> None:
         config = self.context.config

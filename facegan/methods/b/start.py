@@ -1,0 +1,94 @@
+"""The networks that a training of Method B begins with: new ones, or those of --init-from."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from facegan.checkpoints.networks import Networks, open_networks
+from facegan.errors import FaceganError
+from facegan.methods.parts import check_parts
+from facegan.methods.provenance import without_joint_faces
+from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.training.config_b import MethodBConfig
+from facegan.training.stage import Context
+
+log = logging.getLogger("facegan.train")
+
+
+def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
+    config = context.config
+    latent, layers, base, most = config.sizes
+    lower = config.mixed_precision == "bf16"
+    return StyleGAN2Config(
+        config.resolution, latent, latent, len(context.groups.attributes) if config.conditional else 0, layers,
+        channel_base=base, channel_max=most, architecture=config.architecture, noise=config.noise, growing=config.growing > 0,
+        half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
+    )  # fmt: skip
+
+
+def check_start(context: Context[MethodBConfig]) -> None:
+    """Refuses, before anything is trained or written, whatever `start` and the stage would refuse; warns of what may surprise."""
+    config, found = context.config, start(context)
+    check_parts(config.batch, config.accumulate, context.accelerator.num_processes, found.config.group)
+    if config.freeze_d:
+        with torch.device("meta"):
+            Discriminator(found.config).freeze(config.freeze_d)
+    if not config.init_from:
+        return
+    if found.may_have_seen_joint_faces:
+        log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
+    theirs = found.config
+    if (theirs.architecture, theirs.noise) != (config.architecture, config.noise) or config.preset != "auto":
+        log.warning("--init-from: its networks (%s, noise: %s) stand, whatever --architecture, --noise and --preset say",
+                    theirs.architecture, theirs.noise)  # fmt: skip
+
+
+def start(context: Context[MethodBConfig]) -> Networks:
+    """The configuration, and the weights where there are some to start from."""
+    config, wanted = context.config, network_config(context)
+    if not config.init_from:
+        return Networks(wanted, {}, may_have_seen_joint_faces=False)
+    found = open_networks(config.init_from)
+    clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
+    theirs = found.config
+    if theirs.resolution != config.resolution or theirs.c_dim not in (0, wanted.c_dim):
+        raise FaceganError(
+            f"--init-from {config.init_from} makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
+            f"{config.resolution} px with {wanted.c_dim}: they must agree (but for a start without labels), so change --resolution "
+            "or --conditional"
+        )
+    if config.freeze_d and "D" not in found.states:
+        raise FaceganError(f"--freeze-d: {config.init_from} holds no discriminator to freeze; leave the flag away")
+    shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
+    states = found.states
+    if theirs.c_dim != wanted.c_dim:
+        shape = replace(shape, c_dim=wanted.c_dim)
+        states = labelled(found.states, shape)
+    return Networks(shape, states, may_have_seen_joint_faces=not clean)
+
+
+def labelled(states: dict[str, dict[str, Tensor]], shape: StyleGAN2Config) -> dict[str, dict[str, Tensor]]:
+    """The weights of networks without labels as weights of `shape`, which has some.
+
+    At first the generator makes the same faces whatever it is asked for: the mapping's first layer looks at the label with weights of
+    zero, and is equalised by the inputs that it now has. The discriminator keeps what it sees, and its last layer and the embedding
+    of labels are new.
+    """
+    fresh: dict[str, nn.Module] = {"G": Generator(shape), "D": Discriminator(shape)}
+    found = {}
+    for name, state in states.items():
+        ours = dict(fresh["D" if name == "D" else "G"].state_dict())
+        for key, value in state.items():
+            if ours[key].shape == value.shape:
+                ours[key] = value
+            elif name != "D":  # mapping.fc0.weight [w_dim, z_dim]
+                wider = torch.zeros_like(ours[key])
+                wider[:, : value.shape[1]] = value * math.sqrt(wider.shape[1] / value.shape[1])
+                ours[key] = wider
+        found[name] = ours
+    return found
