@@ -1,8 +1,8 @@
-"""safetensors files: read within limits, as what comes from others may be anything; networks are built once their tensors fit."""
+"""Named tensors of files: read within limits, and held against what is expected before anything is built of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,12 +37,38 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise FaceganError(f"{path} is no readable file of tensors ({quoted(str(error))})") from None
 
 
-def refuse_other_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object) -> None:
-    """FaceganError unless both have the same names and shapes; `where` begins the message."""
+def refuse_other_shapes(where: object, prefix: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """FaceganError unless both have the same names and shapes; `where` begins the message, `prefix` the names in it."""
     for name in sorted(expected.keys() | state.keys()):
         theirs, ours = (f"{list(tensors[name].shape)}" if name in tensors else "absent" for tensors in (state, expected))
         if theirs != ours:
-            raise FaceganError(f"{where}: {quoted(name)} is {quoted(theirs)}, where this network has {ours}")
+            raise FaceganError(f"{where}: {prefix}{quoted(name)} is {quoted(theirs)} in the file, and {ours} in a network of its kind.")
+
+
+def refuse_other_values(where: object, prefix: str, state: Mapping[str, Tensor]) -> None:
+    """FaceganError unless all are finite real numbers."""
+    for key, value in state.items():
+        if not value.is_floating_point():
+            raise FaceganError(f"{where}: {prefix}{quoted(key)} is of type {value.dtype}; expected weights of floating point.")
+        if not value.isfinite().all():
+            raise FaceganError(f"{where}: {prefix}{quoted(key)} holds values that are not finite; name a checkpoint from before that.")
+
+
+def check_size(tensors: Iterable[tuple[str, Tensor]], size: int, origin: str) -> dict[str, Tensor]:
+    """The named tensors of a file of `size` bytes as a table.
+
+    Raises:
+        FaceganError: they are more numbers than the file has bytes, as when one stored number is repeated by a stride of 0 or one
+            tensor bears thousands of names: conversion would write them all out.
+    """
+    found: dict[str, Tensor] = {}
+    total = 0
+    for name, value in tensors:
+        total += value.numel() + 1
+        if total > size:
+            raise FaceganError(f"{origin} is refused: its {size} bytes claim to hold more numbers than that.")
+        found[name] = value
+    return found
 
 
 @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
@@ -50,7 +76,7 @@ def rebuilt(make: Callable[[], M], state: Mapping[str, Tensor], where: object) -
     """`make()` with the weights of `state`; memory is taken only once their names and shapes are known to fit."""
     with torch.device("meta"):
         expected = make().state_dict()
-    refuse_other_tensors(state, expected, where)
+    refuse_other_shapes(where, "", state, expected)
     network = make()
     network.load_state_dict(state)
     return network

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from facegan.checkpoints import nvidia, rosinality
 from facegan.checkpoints.storages import LARGEST
-from facegan.checkpoints.tensors import refuse_other_shapes, refuse_other_values
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.networks import located
-from facegan.tensors import read_tensors
+from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_values
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
 

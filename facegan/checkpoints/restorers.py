@@ -11,13 +11,13 @@ from torch import Tensor
 from facegan.checkpoints import gpen
 from facegan.checkpoints.networks import CONFIG, WEIGHTS, facts_of, read_folder, write_folder
 from facegan.checkpoints.storages import LARGEST
-from facegan.checkpoints.tensors import refuse_other_shapes, refuse_other_values
 from facegan.errors import FaceganError
 from facegan.files import regular_file
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.networks import located
 from facegan.restore.network import Restorer
+from facegan.tensors import refuse_other_shapes, refuse_other_values
 from facegan.training import checkpoint
 from facegan.training.folder import RunFolder
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from facegan.checkpoints.storages import load_torch
-from facegan.checkpoints.tensors import check_size, refuse_other_shapes, refuse_other_values
 from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
 from facegan.files import quoted
 from facegan.models.mapping import Mapping
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter
+from facegan.tensors import check_size, refuse_other_shapes, refuse_other_values
 
 log = logging.getLogger("facegan.checkpoints")
 

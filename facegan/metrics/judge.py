@@ -32,7 +32,7 @@ from facegan.metrics.degrade import gaussian_blur
 from facegan.metrics.judge_data import binary_columns, labels_of, material_of, pixels_of, shrink
 from facegan.metrics.judge_net import JudgeConfig, JudgeNet, fit, logits_of, temperature, to_float
 from facegan.schema import Range, checked
-from facegan.tensors import read_tensors, rebuilt, refuse_other_tensors
+from facegan.tensors import read_tensors, rebuilt, refuse_other_shapes
 
 if TYPE_CHECKING:
     from facegan.data.attributes import Groups
@@ -194,7 +194,7 @@ class Judge:
             ids = checked(read_json(path, 4 * RECORD_LIMIT), tuple[tuple[str, ...], tuple[str, ...]], path)
             nets = [net_of(card, i, tensors, folder) for i in range(2)]
             own = {name: value for name, value in tensors.items() if name == "temperatures"}
-            refuse_other_tensors(own, {"temperatures": torch.empty(2, len(card["attributes"]))}, folder)
+            refuse_other_shapes(folder, "", own, {"temperatures": torch.empty(2, len(card["attributes"]))})
         except FaceganError as error:
             raise FaceganError(f"judge: {folder} does not hold a complete judge ({error}); train it again with this version.") from error
         placed = [net.to(resolve_device(device)).eval().requires_grad_(False) for net in nets]

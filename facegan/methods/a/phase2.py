@@ -14,7 +14,7 @@ from facegan.errors import FaceganError
 from facegan.methods.regularizers import r1_penalty
 from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, channels_last
 from facegan.schema import checked
-from facegan.tensors import rebuilt, refuse_other_tensors
+from facegan.tensors import rebuilt, refuse_other_shapes
 from facegan.training import checkpoint
 from facegan.training.augment import VIEW_NUMBERS, degrade, view
 from facegan.training.batches import to_float
@@ -228,7 +228,7 @@ class Phase2(Stage[CriticConfig]):
 
     def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.best = checkpoint.unpack("best", tensors)
-        refuse_other_tensors(self.best, self.critic.state_dict(), "the best critic so far")
+        refuse_other_shapes("the best critic so far", "", self.best, self.critic.state_dict())
         self.facts = checked(facts, _Course, "its state", "extra")
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from facegan.checkpoints.networks import Networks, open_networks
+from facegan.checkpoints.networks import Networks, open_networks, refuse_other_colours
 from facegan.errors import FaceganError
 from facegan.methods.parts import check_parts
 from facegan.methods.provenance import without_joint_faces
@@ -54,6 +54,7 @@ def start(context: Context[MethodBConfig]) -> Networks:
     if not config.init_from:
         return Networks(wanted, {}, may_have_seen_joint_faces=False)
     found = open_networks(config.init_from)
+    refuse_other_colours(found, config.init_from, "trained on")
     clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
     theirs = found.config
     if theirs.resolution != config.resolution or theirs.c_dim not in (0, wanted.c_dim):
