@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from facegan.checkpoints.storages import load_torch
-from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
 from facegan.files import regular_file
 from facegan.models.stylegan2 import StyleGAN2Config
@@ -45,8 +44,8 @@ def read_foreign(path: Path, config: StyleGAN2Config | None = None) -> np.ndarra
 def _array(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header may claim any size
-    except Exception as error:  # numpy raises whatever its parser trips over
-        raise FaceganError(f"{path} is no readable array of numbers: {clause(error)}.") from None
+    except Exception:  # numpy raises whatever its parser trips over, and advises to let it run code
+        raise FaceganError(f"{path} is no array of numbers in numpy's form: expected a file that numpy.save wrote, whole.") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise FaceganError(f"{path} holds no array of real numbers.")
     return np.array(array)
@@ -60,4 +59,6 @@ def _latents(path: Path) -> list[np.ndarray]:
     kept = [latent.detach() for latent in latents if isinstance(latent, Tensor) and latent.is_floating_point() and latent.ndim < 4]
     if not kept or sum(latent.numel() for latent in kept) > path.stat().st_size:
         raise FaceganError(f"{path} holds no styles: expected a tensor, or tensors under latent, as rosinality's projector writes them.")
+    if isinstance(found, dict) and "latent" not in found and len(kept) == 1 and kept[0].ndim == 2:
+        kept = [kept[0][None]]  # under a photo's name two dimensions are the layers of its one style
     return [latent.float().numpy() for latent in kept]

@@ -52,6 +52,7 @@ class RunFolder:
         self.checkpoints, self.stages = self.root / "checkpoints", self.root / "stages"
         self.metrics = self.root / "metrics.jsonl"
         self.extended: set[str] = set()  # stages that have ended, and are to go on
+        self.outlasted = False  # a stage has ended after more steps than it is to have
 
     # --- configuration
     def claim(self, config: TrainConfig, fingerprint: str) -> None:
@@ -68,6 +69,9 @@ class RunFolder:
             if differences:
                 log.info("%s holds no snapshot of its other configuration, and begins anew", self.root)
                 self._forget()
+            if self.outlasted:  # the record says what the weights have seen
+                old = self.record()["config"]
+                record["config"] = {**config.to_json(), **{name: old[name] for name in config.may_grow if name in old}}
             return write_json(path, record)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -137,17 +141,24 @@ class RunFolder:
         self._keep(stage, keep)
 
     def extend(self, stage: str, steps: int) -> None:
-        """Have a stage that has ended go on where it is to have more `steps` than it took.
+        """Have a stage that has ended go on where it is to have more `steps` than it took; before `claim`.
 
         Raises:
             FaceganError: its state at the end was not kept.
         """
-        if not self.finished(stage) or self.facts(stage)["steps"] >= steps:
+        if not self.finished(stage):
+            return
+        facts = self.facts(stage)
+        length = f"{facts['images'] / 1000:g} kimg, {facts['steps']} steps"
+        if facts["steps"] >= steps:
+            self.outlasted = facts["steps"] > steps
+            if self.outlasted:
+                log.info("%s has finished after %s, more than the %d asked for: nothing is left to train", self.root, length, steps)
             return
         if not self._checkpoints_of(stage):
             raise FaceganError(
-                f"--out {self.root} has finished its training, after {self.facts(stage)['images'] / 1000:g} kimg, and {self.checkpoints} "
-                f"holds no state of {stage} to go on from: ask for no more than that, or train with a new --out"
+                f"--out {self.root} has finished its training, after {length} of {steps}, and {self.checkpoints} holds no state of {stage} "
+                "to go on from: ask for no more than that, or train with a new --out"
             )
         self.extended.add(stage)
 

@@ -48,6 +48,8 @@ def test_a_table_is_ambiguous_without_a_network(tmp_path):
         read_styles(tmp_path / "w.npy")
     np.save(tmp_path / "w.npy", np.zeros((1, 4, 3)))
     assert len(read_styles(tmp_path / "w.npy")) == 1
+    torch.save({"a.png": {"latent": torch.zeros(4, 3)}}, tmp_path / "w.pt")  # one photo's
+    assert len(read_styles(tmp_path / "w.pt")) == 1
 
 
 def bytes_of(array):
@@ -60,11 +62,11 @@ def bytes_of(array):
     ("name", "data", "words"),
     [
         ("a.npy", bytes_of(np.zeros((1, 6, 3))), r"shape \[1, 6, 3\]; this network takes"),
-        ("a.npy", bytes_of(np.array([{}])), "no readable array of numbers"),
+        ("a.npy", bytes_of(np.array([{}])), "no array of numbers in numpy's form"),
         ("a.npy", bytes_of(np.zeros(3, complex)), "no array of real numbers"),
         ("a.npy", bytes_of(np.full(3, np.nan)), "not finite"),
-        ("a.npy", bytes_of(np.zeros(3)).replace(b"(3,)", b"(1099511627776,)")[:128], "no readable array of numbers"),
-        ("a.npy", b"", "no readable array of numbers"),
+        ("a.npy", bytes_of(np.zeros(3)).replace(b"(3,)", b"(1099511627776,)")[:128], "no array of numbers in numpy's form"),
+        ("a.npy", b"", "no array of numbers in numpy's form"),
         ("a.pt", pickle.dumps({"a": 1}), "cannot be read as weights alone"),
     ],
 )

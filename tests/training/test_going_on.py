@@ -41,9 +41,13 @@ def test_a_finished_run_made_longer_equals_one_that_was_so_from_the_start(
     assert json.loads((run / "stages" / stage / "state.json").read_text())["steps"] == 7
     [kept] = (run / "checkpoints").iterdir()
     assert kept.name.endswith("-0000007")
+    record = (run / "config.json").read_bytes()
+    train(run, **flags, **{length: short})  # less than it has: nothing is trained, and the record keeps what the weights have seen
+    assert (run / "config.json").read_bytes() == record
     shutil.rmtree(kept)
-    with pytest.raises(FaceganError, match=f"has finished its training, after 0.056 kimg, and .* holds no state of {stage}"):
+    with pytest.raises(FaceganError, match=f"has finished its training, after 0.056 kimg, 7 steps of .* holds no state of {stage}"):
         train(run, **flags, **{length: long * 2})
+    assert (run / "config.json").read_bytes() == record
 
 
 def test_epochs_stay_what_they_are_where_a_step_depends_on_them(train: Callable[..., Path], tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def plan(context: Context[MethodAConfig]) -> Iterator[tuple[str, Callable[[], St
     config = context.config
     if config.epochs and config.regional and config.masks == "halves":
         regions.halves(context.groups.attributes, config.resolution)
+    if config.epochs and "epochs" in config.may_grow:
+        context.folder.extend(f"phase3-{context.groups.attributes[-1].name}", context.steps(config.epochs))
     return _stages(context)
 
 
@@ -68,6 +70,4 @@ def critic_stage(context: Context[MethodAConfig], k: int) -> tuple[str, Callable
 
 def phase3_stage(context: Context[MethodAConfig], k: int, source: str, critics: list[str]) -> tuple[str, Callable[[], Stage]]:
     name = f"phase3-{context.groups.attributes[k].name}"
-    if "epochs" in context.config.may_grow:
-        context.folder.extend(name, context.steps(context.config.epochs))
     return name, lambda: Phase3(context, name, k, source, critics)

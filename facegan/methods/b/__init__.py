@@ -21,6 +21,7 @@ def plan(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[], St
     """The stages of a run in order, each as (name, builder); what it starts from is looked at before anything is written."""
     if not context.folder.finished(STAGE):
         check_start(context)
+    context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
     return _stages(context)
 
 
@@ -29,5 +30,4 @@ def _stages(context: Context[MethodBConfig]) -> Iterator[tuple[str, Callable[[],
     for k in range(count if config.critics == "all" else count - 1):
         if config.phase2_epochs:
             yield phase2.stage_name(context, k), lambda k=k: phase2.Phase2(context, k)  # type: ignore[misc]
-    context.folder.extend(STAGE, round(1000 * config.kimg / config.batch))
     yield STAGE, lambda: StyleGAN2Training(context)

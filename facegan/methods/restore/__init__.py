@@ -14,9 +14,9 @@ def plan(context: Context[RestoreConfig]) -> Iterator[tuple[str, Callable[[], St
     """The stages of a run in order, each as (name, builder); the prior is looked at before anything is written."""
     if not context.folder.finished(STAGE):
         check_start(context)
+    context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
     return _stages(context)
 
 
 def _stages(context: Context[RestoreConfig]) -> Iterator[tuple[str, Callable[[], Stage]]]:
-    context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
     yield STAGE, lambda: RestorerTraining(context)
