@@ -100,8 +100,9 @@ def _bare(data: bytes) -> bytes:
 def without_masks(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """(the names of pictures, (mask, the picture it belongs to, or "") of the others).
 
-    Masks are told by the names of folders: `CelebAMask-HQ-mask-anno` and the like; and in `masks` or `mask` what shares its stem with
-    a picture around the folder, or beside it: of `masks` in any folder, of `mask`, which may be a class, in one called `images`.
+    Masks are told by the names of folders, `CelebAMask-HQ-mask-anno` and the like, not of those that hold all pictures;
+    and in `masks` or `mask` what shares its stem with a picture around the folder, or beside it: of `masks` in any folder but such as
+    `no masks`, of `mask`, which may be a class, in one called `images`.
     """
     around: dict[tuple[str, str], str] = {}  # (folder, stem) -> picture
     beside: dict[tuple[str, str], str] = {}  # (folder above the folder, stem) -> picture
@@ -109,9 +110,10 @@ def without_masks(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]
         folder, stem = posixpath.split(posixpath.splitext(name)[0])
         above, last = posixpath.split(folder)
         around.setdefault((folder, stem), name)
-        if not _MASKS.fullmatch(last):
+        if "mask" not in last.lower():
             beside.setdefault((above, stem), name)
     kept, masks = [], []
+    shared = len(PurePosixPath(posixpath.commonpath(list(map(posixpath.dirname, names)))).parts) if names else 0
     for name in names:
         folders = name.split("/")[:-1]
         stem = re.sub(r"[-_ ]mask$", "", posixpath.splitext(posixpath.basename(name))[0])
@@ -123,7 +125,7 @@ def without_masks(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]
             partner = next((around[place, stem] for place in places if (place, stem) in around), None)
             if partner is None and not below and folders[at].lower() == "masks":
                 partner = beside.get(("/".join(root), stem))
-        if partner is not None or any(map(_MASKED.fullmatch, folders)):
+        if partner is not None or any(map(_MASKED.fullmatch, folders[shared:])):
             masks.append((name, partner or ""))
         else:
             kept.append(name)

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,11 +22,13 @@ from facegan.data.formats import is_image
 from facegan.data.lists import (
     INDEX,
     MOST_ROWS,
+    USUAL,
     bounded,
     bounded_text,
     checked_columns,
     number,
     numbers,
+    parted_by,
     records,
     several,
     unit,
@@ -58,6 +61,7 @@ class Rows:
     images: Sequence[str]  # the files among which the rows' images were looked for
 
 
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 Reader = Callable[[Source, Sequence[str], Sequence[str]], Rows]
 
 
@@ -72,22 +76,25 @@ _NOT_ATTRIBUTES = re.compile(r"(?i)|#|index|unnamed: 0|(.*[ _])?(image|img|file|
 
 
 def celeba(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows:
-    """CelebA's list: the number of rows (or not), the attribute names, then `file -1 1 …`, parted by blanks, commas or tabs.
+    """CelebA's list: the number of rows (or not), the attribute names, then `file -1 1 …`, parted by blanks, commas, semicolons or tabs.
 
     The names may follow a cell that names the column of files, and all this the numbers of the rows, as pandas writes it.
     """
     where = _where(source, marked[0])
-    text = bounded_text(where, source.text(marked[0]), ",", " ", "\t")
+    text = bounded_text(where, source.text(marked[0]), ",", ";", " ", "\t")
     first, _, rest = text.partition("\n")
     announced = first.strip() if first.strip().isdecimal() else None
     rest, start = (rest, 2) if announced is not None else (text, 1)
     lines = enumerate(rest.splitlines(), start=start)
-    mark = next((mark for mark in ",\t" if mark in rest.partition("\n")[0]), "")
+    mark = parted_by(rest.partition("\n")[0])
     rows = records(where, rest, start, mark) if mark else ((number, line.split()) for number, line in lines if line.strip())
     _, header = next(rows, (0, []))
     width, row, rows = usual_width(rows)
-    if not row:
-        raise FaceganError(f"{where}: line 1 must be the number of rows or the attribute names, and a line for each image must follow")
+    if not row or width < 2:
+        raise FaceganError(
+            f"{where}: line 1 must be the number of rows or the attribute names, and a line for each image must follow, its file and values"
+            + f', such as 000001.jpg -1 1; got "{quoted(" ".join(row))}"' * bool(row)
+        )
     counted = len(row) > 1 and is_image(row[1]) and not is_image(row[0])  # numbers of rows before the names of files
     beside = len(header) - (width - 1 - counted)  # cells of the header that name no attribute
     if 0 < beside <= 1 + counted and _NOT_ATTRIBUTES.fullmatch(header[beside - 1]):
@@ -142,6 +149,15 @@ class _ByName:
             path = PurePosixPath(name)
             self.names[path.name].append(name)
             self.stems[path.stem].append(name)
+
+    def ending(self, name: str) -> str | None:
+        """The image that shares most of the end of a path of another machine; raises FaceganError as `find` does."""
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        for start in range(1, len(parts) - 1):
+            end = "/".join(parts[start:])
+            if sum(f"/{each}".endswith(f"/{end}") for each in self.names.get(parts[-1], ())) == 1:
+                return self.find(end)
+        return self.find(name) if parts[-1:] and parts[-1] in self.names else None
 
     def find(self, name: str) -> str | None:
         """The image that a list calls `name`; raises FaceganError, naming both, where there are two."""
@@ -224,8 +240,12 @@ def _present(root: str, name: str, images: set[str]) -> str | None:
 def metadata_csv(source: Source, file: str) -> dict[str, Sequence[Any]]:
     """The columns of a metadata.csv, cells as text; without that of an index, and of equal ones of one name only the first."""
     where = _where(source, file)
-    text = bounded_text(where, bounded_text(where, source.text(file), ","), "\n", most=MOST_ROWS)
-    (_, header), *rows = list(records(where, text)) or [(0, [])]
+    text = bounded_text(where, source.text(file), "\n", most=MOST_ROWS)
+    mark = parted_by(text.partition("\n")[0], ",;") or ","
+    read = records(where, bounded_text(where, text, mark), mark=mark)
+    # One object for equal cells: columns of as many objects as cells take three times as long.
+    (_, header), *rows = [(line, list(map(USUAL.get, row, row))) for line, row in read] or [(0, [])]
+    header = [name.strip() for name in header]
     bounded(where, len(rows), len(header))
     for line, row in rows:
         if len(row) != len(header):
@@ -262,16 +282,19 @@ def imagefolder(read: Callable[[Source, str], dict[str, Sequence[Any]]]) -> Read
         root = posixpath.commonpath([posixpath.dirname(file) for file in marked])
         present = set(images)
         tables, ids, members = [], [], []
+        by_name = cache(lambda: _ByName(str(source.path), images))
         for file in marked:
             table = read(source, file)
             names = table.get("file_name", [])
-            if not names or not all(isinstance(name, str) for name in names):
+            if not names or not all(isinstance(name, str) and name.strip() for name in names):
                 raise FaceganError(f"{_where(source, file)}: every row needs a file_name, got columns {several(list(table), 12)}")
             folder = posixpath.dirname(file)
-            found = [_present(folder, name, present) for name in names]
+            found = [by_name().ending(name) if _ABSOLUTE.match(name) else _present(folder, name, present) for name in names]
             members += found
-            paths = (member or posixpath.join(folder, name) for name, member in zip(names, found, strict=True))
-            ids += [posixpath.relpath(path or ".", root or ".") for path in paths]
+            ids += [
+                (name if _ABSOLUTE.match(name) else _below(root, posixpath.join(folder, name))) if member is None else _below(root, member)
+                for name, member in zip(names, found, strict=True)
+            ]
             tables.append(table)
         titles = dict.fromkeys(name for table in tables for name in table)
         bounded(str(source.path), len(ids), len(titles))
@@ -286,6 +309,12 @@ def imagefolder(read: Callable[[Source, str], dict[str, Sequence[Any]]]) -> Read
         return Rows(ids, list(columns), values, members, people, notes, images)
 
     return load
+
+
+def _below(root: str, path: str) -> str:
+    """A path relative to `root`; `posixpath.relpath` takes ten times as long."""
+    path = posixpath.normpath(path)
+    return path[len(root) + bool(root) :] if not root or path.startswith(f"{root}/") else posixpath.relpath(path, root)
 
 
 def _attributes(cells: dict[str, Sequence[Any]]) -> tuple[dict[str, np.ndarray], list[str]]:

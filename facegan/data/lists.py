@@ -17,10 +17,11 @@ from facegan.errors import FaceganError
 from facegan.files import quoted
 
 MOST_COLUMNS = 10_000
-MOST_ROWS = 1 << 21
-MOST_CELLS = 12 << 20  # CelebA's 202,599 x 40 are two thirds of it
+MOST_ROWS = 1 << 20
+MOST_CELLS = 9 << 20  # CelebA's 202,599 x 40 are six sevenths of it
 _LONGEST = 200  # characters of a column's name
 INDEX = ("", "Unnamed: 0")  # what pandas calls the column of its index when it writes a table, and when it reads it again
+USUAL = {cell: cell for cell in ("-1", "0.0", "1.0", "-1.0", "True", "False", "TRUE", "FALSE", "true", "false", "yes", "no", "NA", "nan")}
 _WORDS = {"": np.nan, "true": 1.0, "false": 0.0}  # as programs write them
 _PEOPLES = {"yes": 1.0, "y": 1.0, "no": 0.0, "n": 0.0, "na": np.nan, "n/a": np.nan, "none": np.nan, "null": np.nan, "nan": np.nan,
             "unknown": np.nan, "?": np.nan}  # fmt: skip
@@ -62,6 +63,11 @@ def records(where: str, text: str, start: int = 1, mark: str = ",") -> Iterator[
         raise FaceganError(f"{where}: line {reader.line_num + start - 1}: {error}") from None
 
 
+def parted_by(header: str, marks: str = ",\t;") -> str:
+    """The first of the marks that a header line has, or ""; Excel writes semicolons where the comma is the decimal one."""
+    return next((mark for mark in marks if mark in header), "")
+
+
 def number(cell: object, words: set[str] | None = None) -> float | None:
     """A cell as a number, NaN where it says that it is unknown, None where it is no number; notes words that stood for one."""
     if isinstance(cell, (bool, int, float)):
@@ -98,7 +104,7 @@ def numbers(cells: Sequence[object]) -> Column | None:
     words: set[str] = set()
     odd: list[object] = []
     try:
-        values = np.array(list(map(float, cells)))  # type: ignore[arg-type]
+        values = np.fromiter(map(float, cells), np.float64, len(cells))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         read = [number(cell, words) for cell in cells]
         odd = [cell for cell, value in zip(cells, read, strict=True) if value is None]
@@ -111,7 +117,7 @@ def numbers(cells: Sequence[object]) -> Column | None:
 def unit(values: np.ndarray) -> np.ndarray | None:
     """Values to [0, 1]: -1/1 lists (0 = unknown) become 0/1; None when neither that nor within [0, 1] already."""
     known = values[~np.isnan(values)]
-    if np.isin(known, (-1, 0, 1)).all() and (known == -1).any():
+    if (known == -1).any() and ((known == 0) | (np.abs(known) == 1)).all():
         return np.where(values == 0, np.nan, (values + 1) / 2)
     return values if ((known >= 0) & (known <= 1)).all() else None
 

@@ -70,16 +70,17 @@ def open_catalog(path: str | Path) -> Catalog:
     images, masks = without_masks([name for name in source.names if is_image(name)])
     others = (*source.lost, *unread(source.names))
     notes = told_unread(others)
+    dropped = [*told_masks(masks), *notes]
     if not images:
         archives = [name for name in source.names if name.endswith(".zip")]
         hint = f"; unpack {archives[0]}, or give it instead" if archives else ""
-        raise FaceganError(f"data {path}: contains no image{hint}{''.join(f'; {note}' for note in notes)}; {LAYOUTS}")
+        raise FaceganError(f"data {path}: contains no image{hint}{''.join(f'; {note}' for note in dropped)}; {LAYOUTS}")
     beside = [pair for pair in masks if pair[1]]  # the others belong to CelebAMask-HQ as it comes
     for marker, layout, load in _MARKED:
         marked = [name for name in source.names if posixpath.basename(name) == marker]
         if marked:
             return _catalog(source, layout, load(source, sorted(marked, key=_depth), images), [*told_masks(beside), *notes], others)
-    return _catalog(source, "class folders", class_folders(source, images), [*told_masks(masks), *notes], others)
+    return _catalog(source, "class folders", class_folders(source, images, dropped), dropped, others)
 
 
 def _depth(name: str) -> int:
@@ -106,7 +107,8 @@ def _catalog(source: Source, layout: str, rows: Rows, notes: list[str], others: 
         notes.append(f"{repeated} rows repeat an image of another row; where such rows disagree the value is unknown")
     if not first:
         raise FaceganError(
-            f"data {source.path}: read as {layout}, but none of its {len(rows.ids)} rows has an image file; {LAYOUTS}"
+            f"data {source.path}: read as {layout}, but none of its {len(rows.ids)} rows has an image file"
+            + f", such as {quoted(absent[0])}" * bool(absent) + f"; {LAYOUTS}"
         )
     for note in notes:
         logger.warning("%s: %s", source.path, note)

@@ -36,7 +36,10 @@ class Source:
     def text(self, name: str) -> str:
         """A UTF-8 file of at most `TEXT_LIMIT` bytes; raises FaceganError."""
         try:
-            return self.read(name, TEXT_LIMIT).decode("utf-8-sig")
+            data = self.read(name, TEXT_LIMIT)
+            if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise FaceganError(f"{self.path}: {quoted(name)} is UTF-16, as some programs write it; save it as UTF-8")
+            return data.decode("utf-8-sig")
         except FaceganError:
             raise
         except Exception as error:  # damaged streams make the decompressors raise whatever they trip over

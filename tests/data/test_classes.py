@@ -34,6 +34,7 @@ def _faces(root: Path, folders: list[str], count: int = 1) -> Path:
         ("bald+bearded", U, U), ("balding, bearded", U, U), ("bald/bearded", 1, U), ("both", U, U), ("bald with stubble", U, 0),
         ("bald without beard", 1, 0), ("bald no-beard", 1, 0), ("bald beardless", 1, 0), ("neither bald nor beard", 0, 0),
         ("neither", 0, 0), ("not bald", 0, 0), ("bearded", 0, 0), ("bald/0001", 1, 0), ("baldric", 0, 0), ("hat", 0, 0),
+        ("bald or beard", U, U), ("3. both", U, U), ("all", U, U), ("joint_2", U, U), ("both/0001", U, U), ("men with beard", 0, U),
     ],
 )  # fmt: skip
 def test_what_a_folders_name_says(folder: str, bald: float, beard: float) -> None:
@@ -69,6 +70,37 @@ def test_what_may_have_both_is_no_reference_either(tmp_path: Path) -> None:
     assert groups.joint.size == 0
     assert [catalog.table.ids[i] for i in groups.excluded] == ["bald and bearded/0.png", "both/0.png"]
     assert any("bald and bearded (bald, beard)" in note and "unknown" in note for note in catalog.notes)
+
+
+@pytest.mark.parametrize("names", [
+    ("01_bald", "02_beard", "03_bald_beard"), ("bald_men", "bearded_men", "bald_and_bearded"),
+    ("bald guys", "bearded guys", "bald bearded"),
+    ("bald (120)", "beard (300)", "bald and beard (12)"), ("bald_v2", "beard_v2", "bald+beard"), ("1. bald", "2. beard", "3. both"),
+    ("bald man", "bearded man", "bald with beard"), ("bald head", "beard", "bald and beard"), ("bald heads", "beards", "bald beard"),
+    ("A_bald", "B_beard", "C_bald_beard"), ("smiling", "wearing glasses", "smiling and glasses"),
+    ("bald_men", "men_with_beard", "bald_with_beard"), ("bald2", "beard2", "bald_beard2"), ("bald scalp", "beard", "bald and beard"),
+    ("bald scalp", "long beard", "bald beard"), ("black hair", "grey hair", "black and grey"), ("man", "bald", "bald man"),
+    ("bald dudes", "bearded dudes", "bald and bearded", "old dudes"), ("bald men", "beard", "bald beard 1", "bald beard 2"),
+    ("bald men", "beard", "bald and beard", "bald women"), ("bald scalp", "beard", "both of them", "hat"),
+])  # fmt: skip
+def test_a_joint_folder_is_never_neither(names: tuple[str, ...]) -> None:
+    """The third says the first two: neither may be told absent there; and these two stay what they are, apart."""
+    said, notes = told(names, names)
+    assert (said[names[2]][:2] != 0).all() and any(names[2] in note for note in notes)
+    assert said[names[0]][:2].tolist() == [1, 0] and said[names[1]][:2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("columns", [
+    ["clean shaven", "shaved bald"], ["black hair", "brown hair", "grey hair", "bald"], ["person 1", "person 2", "person 3"],
+    ["young man", "old man", "young woman", "old woman"], ["young female", "young male", "old female", "old male", "smiling"],
+    ["black hair", "grey hair", "hat", "big nose", "pointy nose"], ["1", "2", "3"], ["v1", "v2"], ["1_a", "2_b", "3_c"],
+    ["old fat clown", "old fat king", "old thin clown", "old thin king",
+     "new fat clown", "new fat king", "new thin clown", "new thin king"],
+])  # fmt: skip
+def test_classes_that_share_words_stay_apart(columns: list[str]) -> None:
+    said, notes = told(columns, columns)
+    np.testing.assert_array_equal(np.stack([said[column] for column in columns]), np.eye(len(columns)))
+    assert not notes
 
 
 def test_classes_that_only_share_letters_stay_apart() -> None:
@@ -110,6 +142,17 @@ def test_a_class_may_be_missing_in_a_split_but_no_image_its_class(tmp_path: Path
     Image.new("RGB", (4, 4)).save(root / "test/stray.png")
     with pytest.raises(FaceganError, match="1 images such as test/stray.png"):
         open_catalog(root)
+
+
+def test_an_odd_folder_beside_splits_is_named(tmp_path: Path) -> None:
+    folders = [f"{split}/{each}" for split in ("train", "valid") for each in ("bald", "beard")]
+    catalog = open_catalog(_faces(tmp_path, [*folders, "unlabeled"]))
+    assert catalog.table.columns == ("train", "unlabeled", "valid")
+    assert catalog.notes == (
+        "train, unlabeled, valid are read as classes, not as parts of one data set with bald, beard: "
+        "move unlabeled out of the data for that",
+    )
+    assert open_catalog(_faces(tmp_path / "other", ["train/a", "train/b", "car/c", "dev/d"])).notes == ()
 
 
 def test_folders_of_persons_are_no_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,11 +167,26 @@ def test_a_picture_is_a_regular_file_within_a_limit(tmp_path: Path, monkeypatch:
     (["CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_hair.png"], {"CelebAMask-HQ-mask-anno/0/00000_hair.png": ""}),
     (["mask/0.png", "no_mask/0.png", "with_mask/1.png"], {}),  # classes: masks that people wear
     (["masks/0.png", "bald/1.png"], {}),
+    (["masks/0.png", "no masks/0.png"], {}), (["masks/0.png", "without_mask/0.png"], {}),
+    (["masks/0.png", "no masks/0.png", "hat/0.png"], {"masks/0.png": "hat/0.png"}),
+    (["face_parsing/bald/0.png", "face_parsing/beard/0.png"], {}), (["segmentation/0.png"], {}),
+    (["face_parsing/bald/0.png", "face_parsing/segmentation/0.png"], {"face_parsing/segmentation/0.png": ""}),
     (["bald/0.png", "beard/0.png"], {}),
 ])  # fmt: skip
 def test_masks_are_told_from_faces(names: list[str], masks: dict[str, str]) -> None:
     kept, found = without_masks(names)
     assert dict(found) == masks and kept == [name for name in names if name not in masks]
+
+
+def test_left_out_masks_are_named_where_nothing_else_is_read(tmp_path: Path) -> None:
+    for name in ("a_parsing/0.png", "b_segmentation/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(FACE).save(tmp_path / name)
+    with pytest.raises(FaceganError, match="contains no image; 2 masks are left out, such as a_parsing/0.png; "):
+        open_catalog(tmp_path)
+    Image.fromarray(FACE).save(tmp_path / "x.png")
+    with pytest.raises(FaceganError, match="not in, class folders; 2 masks are left out, such as a_parsing/0.png; "):
+        open_catalog(tmp_path)
 
 
 def test_masks_beside_faces_are_no_faces(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

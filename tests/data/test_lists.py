@@ -47,7 +47,7 @@ def _written(header: list[str], rows: list[list[object]], mark: str) -> str:
 
 
 @pytest.mark.parametrize("file", ["list_attr_celeba.txt", "list_attr_celeba.csv"])
-@pytest.mark.parametrize("mark", [",", " ", "\t"])
+@pytest.mark.parametrize("mark", [",", ";", " ", "\t"])
 @pytest.mark.parametrize("announced", ["", "3\n"])
 @pytest.mark.parametrize(
     ("before", "counted"),
@@ -62,11 +62,16 @@ def _written(header: list[str], rows: list[list[object]], mark: str) -> str:
 def test_celebas_list_as_pandas_writes_it(
     file: str, mark: str, announced: str, before: list[str], counted: bool, read: Callable[..., Catalog]
 ) -> None:
-    before = [each if mark == "," else each.replace("Unnamed: 0", "index") for each in before]
+    before = [each if mark in ",;" else each.replace("Unnamed: 0", "index") for each in before]
     rows = [[*([i] if counted else []), name, *row] for i, (name, row) in enumerate(zip(NAMES, SIGNS, strict=True))]
     catalog = read({file: announced + _written([*before, *COLUMNS], rows, mark)}, IMAGES)
     assert catalog.table.columns == tuple(COLUMNS) and catalog.table.ids == tuple(NAMES) and catalog.notes == ()
     np.testing.assert_array_equal(catalog.table.values, TRUTH)
+
+
+def test_a_list_of_names_alone_is_refused(read: Callable[..., Catalog]) -> None:
+    with pytest.raises(FaceganError, match='its file and values, such as 000001.jpg -1 1; got "000001.jpg"'):
+        read({"list_attr_celeba.txt": "image_id\n" + "\n".join(NAMES)}, IMAGES)
 
 
 def test_no_attribute_is_taken_for_a_header_cell(read: Callable[..., Catalog]) -> None:
@@ -121,6 +126,40 @@ def test_one_odd_cell_drops_no_column(read: Callable[..., Catalog]) -> None:
         "words such as NA are read as 1, 0 or unknown in columns bald, beard",
         "column bald: 1 cells such as maybe are no numbers, and read as unknown",
     )
+
+
+@pytest.mark.parametrize("text", [
+    "file_name;bald;beard\n0.png;1;0\n1.png;NA;1\n", "file_name, bald , beard\n0.png, 1, 0\n1.png, NA, 1\n",
+])  # fmt: skip
+def test_semicolons_and_blanks_part_cells_too(text: str, read: Callable[..., Catalog]) -> None:
+    catalog = read({"metadata.csv": text}, ["0.png", "1.png"])
+    assert catalog.table.columns == ("bald", "beard") and catalog.members == ("0.png", "1.png")
+    np.testing.assert_array_equal(catalog.table.values, np.array([[1, 0], [U, 1]], np.float32))
+
+
+def test_absolute_paths_are_found_by_their_ends(read: Callable[..., Catalog]) -> None:
+    text = "file_name,bald\n/home/me/data/x/0.png,1\nC:\\faces\\1.png,0\n/elsewhere/2.png,1\n"
+    catalog = read({"metadata.csv": text}, ["x/0.png", "y/1.png", "x/3.png"])
+    assert catalog.members == ("x/0.png", "y/1.png")
+    assert any("1 of 3 rows have no image file and are left out, such as" in note and "2.png" in note for note in catalog.notes)
+    with pytest.raises(FaceganError, match='"/a/0.png" may be x/0.png or z/0.png; expected it in one place'):
+        read({"metadata.csv": "file_name,bald\n/a/0.png,1\n"}, ["z/0.png"])
+
+
+def test_rows_that_tell_no_image_are_sentences(read: Callable[..., Catalog]) -> None:
+    with pytest.raises(FaceganError, match="none of its 2 rows has an image file, such as 7.png; the layouts"):
+        read({"metadata.csv": "file_name,a\n7.png,1\n8.png,0\n"}, ["0.png"])
+    with pytest.raises(FaceganError, match="metadata.csv: every row needs a file_name, got columns file_name, a"):
+        read({"metadata.csv": "file_name,a\n0.png,1\n,0\n"}, ["0.png"])
+
+
+@pytest.mark.parametrize("file", ["metadata.csv", "list_attr_celeba.csv", "metadata.jsonl"])
+def test_utf_16_is_said(file: str, read: Callable[..., Catalog]) -> None:
+    path = read({"metadata.csv": "file_name,a\n0.png,1\n"}, ["0.png"]).source.path
+    (path / "metadata.csv").unlink()
+    (path / file).write_bytes("file_name,a\n0.png,1\n".encode("utf-16"))
+    with pytest.raises(FaceganError, match=f"{file} is UTF-16, as some programs write it; save it as UTF-8"):
+        read({}, [])
 
 
 def test_an_index_column_is_no_attribute(read: Callable[..., Catalog]) -> None:
