@@ -28,6 +28,7 @@ from facegan.ops.formats import following
 from facegan.ops.registration import Operators, applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
+SMALL = 20480  # elements
 _ONEDNN_NAMES = {"linear": "none", "relu": "relu", "lrelu": "leaky_relu"}
 
 
@@ -134,9 +135,10 @@ def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tup
 
 
 def _onednn_serves(x: Tensor) -> bool:
+    """Where PyTorch's own convolution would take it as well: for one small map its threads cost more than they save."""
     from facegan_kernels.native.prepacked import packs
 
-    return packs(x)
+    return packs(x) and (x.shape[0] > 1 or x.numel() > SMALL or torch.get_num_threads() == 1)
 
 
 class _ConvBiasAct(torch.autograd.Function):
