@@ -135,10 +135,10 @@ def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tup
 
 
 def _onednn_serves(x: Tensor) -> bool:
-    """Where PyTorch's own convolution would take it as well: for one small map its threads cost more than they save."""
+    """For one small map the call alone takes it longer than PyTorch's own convolution and our kernel after it."""
     from facegan_kernels.native.prepacked import packs
 
-    return packs(x) and (x.shape[0] > 1 or x.numel() > SMALL or torch.get_num_threads() == 1)
+    return packs(x) and (x.shape[0] > 1 or x.numel() > SMALL)
 
 
 class _ConvBiasAct(torch.autograd.Function):
