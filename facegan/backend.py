@@ -159,9 +159,7 @@ def _select(op: str, requested: str, device_type: str) -> str:
         return next(name for name in order if unavailable(op, name, device_type) is None)
     reason = unavailable(op, requested, device_type)
     if reason is not None:
-        raise BackendUnavailable(
-            f"Backend {requested!r} cannot serve {op} on {device_type}: {reason}; ask for 'auto' to fall back."
-        )
+        raise BackendUnavailable(f"Backend {requested!r} cannot serve {op} on {device_type}: {reason}; ask for 'auto' to fall back.")
     return requested
 
 

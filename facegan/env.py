@@ -57,10 +57,7 @@ def _library(part: str) -> str:
 
 
 def _ops(device: str) -> dict[str, dict[str, str]]:
-    return {
-        op: {name: backend.unavailable(op, name, device) or "available" for name in backend.BACKENDS}
-        for op in backend.ops()
-    }
+    return {op: {name: backend.unavailable(op, name, device) or "available" for name in backend.BACKENDS} for op in backend.ops()}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -96,9 +93,7 @@ def missing(found: dict[str, Any], requirement: str) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m facegan.env", description="What is installed and which backend serves."
-    )
+    parser = argparse.ArgumentParser(prog="python -m facegan.env", description="What is installed and which backend serves.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--require",

@@ -75,9 +75,7 @@ class Evaluator:
             self.data = open_faces(data or config.data, config.resolution, num=config.num, seed=config.seed)
             self.groups = group(self.data.table, resolve(config.attributes, self.data.table), minimum=config.minimum_images)
             self.split = split(self.data.identities, self.groups)
-            self.judge = (
-                Judge.load(judge, self.device) if judge else load_or_train(self.data, self.groups, self.split, device=self.device)
-            )
+            self.judge = Judge.load(judge, self.device) if judge else load_or_train(self.data, self.groups, self.split, device=self.device)
         names = tuple(attribute.name for attribute in self.groups.attributes)
         if self.judge.attributes != names:
             raise FaceganError(f"--judge {judge} knows {', '.join(self.judge.attributes)}, the run asks for {', '.join(names)}")
@@ -248,8 +246,17 @@ def drawn_elsewhere(trained: TrainedRun, name: str) -> bool:
 
 
 def evaluate(
-    run: str, data: str, stage: str, samples: int, judge: str, out: str, weights: str = "", lpips: str = "", restore: str = "",
-    floor: str = "", device: str = AUTO,
+    run: str,
+    data: str,
+    stage: str,
+    samples: int,
+    judge: str,
+    out: str,
+    weights: str = "",
+    lpips: str = "",
+    restore: str = "",
+    floor: str = "",
+    device: str = AUTO,
 ) -> dict[str, Any]:
     """Rate one generator; prints the figures and writes report.png, nearest.png and, last, report.json. A restorer is measured by
     itself."""

@@ -52,7 +52,7 @@ class TrainedRun:
     def _merged_generator(self) -> MergedGenerator:
         tensors, facts = self.folder.load_stage(self.stage)
         if "generator" not in facts:
-            known = ', '.join(self.generator_stages())
+            known = ", ".join(self.generator_stages())
             raise FaceganError(f"stage {self.stage!r} of {self.folder.root} has no generator: name one of {known}")
         return unpack_generator(tensors, facts, self.folder.stages / self.stage)
 

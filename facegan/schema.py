@@ -1,11 +1,11 @@
 """What a JSON file must hold, told by annotations: one check for all who read it, and a sentence for whatever does not fit.
 
-    class Facts(TypedDict):
-        step: Annotated[int, Range(0)]
-        extra: dict[str, Any]
+class Facts(TypedDict):
+    step: Annotated[int, Range(0)]
+    extra: dict[str, Any]
 
-    facts = checked(read_json(path), Facts, path)
-    config = checked(facts["extra"]["network"], StyleGAN2Config, path)
+facts = checked(read_json(path), Facts, path)
+config = checked(facts["extra"]["network"], StyleGAN2Config, path)
 """
 
 from __future__ import annotations

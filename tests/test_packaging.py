@@ -36,9 +36,7 @@ PACKAGES = {"facegan": ROOT / "facegan", "facegan_kernels": ROOT / "kernels" / "
 
 def packages_on_disk() -> set[str]:
     """Every folder that holds Python files, as an import name."""
-    return {
-        ".".join((name, *file.relative_to(place).parent.parts)) for name, place in PACKAGES.items() for file in place.rglob("*.py")
-    }
+    return {".".join((name, *file.relative_to(place).parent.parts)) for name, place in PACKAGES.items() for file in place.rglob("*.py")}
 
 
 def files_of_packages() -> set[str]:

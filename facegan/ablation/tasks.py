@@ -1,7 +1,7 @@
 """What an ablation runs: one task a row and seed, each a few commands in a folder of its own.
 
-    OUT/<row>/seed<k>/       the run of `facegan train`, its evaluation and its curve; OUT/<row>/seed<k>.log what its commands said
-    OUT/<pair>/<row>/...     with several attribute pairs
+OUT/<row>/seed<k>/       the run of `facegan train`, its evaluation and its curve; OUT/<row>/seed<k>.log what its commands said
+OUT/<pair>/<row>/...     with several attribute pairs
 """
 
 from __future__ import annotations

@@ -91,9 +91,7 @@ class Unpickler(pickle._Unpickler):
         if (module, name) in KNOWN:
             return KNOWN[module, name]
         if module.startswith("dnnlib.tflib"):
-            raise Refused(
-                "it is a network of the TensorFlow StyleGAN; convert it first with legacy.py of NVIDIA's stylegan2-ada-pytorch"
-            )
+            raise Refused("it is a network of the TensorFlow StyleGAN; convert it first with legacy.py of NVIDIA's stylegan2-ada-pytorch")
         asked = quoted(f"{module[:100]}.{name[:100]}")
         raise Refused(f"it asks for {asked}, which no network of the supported kinds needs; nothing was run")
 

@@ -28,9 +28,7 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--lpips", default="", metavar="FILE", help="VGG16's weights, for LPIPS (default: torch.hub's, if there)")
     evaluate.add_argument("--restore", default="", metavar="W", help="rate the faces before and after restoration by these weights")
     evaluate.add_argument("--floor", default="", metavar="RUN", help="take the floor from this run's phase 1 (default: the run's own)")
-    evaluate.add_argument(
-        "--out", default="", help="folder for report.json and pictures (default: RUN/evaluation[-STAGE], or evaluation)"
-    )
+    evaluate.add_argument("--out", default="", help="folder for report.json and pictures (default: RUN/evaluation[-STAGE], or evaluation)")
     add_device(evaluate)
     evaluate.set_defaults(command=run_evaluate)
 

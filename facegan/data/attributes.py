@@ -96,9 +96,7 @@ def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
     names = [attribute.name for attribute in attributes]
     for name in names:
         if names.count(name) > 1:
-            raise FaceganError(
-                f"attributes: {name!r} is asked for more than once in {spec!r}; name each attribute once"
-            )
+            raise FaceganError(f"attributes: {name!r} is asked for more than once in {spec!r}; name each attribute once")
     return attributes
 
 
@@ -139,9 +137,7 @@ def _named(name: str, table: AttributeTable) -> Attribute:
             f"give its own selectors as {name}=POSITIVE/NEGATIVE over {', '.join(table.columns[:12])}"
         )
     known = (*table.columns, *(key for key, each in BUILTIN.items() if set(each.columns) <= set(table.columns)))
-    raise UnknownAttribute(
-        f"attribute {name!r} is neither a built-in nor a column of this data set; {near(name, known)}"
-    )
+    raise UnknownAttribute(f"attribute {name!r} is neither a built-in nor a column of this data set; {near(name, known)}")
 
 
 def _own(item: str, table: AttributeTable) -> Attribute:

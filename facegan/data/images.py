@@ -108,9 +108,7 @@ def build(
     `stamps` tells per name when its content changed (size and time, or size and checksum). A file that cannot be read
     is left out, listed in `.skipped` and logged. Raises FaceganError when none can be.
     """
-    key = content_key(
-        "files", _VERSION, resolution, [[name, *stamp] for name, stamp in zip(names, stamps, strict=True)]
-    )
+    key = content_key("files", _VERSION, resolution, [[name, *stamp] for name, stamp in zip(names, stamps, strict=True)])
 
     def produce(notes: dict[str, Any]) -> Iterator[np.ndarray]:
         notes["kept"], notes["skipped"] = [], []
@@ -181,9 +179,7 @@ def cached(
         folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=folder))
     except OSError as error:
-        logger.warning(
-            "cannot cache in %s (%s): decoding into memory; $FACEGAN_CACHE names another folder", folder, error
-        )
+        logger.warning("cannot cache in %s (%s): decoding into memory; $FACEGAN_CACHE names another folder", folder, error)
         return _collect(shape, produce)
     try:
         _store(partial, shape, produce)
@@ -196,9 +192,7 @@ def cached(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if entry is None:
-        raise FaceganError(
-            f"cache folder {folder}: what was just written cannot be read back; set FACEGAN_CACHE to another"
-        )
+        raise FaceganError(f"cache folder {folder}: what was just written cannot be read back; set FACEGAN_CACHE to another")
     return entry
 
 
@@ -207,9 +201,7 @@ def cache_directory(cache_dir: str | Path | None = None) -> Path:
     return Path(cache_dir or os.environ.get("FACEGAN_CACHE") or "~/.cache/facegan").expanduser()
 
 
-def _store(
-    folder: Path, shape: tuple[int, int, int, int], produce: Callable[[dict[str, Any]], Iterable[np.ndarray]]
-) -> None:
+def _store(folder: Path, shape: tuple[int, int, int, int], produce: Callable[[dict[str, Any]], Iterable[np.ndarray]]) -> None:
     notes: dict[str, Any] = {}
     digest, count = hashlib.sha256(), 0
     try:

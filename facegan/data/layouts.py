@@ -195,8 +195,7 @@ def nvidia(source: Source, marked: Sequence[str], images: Sequence[str]) -> Rows
     labels = labels.get("labels") if isinstance(labels, dict) else None
     if not labels:
         raise FaceganError(
-            f'{where}: its "labels" are missing or null, so no attribute is known; expected '
-            '{"labels": [[file, class or floats], ...]}'
+            f'{where}: its "labels" are missing or null, so no attribute is known; expected {{"labels": [[file, class or floats], ...]}}'
         )
     if not isinstance(labels, list) or not all(isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) for row in labels):
         raise FaceganError(f'{where}: expected "labels" to be a list of [file, class or list of floats]')
@@ -250,8 +249,7 @@ def metadata_csv(source: Source, file: str) -> dict[str, Sequence[Any]]:
     for line, row in rows:
         if len(row) != len(header):
             raise FaceganError(
-                f"{where}: line {line}: expected {len(header)} cells as in the header, got {len(row)}; "
-                "the file is cut off or damaged there"
+                f"{where}: line {line}: expected {len(header)} cells as in the header, got {len(row)}; the file is cut off or damaged there"
             )
     columns: dict[str, Sequence[Any]] = {}
     for name, cells in zip(header, zip(*(row for _, row in rows), strict=True), strict=False):  # no columns where there are no rows

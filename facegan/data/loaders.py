@@ -108,7 +108,8 @@ def _catalog(source: Source, layout: str, rows: Rows, notes: list[str], others: 
     if not first:
         raise FaceganError(
             f"data {source.path}: read as {layout}, but none of its {len(rows.ids)} rows has an image file"
-            + f", such as {quoted(absent[0])}" * bool(absent) + f"; {LAYOUTS}"
+            + f", such as {quoted(absent[0])}" * bool(absent)
+            + f"; {LAYOUTS}"
         )
     for note in notes:
         logger.warning("%s: %s", source.path, note)

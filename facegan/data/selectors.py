@@ -24,12 +24,8 @@ import numpy as np
 from facegan.errors import FaceganError
 
 NAME = r"[\w.\-]+"
-_TOKEN = re.compile(
-    rf'\s*(?:(?P<name>{NAME})|(?P<quoted>"(?:[^"]|"")+")|(?P<mark>[!&|()])|(?P<end>\Z)|(?P<bad>.))', re.S
-)
-_DEEPEST = (
-    100  # nesting; a bound keeps the recursive descent (and every later walk of the tree) off Python's stack limit
-)
+_TOKEN = re.compile(rf'\s*(?:(?P<name>{NAME})|(?P<quoted>"(?:[^"]|"")+")|(?P<mark>[!&|()])|(?P<end>\Z)|(?P<bad>.))', re.S)
+_DEEPEST = 100  # nesting; a bound keeps the recursive descent (and every later walk of the tree) off Python's stack limit
 
 
 class SelectorError(FaceganError):

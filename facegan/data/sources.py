@@ -90,9 +90,7 @@ class ZipSource(Source):
                 raise ValueError(f"its list of members has {end[5]:,} bytes, expected at most {_DIRECTORY_LIMIT:,}")
             self._archive = zipfile.ZipFile(path)
         except Exception as error:  # zipfile raises whatever its parser trips over
-            raise FaceganError(
-                f"{path}: expected a folder or a .zip archive, but this is no readable zip: {quoted(str(error))}"
-            ) from None
+            raise FaceganError(f"{path}: expected a folder or a .zip archive, but this is no readable zip: {quoted(str(error))}") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._archive.infolist():
             other = self._members.setdefault(_relative(member.filename), member)

@@ -33,8 +33,7 @@ class AttributeTable:
         expected = (len(self.ids), len(self.columns))
         if self.values.shape != expected or self.values.dtype != np.float32:
             raise FaceganError(
-                f"values: expected float32 {expected} for these ids and columns, "
-                f"got {self.values.dtype} {self.values.shape}"
+                f"values: expected float32 {expected} for these ids and columns, got {self.values.dtype} {self.values.shape}"
             )
         if ((self.values < 0) | (self.values > 1)).any():
             raise FaceganError("values: attribute values must lie in [0, 1], with NaN for unknown")
@@ -82,6 +81,4 @@ def near(name: str, known: Iterable[str]) -> str:
     nearest = list(dict.fromkeys(close + contained))[:6]
     if nearest:
         return f"did you mean {', '.join(nearest)}?"
-    return (
-        f"known are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}" if names else "it has no columns at all"
-    )
+    return f"known are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}" if names else "it has no columns at all"

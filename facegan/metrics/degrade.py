@@ -65,8 +65,10 @@ def resample(images: Tensor, size: int, mode: str) -> Tensor:
     """Shrink to ``size`` x ``size`` with antialiasing and enlarge again with ``mode`` (nearest or bilinear)."""
     small = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     shape = images.shape[-2:]
-    return F.interpolate(small, size=shape, mode=mode) if mode == "nearest" else F.interpolate(
-        small, size=shape, mode=mode, align_corners=False
+    return (
+        F.interpolate(small, size=shape, mode=mode)
+        if mode == "nearest"
+        else F.interpolate(small, size=shape, mode=mode, align_corners=False)
     )
 
 

@@ -36,6 +36,7 @@ SHOWN = 8
 
 # --- from each other
 
+
 @torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
 def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips:
     """LPIPS over VGG16 with the weights in a file; nothing is downloaded."""
@@ -92,6 +93,7 @@ def diversity(samples: Seen, real: Draw, real_features: Tensor, measure: Lpips |
 
 # --- from what was learnt
 
+
 def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Of each image (float [N, 3, S, S], shrunk to PIXELS) the root mean square distance of pixels to its nearest among `rows` of the
     data, and which of the rows that is (int64 [N], a place in `rows`); for a face as for its mirror image. Results are on the CPU."""
@@ -112,6 +114,7 @@ def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.devic
 
 def softened(data: FaceData, rows: np.ndarray, sharpness: float, device: torch.device) -> Tensor:
     """Copies [N, 3, S, S], on the CPU, of the faces at `rows`, blurred to `sharpness` before they are shrunk, as samples are."""
+
     def faces(part: np.ndarray) -> Tensor:
         return to_float(np.ascontiguousarray(data.images[part]), device)
 

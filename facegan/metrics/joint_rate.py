@@ -96,9 +96,7 @@ def normalised_joint_rate(
 def laplacian_sharpness(images: Tensor) -> Tensor:
     """[N]: variance of the 4-neighbour Laplacian of the BT.601 luma, inside the border; images [N, 3, H, W]."""
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < 3:
-        raise FaceganError(
-            f"images must be [N, 3, H, W] with H, W >= 3, got {tuple(images.shape)}; pass a batch of RGB faces."
-        )
+        raise FaceganError(f"images must be [N, 3, H, W] with H, W >= 3, got {tuple(images.shape)}; pass a batch of RGB faces.")
     weight = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device).reshape(1, 3, 1, 1)
     kernel = images.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]]).reshape(1, 1, 3, 3)
     return F.conv2d((images * weight).sum(1, keepdim=True), kernel).flatten(1).var(1, unbiased=False)

@@ -200,6 +200,7 @@ class Judge:
         placed = [net.to(resolve_device(device)).eval().requires_grad_(False) for net in nets]
         return cls(tuple(card["attributes"]), (placed[0], placed[1]), tensors["temperatures"], ids, card)
 
+
 def net_of(card: dict[str, Any], member: int, tensors: dict[str, Tensor], folder: Path) -> JudgeNet:
     """Classifier `member` of a saved pair."""
     outputs = len(card["attributes"]) + len(card["members"][member]["columns"])
@@ -249,9 +250,7 @@ def train_judge(
             nets.append(net)
             ids.append(tuple(data.table.ids[row] for row in rows))
             strata = [len(s) for s in material.strata]
-            members.append(
-                record | {"images": len(rows), "strata": strata, "columns": columns, "ids_sha256": _digest(list(ids[-1]))}
-            )
+            members.append(record | {"images": len(rows), "strata": strata, "columns": columns, "ids_sha256": _digest(list(ids[-1]))})
     names = tuple(attribute.name for attribute in groups.attributes)
     card = {
         "attributes": list(names),

@@ -119,9 +119,7 @@ def balanced_nll(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(sides).nanmean(0).nan_to_num(0.0)
 
 
-def draw_batch(
-    material: Material, config: JudgeConfig, hardness: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(material: Material, config: JudgeConfig, hardness: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """An equal share of every stratum, spoiled: float images [B, 3, R, R], labels [B, K], which are hard [B].
 
     ``hardness`` in [0, 1] scales the shares of spoiled images. Everything random is drawn on the CPU, and so the same on every

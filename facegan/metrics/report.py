@@ -16,8 +16,15 @@ from facegan.metrics.paint import BLUE, GREEN, GREY, INK, LINES, ORANGE, PALE, P
 
 
 def measure(
-    judge: Judge, verdicts: np.ndarray, sharpness: float, *, floors: Mapping[str, np.ndarray], ceiling: np.ndarray,
-    confidence: float = 0.95, resamples: int = 2000, seed: int = 0,
+    judge: Judge,
+    verdicts: np.ndarray,
+    sharpness: float,
+    *,
+    floors: Mapping[str, np.ndarray],
+    ceiling: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Rate samples by their ``verdicts`` [N, K + 1] and those on what they must be compared with.
 
@@ -62,9 +69,7 @@ _COLUMNS = 16
 _BAR = 30  # height of one line of the chart
 
 
-def picture(
-    judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: str = "", number: int = 64
-) -> Image.Image:
+def picture(judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: str = "", number: int = 64) -> Image.Image:
     """A sheet for people: the first ``number`` samples, unsorted, framed by the judge's verdict; below, the rates.
 
     A frame shows the colour of all attributes, of a single one, or grey for none; a verdict on which the two

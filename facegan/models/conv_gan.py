@@ -135,9 +135,7 @@ class Generator(nn.Module):
             previous = widths[max(index - 1, 0)]
             grown = config.grown and size >= GROWN_FROM
             inputs = config.z_dim + config.num_attributes
-            self.blocks[str(size)] = GeneratorBlock(
-                previous, width, inputs, up=2 if index else 1, grown=grown, modulated=config.modulated
-            )
+            self.blocks[str(size)] = GeneratorBlock(previous, width, inputs, up=2 if index else 1, grown=grown, modulated=config.modulated)
         # Every size adds its own picture ("skip" outputs, Karras et al. 2020, fig. 7): the coarse ones are right within minutes.
         self.to_rgb = nn.ModuleDict({str(size): Conv2d(width, 3, 1, gain=RGB_GAIN) for size, width in zip(sizes, widths, strict=True)})
         self.register_buffer("resample_filter", setup_filter(), persistent=False)

@@ -62,9 +62,7 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
     _check_maps("adain_affine", x=x)
     for name, value in (("scale", scale), ("shift", shift)):
         if value.shape != x.shape[:2]:
-            raise FaceganError(
-                f"adain_affine: {name} has shape {list(value.shape)}; expected [N, C] = {list(x.shape[:2])} as x has."
-            )
+            raise FaceganError(f"adain_affine: {name} has shape {list(value.shape)}; expected [N, C] = {list(x.shape[:2])} as x has.")
     chosen = backend.select("adain_affine", x)
     if chosen == "reference":
         return adain_affine_ref(x, scale, shift, eps)
@@ -72,9 +70,7 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
     return y
 
 
-def adain_ref(
-    content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
+def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """`adain` in PyTorch; arguments as there, unchecked."""
     if content.numel() == 0:
         return content.clone()
@@ -129,9 +125,7 @@ def _normalise_backward(g: Tensor, normalised: Tensor, sigma: Tensor, weight: Te
     return (g - (sum_g + normalised * sum_gx) * weight) / sigma
 
 
-def adain_backward_ref(
-    dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
+def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """Gradients (content, style) of `adain`."""
     dy, c, s = _wide(dy), _wide(content), _wide(style)
     mask = None if mask is None else mask.to(c.dtype)

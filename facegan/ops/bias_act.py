@@ -50,9 +50,7 @@ def bias_act(
         if not -x.ndim <= dim < x.ndim:
             raise FaceganError(f"bias_act: dim is {dim}; expected a dimension of x, whose shape is {list(x.shape)}.")
         if b.ndim != 1 or b.shape[0] != x.shape[dim]:
-            raise FaceganError(
-                f"bias_act: b has shape {list(b.shape)}; expected [{x.shape[dim]}], x's size along dim {dim}."
-            )
+            raise FaceganError(f"bias_act: b has shape {list(b.shape)}; expected [{x.shape[dim]}], x's size along dim {dim}.")
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
     chosen = backend.select("bias_act", x)

@@ -116,9 +116,7 @@ def conv2d_ref(
     return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
 
 
-def conv2d_resample(
-    x: Tensor, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int = 0
-) -> Tensor:
+def conv2d_resample(x: Tensor, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int = 0) -> Tensor:
     """Convolution with FIR resampling, both at the higher resolution.
 
     `up`: zero-insert x, filter with f (gain up^2) and correlate with the weight; `down`: filter, then correlate with stride.

@@ -145,9 +145,7 @@ class _ConvBiasAct(torch.autograd.Function):
     """Its second order comes from the operators that the backward is made of."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators) -> Tensor:
         y = _value(x, w, b, options, activation, ops)
         ctx.save_for_backward(x, w, y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own

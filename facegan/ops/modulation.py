@@ -261,9 +261,7 @@ def _fake_epilogue(x: Tensor, d: Any, noise: Any, b: Any, f: Tensor | None, padd
     return empty(x, (*x.shape[:2], height, width))
 
 
-def _fake_epilogue_backward(
-    dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_epilogue_backward(dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     dn = dy.new_empty((noise_batch, 1, *y.shape[2:]) if noise_batch else 0)
     return empty(dy), wide(y).new_empty((3, *y.shape[:2])), dn
 

@@ -32,9 +32,7 @@ def setup_filter(
     """A filter for the ops here: float32, [K] (applied along both axes) or [KH, KW], scaled to sum 1 if `normalize`."""
     f = torch.as_tensor(taps, dtype=torch.float32, device=device)
     if f.ndim not in (1, 2) or f.numel() == 0:
-        raise FaceganError(
-            f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap."
-        )
+        raise FaceganError(f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
     return f / f.sum() if normalize else f
 
 
@@ -112,9 +110,7 @@ def upfirdn2d_ref(
 _OUTER_PRODUCT_TAPS = 6  # up to here one pass with K * K taps beats two passes with K
 
 
-def _depthwise(
-    x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], pads: Sequence[int], flip_filter: bool
-) -> Tensor:
+def _depthwise(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], pads: Sequence[int], flip_filter: bool) -> Tensor:
     """The op for one [KH, KW] filter."""
     channels, (kh, kw), (top, bottom, left, right) = x.shape[1], f.shape, pads
     if up[0] == up[1] == 1:
@@ -136,9 +132,7 @@ def _depthwise(
 def _pair(name: str, value: Pair) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
-        raise FaceganError(
-            f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal)."
-        )
+        raise FaceganError(f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal).")
     return pair
 
 
@@ -149,9 +143,7 @@ def _padding(padding: Pair) -> tuple[int, int, int, int]:
     if len(padding) == 2:
         return padding[0], padding[0], padding[1], padding[1]
     if len(padding) != 4:
-        raise FaceganError(
-            f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right)."
-        )
+        raise FaceganError(f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
     return tuple(padding)  # type: ignore[return-value]
 
 

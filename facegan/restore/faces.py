@@ -82,4 +82,3 @@ def generated_faces(run: str, num: int, batch: int, device: torch.device) -> Ite
         seeds = range(start, min(start + batch, num))
         for seed, image in zip(seeds, trained.faces(seeds), strict=True):
             yield Face(f"seed{seed:04d}", f"{run}: seed {seed}", to_pil(image))
-

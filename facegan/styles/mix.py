@@ -163,9 +163,7 @@ class Renderer:
         return torch.cat(images)
 
 
-def render_pairs(
-    draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe
-) -> tuple[Tensor, Tensor, Tensor]:
+def render_pairs(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     """One after the other: the sources' images [R, 3, H, W] and [C, 3, H, W], and the mixes' [R, C, 3, H, W]."""
     count = len(rows) * len(columns)
     if count > MOST_PAIRS:

@@ -103,9 +103,7 @@ def files_of(folder: str | Path) -> list[Path]:
     return sorted(path for path in Path(folder).glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
-def resolve(
-    tokens: Sequence[str], generator: Generator, library: Path | Sequence[Path] | None = None, psi: float = 1.0
-) -> list[Style]:
+def resolve(tokens: Sequence[str], generator: Generator, library: Path | Sequence[Path] | None = None, psi: float = 1.0) -> list[Style]:
     """The styles that a user names, in order.
 
     A token is a seed or a range of seeds, `3` or `0-7` (truncated by `psi`; one seed, one style, whatever stands beside it);

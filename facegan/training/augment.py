@@ -20,7 +20,6 @@ LUMA = (0.299, 0.587, 0.114)
 LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
-
 def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Per-image shifts and scales ([N, 1, 1, 1]) of brightness (added), saturation and contrast (factors)."""
     x = x + brightness

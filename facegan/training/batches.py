@@ -39,9 +39,7 @@ def to_uint8(images: Tensor) -> Tensor:
 class RealBatches:
     """An endless, seeded, flipped walk over a subset of the images; its position is a function of the step alone."""
 
-    def __init__(
-        self, images: np.ndarray, index: np.ndarray, stream: str, randomness: Randomness, clock: DataClock
-    ) -> None:
+    def __init__(self, images: np.ndarray, index: np.ndarray, stream: str, randomness: Randomness, clock: DataClock) -> None:
         if len(index) == 0:
             raise ValueError(f"no images for {stream}")
         self.images, self.index, self.stream = images, np.asarray(index), stream

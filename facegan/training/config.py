@@ -46,18 +46,30 @@ class TrainConfig:
     # --- run
     out: str = option("", "folder of the run; the same command again resumes it")
     data: str = option("synthetic", "folder or .zip of labelled faces (see `facegan data inspect`), or 'synthetic'")
-    attributes: str = option("bald,beard", "attributes the faces shall carry together, in order; built-in names, columns, or name=SELECTOR/SELECTOR")
+    attributes: str = option(
+        "bald,beard", "attributes the faces shall carry together, in order; built-in names, columns, or name=SELECTOR/SELECTOR"
+    )
     resolution: int = option(64, f"image size in pixels: {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
-    method: str = option("a", "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are then mixed; restore: a network that sharpens faces. `--method b --help` lists b's flags, and so on", METHODS)
+    method: str = option(
+        "a",
+        "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are then mixed; restore: a network that sharpens faces. `--method b --help` lists b's flags, and so on",
+        METHODS,
+    )
     seed: int = option(0, "every random number of the run is a function of it")
     num: int = option(8000, "faces to render when --data is 'synthetic'")
     batch: int = option(32, "images a step, over all processes together")
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
     mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))
     device: str = option(AUTO, HELP)
-    cuda_graphs: str = option("auto", "replay steps as CUDA graphs, which the host launches in one call each; auto: with one process on a CUDA device", ("auto", "on", "off"))
+    cuda_graphs: str = option(
+        "auto",
+        "replay steps as CUDA graphs, which the host launches in one call each; auto: with one process on a CUDA device",
+        ("auto", "on", "off"),
+    )
     compile: bool = option(False, "torch.compile the passes of which no second derivative is taken; the first steps then take minutes")
-    snapshot_every: int = option(0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps (StyleGAN2: 1000)")
+    snapshot_every: int = option(
+        0, "steps between sample grids and checkpoints; 0: twenty a stage, at least every 200 steps (StyleGAN2: 1000)"
+    )
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
     # --- length: an epoch is --images-per-epoch images
@@ -115,7 +127,9 @@ class CriticConfig(TrainConfig):
     width: float = option(1.0, "width of Method A's networks and of the critics (1: 128 maps at 8 px, 16 at 64 px)", group="networks")
     conditional: bool = option(False, "feed the attribute vector y to generator and discriminators", group="networks")
     # --- critics: whether a face has an attribute, as the generator's side sees it
-    blurry_negatives: bool = option(True, "show the critics blurred, noisy and (of phase 1) badly generated faces as negatives", group="critics")
+    blurry_negatives: bool = option(
+        True, "show the critics blurred, noisy and (of phase 1) badly generated faces as negatives", group="critics"
+    )
     critics: str = option("previous", "critics for attributes 1..K-1 (as the source) or for all", ("previous", "all"), group="critics")
     critic_views: int = option(1, "differentiable views over which a critic's score is averaged", group="critics")
     critic_gradient_penalty: float = option(0.0, "R1 penalty on the critics, which makes them harder to fool", group="critics")

@@ -35,29 +35,60 @@ class MethodAConfig(CriticConfig):
     pretrain_epochs: int = option(0, "epochs on all faces that do not carry the attributes together, before phase 1", group="length")
     phase1_epochs: int = option(400, "phase 1: epochs of the generator for attribute 1", group="length")
     epochs: int = option(1000, "phase 3: epochs", group="length")
-    switch_epoch: int = option(-1, "phase 3: epoch at which H is saved, the reals change to attribute 1 and the merge begins; -1: half of --epochs, 0: never", group="length")
+    switch_epoch: int = option(
+        -1,
+        "phase 3: epoch at which H is saved, the reals change to attribute 1 and the merge begins; -1: half of --epochs, 0: never",
+        group="length",
+    )
     # --- networks
     z_shape: str = option("128", "shape of the noise: C, or C,H,W for a noise image", group="networks")
-    modulate: bool = option(True, "let z scale and shift the generator's maps at every size: more variety, slower to sharpen", group="networks")
-    minibatch_deviation: bool = option(True, "show the discriminators how much the images of a batch differ, against collapse", group="networks")
+    modulate: bool = option(
+        True, "let z scale and shift the generator's maps at every size: more variety, slower to sharpen", group="networks"
+    )
+    minibatch_deviation: bool = option(
+        True, "show the discriminators how much the images of a batch differ, against collapse", group="networks"
+    )
     grow: bool = option(True, "phase 3: add zero-initialised residual blocks to the generator", group="networks")
     # --- optimisation
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
-    inherit_generator: bool = option(True, "phase 3: start the generator from phase 1's; no: anew, a GAN that never knew attribute 1", group="optimisation")
-    inherit_discriminator: bool = option(False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation")
-    ema_images: float = option(2_000.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation")
+    inherit_generator: bool = option(
+        True, "phase 3: start the generator from phase 1's; no: anew, a GAN that never knew attribute 1", group="optimisation"
+    )
+    inherit_discriminator: bool = option(
+        False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation"
+    )
+    ema_images: float = option(
+        2_000.0, "half-life, in images, of the running average of the weights that is sampled; 0: none", group="optimisation"
+    )
     r1_gamma: float = option(5.0, "weight of the R1 penalty (Mescheder et al. 2018); 0: none", group="optimisation")
-    augment: str = option("none", "differentiable augmentation of what discriminators see (Zhao et al. 2020)", ("none", "color,translation"), group="optimisation")
+    augment: str = option(
+        "none",
+        "differentiable augmentation of what discriminators see (Zhao et al. 2020)",
+        ("none", "color,translation"),
+        group="optimisation",
+    )
     # --- phase 3: the losses
-    discriminators: str = option("full", "full: one on whole images of X_k; regional: one per attribute, under its mask; both: and a full one on composites", ("full", "regional", "both"), group="losses")
-    masks: str = option("regression", "regions of the attributes: learned by per-pixel regression on the labels, from the critics' gradients, or fixed halves", ("regression", "saliency", "halves"), group="losses")
+    discriminators: str = option(
+        "full",
+        "full: one on whole images of X_k; regional: one per attribute, under its mask; both: and a full one on composites",
+        ("full", "regional", "both"),
+        group="losses",
+    )
+    masks: str = option(
+        "regression",
+        "regions of the attributes: learned by per-pixel regression on the labels, from the critics' gradients, or fixed halves",
+        ("regression", "saliency", "halves"),
+        group="losses",
+    )
     alpha: str = option("1,1,0.1", "a1,a2,a3 of L(D3)", group="losses")
     beta: str = option("2,30", "b1,b2 of L(G3); b2 = 0 drops the frozen critics", group="losses")
     f: str = option("min", "f in (f(D2) - 1)^2", ("min", "identity", "clamp", "sigmoid"), group="losses")
     # --- phases 1 and 2: harvest and critics
     harvest_every: int = option(4, "epochs between harvests", group="critics")
     # --- merge
-    merge: str = option("feature", "AdaIN merge with the snapshot H after the switch", ("none", "image", "feature", "regional"), group="merge")
+    merge: str = option(
+        "feature", "AdaIN merge with the snapshot H after the switch", ("none", "image", "feature", "regional"), group="merge"
+    )
     merge_alpha: float = option(0.5, "strength that the merge reaches", group="merge")
     merge_ramp: float = option(0.2, "share of the epochs after the switch over which it rises from 0", group="merge")
     replay: float = option(0.25, "--merge regional: share of the fakes that must match H inside the mask", group="merge")
@@ -108,7 +139,9 @@ class MethodAConfig(CriticConfig):
         self.at_least(0, "epochs", "phase1_epochs", "pretrain_epochs", "inherit_lr", "r1_gamma", "ema_images")
         self.shares("merge_alpha", "replay", "self_augment_share", "merge_ramp")
         if self.self_augment_share > 0.25:
-            raise FaceganError(f"--self-augment-share is {self.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25")
+            raise FaceganError(
+                f"--self-augment-share is {self.self_augment_share}: the real share never falls below 0.75, so expected at most 0.25"
+            )
         if min(self.z_dims) < 1 or math.prod(self.z_dims) > 1 << 20:
             raise FaceganError(f"--z-shape is {quoted(self.z_shape)!r}: expected sizes of at least 1, and at most a million numbers")
         self._check_phase3()
@@ -127,4 +160,6 @@ class MethodAConfig(CriticConfig):
                 "add --switch-epoch -1 (and --epochs of more than 1), or --merge none"
             )
         if self.epochs and self.by_saliency and not self.phase2_epochs:
-            raise FaceganError("--masks is 'saliency', which needs critics, but --phase2-epochs is 0: give it epochs, or --masks regression")
+            raise FaceganError(
+                "--masks is 'saliency', which needs critics, but --phase2-epochs is 0: give it epochs, or --masks regression"
+            )

@@ -58,11 +58,25 @@ class MethodBConfig(CriticConfig):
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks
     preset: str = option("auto", "sizes of the networks; auto: small up to 128 px, paper beyond", ("auto", *PRESETS), group="networks")
-    architecture: Literal["skip", "resnet", "stylegan1"] = option("skip", "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)", ("skip", "resnet", "stylegan1"), group="networks")
-    noise: Literal["add", "concat"] = option("add", "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)", ("add", "concat"), group="networks")
-    growing: int = option(0, "grow from this size (4 or 8), each next one faded in (Karras et al. 2018); 0: all sizes at once", group="networks")
+    architecture: Literal["skip", "resnet", "stylegan1"] = option(
+        "skip",
+        "the generator: StyleGAN2 with skip or resnet outputs, or StyleGAN1 (AdaIN in place of modulated weights)",
+        ("skip", "resnet", "stylegan1"),
+        group="networks",
+    )
+    noise: Literal["add", "concat"] = option(
+        "add",
+        "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)",
+        ("add", "concat"),
+        group="networks",
+    )
+    growing: int = option(
+        0, "grow from this size (4 or 8), each next one faded in (Karras et al. 2018); 0: all sizes at once", group="networks"
+    )
     grow_kimg: float = option(100.0, "--growing: thousands of images a size takes, half of them fading in", group="networks")
-    init_from: str = option("", "start from this network: a run, a folder of `facegan convert`, a .pkl or .pt; its sizes replace the preset", group="networks")
+    init_from: str = option(
+        "", "start from this network: a run, a folder of `facegan convert`, a .pkl or .pt; its sizes replace the preset", group="networks"
+    )
     freeze_d: int = option(0, "with --init-from: the discriminator's first N layers stay as they are (Mo et al. 2020)", group="networks")
     # --- optimisation
     lr: float = option(2.5e-3, "Adam's learning rate (equalised layers)", group="optimisation")
@@ -73,16 +87,34 @@ class MethodBConfig(CriticConfig):
     pl_every: int = option(4, "steps between path length penalties, each weighted by that number", group="optimisation")
     pl_decay: float = option(0.01, "how fast the mean path length follows", group="optimisation")
     style_mixing: float = option(0.9, "share of the fakes that take a second style from a random layer on", group="optimisation")
-    ema_kimg: float = option(10.0, "half-life of the averaged weights that are sampled, in thousands of images; 0: none", group="optimisation")
-    ema_rampup: float = option(0.05, "early on the half-life is at most this share of the images seen; not with --init-from, whose average is kept", group="optimisation")
-    augment: str = option("ada", "augmentation of what the discriminator sees (Karras et al. 2020b): adaptive, of a fixed strength, or none", ("ada", "fixed", "none"), group="optimisation")
+    ema_kimg: float = option(
+        10.0, "half-life of the averaged weights that are sampled, in thousands of images; 0: none", group="optimisation"
+    )
+    ema_rampup: float = option(
+        0.05,
+        "early on the half-life is at most this share of the images seen; not with --init-from, whose average is kept",
+        group="optimisation",
+    )
+    augment: str = option(
+        "ada",
+        "augmentation of what the discriminator sees (Karras et al. 2020b): adaptive, of a fixed strength, or none",
+        ("ada", "fixed", "none"),
+        group="optimisation",
+    )
     augment_p: float = option(0.2, "--augment fixed: the probability of each augmentation", group="optimisation")
-    ada_start: float = option(0.0, "--augment ada: the strength to begin with, such as the one that the run of --init-from ended at", group="optimisation")
+    ada_start: float = option(
+        0.0, "--augment ada: the strength to begin with, such as the one that the run of --init-from ended at", group="optimisation"
+    )
     ada_target: float = option(0.6, "--augment ada: E[sign D(real)] that the strength is steered to", group="optimisation")
     ada_kimg: float = option(500.0, "--augment ada: thousands of images in which the strength can rise from 0 to 1", group="optimisation")
     # --- critics
     width: float = option(0.5, "width of the critics' networks (1: 128 maps at 8 px, 16 at 64 px)", group="critics")
-    critics: str = option("all", "critics, by which mixes of styles are searched and edits checked, for all attributes or all but the last", ("all", "previous"), group="critics")
+    critics: str = option(
+        "all",
+        "critics, by which mixes of styles are searched and edits checked, for all attributes or all but the last",
+        ("all", "previous"),
+        group="critics",
+    )
     critic_lr: float = option(2e-3, "the critics' learning rate; 0: that of --lr", group="critics")
 
     @property
@@ -114,6 +146,8 @@ class MethodBConfig(CriticConfig):
         if self.growing and self.init_from:
             raise FaceganError("--growing and --init-from: a finished network has all its sizes; leave one of the two away")
         if self.freeze_d and not self.init_from:
-            raise FaceganError(f"--freeze-d is {self.freeze_d}: without --init-from it would freeze random layers; name a network to start from")
+            raise FaceganError(
+                f"--freeze-d is {self.freeze_d}: without --init-from it would freeze random layers; name a network to start from"
+            )
         if self.batch % self.accumulate:
             raise FaceganError(f"--accumulate is {self.accumulate}: expected a divisor of --batch ({self.batch})")

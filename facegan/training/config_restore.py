@@ -11,17 +11,28 @@ from facegan.training.config import TrainConfig, numbers, option
 
 @dataclass(frozen=True)
 class RestoreConfig(TrainConfig):
-    prior: str = option("", "StyleGAN2 network of --resolution to build on: a run of `--method b` (best with --noise concat), a folder of `facegan convert`, a .pkl or .pt")
+    prior: str = option(
+        "",
+        "StyleGAN2 network of --resolution to build on: a run of `--method b` (best with --noise concat), a folder of `facegan convert`, a .pkl or .pt",
+    )
     # --- length
     kimg: float = option(500.0, "length of the training in thousands of images", group="length")
-    l1_kimg: float = option(0.0, "the first so many of them by L1 alone, without the discriminator: faster, and true to the face before it is sharp", group="length")
+    l1_kimg: float = option(
+        0.0,
+        "the first so many of them by L1 alone, without the discriminator: faster, and true to the face before it is sharp",
+        group="length",
+    )
     # --- losses
     adversarial_weight: float = option(1.0, "weight of the discriminator's verdict", group="losses")
-    l1_weight: float = option(1.0, "weight of the distance to the unspoiled face, in mean pixels: more of it is truer, less of it sharper", group="losses")
+    l1_weight: float = option(
+        1.0, "weight of the distance to the unspoiled face, in mean pixels: more of it is truer, less of it sharper", group="losses"
+    )
     feature_weight: float = option(0.02, "weight of the distance between the discriminator's features of both", group="losses")
     r1_gamma: float = option(-1.0, "weight of R1; -1: 0.0002 x resolution^2 / batch, 0: none", group="losses")
     # --- optimisation: encoder, decoder and discriminator learn at 100 : 10 : 1
-    lr: float = option(2e-3, "Adam's learning rate of the encoder and of the skip connections' scales (equalised layers)", group="optimisation")
+    lr: float = option(
+        2e-3, "Adam's learning rate of the encoder and of the skip connections' scales (equalised layers)", group="optimisation"
+    )
     decoder_lr: float = option(0.1, "the decoder's learning rate, as a share of --lr", group="optimisation")
     discriminator_lr: float = option(0.01, "the discriminator's learning rate, as a share of --lr", group="optimisation")
     r1_every: int = option(16, "steps between R1 penalties, each weighted by that number", group="optimisation")
@@ -55,7 +66,9 @@ class RestoreConfig(TrainConfig):
                 "on the same --data, then give --prior runs/prior"
             )
         self.at_least(1, "accumulate")
-        self.at_least(0, "kimg", "adversarial_weight", "l1_weight", "feature_weight", "decoder_lr", "discriminator_lr", "ema_kimg", "ema_rampup")
+        self.at_least(
+            0, "kimg", "adversarial_weight", "l1_weight", "feature_weight", "decoder_lr", "discriminator_lr", "ema_kimg", "ema_rampup"
+        )
         if self.r1_gamma != -1 and not self.r1_gamma >= 0:
             raise FaceganError(f"--r1-gamma is {self.r1_gamma}: expected 0 or more, or -1 for 0.0002 x resolution^2 / batch")
         if not 0 <= self.l1_kimg <= self.kimg or self.l1_kimg and not self.l1_weight:

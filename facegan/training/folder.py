@@ -1,7 +1,7 @@
 """The folder of a run: configuration, metrics, checkpoints, finished stages, pictures.
 
-    config.json  metrics.jsonl  ids/<stage>.txt  samples/<stage>-0000200.png
-    checkpoints/<stage>-0000200/   while a stage runs          stages/<stage>/   when it has ended
+config.json  metrics.jsonl  ids/<stage>.txt  samples/<stage>-0000200.png
+checkpoints/<stage>-0000200/   while a stage runs          stages/<stage>/   when it has ended
 """
 
 from __future__ import annotations

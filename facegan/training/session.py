@@ -49,9 +49,7 @@ def load_faces(config: TrainConfig, accelerator: Accelerator | None = None) -> F
     if accelerator is None:
         return open_faces(config.data, config.resolution, num=config.num, seed=config.seed)
     with accelerator.main_process_first():
-        return open_faces(
-            config.data, config.resolution, num=config.num, seed=config.seed, progress=accelerator.is_main_process
-        )
+        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed, progress=accelerator.is_main_process)
 
 
 def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:
@@ -168,5 +166,3 @@ def describe(context: Context) -> None:
     sizes = ", ".join(f"{a.name} {len(context.attribute_set(k))}" for k, a in enumerate(context.groups.attributes))
     log.info("images: %s alone, %d in all; %d joint images held out", sizes, len(context.split.train), len(context.groups.joint))
     log.info("device: %s, %d process(es), %d threads", context.device, context.accelerator.num_processes, torch.get_num_threads())
-
-

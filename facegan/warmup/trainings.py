@@ -177,9 +177,7 @@ def _method_a(config: MethodAConfig, rig: Rig) -> Iterator[Step]:
     yield from _adversarial("phase 3", config, grown, rig, merge=config.merge if config.switch else "none")
 
 
-def _adversarial(
-    name: str, config: MethodAConfig, shape: conv_gan.GeneratorConfig, rig: Rig, merge: str = "none"
-) -> Iterator[Step]:
+def _adversarial(name: str, config: MethodAConfig, shape: conv_gan.GeneratorConfig, rig: Rig, merge: str = "none") -> Iterator[Step]:
     resolution, n = config.resolution, config.batch // rig.processes
     judge = conv_gan.DiscriminatorConfig(resolution, resolution, config.width, shape.num_attributes, config.minibatch_deviation)
     snapshot = None if merge == "none" else rig.made(lambda: conv_gan.Generator(shape))

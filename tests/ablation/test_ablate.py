@@ -190,9 +190,7 @@ def test_pairs_have_a_table_each_and_one_without_joint_faces_is_said_to(
     assert json.loads((tmp_path / "pairs/report.json").read_text())["pairs"].keys() == {"bald+glasses", "bald+hairy"}
 
 
-def test_method_b_tells_ways_of_mixing_apart(
-    faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture
-) -> None:
+def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture) -> None:
     words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", *FLAGS_B]
     assert cli.main([*words, "--lpips=nowhere.pth"]) == 2 and "--weights and --lpips go with --method a" in capsys.readouterr().err
     assert cli.main(words) == 0

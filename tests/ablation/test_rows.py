@@ -100,9 +100,7 @@ def test_what_rows_differ_in_is_not_the_users(flag: str, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("inherit", [True, False])
-def test_a_generator_from_scratch_knows_nothing_of_phase_1(
-    inherit: bool, configure: Callable, train: Callable, tmp_path: Path
-) -> None:
+def test_a_generator_from_scratch_knows_nothing_of_phase_1(inherit: bool, configure: Callable, train: Callable, tmp_path: Path) -> None:
     start = train(recipe="plain", epochs=0)
     config = configure(out=str(tmp_path / "run"), recipe="plain", inherit_lr=0.25, inherit_generator=inherit, inherit_discriminator=False)
     context = make_context(config, accelerator_for(config))

@@ -49,9 +49,7 @@ def test_rows_of_other_versions_go(results: record.Results, row: MakeRow) -> Non
     assert ids(results) == ["new"]
 
 
-def test_a_stop_while_a_row_is_written_keeps_those_before(
-    results: record.Results, row: MakeRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_while_a_row_is_written_keeps_those_before(results: record.Results, row: MakeRow, monkeypatch: pytest.MonkeyPatch) -> None:
     results.add(row("first"))
 
     def stop(*_: object) -> None:

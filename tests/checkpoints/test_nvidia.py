@@ -463,6 +463,7 @@ def test_nonsense_among_the_names(snapshot, tmp_path):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_are_no_numbers_are_refused(snapshot, tmp_path, value):
     for name, values in (("synthesis.b8.conv0.weight", {0: value}), ("mapping.w_avg", {0: value}), ("synthesis.b4.const", {})):
+
         def broken(tensors, name=name, values=values):
             whole = tensors[name].clone() if values else tensors[name].to(torch.complex64)
             whole.view(-1)[0] = values.get(0, 1)

@@ -101,9 +101,7 @@ def test_exif_rotation_is_undone(orientation: int, upright) -> None:  # type: ig
 @pytest.mark.parametrize(("height", "width", "top", "left"), [(6, 11, 0, 2), (12, 6, 3, 0), (7, 6, 0, 0)])
 def test_the_central_square_is_kept(height: int, width: int, top: int, left: int) -> None:
     pixels = RNG.integers(0, 256, (height, width, 3), np.uint8)
-    np.testing.assert_array_equal(
-        decode(_file(Image.fromarray(pixels)), 6), _chw(pixels[top : top + 6, left : left + 6])
-    )
+    np.testing.assert_array_equal(decode(_file(Image.fromarray(pixels)), 6), _chw(pixels[top : top + 6, left : left + 6]))
 
 
 def test_shrinking_is_antialiased_and_growing_keeps_the_mean() -> None:
@@ -152,15 +150,11 @@ class Files:
 
 @pytest.fixture
 def files() -> Files:
-    flat: dict[str, bytes | Exception] = {
-        f"{i:04d}.png": _file(Image.new("RGB", (4, 4), (i % 256, i // 256, 7))) for i in range(1500)
-    }
+    flat: dict[str, bytes | Exception] = {f"{i:04d}.png": _file(Image.new("RGB", (4, 4), (i % 256, i // 256, 7))) for i in range(1500)}
     return Files(flat)
 
 
-def test_bad_files_among_many_are_skipped_named_and_logged(
-    files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bad_files_among_many_are_skipped_named_and_logged(files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     noise = RNG.integers(0, 256, (64, 64, 3), np.uint8)
     jpeg = _file(Image.fromarray(noise), "JPEG")
     files.files |= {

@@ -45,9 +45,7 @@ def _write(files: Files, path: Path, zipped: bool, top: str = "") -> Path:
 def _celeba(columns: list[str], values: np.ndarray, identities: list[str] | None = None) -> Files:
     names = [f"{i + 1:06d}.jpg" for i in range(len(values))]
     lines = [str(len(values)), " ".join(columns) + " "]
-    lines += [
-        f"{name} " + " ".join(f"{2 * int(v) - 1:2d}" for v in row) for name, row in zip(names, values, strict=True)
-    ]
+    lines += [f"{name} " + " ".join(f"{2 * int(v) - 1:2d}" for v in row) for name, row in zip(names, values, strict=True)]
     files: Files = {f"img_align_celeba/{name}": _png(i) for i, name in enumerate(names)}
     files["list_attr_celeba.txt"] = "\n".join(lines) + "\n"
     if identities:
@@ -94,10 +92,7 @@ def _layout(form: str, columns: list[str], values: np.ndarray) -> tuple[Files, l
         ]
         return {**images, "metadata.csv": _csv_text(rows)}, names
     if form == "jsonl":
-        records = [
-            {"file_name": n, **{c: bool(v) for c, v in zip(columns, r, strict=True)}}
-            for n, r in zip(names, values, strict=True)
-        ]
+        records = [{"file_name": n, **{c: bool(v) for c, v in zip(columns, r, strict=True)}} for n, r in zip(names, values, strict=True)]
         return {**images, "metadata.jsonl": "\n".join(map(json.dumps, records))}, names
     assert form == "folders"
     inside = {f"{c}/{names[i]}": _png(i) for i in range(n) for j, c in enumerate(columns) if values[i, j]}
@@ -231,11 +226,7 @@ def test_nvidia_labels_that_cannot_be_used(labels: object, message: str, tmp_pat
 
 def test_imagefolder_columns(tmp_path: Path) -> None:
     """Numbers and booleans within range are attributes, empty is unknown; texts, ages and the person are not."""
-    text = (
-        "file_name,smile,signed,flag,age,caption,identity,empty\n"
-        "a/0.png,0.25,-1,True,31,hello,ann,\n"
-        "a/1.png,,1,false,64,2,,\n"
-    )
+    text = "file_name,smile,signed,flag,age,caption,identity,empty\na/0.png,0.25,-1,True,31,hello,ann,\na/1.png,,1,false,64,2,,\n"
     catalog = _open({"a/0.png": _png(0), "a/1.png": _png(1), "metadata.csv": "\ufeff" + text}, tmp_path)
     assert catalog.table.columns == ("smile", "signed", "flag")
     np.testing.assert_array_equal(catalog.table.values, np.array([[0.25, 0, 1], [np.nan, 1, 0]], np.float32))

@@ -31,13 +31,30 @@ CASES: dict[str, Case] = {
     "modulate": lambda shape, draw: (draw(*shape), draw(*shape[:2])),
     "modulate_backward": lambda shape, draw: (draw(*shape), draw(*shape), draw(*shape[:2])),
     "modulated_epilogue": lambda shape, draw: (
-        draw(*shape), draw(*shape[:2]), draw(1, 1, *shape[2:]), draw(shape[1]), None, [0, 0, 0, 0], *LRELU,
+        draw(*shape),
+        draw(*shape[:2]),
+        draw(1, 1, *shape[2:]),
+        draw(shape[1]),
+        None,
+        [0, 0, 0, 0],
+        *LRELU,
     ),  # fmt: skip
     "modulated_epilogue_backward": lambda shape, draw: (
-        draw(*shape), draw(*shape), draw(*shape[:2]), draw(1, 1, *shape[2:]), 1, *LRELU,
+        draw(*shape),
+        draw(*shape),
+        draw(*shape[:2]),
+        draw(1, 1, *shape[2:]),
+        1,
+        *LRELU,
     ),  # fmt: skip
     "modulated_epilogue_double_backward": lambda shape, draw: (
-        draw(*shape), draw(3, *shape[:2]), draw(1, 1, *shape[2:]), draw(*shape), draw(*shape), draw(*shape[:2]), draw(1, 1, *shape[2:]),
+        draw(*shape),
+        draw(3, *shape[:2]),
+        draw(1, 1, *shape[2:]),
+        draw(*shape),
+        draw(*shape),
+        draw(*shape[:2]),
+        draw(1, 1, *shape[2:]),
         *LRELU,
     ),  # fmt: skip
     "pointwise": lambda shape, draw: (draw(*shape), draw(shape[0], 3, shape[1])),

@@ -60,7 +60,9 @@ def layer():
     modulated_conv2d(x, torch.empty(16, 16, 3, 3, device="meta"), x[:, :, 0, 0], padding=1, act="lrelu").sum().backward()
 """
 
-LAUNCHED = PRETENDED + """
+LAUNCHED = (
+    PRETENDED
+    + """
 calls = recorded(layer)
 before = missing(specialisations(calls, 90))
 compiled = warmup.compile_kernels(calls, GPU, processes=2)
@@ -77,6 +79,7 @@ with compiling_for(90), mock.patch.object(ASTSource, "make_ir", refuse), mock.pa
                 launcher(call.operator)(*call.arguments)
 print(json.dumps([len(before), compiled, again, len(on_another), sorted(set(launched)), sorted({one.name for one in before})]))
 """
+)
 
 
 def test_a_launch_finds_what_was_compiled_before(tmp_path):
@@ -87,7 +90,9 @@ def test_a_launch_finds_what_was_compiled_before(tmp_path):
     assert f"compiling {compiled} kernels for Pretended GPU (once; kept in {tmp_path / 'triton'})" in log
 
 
-PREPARED = PRETENDED + """
+PREPARED = (
+    PRETENDED
+    + """
 config = MethodBConfig(out="a", resolution=16, preset="tiny", batch=8, phase2_epochs=0)
 needed = mock.Mock(side_effect=warmup.needed_by)
 warmup.needed_by = needed
@@ -100,6 +105,7 @@ with backend.use_backend("native"):
 counts.append(warmup.prepare(config, torch.device("cpu")))
 print(json.dumps([counts, needed.call_count]))
 """
+)
 
 
 def test_what_a_configuration_needs_is_remembered(tmp_path):
@@ -111,13 +117,16 @@ def test_what_a_configuration_needs_is_remembered(tmp_path):
     assert "compiling" not in log
 
 
-FAILING = PRETENDED + """
+FAILING = (
+    PRETENDED
+    + """
 from facegan.warmup.compiler import compile_in_processes
 from facegan.warmup.kernels import Specialisation
 good = missing(specialisations(recorded(layer), 90))[0]
 bad = Specialisation(good.module, good.name, 90, good.data.replace('"num_warps": ', '"num_warps": 3'))
 print(json.dumps(sorted(compile_in_processes([bad, good], 2))))
 """
+)
 
 
 def test_a_kernel_that_does_not_compile_is_said(tmp_path):

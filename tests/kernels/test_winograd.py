@@ -73,9 +73,7 @@ def test_a_changed_weight_is_transformed_anew(layer):
 
 def test_serves_inference_with_lasting_weights_alone(layer, monkeypatch):
     calls = []
-    monkeypatch.setitem(
-        backend._found, ("modulated_conv2d_fused", "native", "cpu"), lambda *args: calls.append(1) or layer(*args)
-    )
+    monkeypatch.setitem(backend._found, ("modulated_conv2d_fused", "native", "cpu"), lambda *args: calls.append(1) or layer(*args))
     x, styles, weight = torch.randn(1, 64, 16, 16), torch.ones(1, 64), torch.nn.Parameter(torch.randn(64, 64, 3, 3))
 
     def run(weight=weight, **options):

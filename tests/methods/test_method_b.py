@@ -348,8 +348,21 @@ def test_other_mistakes_are_one_line_and_status_2(
     run, base = str(trained("skip")), ["--data", str(faces), "--device=cpu", "--minimum-images", "4", "--phase2-epochs", "0"]
     for arguments, words in [
         (["train", "--method", "b", *base, "--resolution", "32", "--init-from", run, "--out", str(tmp_path / "o")], "makes 16 px faces"),
-        (["train", "--method", "b", *base, "--resolution", "16", "--init-from", str(trained("conditional")), "--out",
-          str(tmp_path / "p")], "with 2 label(s), this run 16 px with 0: they must agree"),
+        (
+            [
+                "train",
+                "--method",
+                "b",
+                *base,
+                "--resolution",
+                "16",
+                "--init-from",
+                str(trained("conditional")),
+                "--out",
+                str(tmp_path / "p"),
+            ],
+            "with 2 label(s), this run 16 px with 0: they must agree",
+        ),
         (["generate", run, "--label", "1,0", "--out", str(tmp_path / "q")], "knows no labels"),
         (["generate", str(trained("conditional")), "--out", str(tmp_path / "q")], "expects 2, such as 1,1"),
         (["generate", str(trained("conditional")), "--label", "1,x", "--out", str(tmp_path / "q")], "--label is '1,x'"),

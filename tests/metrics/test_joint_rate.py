@@ -116,9 +116,7 @@ def test_sharpness_equals_a_loop():
     luma = (0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]).numpy()
     for i, face in enumerate(luma):
         values = [
-            face[y - 1, x] + face[y + 1, x] + face[y, x - 1] + face[y, x + 1] - 4 * face[y, x]
-            for y in range(1, 5)
-            for x in range(1, 4)
+            face[y - 1, x] + face[y + 1, x] + face[y, x - 1] + face[y, x + 1] - 4 * face[y, x] for y in range(1, 5) for x in range(1, 4)
         ]
         assert laplacian_sharpness(images)[i].item() == pytest.approx(np.var(values), rel=1e-9)
 

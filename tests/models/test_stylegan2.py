@@ -13,6 +13,7 @@ from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config, 
 
 TINY = dict(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12)
 
+
 def doubled(network):
     """Its parameters as float64 leaves, after random numbers on all of them, so that noise strengths and biases count."""
     with torch.no_grad():

@@ -100,9 +100,7 @@ def test_affine_gradients_of_both_orders(function):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_opcheck(masked, memory_format):
-    content, style, dy = (
-        torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format).requires_grad_() for _ in range(3)
-    )
+    content, style, dy = (torch.randn(2, 3, 4, 5).contiguous(memory_format=memory_format).requires_grad_() for _ in range(3))
     mask = torch.rand(2, 1, 4, 5) if masked else None
     torch.library.opcheck(torch.ops.facegan_reference.adain.default, (content, style, 0.5, mask, EPS))
     torch.library.opcheck(torch.ops.facegan_reference.adain_backward.default, (dy, content, style, 0.5, mask, EPS))

@@ -47,9 +47,7 @@ def test_agrees_with_numpy(act, gain, clamp, biased, dtype, tolerance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize(
-    "shape,dim", [((2, 3, 5, 7), 1), ((1, 13, 1, 1), 1), ((0, 3, 4, 4), 1), ((4, 6), -1), ((2, 3, 11), 0), ((17,), 0)]
-)
+@pytest.mark.parametrize("shape,dim", [((2, 3, 5, 7), 1), ((1, 13, 1, 1), 1), ((0, 3, 4, 4), 1), ((4, 6), -1), ((2, 3, 11), 0), ((17,), 0)])
 def test_shapes_and_formats(dtype, shape, dim, tolerance):
     x, b = torch.randn(shape).to(dtype), torch.randn(shape[dim])
     expected = restated(x, b.to(dtype), dim, "lrelu", 0.2, 2**0.5, None)
@@ -93,9 +91,7 @@ def test_opcheck(act, biased):
     b = torch.randn(3, requires_grad=True) if biased else None
     torch.library.opcheck(torch.ops.facegan_reference.bias_act.default, (x, b, 1, act, 0.2, 1.0, 0.5))
     dy, y = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(2, 3, 4, 5, requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.facegan_reference.bias_act_backward.default, (dy, y, 1, act, 0.2, 1.5, 0.5, biased)
-    )
+    torch.library.opcheck(torch.ops.facegan_reference.bias_act_backward.default, (dy, y, 1, act, 0.2, 1.5, 0.5, biased))
 
 
 def test_fake_kernels_know_the_strides_of_results():

@@ -34,9 +34,7 @@ def test_agrees_with_torch(case, dtype, tolerance):
     y = conv2d(*arguments, **case)
     torch.testing.assert_close(y, expected, **tolerance(dtype))
     cotangent = torch.randn_like(y)
-    torch.testing.assert_close(
-        torch.autograd.grad(y, arguments, cotangent), torch.autograd.grad(expected, arguments, cotangent)
-    )
+    torch.testing.assert_close(torch.autograd.grad(y, arguments, cotangent), torch.autograd.grad(expected, arguments, cotangent))
 
 
 @pytest.mark.parametrize("case", CASES)

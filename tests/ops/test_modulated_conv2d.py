@@ -9,9 +9,7 @@ from facegan.ops import modulated_conv2d, no_weight_gradients, setup_filter, upf
 from facegan.ops.modulated_conv2d import demodulation
 
 
-def restated(
-    x, weight, styles, demodulate, up=1, down=1, padding=0, noise=None, bias=None, act="linear", gain=1.0, clamp=None
-):
+def restated(x, weight, styles, demodulate, up=1, down=1, padding=0, noise=None, bias=None, act="linear", gain=1.0, clamp=None):
     """The paper's form: a weight per sample, run as one grouped convolution of a plane upsampled beforehand."""
     n, i, h, w = x.shape
     o, k = weight.shape[0], weight.shape[-1]
@@ -47,17 +45,13 @@ def test_agrees_with_the_grouped_form(path, kernel, resample, demodulate, dtype,
     x, weight, styles = (t.detach() for t in sample(kernel=kernel, size=(6, 8)))
     weight = weight * scale
     x, weight, styles = (t.to(dtype) for t in (x, weight, styles))
-    noise = torch.randn(
-        2, 1, 6 * resample.get("up", 1) // resample.get("down", 1), 8 * resample.get("up", 1) // resample.get("down", 1)
-    )
+    noise = torch.randn(2, 1, 6 * resample.get("up", 1) // resample.get("down", 1), 8 * resample.get("up", 1) // resample.get("down", 1))
     bias = torch.randn(5)
     options = dict(demodulate=demodulate, padding=kernel // 2, act="lrelu", gain=1.4, clamp=2.0, **resample)
     wide = [t.double() for t in (x, weight, styles)]
     expected = restated(*wide, noise=noise.to(dtype).double(), bias=bias.to(dtype).double(), **options)
     for memory_format in (torch.contiguous_format, torch.channels_last):
-        y = modulated_conv2d(
-            x.contiguous(memory_format=memory_format), weight, styles, noise=noise, bias=bias, **options
-        )
+        y = modulated_conv2d(x.contiguous(memory_format=memory_format), weight, styles, noise=noise, bias=bias, **options)
         assert y.dtype == dtype
         assert y.is_contiguous(memory_format=memory_format)
         torch.testing.assert_close(y.double(), expected, **tolerance(dtype))
@@ -259,9 +253,7 @@ def test_compiles_whole(path, options):
     y = layer(*inputs)
     cotangent = torch.randn_like(y)
     expected = torch.autograd.grad(y, inputs, cotangent)
-    torch.testing.assert_close(
-        torch.autograd.grad(compiled(*inputs), inputs, cotangent), expected, rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(torch.autograd.grad(compiled(*inputs), inputs, cotangent), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

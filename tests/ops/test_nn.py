@@ -40,9 +40,7 @@ def test_pixel_norm_gives_unit_mean_square():
 
 
 def test_compiles_whole():
-    net = torch.nn.Sequential(
-        Conv2d(3, 4, 3, act="lrelu", up=2), Conv2d(4, 2, 3, down=2), torch.nn.Flatten(), Linear(32, 2)
-    )
+    net = torch.nn.Sequential(Conv2d(3, 4, 3, act="lrelu", up=2), Conv2d(4, 2, 3, down=2), torch.nn.Flatten(), Linear(32, 2))
     x = torch.randn(2, 3, 4, 4)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     expected = torch.autograd.grad(net(x).square().sum(), list(net.parameters()))

@@ -118,9 +118,7 @@ def test_opcheck(channels_last):
         torch.library.opcheck(torch.ops.facegan_reference.upfirdn2d.default, arguments)
 
 
-@pytest.mark.parametrize(
-    "function", [upsample2d, downsample2d, lambda x, f: operator(x, f, (2, 2), (1, 1), (2, 1, 2, 1))]
-)
+@pytest.mark.parametrize("function", [upsample2d, downsample2d, lambda x, f: operator(x, f, (2, 2), (1, 1), (2, 1, 2, 1))])
 def test_compiles_whole(function):
     x, f = torch.randn(2, 3, 4, 4, requires_grad=True), setup_filter()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")

@@ -31,9 +31,7 @@ def test_round_trip_of_odd_tensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fails", ["save_file", "write_text", "rename", "fsync"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EROFS, "Read-only file system")])
-def test_a_failed_save_leaves_the_old_state_whole(
-    fails: str, error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_state_whole(fails: str, error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path / "state", OLD, {"step": 1})
     owner = {"save_file": checkpoint, "write_text": Path, "rename": Path, "fsync": os}[fails]
     with monkeypatch.context() as patch:

@@ -11,6 +11,12 @@ from facegan.data.synthetic.paint import render
 from facegan.data.synthetic.parameters import BEARDS, COLUMNS, HAIRS, FaceParameters, sample_parameters
 
 __all__ = [
-    "BEARDS", "COLUMNS", "HAIRS", "FaceParameters", "render", "render_dataset", "sample_parameters",
+    "BEARDS",
+    "COLUMNS",
+    "HAIRS",
+    "FaceParameters",
+    "render",
+    "render_dataset",
+    "sample_parameters",
     "write_celeba_layout",
 ]

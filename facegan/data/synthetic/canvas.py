@@ -105,9 +105,7 @@ class Patch:
         x *= x
         return x
 
-    def lens(
-        self, cx: float, cy: float, half: float, up: float, down: float, bend: float = 0.0, tilt: float = 0.0
-    ) -> Array:
+    def lens(self, cx: float, cy: float, half: float, up: float, down: float, bend: float = 0.0, tilt: float = 0.0) -> Array:
         """Distance to the area between two parabolas that meet at x = cx ± half; ``bend`` lowers the corners."""
         t = (self.x - cx) * (1 / half)
         y = self.y - cy
@@ -119,9 +117,7 @@ class Patch:
         np.subtract(1, t, out=t)
         return np.maximum(y - down * t, -y - up * t)
 
-    def stroke(
-        self, cx: float, cy: float, half: float, thick: float, bend: float = 0.0, tilt: float = 0.0, steep: bool = False
-    ) -> Array:
+    def stroke(self, cx: float, cy: float, half: float, thick: float, bend: float = 0.0, tilt: float = 0.0, steep: bool = False) -> Array:
         """Coverage of a tapering parabolic pen stroke; ``steep`` draws it along y.  Right for strokes below a pixel."""
         along, across = (self.y - cy, self.x - cx) if steep else (self.x - cx, self.y - cy)
         along *= 1 / half

@@ -99,9 +99,7 @@ class AdversarialStage(Stage[MethodAConfig]):
     # --- one step: its draw
     def draw(self, step: int) -> Batch:
         config, random = self.context.config, self.context.randomness
-        numbers = {
-            stream: random.uniform(f"{self.name}/{stream}", step, (config.batch, width)) for stream, width in self.streams().items()
-        }
+        numbers = {stream: random.uniform(f"{self.name}/{stream}", step, (config.batch, width)) for stream, width in self.streams().items()}
         return Batch(
             z=self.noise("z", step, config.batch),
             y=self.asked(step, config.batch),

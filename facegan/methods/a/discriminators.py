@@ -30,7 +30,6 @@ class RegionalDiscriminator(nn.Module):
             image = image[:, :, self.rows] * self.mask
         return self.network(image, y)
 
-
     def inherit(self, weights: dict[str, Tensor]) -> None:
         """Start from a full-image discriminator's weights, of its last map only the rows that this one sees."""
         full = weights["hidden.weight"].unflatten(1, (self.network.final.weight.shape[0], 4, 4))

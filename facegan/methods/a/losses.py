@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def discriminator_loss(
-    real: Tensor, fake: Tensor, target: Tensor | None = None, alphas: Sequence[float] = (1.0, 1.0, 0.0)
-) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor, target: Tensor | None = None, alphas: Sequence[float] = (1.0, 1.0, 0.0)) -> Tensor:
     """L(D) = [a1 mean (D(x) - 1)^2 + a2 mean D(G(z))^2 + a3 mean (D(G(z)) - D2(G(z)))^2] / (a1 + a2 + a3).
 
     `real`, `fake`, `target`: scores [N]; `target` is the frozen critics' score of the same fakes. With a = (1, 1, 0) this is

@@ -22,9 +22,7 @@ class MergedGenerator(nn.Module):
 
     mask: Tensor | None
 
-    def __init__(
-        self, generator: Generator, snapshot: Generator | None = None, mode: str = "none", mask: Tensor | None = None
-    ) -> None:
+    def __init__(self, generator: Generator, snapshot: Generator | None = None, mode: str = "none", mask: Tensor | None = None) -> None:
         super().__init__()
         self.generator, self.snapshot, self.mode = generator, snapshot, mode
         self.register_buffer("mask", mask)

@@ -101,9 +101,7 @@ class Phase2(Stage[CriticConfig]):
         parts = {"positives": positives, "others": others, "negatives": negatives}
         # Held out together: the parts overlap, and an image or person of one must not come back by another.
         everyone = np.unique(np.concatenate(list(parts.values())))
-        rest, held_out = holdout(
-            identities, everyone, VALIDATION_SHARE, config.seed, "critic-validation", strata=[positives, others]
-        )
+        rest, held_out = holdout(identities, everyone, VALIDATION_SHARE, config.seed, "critic-validation", strata=[positives, others])
         generated = config.blurry_negatives and context.folder.finished("phase1")  # Method B has no phase 1
         harvest = load_harvest(context.folder, config.resolution) if generated else None
         self.sources = self._sources({part: np.intersect1d(index, rest) for part, index in parts.items()}, harvest)
@@ -128,9 +126,7 @@ class Phase2(Stage[CriticConfig]):
         sources["degraded"] = context.reals(mixed, f"{self.name}/degraded")
         if harvest is not None and len(harvest) >= 8:
             kept = np.flatnonzero(np.arange(len(harvest)) % 5 > 0)  # every fifth validates
-            sources["harvest"] = type(sources["degraded"])(
-                harvest, kept, f"{self.name}/harvest", context.randomness, context.clock
-            )
+            sources["harvest"] = type(sources["degraded"])(harvest, kept, f"{self.name}/harvest", context.randomness, context.clock)
         return sources
 
     def _negative_parts(self, step: int, count: int) -> list[Part]:

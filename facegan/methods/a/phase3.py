@@ -130,10 +130,14 @@ class Phase3(AdversarialStage):
     def draw(self, step: int) -> Batch:
         self._advance(step)
         merging = self.generator.merging
-        return super().draw(step)._replace(
-            strength=np.array(self.generator.strength, dtype=np.float32) if merging else None,
-            chosen=self._chosen() if merging and self.generator.mode == "regional" else None,
-            own=self.own.draw(step, self.context.config.batch) if self.own else None,
+        return (
+            super()
+            .draw(step)
+            ._replace(
+                strength=np.array(self.generator.strength, dtype=np.float32) if merging else None,
+                chosen=self._chosen() if merging and self.generator.mode == "regional" else None,
+                own=self.own.draw(step, self.context.config.batch) if self.own else None,
+            )
         )
 
     def streams(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ def halves(attributes: Sequence[Attribute], resolution: int) -> Tensor:
     masks = torch.zeros(len(attributes), 1, resolution, resolution)
     for mask, attribute in zip(masks, attributes, strict=True):
         if attribute.name not in HALVES:
-            known = ', '.join(HALVES)
+            known = ", ".join(HALVES)
             raise FaceganError(f"--masks halves knows no region for {attribute.name!r} (known: {known}): use --masks regression")
         top, bottom = HALVES[attribute.name]
         mask[:, round(top * resolution) : round(bottom * resolution)] = 1.0

@@ -95,9 +95,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.trained_d = [p for p in self.discriminator.parameters() if p.requires_grad]
         self._prepare()
         fixed = {"fixed": config.augment_p, "none": 0.0}.get(config.augment)
-        self.strength = ada.Strength(
-            context.device, fixed=fixed, start=config.ada_start, target=config.ada_target, kimg=config.ada_kimg
-        )
+        self.strength = ada.Strength(context.device, fixed=fixed, start=config.ada_start, target=config.ada_target, kimg=config.ada_kimg)
         self.mean_length = torch.zeros((), device=context.device)
         self.images_seen = 0
 

@@ -1,10 +1,10 @@
 """The restorer's objective on one page (Yang et al. 2021, section 3.3, eq. 2-4; there with weights 1, 1 and 0.02).
 
-    y     = the face x, degraded                                        facegan.restore.degradation
-    L(D)  = E softplus(D(G(y))) + E softplus(-D(x)) + R1 on x          as StyleGAN2's
-    L(G)  = adversarial  E softplus(-D(G(y)))
-          + l1           E |G(y) - x|                                  mean over pixels of [-1, 1]
-          + features     E sum_i |D_i(G(y)) - D_i(x)|                  D_i: what D's block i makes of a face; mean over its values
+y     = the face x, degraded                                        facegan.restore.degradation
+L(D)  = E softplus(D(G(y))) + E softplus(-D(x)) + R1 on x          as StyleGAN2's
+L(G)  = adversarial  E softplus(-D(G(y)))
+      + l1           E |G(y) - x|                                  mean over pixels of [-1, 1]
+      + features     E sum_i |D_i(G(y)) - D_i(x)|                  D_i: what D's block i makes of a face; mean over its values
 """
 
 from __future__ import annotations

@@ -125,9 +125,7 @@ def _double_backward(
 
 
 def _options(x: Tensor, activation: Activation) -> dict[str, object]:
-    return activation._asdict() | dict(
-        CHANNELS_LAST=is_channels_last(x), WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32
-    )
+    return activation._asdict() | dict(CHANNELS_LAST=is_channels_last(x), WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32)
 
 
 def _dense(v: Tensor | None) -> Tensor | None:
