@@ -13,7 +13,7 @@ from itertools import product
 
 import torch
 
-from facegan.training.config_b import PRESETS
+from facegan.methods.b.config import PRESETS
 
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -30,9 +30,9 @@ from benchmarks import device_profile, record, trainings
 from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
 from benchmarks.trainings import Training
+from facegan.config import TrainConfig
 from facegan.memory import keep_memory
 from facegan.methods.b.stage import StyleGAN2Training
-from facegan.training.config import TrainConfig
 from facegan.training.loop import Terms
 from facegan.training.stage import Stage
 

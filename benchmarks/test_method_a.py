@@ -19,11 +19,11 @@ from torch import Tensor
 from benchmarks import contest, record, timer
 from benchmarks.cases import Case
 from facegan import backend as backends
+from facegan.methods import configured
 from facegan.methods.a.phase1 import Phase1
 from facegan.models.conv_gan import MODULATION_GAIN, RGB_GAIN, channels
-from facegan.training.batches import to_float
-from facegan.training.config import from_arguments
-from facegan.training.session import accelerator_for, make_context
+from facegan.pixels import to_float
+from facegan.session import accelerator_for, make_context
 
 RESOLUTION, BATCH, WIDTH = 32, 32, 0.5
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -117,7 +117,7 @@ class PlainStep:
 def phase_1(folder: Path, device: str, **flags: Any) -> Phase1:
     torch.manual_seed(0)
     common = dict(out=str(folder), data="synthetic", num=400, batch=BATCH, device=device)
-    config = from_arguments({**common, **flags})
+    config = configured(**{**common, **flags})
     return Phase1(make_context(config, accelerator_for(config)), None)
 
 

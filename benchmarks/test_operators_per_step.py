@@ -18,12 +18,12 @@ from benchmarks import record
 from benchmarks.cases import Case, stylegan2_channels
 from benchmarks.training_step import TrainingStep
 from facegan import backend as backends
+from facegan.methods import configured
 from facegan.methods.a.phase1 import Phase1
+from facegan.methods.b.config import PRESETS
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.models.stylegan2 import StyleGAN2Config
-from facegan.training.config import from_arguments
-from facegan.training.config_b import PRESETS
-from facegan.training.session import accelerator_for, make_context
+from facegan.session import accelerator_for, make_context
 from facegan.training.stage import Context, Stage
 
 # By method and kind of step: at most so many operators at 64 px, batch 32.
@@ -51,7 +51,7 @@ def stage_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stage]
         if method not in stages:
             torch.manual_seed(0)
             flags = dict(method=method, data="synthetic", num=240, minimum_images=4, batch=32, resolution=64, device="cpu")
-            config = from_arguments({**flags, "out": str(tmp_path_factory.mktemp(method))})
+            config = configured(**{**flags, "out": str(tmp_path_factory.mktemp(method))})
             stages[method] = STAGES[method](make_context(config, accelerator_for(config)))
             stages[method].step(1)
         return stages[method]

@@ -10,9 +10,9 @@ import torch
 from benchmarks import contest, record
 from benchmarks.contest import Run
 from facegan import backend as backends
+from facegan.methods.b.config import PRESETS
+from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import StyleGAN2Config
-from facegan.restore.network import Restorer
-from facegan.training.config_b import PRESETS
 
 
 def test_restorer(case, backend, device, benchmark, ticks, keep, draw):

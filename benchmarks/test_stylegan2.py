@@ -18,8 +18,8 @@ from benchmarks.contest import Run, Work
 from benchmarks.grouped import grouped_layers
 from benchmarks.training_step import TrainingStep
 from facegan import backend as backends
+from facegan.methods.b.config import PRESETS
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.training.config_b import PRESETS
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from facegan.methods.b.forward import Scores
-from facegan.methods.b.objective import discriminator_loss, generator_loss, path_length_loss
-from facegan.methods.regularizers import path_lengths, r1_penalty
+from facegan.methods.common.regularizers import path_lengths, r1_penalty
+from facegan.methods.common.stylegan2 import Scores
+from facegan.methods.common.stylegan2_losses import discriminator_loss, generator_loss, path_length_loss
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.training.optimizer import adam
 

@@ -10,11 +10,12 @@ import torch
 
 from benchmarks.cases import Case, stylegan2_channels
 from facegan import backend
+from facegan.config import TrainConfig
+from facegan.methods import configured
 from facegan.methods.a.phase1 import Phase1
 from facegan.methods.b.stage import StyleGAN2Training
 from facegan.models.conv_gan import channels
-from facegan.training.config import TrainConfig, from_arguments
-from facegan.training.session import accelerator_for, make_context
+from facegan.session import accelerator_for, make_context
 from facegan.training.stage import Stage
 
 FACES = 400  # drawn ones
@@ -38,7 +39,7 @@ class Training:
 
     def case(self, op: str) -> Case:
         """The training as a row's case, told by the generator's last block; `op` goes behind the method's name."""
-        config = from_arguments(self.values("cpu", Path("unused")))
+        config = configured(**self.values("cpu", Path("unused")))
         if self.method == "a":
             network, c, dtype = "method-a", channels(self.resolution, config.width), "float32"  # type: ignore[attr-defined]
         else:
@@ -83,7 +84,7 @@ def serving(device: str) -> str:
 
 def make_stage(training: Training, device: str, out: Path, graphs: bool) -> Stage[TrainConfig]:
     """The stage in which the training spends its time, as `facegan train` makes it, with fresh weights."""
-    config = from_arguments({**training.values(device, out), "cuda_graphs": "on" if graphs else "off"})
+    config = configured(**{**training.values(device, out), "cuda_graphs": "on" if graphs else "off"})
     context = make_context(config, accelerator_for(config))
     torch.backends.cudnn.benchmark = True  # as the trainer does
     stage: Any = (lambda: Phase1(context, None)) if training.method == "a" else (lambda: StyleGAN2Training(context))

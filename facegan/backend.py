@@ -80,9 +80,7 @@ def kernel_exists(operator: str, backend: str) -> bool:
 
 
 def ops() -> tuple[str, ...]:
-    """The names of all dispatched ops."""
-    import facegan.ops  # noqa: F401  (importing an op registers it)
-
+    """The names of the dispatched ops, those of `facegan.ops` once it is imported."""
     return tuple(_operators)
 
 

@@ -19,7 +19,7 @@ def check_device(name: str) -> int | None:
     """The N of `cuda:N`, None for the others. Raises FaceganError unless it is `auto`, `cpu`, `cuda` or `cuda:N`."""
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", name, re.ASCII)
     if not match:
-        raise FaceganError(f"--device is {name[:40]!r}: expected auto, cpu, cuda, or cuda:N")
+        raise FaceganError(f"`device` is {name[:40]!r}: expected auto, cpu, cuda, or cuda:N")
     return int(match[1]) if match[1] else None
 
 
@@ -45,11 +45,11 @@ def resolve_device(name: torch.device | str = AUTO) -> torch.device:
         return torch.device("cpu")
     count = torch.cuda.device_count() if gpu_here() else 0
     if index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FaceganError(f"--device is {name}, one GPU for {os.environ['WORLD_SIZE']} processes: ask for cuda, and each gets its own")
+        raise FaceganError(f"`device` is {name}, one GPU for {os.environ['WORLD_SIZE']} processes: ask for cuda, and each gets its own")
     if index is None and count:
         index = int(os.environ.get("LOCAL_RANK", "0")) % count
     if index is None or index >= count:
-        raise FaceganError(f"--device is {name}, but {_found(count)}")
+        raise FaceganError(f"`device` is {name}, but {_found(count)}")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

@@ -80,3 +80,12 @@ def rebuilt(make: Callable[[], M], state: Mapping[str, Tensor], where: object) -
     network = make()
     network.load_state_dict(state)
     return network
+
+
+def in_layout_of(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy of `value` on the parameter's device and in its memory format.
+
+    The fused kernel walks parameter, gradient and both averages by one index: averages in rows beside a channels_last weight would
+    be those of other elements, and nothing says so.
+    """
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

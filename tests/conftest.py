@@ -17,7 +17,8 @@ from PIL import Image
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from facegan.training.config import TrainConfig, from_arguments  # noqa: E402
+from facegan.config import TrainConfig
+from facegan.methods import configured  # noqa: E402
 
 # relative and absolute tolerance per dtype, for values of order one
 TOLERANCES = {
@@ -134,7 +135,7 @@ def configure(faces: Path, request: pytest.FixtureRequest) -> Callable[..., Trai
         method = str(flags.get("method", "a"))
         if method == "restore" and "prior" not in flags:
             flags["prior"] = request.getfixturevalue("prior")
-        return from_arguments({**TINY, **TINY_OF[method], "data": str(faces), **flags})
+        return configured(**{**TINY, **TINY_OF[method], "data": str(faces), **flags})
 
     return configure
 
@@ -148,7 +149,7 @@ def prior(train: Callable[..., Path]) -> str:
 @pytest.fixture(scope="session")
 def train(configure: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
     """train(out=None, **flags): a few steps of every phase in this process; returns the run's folder."""
-    from facegan.training.session import run
+    from facegan.session import run
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

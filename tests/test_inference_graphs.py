@@ -11,14 +11,14 @@ import torch
 
 from facegan import cli, graphs, tape
 from facegan.checkpoints.networks import open_networks
-from facegan.generators import TrainedRun
+from facegan.checkpoints.trained import TrainedRun
 from facegan.graphs import Graphed
+from facegan.plotting.sheets import to_pil
 from facegan.restore.faces import Face
-from facegan.restore.restore import Network
+from facegan.restore.restorer import Network
 from facegan.styles.mix import Renderer
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import Projection, Settings, adam
-from facegan.training.pictures import to_pil
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def replays(graphed: Graphed) -> bool:
 @pytest.mark.parametrize("flags", [dict(merge="regional", critics="all"), dict(method="b", preset="tiny", phase2_epochs=0),
                                    dict(method="b", preset="tiny", phase2_epochs=0, noise="concat")], ids=str)  # fmt: skip
 def test_faces_of_a_run(flags: dict, train: Callable[..., Path], recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facegan.generators.PART", 2)
+    monkeypatch.setattr("facegan.checkpoints.trained.PART", 2)
     folder = train(**flags, cuda_graphs="off")
     plain, replayed = (TrainedRun(folder, device="cpu", cuda_graphs=mode) for mode in ("off", "on"))
     assert torch.equal(replayed.faces(range(9)), plain.faces(range(9)))
@@ -45,7 +45,7 @@ def test_faces_of_a_run(flags: dict, train: Callable[..., Path], recorded: None,
 
 @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
 def test_mixes(noise_mode: str, recorded: None) -> None:
-    generator = open_networks("drawn64").generator()
+    generator = open_networks("synthetic64").generator()
     ws = torch.randn(5, generator.config.num_ws, generator.config.w_dim, generator=torch.Generator().manual_seed(0)) / 4
     plain, replayed = (Renderer(generator, noise_mode, cuda_graphs=mode) for mode in ("off", "on"))
     assert torch.equal(replayed(ws), plain(ws)) and replays(replayed.graphed)
@@ -53,7 +53,7 @@ def test_mixes(noise_mode: str, recorded: None) -> None:
 
 def test_restored_faces(recorded: None) -> None:
     faces = [Face(str(seed), "", to_pil(image)) for seed, image in enumerate(torch.rand(2, 3, 64, 64) * 2 - 1)]
-    plain, replayed = (Network("drawn128", 0, "cpu", mode) for mode in ("off", "on"))
+    plain, replayed = (Network("synthetic128", 0, "cpu", mode) for mode in ("off", "on"))
     for shift in range(4):
         found, expected = (network(faces[shift % 2 :] + faces[: shift % 2]) for network in (replayed, plain))
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -64,7 +64,7 @@ def test_restored_faces(recorded: None) -> None:
 @pytest.mark.parametrize("likeness", ["discriminator", "pyramid"])
 def test_a_projection(space: str, likeness: str, recorded: None) -> None:
     """Every step has a learning rate and noise of its own, and after three quarters of them there is none on w."""
-    networks = open_networks("drawn64")
+    networks = open_networks("synthetic64")
     discriminator = networks.discriminator()
     assert discriminator is not None
     perceptual = DiscriminatorFeatures(discriminator) if likeness == "discriminator" else Pyramid()
@@ -81,12 +81,12 @@ def test_a_projection(space: str, likeness: str, recorded: None) -> None:
 def test_generate_by_graphs_writes_the_same_pictures(recorded: None, tmp_path: Path) -> None:
     for mode in ("on", "off"):
         words = ["--seeds", "0-3", "--noise-mode", "random", "--device", "cpu", "--cuda-graphs", mode, "--out", str(tmp_path / mode)]
-        assert cli.main(["generate", "drawn64", *words]) == 0
+        assert cli.main(["generate", "synthetic64", *words]) == 0
     files = sorted((tmp_path / "on").iterdir())
     assert len(files) == 5 and all(file.read_bytes() == (tmp_path / "off" / file.name).read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("words", [["generate", "drawn64"], ["mix", "--rows", "0", "--cols", "1"]])
+@pytest.mark.parametrize("words", [["generate", "synthetic64"], ["mix", "--rows", "0", "--cols", "1"]])
 def test_asked_for_without_a_gpu(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main([*words, "--device", "cpu", "--cuda-graphs", "on", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.splitlines()[-1]

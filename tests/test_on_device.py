@@ -19,11 +19,11 @@ from pretend_gpu import OnGPU, PretendGPU, pretend_gpu
 from facegan import cli
 from facegan.backend import use_backend
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
-from facegan.generators import TrainedRun, random_noise
-from facegan.metrics import judge as judge_module
-from facegan.metrics.judge_net import JudgeConfig
+from facegan.checkpoints.trained import TrainedRun, random_noise
+from facegan.evaluation.judge import judge as judge_module
+from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.restore.restore import Network
+from facegan.restore.restorer import Network
 from facegan.styles.mix import Renderer
 
 OWN = {"seconds", "command", "machine", "device", "weights_sha256", "request", "run", "floor_run"}  # of a report: where and how
@@ -202,7 +202,7 @@ def test_a_restorer_and_mixes_on_a_gpu_wait_for_nothing(train: Callable[..., Pat
 
 
 def test_the_card_of_a_judge_says_where_it_was_trained_and_a_cpu_does_not_take_a_gpus(method_a: Path) -> None:
-    from facegan.evaluate import Evaluator
+    from facegan.evaluation.evaluator import Evaluator
 
     config = TrainedRun(method_a).config
     with pretend_gpu():

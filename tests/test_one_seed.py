@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from facegan.generate import generate
-from facegan.generators import GPU_PART, PART, TrainedRun
+from facegan.api.generate import generate
+from facegan.checkpoints.trained import GPU_PART, PART, TrainedRun
 
 FLAGS = {
     "a": dict(phase1_epochs=2, epochs=0),

@@ -144,8 +144,8 @@ def test_every_package_has_an_init_and_the_namespaces_have_none() -> None:
 
 def shipped() -> set[str]:
     """The networks that come with the package, with their styles."""
-    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "facegan/networks").glob("*/**/*") if file.is_file()}
-    assert "facegan/networks/drawn64/model.safetensors" in files
+    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "facegan/checkpoints/pretrained").glob("*/**/*") if file.is_file()}
+    assert "facegan/checkpoints/pretrained/synthetic64/model.safetensors" in files
     return files
 
 

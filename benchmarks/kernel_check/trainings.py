@@ -14,10 +14,10 @@ from dataclasses import replace
 from triton import knobs
 
 from benchmarks.kernel_check.report import Part
+from facegan.config import TrainConfig
 from facegan.errors import FaceganError
-from facegan.training.config import TrainConfig
-from facegan.training.config_a import MethodAConfig
-from facegan.training.config_b import MethodBConfig
+from facegan.methods.a.config import MethodAConfig
+from facegan.methods.b.config import MethodBConfig
 from facegan.warmup import needed_by
 from facegan.warmup.kernels import specialisations
 

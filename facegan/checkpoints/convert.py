@@ -6,13 +6,16 @@ from pathlib import Path
 
 from facegan.checkpoints import rosinality
 from facegan.checkpoints.networks import open_networks, save_networks, slimmed
+from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.restorers import is_restorer, open_restorer, save_restorer
 from facegan.errors import FaceganError
-from facegan.networks import located
 
 
-def convert(source: str, out: str, slim: bool = False, force: bool = False) -> None:
-    """`facegan convert IN OUT`: to a folder of ours, or to rosinality's form when OUT ends in .pt; `force`: see `rosinality.write`."""
+def convert(source: str, out: str, slim: bool = False, force: bool = False) -> str:
+    """Write a network to a folder of ours, or in rosinality's form where `out` ends in .pt, and say what it is.
+
+    `force`: see `rosinality.write`.
+    """
     if located(source).resolve() == Path(out).resolve():  # the file that is being read would be cut under its reader
         raise FaceganError(f"{out} is what is to be converted: name another folder for the result")
     if is_restorer(source):
@@ -20,16 +23,16 @@ def convert(source: str, out: str, slim: bool = False, force: bool = False) -> N
             raise FaceganError(f"{out}: that format has no restorers; name a folder")
         weights = open_restorer(source)
         save_restorer(weights, out, half=slim)
-        return print(f"{out}: restorer, {weights.config.resolution} px{note(weights.may_have_seen_joint_faces)}")
+        return f"{out}: restorer, {weights.config.resolution} px{note(weights.may_have_seen_joint_faces)}"
     networks = slimmed(open_networks(source)) if slim else open_networks(source)
     if Path(out).suffix == ".pt":
         if slim:
-            raise FaceganError(f"--slim and {out}: that format is in full precision; name a folder, or leave --slim away.")
+            raise FaceganError(f"`slim` and {out}: that format is in full precision; name a folder, or leave `slim` away.")
         rosinality.write(Path(out), networks.config, networks.states, force)
     else:
         save_networks(networks, out)
     config = networks.config
-    print(f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}{note(networks.may_have_seen_joint_faces)}")
+    return f"{out}: StyleGAN2, {config.resolution} px, {', '.join(networks.states)}{note(networks.may_have_seen_joint_faces)}"
 
 
 def note(seen: bool) -> str:

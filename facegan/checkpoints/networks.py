@@ -14,15 +14,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from facegan.checkpoints import nvidia, rosinality
+from facegan.checkpoints import checkpoint, nvidia, rosinality
+from facegan.checkpoints.pretrained import located
+from facegan.checkpoints.run import RunFolder, method_of
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.networks import located
 from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_values
-from facegan.training import checkpoint
-from facegan.training.folder import RunFolder
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
@@ -62,13 +61,7 @@ def is_network(path: str | Path) -> bool:
     path = located(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
-    return is_run(path) or facts_of(path).get("kind") == KIND
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run of Method B."""
-    config = facts_of(folder).get("config")
-    return isinstance(config, dict) and config.get("method") == "b"
+    return method_of(path) == "b" or facts_of(path).get("kind") == KIND
 
 
 def facts_of(folder: Path) -> dict:
@@ -85,7 +78,7 @@ def open_networks(path: str | Path) -> Networks:
     code of a file is run."""
     path = located(path)
     if path.is_dir():
-        return _checked(_open_run(path) if is_run(path) else _open_folder(path), path)
+        return _checked(_open_run(path) if method_of(path) == "b" else _open_folder(path), path)
     if not path.exists():
         raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
     regular_file(path, LARGEST, "StyleGAN2 checkpoint")

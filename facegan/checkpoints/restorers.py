@@ -8,18 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facegan.checkpoints import gpen
+from facegan.checkpoints import checkpoint, gpen
 from facegan.checkpoints.networks import CONFIG, WEIGHTS, facts_of, read_folder, write_folder
+from facegan.checkpoints.pretrained import located
+from facegan.checkpoints.run import RunFolder, method_of
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import regular_file
 from facegan.models.conv_gan import channels_last
+from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import StyleGAN2Config
-from facegan.networks import located
-from facegan.restore.network import Restorer
 from facegan.tensors import refuse_other_shapes, refuse_other_values
-from facegan.training import checkpoint
-from facegan.training.folder import RunFolder
 
 KIND = "restorer"
 STAGE = "restorer"  # of a run of `--method restore`
@@ -47,19 +46,14 @@ def is_restorer(path: str | Path) -> bool:
     path = located(path)
     if path.is_file():
         return path.suffix in (".pth", ".pt") and path.stat().st_size <= LARGEST and gpen.is_gpen(path)
-    return path.is_dir() and (_is_run(path) or facts_of(path).get("kind") == KIND)
-
-
-def _is_run(folder: Path) -> bool:
-    config = facts_of(folder).get("config")
-    return isinstance(config, dict) and config.get("method") == "restore"
+    return path.is_dir() and (method_of(path) == "restore" or facts_of(path).get("kind") == KIND)
 
 
 def open_restorer(path: str | Path) -> RestorerWeights:
     """The averaged network of a run, finished or not, or what a folder or file holds; no code of a file is run."""
     path = located(path)
     if path.is_dir():
-        weights = _open_run(path) if _is_run(path) else _open_folder(path)
+        weights = _open_run(path) if method_of(path) == "restore" else _open_folder(path)
     elif not path.exists():
         raise FaceganError(f"{path} does not exist; expected {EXPECTED}")
     elif path.suffix not in (".pth", ".pt"):

@@ -223,7 +223,7 @@ def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tenso
         raise FaceganError(f"{path}: this checkpoint format knows no activation but lrelu, these networks have others.")
     unloadable = _unloadable(config)
     if unloadable and not force:
-        raise FaceganError(f"{path}: {unloadable}, which rosinality's code cannot load; --force writes it for programs that can.")
+        raise FaceganError(f"{path}: {unloadable}, which rosinality's code cannot load; `force` writes it for programs that can.")
     states = dict(states)
     lost = _lost(config)
     if "D" in states and not _plain_discriminator(config):

@@ -7,11 +7,12 @@ whatever might be.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from facegan.config import listed
 from facegan.data.selectors import Name, Not, Selector, conjunction, parse
 from facegan.data.table import AttributeTable, UnknownAttribute, near
 from facegan.errors import FaceganError
@@ -80,7 +81,7 @@ BUILTIN: dict[str, Attribute] = {
 ALIASES = {"skinhead": "bald", "eyeglasses": "glasses", "smiling": "smile", "grey": "gray"}
 
 
-def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
+def resolve(spec: str | Sequence[str], table: AttributeTable) -> tuple[Attribute, ...]:
     """The attributes of a comma-separated list such as `bald,beard`, in its order, for this table.
 
     Each item is, in order of preference: a built-in whose columns the table has; a column of that name (positive `X`,
@@ -91,35 +92,19 @@ def resolve(spec: str, table: AttributeTable) -> tuple[Attribute, ...]:
     """
     items = listed(spec)
     if not all(items):
-        raise FaceganError(f"attributes: expected a comma-separated list such as bald,beard, got {spec!r}")
-    attributes = tuple(_own(item, table) if len(_split(item, "=")) > 1 else _named(item, table) for item in items)
+        raise FaceganError(f"attributes: expected a comma-separated list such as bald,beard, got {', '.join(items) or 'nothing'}")
+    attributes = tuple(_own(item, table) if len(listed(item, "=")) > 1 else _named(item, table) for item in items)
     names = [attribute.name for attribute in attributes]
     for name in names:
         if names.count(name) > 1:
-            raise FaceganError(f"attributes: {name!r} is asked for more than once in {spec!r}; name each attribute once")
+            raise FaceganError(f"attributes: {name!r} is asked for more than once in {','.join(items)}; name each attribute once")
     return attributes
 
 
-def names(spec: str) -> list[str]:
-    """What the attributes of such a list are called, in its order; for a run at hand without its data."""
-    written = (_split(item, "=")[0].strip().strip('"') for item in listed(spec))
+def names(attributes: str | Sequence[str]) -> list[str]:
+    """What the attributes of a list are called, in its order; for a run at hand without its data."""
+    written = (listed(item, "=")[0].strip('"') for item in listed(attributes))
     return [ALIASES.get(name, name) for name in written]
-
-
-def listed(spec: str) -> list[str]:
-    """The items of such a list as they are written, own selectors and all."""
-    return [item.strip() for item in _split(spec, ",")]
-
-
-def _split(text: str, mark: str) -> list[str]:
-    """Split at `mark` outside double quotes."""
-    parts = [""]
-    for piece in re.findall(r'"[^"]*"?|[^"]', text):
-        if piece == mark:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
 
 
 def _named(name: str, table: AttributeTable) -> Attribute:
@@ -141,8 +126,8 @@ def _named(name: str, table: AttributeTable) -> Attribute:
 
 
 def _own(item: str, table: AttributeTable) -> Attribute:
-    name, *rest = _split(item, "=")
-    sides = _split("=".join(rest), "/")
+    name, *rest = listed(item, "=")
+    sides = listed("=".join(rest), "/")
     name = name.strip()
     if not name or len(sides) > 2:
         raise FaceganError(f"attributes: expected name=POSITIVE/NEGATIVE (or name=POSITIVE), got {item!r}")

@@ -17,7 +17,7 @@ from facegan.data.table import AttributeTable
 
 def inspect(
     data: str | Path,
-    attributes: str,
+    attributes: str | Sequence[str],
     *,
     check_images: bool = False,
     num: int = 8000,

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from facegan.checkpoints.trained import TrainedRun
 from facegan.data.formats import open_image
 from facegan.data.images import on_white, reason, square
+from facegan.data.photos import ImageFile
 from facegan.errors import FaceganError
-from facegan.generators import TrainedRun
-from facegan.styles.targets import ImageFile
-from facegan.training.pictures import to_pil
+from facegan.plotting.sheets import to_pil
 
 SMALLEST = 16  # pixels: in fewer nobody is to be recognised
 LARGEST = 64_000_000  # pixels: more is a photograph or a map, and no cut-out face
@@ -55,24 +55,29 @@ def _read(file: Path, name: str) -> Face | Problem:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         opened = open_image(file)
     with opened:
-        width, height = opened.size
-        frames = getattr(opened, "n_frames", 1)
-        if frames > 1 and opened.format != "MPO":  # a telephone's photo, whose further pictures are its own previews
-            return Problem(f"{file} is an animation of {frames} pictures; expected one: save the one that you want")
-        if opened.mode == "CMYK":
-            return Problem(f"{file} is in CMYK, the inks of a printer; expected RGB: convert it first, by its colour profile")
-        if width * height > LARGEST:
-            return Problem(f"{file} has {width} x {height} pixels; expected at most {LARGEST // 10**6} million: cut out the face")
-        if min(width, height) < SMALLEST:
-            return Problem(f"{file} has {width} x {height} pixels; expected at least {SMALLEST} x {SMALLEST}")
-        if max(width, height) > WIDEST * min(width, height):
-            return Problem(
-                f"{file} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high: "
-                "several faces at once are not for this network"
-            )
-        image = square(opened)
-        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        return Face(name, str(file), on_white(image), alpha)
+        return face_of(opened, name, str(file))
+
+
+def face_of(opened: Image.Image, name: str, source: str) -> Face | Problem:
+    """A picture as a face; `name`: of the file to write, `source`: how messages call it."""
+    width, height = opened.size
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1 and opened.format != "MPO":  # a phone's photo, whose further pictures are its own previews
+        return Problem(f"{source} is an animation of {frames} pictures; expected one: save the one that you want")
+    if opened.mode == "CMYK":
+        return Problem(f"{source} is in CMYK, the inks of a printer; expected RGB: convert it first, by its colour profile")
+    if width * height > LARGEST:
+        return Problem(f"{source} has {width} x {height} pixels; expected at most {LARGEST // 10**6} million: cut out the face")
+    if min(width, height) < SMALLEST:
+        return Problem(f"{source} has {width} x {height} pixels; expected at least {SMALLEST} x {SMALLEST}")
+    if max(width, height) > WIDEST * min(width, height):
+        return Problem(
+            f"{source} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high: "
+            "several faces at once are not for this network"
+        )
+    image = square(opened)
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    return Face(name, source, on_white(image), alpha)
 
 
 def generated_faces(run: str, num: int, batch: int, device: torch.device) -> Iterator[Face]:

@@ -17,28 +17,28 @@ from facegan.styles.store import SUFFIX, Style, files_of, has_key, read_styles, 
 log = logging.getLogger("facegan.styles")
 
 
-def average(sources: Sequence[str], out: str) -> None:
-    """`facegan styles average`: one style, the mean of those in files and folders."""
+def average(sources: Sequence[str], out: str) -> int:
+    """Write one style, the mean of those in files and folders; returns how many those are."""
     styles = gather(sources)
     write_style(_checked_out(out), mean(styles))
-    print(f"{out}: the mean of {len(styles)} styles")
+    return len(styles)
 
 
-def collect(sources: Sequence[str], out: str) -> None:
-    """`facegan styles collect`: the styles of files and folders in one file; points of W take one row each."""
+def collect(sources: Sequence[str], out: str) -> int:
+    """Write the styles of files and folders into one file, and return how many those are; points of W take one row each."""
     styles = gather(sources)
     plain = all(style.is_plain for style in styles)
     write_styles(_checked_out(out), torch.stack([style.w[:1] if plain else style.w for style in styles]))
-    print(f"{out}: {len(styles)} styles")
+    return len(styles)
 
 
-def direction(positive: Sequence[str], out: str, negative: Sequence[str] = (), network: str = "") -> None:
-    """`facegan styles direction`: the mean of the positive styles minus that of the negative ones, or minus the network's mean style.
+def direction(positive: Sequence[str], out: str, negative: Sequence[str] = (), network: str = "") -> str:
+    """Write the mean of the positive styles minus that of the negative ones, or minus the network's mean style; say what it is.
 
     Negatives that share with the positives all but the attribute (men, age, pose) leave that attribute alone in the difference.
     """
     if bool(negative) == bool(network):
-        raise FaceganError("a direction leads away from something: give either --negative STYLE ... or --network for its mean style")
+        raise FaceganError("a direction leads away from something: give either `negative=STYLE` ... or `network` for its mean style")
     config = None
     if network:
         generator = open_networks(network).generator()
@@ -49,14 +49,14 @@ def direction(positive: Sequence[str], out: str, negative: Sequence[str] = (), n
     styles = gather(positive, config)
     point = mean(styles)
     if not network and point.shape != base.shape:
-        shapes = f"shape {list(point.shape)}, --negative of {list(base.shape)}"
-        raise FaceganError(f"--positive holds styles of {shapes}; expected those of one network.")
+        shapes = f"shape {list(point.shape)}, `negative` of {list(base.shape)}"
+        raise FaceganError(f"`positive` holds styles of {shapes}; expected those of one network.")
     write_style(_checked_out(out), point - base, key="direction")
-    print(f"{out}: the mean of {len(styles)} styles minus {base_name}, of length {length(point - base):.3f}")
+    return f"the mean of {len(styles)} styles minus {base_name}, of length {length(point - base):.3f}"
 
 
-def listing(folder: str, network: str = "") -> None:
-    """`facegan styles list`: a table of a folder's files; `distance` is that to the network's mean style, over the layers."""
+def listing(folder: str, network: str = "") -> str:
+    """A table of a folder's files; `distance` is that to the network's mean style, over the layers."""
     if not Path(folder).is_dir():
         raise FaceganError(f"{folder} does not exist; expected a folder of {SUFFIX} files.")
     generator = open_networks(network).generator() if network else None
@@ -65,8 +65,7 @@ def listing(folder: str, network: str = "") -> None:
         raise FaceganError(f"{folder} holds no {SUFFIX} files; `facegan project --out {folder}` makes some.")
     rows = [("name", "shape", "kind", "distance" if network else "length"), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _rows(path: Path, generator: Generator | None) -> list[tuple[str, str, str, str]]:
@@ -115,7 +114,7 @@ def length(difference: Tensor) -> float:
 def _checked_out(out: str) -> Path:
     path = Path(out)
     if path.suffix != SUFFIX:
-        raise FaceganError(f"--out is {out!r}; expected the name of a {SUFFIX} file.")
+        raise FaceganError(f"`out` is {out!r}; expected the name of a {SUFFIX} file.")
     return path
 
 
@@ -125,7 +124,7 @@ def find_direction(name: str, generator: Generator, folders: Sequence[Path]) -> 
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         known = sorted({file.stem for folder in folders for file in files_of(folder)})
-        offer = f"one of {', '.join(known[:12])}" if known else f"a {SUFFIX} file, or --styles DIR with {name}{SUFFIX} in it"
+        offer = f"one of {', '.join(known[:12])}" if known else f"a {SUFFIX} file, or `styles=DIR` with {name}{SUFFIX} in it"
         raise FaceganError(f"direction {name[:80]!r} is unknown; expected {offer}.")
     if has_key(path, "direction"):
         return mean(read_styles(path, generator.config, "direction"))

@@ -1,63 +1,67 @@
-"""`facegan edit`: a photo with attributes added and removed: its projection, moved along directions, and what critics say to it."""
+"""A photo with attributes added and removed: its projection, moved along directions, and what critics say to it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from facegan.devices import AUTO
+from facegan.checkpoints.critics import Critics
+from facegan.checkpoints.pretrained import located
+from facegan.checkpoints.run import is_run, write_json
+from facegan.data.photos import read_photos
 from facegan.errors import FaceganError
-from facegan.networks import located
-from facegan.styles.comparison import comparison
-from facegan.styles.critics import Critics, is_run
+from facegan.options import EditOptions
+from facegan.plotting.comparison import comparison
+from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.directions import find_direction
 from facegan.styles.perceptual import distance
 from facegan.styles.project import Projector
-from facegan.styles.projection import Settings
 from facegan.styles.recipe import parse_layers
 from facegan.styles.store import SUFFIX, write_style
-from facegan.styles.targets import read_photos
-from facegan.training.folder import write_json
-from facegan.training.pictures import save_png, to_pil
 
 log = logging.getLogger("facegan.styles")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for; the flags are described there."""
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """A photo, its projection, and the edit."""
 
-    photo: str
-    network: str
-    add: Sequence[str] = ()
-    remove: Sequence[str] = ()
-    strength: float = 1.0
-    layers: str = ""
-    styles: str = ""
-    critics: str = ""
-    space: Literal["w", "w+"] = "w"
-    steps: int = 1000
-    seed: int = 0
-    out: str = "edits"
-    device: str = AUTO
-    cuda_graphs: str = "auto"
+    folder: Path
+    style: Tensor  # float32 [num_ws, w_dim], of the edit
+    tensors: Tensor  # [3, 3, R, R] in [-1, 1]: photo, projection, edit
+    record: dict[str, Any]  # as edit.json has it
+
+    @property
+    def image(self) -> Image.Image:
+        """The edit as a picture."""
+        return to_pil(self.tensors[2])
+
+    def to_json(self) -> dict[str, Any]:
+        """What edit.json holds."""
+        return dict(self.record)
+
+    def describe(self) -> str:
+        """The figures for a reader."""
+        report = self.record
+        lines = [f"photo to projection {report['projection_distance']:.4f}, identity drift of the edit {report['identity_drift']:.4f}"]
+        for name, scores in report.get("critics", {}).items():
+            lines.append(f"{name}: {scores['projection']:.2f} -> {scores['edited']:.2f} (1: the critic sees it, 0: not)")
+        return "\n".join(lines)
 
 
-def edit(request: Request) -> None:
-    """Writes NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json; what can be refused is refused first."""
-    if not request.add and not request.remove:
-        raise FaceganError("nothing to do: name an attribute with --add or --remove, such as --add beard")
-    out = Path(request.out)
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
-    shift = request.strength * direction_of(request, projector)
-    critics = open_critics(request, projector.device)
-    targets, problems = read_photos([request.photo], projector.config.resolution)
+def edit(projector: Projector, options: EditOptions, network: str, out: Path) -> Edited:
+    """Write NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json; what can be refused is refused first."""
+    if not options.add and not options.remove:
+        raise FaceganError("nothing to do: name an attribute with `add` or `remove`, such as `add=beard`")
+    shift = options.strength * direction_of(options, network, projector)
+    critics = open_critics(options, network, projector.device)
+    targets, problems = read_photos([options.photo], projector.config.resolution)
     targets, others = projector.acceptable(targets[:1], out)
     if problems or others:
         raise FaceganError((problems + others)[0])
@@ -71,40 +75,39 @@ def edit(request: Request) -> None:
         after = projector.generator.synthesis(edited, noise=noise)
     photo = projector.images(targets)
     report = measured(projector, photo, before, after, critics)
-    record = {"photo": request.photo, "add": list(request.add), "remove": list(request.remove), "strength": request.strength,
-              "layers": request.layers or "all", "remoteness": remote, **report}  # fmt: skip
+    record = {"photo": options.photo, "add": list(options.add), "remove": list(options.remove), "strength": options.strength,
+              "layers": options.layers or "all", "remoteness": remote, **report}  # fmt: skip
     write_style(out / f"{name}-edited{SUFFIX}", edited[0])
     save_png(to_pil(after[0]), out / f"{name}-edited.png")
-    titles = ["photo", "projection", "edited: " + " ".join([f"+{each}" for each in request.add] + [f"-{each}" for each in request.remove])]
+    titles = ["photo", "projection", "edited: " + " ".join([f"+{each}" for each in options.add] + [f"-{each}" for each in options.remove])]
     save_png(comparison(torch.stack([photo, before, after], dim=1), titles, [name]), out / "edit.png")
     write_json(out / "edit.json", record)
-    print(describe(report))
-    print(out / "edit.png")
+    return Edited(out, edited[0].cpu(), torch.cat([photo, before, after]).cpu(), record)
 
 
-def open_critics(request: Request, device: torch.device) -> Critics | None:
+def open_critics(options: EditOptions, network: str, device: torch.device) -> Critics | None:
     """Those of --critics, by default of the network's own run; None, with a sentence, where that has none."""
-    if request.critics:
-        return Critics(request.critics, device=device)
+    if options.critics:
+        return Critics(options.critics, device=device)
     try:
-        if is_run(request.network):
-            return Critics(request.network, device=device)
-        reason = f"{request.network} is no run of `facegan train`: name one with --critics RUN"
+        if is_run(network):
+            return Critics(network, device=device)
+        reason = f"{network} is no run of `facegan train`: name one with `critics=RUN`"
     except FaceganError as error:
         reason = str(error)
     log.warning("no critics say what the edit does, as %s", reason)
     return None
 
 
-def direction_of(request: Request, projector: Projector) -> Tensor:
+def direction_of(options: EditOptions, network: str, projector: Projector) -> Tensor:
     """[num_ws, w_dim]: what is added minus what is removed, in the layers asked for."""
-    folders = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
+    folders = [Path(options.styles)] * bool(options.styles) + [located(network) / "styles"]
     total = torch.zeros(projector.config.num_ws, projector.config.w_dim)
-    for sign, names in ((1, request.add), (-1, request.remove)):
+    for sign, names in ((1, options.add), (-1, options.remove)):
         for name in names:
             total += sign * find_direction(name, projector.generator, folders)
-    if request.layers:
-        kept = parse_layers(request.layers, projector.config)
+    if options.layers:
+        kept = parse_layers(options.layers, projector.config)
         total[[layer for layer in range(len(total)) if layer not in kept]] = 0
     return total
 
@@ -123,11 +126,3 @@ def measured(projector: Projector, photo: Tensor, before: Tensor, after: Tensor,
         kinds = ("photo", "projection", "edited")
         report["critics"] = {name: dict(zip(kinds, row, strict=True)) for name, row in zip(critics.attributes, scores, strict=True)}
     return report
-
-
-def describe(report: dict[str, Any]) -> str:
-    """The figures for a reader."""
-    lines = [f"photo to projection {report['projection_distance']:.4f}, identity drift of the edit {report['identity_drift']:.4f}"]
-    for name, scores in report.get("critics", {}).items():
-        lines.append(f"{name}: {scores['projection']:.2f} -> {scores['edited']:.2f} (1: the critic sees it, 0: not)")
-    return "\n".join(lines)

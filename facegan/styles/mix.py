@@ -1,4 +1,4 @@
-"""`facegan mix`: all pairs of two lists of styles as a picture and images, a walk through styles, or the search for a recipe."""
+"""Styles mixed: all pairs of two lists of them, and a closed walk through some."""
 
 from __future__ import annotations
 
@@ -12,111 +12,79 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.checkpoints.networks import open_networks
-from facegan.devices import AUTO, resolve_device
+from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
-from facegan.generators import random_noise
 from facegan.graphs import Graphed
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
-from facegan.networks import located
-from facegan.styles import video
-from facegan.styles.grid import grid
-from facegan.styles.recipe import Mode, Recipe, mixed, parse_layers, parse_weights, start_layers, uniform
-from facegan.styles.store import Style, resolve
-from facegan.training.pictures import save_png, to_pil
+from facegan.options import MixOptions
+from facegan.plotting.grid import grid
+from facegan.plotting.sheets import save_png, to_pil
+from facegan.styles.recipe import Recipe, mixed, parse_layers, parse_weights, start_layers, uniform
+from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
 
 MOST_PAIRS = 2500  # of a picture
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for; the flags are described there."""
+@dataclass(frozen=True, eq=False)
+class Mixes:
+    """Every row's style mixed with every column's, beside the faces of both."""
 
-    network: str
-    rows: Sequence[str]
-    cols: Sequence[str] = ()
-    out: str = ""
-    layers: str = ""
-    mode: Mode | None = None
-    weight: float | None = None
-    weights: str = ""
-    recipe: str = ""
-    truncation: float = 1.0
-    noise_mode: NoiseMode = "const"
-    styles: str = ""
-    batch: int = 32
-    video: str = ""
-    frames: int = 30
-    fps: float = 24.0
-    search: bool = False
-    attributes: str = ""
-    critics: str = ""
-    data: str = ""
-    judge: str = ""
-    num_random: int = 8
-    pairs: int = 128
-    seed: int = 0
-    device: str = AUTO
-    cuda_graphs: str = "auto"
+    rows: Tensor  # float32 [R, 3, H, W] in [-1, 1]
+    columns: Tensor  # [C, 3, H, W]
+    tensors: Tensor  # [R, C, 3, H, W]
+    row_names: tuple[str, ...]
+    column_names: tuple[str, ...]
+    recipe: Recipe
 
+    @property
+    def images(self) -> list[list[Image.Image]]:
+        """The mixes as pictures, a list for each row."""
+        return [[to_pil(image) for image in images] for images in self.tensors]
 
-def mix(request: Request) -> None:
-    """Do what is asked; everything that can be refused is refused before the first face is made."""
-    check(request)
-    device = resolve_device(request.device)
-    networks = open_networks(request.network)
-    generator = networks.generator().to(device)
-    recipe = chosen_recipe(request, generator.config)
-    libraries = [Path(request.styles)] * bool(request.styles) + [located(request.network) / "styles"]
-    rows, columns = (distinct(resolve(tokens, generator, libraries, request.truncation)) for tokens in (request.rows, request.cols))
-    draw = Renderer(generator, request.noise_mode, cuda_graphs=request.cuda_graphs)
-    if request.video:
-        write_walk(request, draw, rows)
-    if request.search:
-        from facegan.styles.table import search_and_compare
+    def grid(self) -> Image.Image:
+        """The picture of all pairs, sources above and beside."""
+        return grid(self.rows, self.columns, self.tensors, self.row_names, self.column_names)
 
-        search_and_compare(request, networks, generator, rows, columns, recipe)
-    elif columns:
-        write_pairs(Path(request.out), draw, rows, columns, recipe)
+    def save(self, folder: str | Path) -> Path:
+        """Write `row-NAME_col-NAME.png` of every pair, `recipe.json` to make the same again, and `grid.png`, whose path is returned."""
+        out = Path(folder)
+        for row, images in zip(self.row_names, self.tensors, strict=True):
+            for column, image in zip(self.column_names, images, strict=True):
+                save_png(to_pil(image), out / f"row-{row}_col-{column}.png")
+        self.recipe.write(out / "recipe.json")
+        save_png(self.grid(), out / "grid.png")
+        return out / "grid.png"
 
 
-def check(request: Request) -> None:
-    """The flags against each other."""
-    if not request.cols and (request.search or not request.video):
-        raise FaceganError("--cols is missing: name the styles to mix the rows with, e.g. --cols 4-7 (only --video goes without)")
-    if request.cols and not request.out:
-        raise FaceganError("--out is missing: name the folder for grid.png and the images, e.g. --out mixes")
-    given = [name for name in ("layers", "mode", "weight", "weights") if getattr(request, name) not in ("", None)]
-    if request.recipe and given:
-        raise FaceganError(f"--recipe holds mode and weights already: drop --{' and --'.join(given)}")
-    if request.weights and {"layers", "weight"} & {*given}:
-        raise FaceganError("--weights names its layers and their weights: drop --layers and --weight")
-    for name in ("batch", "num_random", "pairs"):
-        if getattr(request, name) < 1:
-            raise FaceganError(f"--{name.replace('_', '-')} is {getattr(request, name)}: expected at least 1")
-
-
-def chosen_recipe(request: Request, config: StyleGAN2Config) -> Recipe:
-    """The recipe that is asked for; without a word on layers, the one beside the network or else METHOD's start, which is then said."""
-    beside = located(request.network) / "recipe.json"
-    if request.recipe:
-        return Recipe.read(request.recipe, config.num_ws)
-    if beside.exists() and not (request.search or request.mode or request.weights or request.layers or request.weight):
+def chosen_recipe(options: MixOptions, config: StyleGAN2Config, beside: Path, searching: bool = False) -> Recipe:
+    """The recipe that is asked for; without any choice the one in the file `beside` the network or, for a search or where there is
+    none, the default layers, which are logged."""
+    choices = ("layers", "mode", "weight", "weights")
+    given = [f"`{name}`" for name in choices if getattr(options, name) not in ("", None)]
+    if options.recipe and given:
+        raise FaceganError(f"`recipe` holds mode and weights already: drop {' and '.join(given)}")
+    if options.weights and {"`layers`", "`weight`"} & {*given}:
+        raise FaceganError("`weights` names its layers and their weights: drop `layers` and `weight`")
+    if options.recipe == "default" and not beside.exists():
+        raise FaceganError(f"`recipe` is default, but {beside} does not exist: name a recipe.json, or `layers`")
+    if options.recipe == "default" or (not options.recipe and not given and not searching and beside.exists()):
         recipe = Recipe.read(beside, config.num_ws)
         log.info("the network's own recipe: %s", recipe.describe())
         return recipe
-    mode = request.mode or "crossover"
-    if request.weights:
-        return Recipe(mode, parse_weights(request.weights, config))
-    if request.layers:
-        layers = parse_layers(request.layers, config)
+    if options.recipe:
+        return Recipe.read(options.recipe, config.num_ws)
+    mode = options.mode or "crossover"
+    if options.weights:
+        return Recipe(mode, parse_weights(options.weights, config))
+    if options.layers:
+        layers = parse_layers(options.layers, config)
     else:
         text, layers = start_layers(config)
-        log.info("no --layers: the columns' styles go to those of %s, layers %d-%d of 0-%d", text, layers[0], layers[-1], config.num_ws - 1)
-    return uniform(mode, layers, config.num_ws, 1.0 if request.weight is None else request.weight)
+        log.info("no `layers`: the columns' styles go to those of %s, layers %d-%d of 0-%d", text, layers[0], layers[-1], config.num_ws - 1)
+    return uniform(mode, layers, config.num_ws, 1.0 if options.weight is None else options.weight)
 
 
 def distinct(styles: list[Style]) -> list[Style]:
@@ -158,13 +126,13 @@ class Renderer:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                advice = f"name a smaller one, such as --batch {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
+                advice = f"name a smaller one, such as `batch` {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
                 raise FaceganError(f"{len(part)} faces of {config.resolution} px at once do not fit into memory: {advice}") from None
         return torch.cat(images)
 
 
-def render_pairs(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """One after the other: the sources' images [R, 3, H, W] and [C, 3, H, W], and the mixes' [R, C, 3, H, W]."""
+def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Mixes:
+    """All pairs, one face after the other: a style is the same image whatever stands beside it."""
     count = len(rows) * len(columns)
     if count > MOST_PAIRS:
         raise FaceganError(f"{len(rows)} rows and {len(columns)} columns make {count} faces: expected at most {MOST_PAIRS}")
@@ -173,36 +141,32 @@ def render_pairs(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style]
     everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face")
     images = torch.cat([draw(w[None]) for w in everything])
     row_images, column_images, mixes = images.split([len(rows), len(columns), count])
-    return row_images, column_images, mixes.unflatten(0, (len(rows), len(columns)))
+    row_names, column_names = (tuple(style.name for style in styles) for styles in (rows, columns))
+    return Mixes(row_images, column_images, mixes.unflatten(0, (len(rows), len(columns))), row_names, column_names, recipe)
 
 
-def picture(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Image.Image:
-    """The grid of all pairs."""
-    images = render_pairs(draw, rows, columns, recipe)
-    return grid(*images, [style.name for style in rows], [style.name for style in columns])
+def walk(styles: Sequence[Style], frames: int) -> Tensor:
+    """Styles -> [len(styles) * frames, num_ws, w_dim]: `frames` from each style to the next, the last to the first; frame k * frames
+    is style k itself.
+
+    Styles made by projection have no z, so that no great circle leads from one to the next; this is a periodic cubic through W
+    (Catmull & Rom 1974), which passes through every style and turns without a jolt.
+    """
+    if len(styles) < 2 or frames < 1:
+        raise FaceganError(
+            f"a walk leads from style to style: expected at least 2 `rows` and 1 of `frames`, not {len(styles)} and {frames}"
+        )
+    here = stacked(styles)[:, None]
+    t = torch.arange(frames, dtype=here.dtype, device=here.device)[None, :, None, None] / frames
+    before, there, after = (here.roll(shift, 0) for shift in (1, -1, -2))
+    # The Hermite cubic whose slope at a style is half the way between its neighbours.
+    slope, next_slope = (there - before) / 2, (after - here) / 2
+    step = there - here
+    points = here + t * (slope + t * (3 * step - 2 * slope - next_slope + t * (slope + next_slope - 2 * step)))
+    return points.flatten(0, 1)
 
 
-def write_pairs(out: Path, draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> None:
-    """`row-NAME_col-NAME.png` of every pair, `grid.png`, and `recipe.json` to make the same again."""
-    row_images, column_images, mixes = render_pairs(draw, rows, columns, recipe)
-    for row, images in zip(rows, mixes, strict=True):
-        for column, image in zip(columns, images, strict=True):
-            save_png(to_pil(image), out / f"row-{row.name}_col-{column.name}.png")
-    save_png(grid(row_images, column_images, mixes, [row.name for row in rows], [column.name for column in columns]), out / "grid.png")
-    recipe.write(out / "recipe.json")
-    print(recipe.describe())
-    print(out / "grid.png")
-
-
-def write_walk(request: Request, draw: Renderer, styles: Sequence[Style]) -> None:
-    """The video through the rows."""
-    path = Path(request.video)
-    video.check_video(path, len(styles), request.frames, request.fps)
-    ws = video.walk(stacked(styles), request.frames)
-
-    def pictures() -> Iterator[Image.Image]:
-        for w in tqdm(ws, desc="frames", unit="frame"):
-            yield to_pil(draw(w[None])[0]).convert("RGB")
-
-    video.write_video(path, pictures(), request.fps)
-    print(path)
+def frames_of(draw: Renderer, ws: Tensor) -> Iterator[Image.Image]:
+    """The pictures of a walk, one after the other."""
+    for w in tqdm(ws, desc="frames", unit="frame"):
+        yield to_pil(draw(w[None])[0]).convert("RGB")

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.extras import library
 from facegan.graphs import constant
-from facegan.metrics.extra import library
 from facegan.models.stylegan2 import Discriminator
 from facegan.ops import downsample2d, upsample2d
 

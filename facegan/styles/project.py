@@ -1,4 +1,4 @@
-"""`facegan project`: photos to styles, in batches, in a folder that the same command goes on with."""
+"""Photos to styles, in batches, in a folder where the same call resumes."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.checkpoints.networks import open_networks, refuse_other_colours
-from facegan.data.attributes import listed
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.networks import Networks, refuse_other_colours
+from facegan.checkpoints.run import RunFolder, write_json
+from facegan.config import TrainConfig
+from facegan.data.photos import Target, labelled_faces, read_photos
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError, Interrupted
 from facegan.files import parse_json, quoted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.options import ProjectOptions
+from facegan.pixels import to_float
+from facegan.plotting.comparison import comparison
+from facegan.plotting.sheets import save_png, to_pil
 from facegan.schema import Range, checked
-from facegan.styles.comparison import comparison
 from facegan.styles.perceptual import Perceptual, perceptual_for
 from facegan.styles.projection import REMOTE, Projection, Settings, remoteness
-from facegan.styles.store import SUFFIX, read_array, read_styles, write_style
-from facegan.styles.targets import Target, labelled_faces, read_photos
-from facegan.training import checkpoint
-from facegan.training.batches import to_float
-from facegan.training.config import TrainConfig
-from facegan.training.folder import RunFolder, write_json
+from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
 from facegan.training.loop import Interruption
-from facegan.training.pictures import save_png, to_pil
 
 log = logging.getLogger("facegan.styles")
 
@@ -44,84 +45,92 @@ LONGEST_FACTS = 1 << 16  # bytes
 SHOWN = 24  # rows of the picture, at most
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for; the flags are described there."""
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Photos as styles, in the folder that holds their files; an iterable of `Style`, as mixing takes them."""
 
-    network: str
-    target: Sequence[str] = ()
-    attribute: str = ""
-    data: str = ""
-    attributes: str = ""
-    num: int = 16
-    space: Literal["w", "w+"] = "w"
-    steps: int = 1000
-    batch: int = 8
-    seed: int = 0
-    out: str = "styles"
-    device: str = AUTO
-    cuda_graphs: str = "auto"
+    folder: Path
+    styles: tuple[Style, ...]
+    photos: Tensor  # float32 [N, 3, R, R] in [-1, 1], at most SHOWN of them
+    tensors: Tensor  # [N, 3, R, R]: what the network makes of the styles, at most SHOWN
+    problems: tuple[str, ...]  # a sentence for each photo that had to be left out
+
+    def __iter__(self) -> Iterator[Style]:
+        return iter(self.styles)
+
+    def __len__(self) -> int:
+        return len(self.styles)
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The projections as pictures."""
+        return [to_pil(image) for image in self.tensors]
+
+    def comparison(self) -> Image.Image:
+        """Each photo, its projection, and their difference: black where there is none."""
+        difference = (self.tensors.clamp(-1, 1) - self.photos).abs() - 1
+        images = torch.stack([self.photos, self.tensors, difference], dim=1)
+        return comparison(images, ("photo", "projected", "difference"), [style.name for style in self.styles[:SHOWN]])
 
 
-def project(request: Request) -> None:
-    """Project what is asked for; FaceganError at the end where photos had to be left out."""
-    for name in ("steps", "batch", "num"):
-        if getattr(request, name) < 1:
-            raise FaceganError(f"--{name} is {getattr(request, name)}: expected at least 1")
-    projector = Projector(request.network, Settings(request.space, request.steps, request.seed), request.device, request.cuda_graphs)
-    targets, problems = find_targets(request, projector.config.resolution)
-    out = Path(request.out)
-    wanted = len(targets) + len(problems)
+def project(projector: Projector, options: ProjectOptions, network: str, out: Path) -> Projected:
+    """Project what is asked for into `out`, where the same call resumes; the `problems` of photos left out are logged."""
+    options.at_least(1, "steps", "batch", "num")
+    targets, problems = find_targets(options, network, projector.config.resolution)
     targets, others = projector.acceptable(targets, out)
     problems += others
-    if targets:
-        for problem in problems:
-            log.warning("left out: %s", problem)
-        projector.run(targets, out, request.batch)
-        write_report(projector, targets, problems, out)
-        print(out / "projection.png")
-    if problems:
-        raise FaceganError(f"{len(problems)} of {wanted} photos left out: {'; '.join(problems[:3])}{' ...' if problems[3:] else ''}")
+    for problem in problems:
+        log.warning("left out: %s", problem)
+    if not targets:
+        raise left_out(problems, len(problems))
+    projector.run(targets, out, options.batch)
+    return write_report(projector, targets, problems, out)
 
 
-def find_targets(request: Request, resolution: int) -> tuple[list[Target], list[str]]:
+def left_out(problems: Sequence[str], wanted: int) -> FaceganError:
+    """What is raised where photos had to be left out."""
+    return FaceganError(f"{len(problems)} of {wanted} photos left out: {'; '.join(problems[:3])}{' ...' if problems[3:] else ''}")
+
+
+def find_targets(options: ProjectOptions, network: str, resolution: int) -> tuple[list[Target], list[str]]:
     """Photos, or faces of one attribute; of the data that the network learned from, where it is a run and nothing else is said."""
-    if bool(request.target) == bool(request.attribute):
-        raise FaceganError("expected either --target PHOTO ... or --attribute NAME, the faces of one attribute in a labelled data set")
-    if request.target:
-        return read_photos(request.target, resolution)
+    if bool(options.target) == bool(options.attribute):
+        raise FaceganError("expected either `target=PHOTO` ... or `attribute=NAME`, the faces of one attribute in a labelled data set")
+    if options.target:
+        return read_photos(options.target, resolution)
     try:
-        config = RunFolder(request.network).config()
+        config = RunFolder(network).config()
     except FaceganError:
-        if not request.data:
-            raise FaceganError(f"--attribute goes with --data, as {request.network} is no run that could say which") from None
-        config = TrainConfig(data=request.data, out="")
+        if not options.data:
+            raise FaceganError(f"`attribute` goes with `data`, as {network} is no run that could say which") from None
+        config = TrainConfig(data=options.data, out="")
     else:
-        refuse_other_attributes(request, config)
+        refuse_other_attributes(options, network, config)
     faces = labelled_faces(
-        request.data or config.data, request.attributes or config.attributes, request.attribute, resolution, request.num,
-        num=config.num, data_seed=config.seed, seed=request.seed, minimum=config.minimum_images,
+        options.data or config.data, options.attributes or config.attributes, options.attribute, resolution, options.num,
+        num=config.num, data_seed=config.seed, seed=options.seed, minimum=config.minimum_images,
     )  # fmt: skip
     return faces, []
 
 
-def refuse_other_attributes(request: Request, config: TrainConfig) -> None:
+def refuse_other_attributes(options: ProjectOptions, network: str, config: TrainConfig) -> None:
     """Of other attributes than the run's, a face of one attribute may carry all of the run's."""
-    same_data = not request.data or Path(request.data).resolve() == Path(config.data).resolve()
-    if same_data and request.attributes and {*listed(request.attributes)} != {*listed(config.attributes)}:
+    same_data = not options.data or Path(options.data).resolve() == Path(config.data).resolve()
+    if same_data and options.attributes and {*options.attributes} != {*config.attributes}:
         raise FaceganError(
-            f"--attributes is {request.attributes}: {request.network} held out the faces that carry all of {config.attributes}, some of "
-            "which these would let in; leave --attributes away, or name a run trained for these"
+            f"`attributes` is {','.join(options.attributes)}: {network} held out the faces that carry all of "
+            f"{','.join(config.attributes)}, some of which these would let in; leave `attributes` away, or name a run trained for these"
         )
 
 
 class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
-    def __init__(self, network: str | Path, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
-        self.device, self.cuda_graphs = resolve_device(device), cuda_graphs
-        networks = open_networks(network)
-        self.settings = settings
+    def __init__(
+        self, networks: Networks, network: str, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto"
+    ) -> None:
+        """`network`: how messages call it."""
+        self.device, self.cuda_graphs, self.settings = resolve_device(device), cuda_graphs, settings
         refuse_other_colours(networks, network, "projected into")
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
@@ -138,7 +147,7 @@ class Projector:
             path = out / f"{target.name}{SUFFIX}"
             other = self._difference(path, target) if path.exists() else ""
             if other:
-                problems.append(f"{target.source} would overwrite {path}, made {other}; name another --out, or remove that file")
+                problems.append(f"{target.source} would overwrite {path}, made {other}; name another `out`, or remove that file")
             else:
                 mine.append(target)
         return mine, problems
@@ -299,17 +308,18 @@ def fingerprint(generator: Generator) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_report(projector: Projector, targets: Sequence[Target], problems: Sequence[str], out: Path) -> None:
+def write_report(projector: Projector, targets: Sequence[Target], problems: Sequence[str], out: Path) -> Projected:
     """projection.json of all targets, projection.png of the first."""
     files = [out / f"{target.name}{SUFFIX}" for target in targets]
     names = [target.name for target in targets]
-    remote = projector.doubted(names, torch.stack([read_styles(file, projector.config)[0].w for file in files]))
+    styles = tuple(read_styles(file, projector.config)[0] for file in files)
+    remote = projector.doubted(names, torch.stack([style.w for style in styles]))
     rows = [{"name": name, **read_facts(file), "remoteness": away} for name, file, away in zip(names, files, remote, strict=True)]
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])
-    difference = (images.clamp(-1, 1) - photos).abs() - 1  # black: none
-    titles = ("photo", "projected", "difference")
-    save_png(comparison(torch.stack([photos, images, difference], dim=1), titles, names[:SHOWN]), out / "projection.png")
+    projected = Projected(out, styles, photos, images, tuple(problems))
+    save_png(projected.comparison(), out / "projection.png")
     start, end = (sum(row[key] for row in rows) / len(rows) for key in ("start", "distance"))
     log.info("mean distance %.4f, from %.4f at the mean face", end, start)
+    return projected

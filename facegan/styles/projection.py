@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan import randomness
+from facegan.checkpoints import checkpoint
 from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.perceptual import Perceptual, distance
-from facegan.training import checkpoint, randomness
 
 SAMPLES = 10_000  # of the mean style and its spread
 RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # Adam's learning rate, and the shares of the steps in which it rises and falls

@@ -49,7 +49,7 @@ class Recipe:
             raise FaceganError(f"{found}; expected one number per layer, from {-MOST_WEIGHT} to {MOST_WEIGHT}.")
         if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
             other = next(weight for weight in self.weights if weight not in (0, 1))
-            raise FaceganError(f"crossover takes weights 0 and 1, not {other:g}; --mode interpolate takes any.")
+            raise FaceganError(f"crossover takes weights 0 and 1, not {other:g}; `mode` interpolate takes any.")
 
     @property
     def layers(self) -> list[int]:
@@ -81,7 +81,7 @@ class Recipe:
             raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix --search` writes.") from None
         if len(recipe.weights) != num_ws:
             held = len(recipe.weights)
-            raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search anew, or give --layers.")
+            raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search anew, or give `layers`.")
         return recipe
 
 
@@ -118,13 +118,13 @@ def parse_layers(text: str, config: StyleGAN2Config) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?(px)?", part.strip(), re.ASCII)
         if not match:
-            raise FaceganError(f"--layers is {text[:60]!r}: expected layers such as 4-7 or 4,6, sizes such as 32-64px, or all")
+            raise FaceganError(f"`layers` is {text[:60]!r}: expected layers such as 4-7 or 4,6, sizes such as 32-64px, or all")
         low, high = int(match[1]), int(match[2] or match[1])
         numbers = layer_sizes(config) if match[3] else range(config.num_ws)
         found = [layer for layer, number in enumerate(numbers) if low <= number <= high]
         if not (set(numbers) >= {low, high} and found):
             raise FaceganError(
-                f"--layers asks for {part.strip()}, but this network has layers 0 to {config.num_ws - 1}, "
+                f"`layers` asks for {part.strip()}, but this network has layers 0 to {config.num_ws - 1}, "
                 f"of sizes 4px to {config.resolution}px (powers of two): name a range within"
             )
         layers.update(found)
@@ -141,7 +141,7 @@ def parse_weights(text: str, config: StyleGAN2Config) -> tuple[float, ...]:
         except ValueError:
             weight = math.nan
         if not abs(weight) <= MOST_WEIGHT:
-            raise FaceganError(f"--weights is {text[:60]!r}: expected layer:weight pairs such as 4:0.5,5-7:1")
+            raise FaceganError(f"`weights` is {text[:60]!r}: expected layer:weight pairs such as 4:0.5,5-7:1")
         for layer in parse_layers(layers, config):
             weights[layer] = weight
     return tuple(weights)

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.files import quoted, regular_file
-from facegan.generators import parse_seeds
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.options import parse_seeds
 from facegan.styles.foreign import FOREIGN, read_foreign
 
 Key = Literal["w", "direction"]
@@ -103,14 +103,17 @@ def files_of(folder: str | Path) -> list[Path]:
     return sorted(path for path in Path(folder).glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
-def resolve(tokens: Sequence[str], generator: Generator, library: Path | Sequence[Path] | None = None, psi: float = 1.0) -> list[Style]:
+def resolve(
+    tokens: Sequence[str | Path | Style], generator: Generator, library: Path | Sequence[Path] | None = None, psi: float = 1.0
+) -> list[Style]:
     """The styles that a user names, in order.
 
-    A token is a seed or a range of seeds, `3` or `0-7` (truncated by `psi`; one seed, one style, whatever stands beside it);
+    A token is a `Style`, a seed or a range of seeds, `3` or `0-7` (truncated by `psi`; one seed, one style, whatever stands beside it);
     a path to a `.npz`, `.npy` or `.pt`; a folder of `.npz`; or the name of a style in a folder of `library`, the first that has it.
     """
     folders = [library] if isinstance(library, Path) else list(library or [])
-    return [style for token in tokens for style in _resolve(token, generator, folders, psi)]
+    found = ([token] if isinstance(token, Style) else _resolve(str(token), generator, folders, psi) for token in tokens)
+    return [style for styles in found for style in styles]
 
 
 def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) -> list[Style]:
@@ -128,7 +131,7 @@ def _resolve(token: str, generator: Generator, folders: list[Path], psi: float) 
         if (folder / f"{token}{SUFFIX}").is_file():
             return read_styles(folder / f"{token}{SUFFIX}", generator.config)
     known = sorted({file.stem for folder in folders for file in files_of(folder)})
-    offer = f"one of {', '.join(known[:12])}" if known else "--styles DIR with styles in it"
+    offer = f"one of {', '.join(known[:12])}" if known else "`styles=DIR` with styles in it"
     raise FaceganError(f"style {token[:80]!r} is unknown; expected a seed such as 3 or 0-7, a {SUFFIX} file, a folder of them, or {offer}.")
 
 

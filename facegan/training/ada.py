@@ -223,7 +223,7 @@ class Strength:
         """`fixed`: this p for ever; r is measured all the same. `start`: p at first, at most `MOST`. `target`, `kimg`: of r; of images
         from p = 0 to 1."""
         if fixed is not None and not 0 <= fixed <= 1:
-            raise FaceganError(f"--augment-p is {fixed}: expected a probability from 0 to 1, or leave it away to have p adapt.")
+            raise FaceganError(f"`augment_p` is {fixed}: expected a probability from 0 to 1, or leave it away to have p adapt.")
         self.fixed, self.target, self.images = fixed, target, 1000 * kimg
         zero = torch.zeros((), dtype=torch.float64, device=device)
         self.p = zero + (min(start, self.MOST) if fixed is None else fixed)

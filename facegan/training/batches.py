@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from facegan.training.randomness import Randomness, generator, permuted
+from facegan.randomness import Randomness, generator, permuted
 
 
 class DataClock:
@@ -22,18 +20,6 @@ class DataClock:
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._start
-
-
-def to_float(images: np.ndarray | Tensor, device: torch.device | str | None = None) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32 in [-1, 1], channels_last; on `device`, or where the images are."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
-    tensor = tensor.to(device).to(memory_format=torch.channels_last)
-    return tensor.float().div_(127.5).sub_(1.0)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """float [-1, 1] -> uint8, rounded to nearest and clipped."""
-    return images.float().mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 class RealBatches:

@@ -17,7 +17,7 @@ def compiled(network: nn.Module, device: torch.device) -> nn.Module:
     """The same network, its weights shared, compiled for `device`; itself, and a sentence in the log, where there is no compiler."""
     reason = unavailable(device)
     if reason is not None:
-        log.warning("--compile is left out: %s", reason)
+        log.warning("`compile` is left out: %s", reason)
         return network
     return cast(nn.Module, torch.compile(network))
 

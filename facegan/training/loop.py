@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.checkpoints import checkpoint
 from facegan.errors import FaceganError, Interrupted
+from facegan.plotting.sheets import save_png, sheet
 from facegan.schema import Range, checked
-from facegan.training import checkpoint
-from facegan.training.pictures import save_png, sheet
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
@@ -209,8 +209,8 @@ class StageRun:
             kept = self.context.folder.newest_path(self.stage.name)
             state = f"the last good state is kept in {kept}" if kept else f"no state of {self.stage.name} had been saved yet"
             raise FaceganError(
-                f"{self.stage.name}: {' and '.join(bad)} became {terms[bad[0]]} by step {step}; {state}: try a smaller --lr or a larger "
-                "--r1-gamma with a new --out"
+                f"{self.stage.name}: {' and '.join(bad)} became {terms[bad[0]]} by step {step}; {state}: try a smaller `lr` or a larger "
+                "`r1_gamma` with a new `out`"
             )
 
     def _snapshot(self, step: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 FUSED = ("cpu", "cuda")  # devices on which PyTorch's Adam has a fused kernel, from torch 2.10 on
 
@@ -29,12 +29,3 @@ def adam(
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, **how)
     optimizer._warned_capturable_if_run_uncaptured = True  # it also steps eagerly, and rightly
     return optimizer
-
-
-def in_layout_of(parameter: Tensor, value: Tensor) -> Tensor:
-    """A copy of `value` on the parameter's device and in its memory format.
-
-    The fused kernel walks parameter, gradient and both averages by one index: averages in rows beside a channels_last weight would
-    be those of other elements, and nothing says so.
-    """
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

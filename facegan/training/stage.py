@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,16 +12,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.run import RunFolder
+from facegan.config import TrainConfig
 from facegan.data.attributes import Groups
 from facegan.data.faces import FaceData
 from facegan.data.splits import Split
 from facegan.graphs import Graphed
-from facegan.training import checkpoint
+from facegan.randomness import Randomness, generator
 from facegan.training.batches import DataClock, RealBatches
 from facegan.training.compiled import compiled
-from facegan.training.config import TrainConfig
-from facegan.training.folder import RunFolder
-from facegan.training.randomness import Randomness, generator
 
 C = TypeVar("C", bound=TrainConfig, covariant=True)
 
@@ -167,3 +168,6 @@ class Stage(Generic[C]):
         for name, optimizer in self.optimizers.items():
             checkpoint.unpack_optimizer(f"optimizer/{name}", tensors, optimizer)
         self.load_extra(checkpoint.unpack("extra", tensors), facts["extra"])
+
+
+Stages = Iterator[tuple[str, Callable[[], Stage[Any]]]]  # (name, builder), in order

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from facegan import backend
-from facegan.training.config import TrainConfig
+from facegan.config import TrainConfig
 from facegan.warmup.launches import Launch, plans_of, recorded
 
 if TYPE_CHECKING:  # which needs Triton
@@ -59,7 +59,7 @@ def needed_by(
     A layer with a choice of plans takes the one that it will take on `device`, by the rule for `arch` (90 for sm_90) where no device
     is given, and all where neither is.
     """
-    from facegan.warmup.trainings import steps
+    from facegan.warmup.steps import steps
 
     found: dict[object, Launch] = {}
     for name, step in steps(config, processes=processes, attributes=attributes):

@@ -19,8 +19,8 @@ import torch
 import triton
 
 import facegan
+from facegan.config import TrainConfig
 from facegan.ops import plans
-from facegan.training.config import TrainConfig
 from facegan.warmup.kernels import Specialisation
 
 # What has no say in which kernels there are, but changes from run to run.

@@ -12,12 +12,12 @@ import torch
 from tqdm import tqdm
 
 from facegan import backend
+from facegan.config import TrainConfig
 from facegan.errors import FaceganError
 from facegan.ops import plans
-from facegan.training.config import TrainConfig
 from facegan.warmup import why_not
 from facegan.warmup.launches import every_plan, recorded
-from facegan.warmup.trainings import steps
+from facegan.warmup.steps import steps
 
 
 def tune(config: TrainConfig, device: torch.device) -> dict[str, str]:
@@ -28,7 +28,7 @@ def tune(config: TrainConfig, device: torch.device) -> dict[str, str]:
     """
     reason = why_not(device)
     if reason is not None:
-        raise FaceganError(f"tune: nothing to measure, as {reason}; name a GPU with --device cuda")
+        raise FaceganError(f"tune: nothing to measure, as {reason}; name a GPU with `device` cuda")
     shapes = choices(config)
     found: dict[str, str] = {}
     with tqdm(total=len(shapes), desc=f"measuring layers (once; kept in {plans.file()})", unit="layer") as bar:

@@ -14,14 +14,14 @@ from benchmarks.children import start
 from benchmarks.first_step import NoStep, appeared, caches, launch
 from benchmarks.host_device import CYCLE, Measured, Times, kinds_of_step
 from benchmarks.trainings import TRAININGS, Training
-from facegan.training.config import from_arguments
+from facegan.methods import configured
 
 ALL = [(device, training) for device, chosen in TRAININGS.items() for training in chosen]
 
 
 @pytest.mark.parametrize(("device", "training"), ALL, ids=[training.name for _, training in ALL])
 def test_trainings_are_what_their_rows_say(device: str, training: Training) -> None:
-    config, case = from_arguments(training.values("cpu", Path("out"))), training.case("training")
+    config, case = configured(**training.values("cpu", Path("out"))), training.case("training")
     assert (case.n, case.size) == (config.batch, config.resolution)
     assert case.op == f"method_{config.method}_training"
     assert (case.dtype_name == "bfloat16") == (config.mixed_precision == "bf16")
@@ -31,13 +31,13 @@ def test_the_sizes_that_the_bars_are_about() -> None:
     named = {training.name: training for training in TRAININGS["cuda"]}
     assert named.keys() == {"stylegan2-256", "method-a-64", "method-b-64"}
     assert {training.batch for training in named.values()} == {32}
-    config: Any = from_arguments(named["stylegan2-256"].values("cpu", Path("out")))
+    config: Any = configured(**named["stylegan2-256"].values("cpu", Path("out")))
     assert config.sizes.channel_base == 16384 and config.mixed_precision == "bf16"
 
 
 @pytest.mark.parametrize(("method", "kinds"), [("a", {0: 4, 1: 12}), ("b", {0: 1, 1: 12, 4: 3})])
 def test_one_step_of_each_kind_stands_for_the_cycle(method: str, kinds: dict[int, int]) -> None:
-    assert kinds_of_step(from_arguments(dict(method=method, out="out"))) == kinds
+    assert kinds_of_step(configured(method=method, out="out")) == kinds
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ class PlannedStage:
     """Stands for a stage on a GPU: notes which steps were asked for."""
 
     def __init__(self, graphs: bool, log: list[str]) -> None:
-        self.context = SimpleNamespace(config=from_arguments(dict(method="a", out="out")))
+        self.context = SimpleNamespace(config=configured(method="a", out="out"))
         self.graphed, self.name, self.log = SimpleNamespace(record="recorder" if graphs else None), "graphed" if graphs else "eager", log
 
     def step(self, number: int) -> dict[str, torch.Tensor]:

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.pretrained import located
+from facegan.options import SYNTHETIC
 from facegan.cli import main
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.networks import DRAWN, located
 
 
 @pytest.fixture
@@ -71,8 +72,8 @@ def test_a_slim_copy_makes_the_same_faces_and_keeps_a_discriminator_in_half_the_
 def test_a_path_comes_before_the_name_of_a_shipped_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert located("nowhere") == Path("nowhere")
-    (tmp_path / DRAWN).mkdir()
-    assert located(DRAWN) == Path(DRAWN)
+    (tmp_path / SYNTHETIC).mkdir()
+    assert located(SYNTHETIC) == Path(SYNTHETIC)
 
 
 @pytest.mark.parametrize("channels,mode", [(1, "L"), (4, "RGBA")])

@@ -231,7 +231,7 @@ def rosinality_write(path, config, force=False):
 )  # fmt: skip
 def test_what_their_code_cannot_load_is_written_by_force_alone(tmp_path, options, words):
     config = StyleGAN2Config(**{**dict(resolution=8, z_dim=8, w_dim=8, mapping_layers=1, channel_base=4096), **options})
-    with pytest.raises(FaceganError, match=f"{words}, which rosinality's code cannot load; --force"):
+    with pytest.raises(FaceganError, match=f"{words}, which rosinality's code cannot load; `force`"):
         rosinality_write(tmp_path / "net.pt", config)
     assert not list(tmp_path.iterdir())
     rosinality_write(tmp_path / "net.pt", config, force=True)

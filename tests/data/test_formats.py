@@ -18,11 +18,11 @@ from facegan.data.formats import is_image, open_image, unread, without_masks
 from facegan.data.images import decode
 from facegan.data.inspect import inspect
 from facegan.data.loaders import open_catalog
+from facegan.data.photos import image_files, read_photos
 from facegan.errors import FaceganError
-from facegan.styles.targets import image_files, read_photos
 
 FACE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-DRAWN = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"  # an empty page
+SYNTHETIC = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"  # an empty page
 
 
 def _file(form: str, **options: object) -> bytes:
@@ -39,11 +39,11 @@ def test_nothing_else_in_the_package_opens_a_picture() -> None:
 
 
 def test_postscript_is_no_picture_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Image.open(io.BytesIO(DRAWN)).format == "EPS"  # left to itself Pillow takes it
+    assert Image.open(io.BytesIO(SYNTHETIC)).format == "EPS"  # left to itself Pillow takes it
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started Ghostscript"))
     with pytest.raises(UnidentifiedImageError, match=r"no picture in a format that is read here \(.*PNG"):
-        decode(DRAWN, 8)
-    (tmp_path / "x.png").write_bytes(DRAWN)
+        decode(SYNTHETIC, 8)
+    (tmp_path / "x.png").write_bytes(SYNTHETIC)
     photos, problems = read_photos([str(tmp_path / "x.png")], 8)
     assert not photos and "no picture in a format" in problems[0] and "BytesIO" not in problems[0]
 

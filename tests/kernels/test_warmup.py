@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from facegan.training.config_a import MethodAConfig
-from facegan.training.config_b import MethodBConfig
+from facegan.methods.a.config import MethodAConfig
+from facegan.methods.b.config import MethodBConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("triton")
@@ -154,7 +154,7 @@ def test_steps_call_the_same_operators_on_numbers(config):
     from facegan import backend
     from facegan.warmup import needed_by
     from facegan.warmup.launches import _Caught
-    from facegan.warmup.trainings import steps
+    from facegan.warmup.steps import steps
 
     called: set[Any] = set()
 

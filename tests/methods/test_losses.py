@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facegan.methods.a.losses import discriminator_loss, f, generator_loss
-from facegan.methods.regularizers import r1_penalty
+from facegan.methods.common.regularizers import r1_penalty
 
 RANDOM = np.random.default_rng(11)
 REAL, FAKE, CRITIC = (2 * RANDOM.standard_normal(37) for _ in range(3))

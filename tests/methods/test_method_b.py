@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.trained import TrainedRun
 from facegan.cli import main
+from facegan.config import TrainConfig
 from facegan.errors import FaceganError
-from facegan.generators import TrainedRun
-from facegan.methods.b.forward import MixedFaces, Scores, full_precision, grouped
+from facegan.methods.b.config import PRESETS, MethodBConfig
 from facegan.methods.b.growth import drawn_level, level, seen_at
-from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
-from facegan.methods.regularizers import path_lengths
+from facegan.methods.common.regularizers import path_lengths
+from facegan.methods.common.stylegan2 import MixedFaces, Scores, full_precision, grouped
+from facegan.methods.common.stylegan2_losses import discriminator_loss, generator_loss, lazy, path_length_loss
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config, minibatch_deviation
-from facegan.training.config import TrainConfig
-from facegan.training.config_b import PRESETS, MethodBConfig
 
 Train = Callable[..., Path]
 TINY = StyleGAN2Config(resolution=8, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8)
@@ -255,13 +255,13 @@ def test_what_a_network_may_have_seen_goes_with_it(
     assert open_networks(train(method="b", init_from=str(tmp_path / "net"), kimg=0.008, phase2_epochs=0)).may_have_seen_joint_faces
     assert "may have seen faces with all attributes" in caplog.text
     other = train(method="b", attributes="glasses,smile", kimg=0.008, phase2_epochs=0)  # learns from bald and bearded faces
-    with pytest.raises(FaceganError, match=r"--init-from .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
+    with pytest.raises(FaceganError, match=r"`init_from` .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
         train(method="b", init_from=str(other), kimg=0.008, phase2_epochs=0)
 
 
 @pytest.mark.parametrize("accumulate", [4, 8])
 def test_parts_without_whole_groups_are_refused(accumulate: int, train: Train) -> None:
-    with pytest.raises(FaceganError, match=f"--accumulate is {accumulate}: .* multiple of {4 * accumulate}"):
+    with pytest.raises(FaceganError, match=f"`accumulate` is {accumulate}: .* multiple of {4 * accumulate}"):
         train(method="b", accumulate=accumulate, phase2_epochs=0)
 
 
@@ -285,7 +285,7 @@ def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: 
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(MixedFaces, "forward", exhausted)
-    with pytest.raises(FaceganError, match="--accumulate 2, which takes 4 images at once for the same result"):
+    with pytest.raises(FaceganError, match="`accumulate` 2, which takes 4 images at once for the same result"):
         train(method="b", phase2_epochs=0)
 
 

@@ -14,16 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.merged import unpack_generator
 from facegan.graphs import Graphed
-from facegan.methods.a import phase1, phase2
+from facegan.methods.a import phase1
 from facegan.methods.a.adversarial import Batch
-from facegan.methods.a.merge import unpack_generator
 from facegan.methods.a.phase3 import Phase3
-from facegan.training import checkpoint
+from facegan.methods.common import critics as phase2
+from facegan.pixels import to_float, to_uint8
+from facegan.randomness import Randomness, Shard
+from facegan.session import accelerator_for, make_context
 from facegan.training.augment import sharpness
-from facegan.training.batches import to_float, to_uint8
-from facegan.training.randomness import Randomness, Shard
-from facegan.training.session import accelerator_for, make_context
 from facegan.training.stage import Context
 
 Train = Callable[..., Path]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from facegan.checkpoints.merged import pack_generator, unpack_generator
 from facegan.methods.a.discriminators import RegionalDiscriminator, covered_rows
-from facegan.methods.a.merge import MergedGenerator, pack_generator, unpack_generator
 from facegan.models.conv_gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, grow, minibatch_deviation
+from facegan.models.merged_generator import MergedGenerator
 
 
 def generator(seed: int = 0, **config: object) -> Generator:

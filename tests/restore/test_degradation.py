@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from facegan.errors import FaceganError
-from facegan.restore.degradation import NUMBERS, degrade, fade, gaussian, lanczos_matrix, rounded
-from facegan.restore.jpeg import jpeg
-from facegan.restore.ranges import Degradation
+from facegan.methods.restore.degradation import NUMBERS, degrade, fade, gaussian, lanczos_matrix, rounded
+from facegan.methods.restore.jpeg import jpeg
+from facegan.methods.restore.ranges import Degradation
 
 NOTHING = Degradation(blur=(0, 0), downsample=(1, 1), noise=(0, 0), jpeg=(100, 100), fade=(0, 0))
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from facegan.errors import FaceganError
+from facegan.models.restorer import Restorer, decoder_config, embed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.restore.network import Restorer, decoder_config, embed
-from facegan.restore.restore import restored_faces
+from facegan.restore.restorer import restored_faces
 
 PLAIN = StyleGAN2Config(resolution=16, z_dim=6, w_dim=5, mapping_layers=3, channel_base=96, channel_max=12)
 TINY = replace(PLAIN, noise="concat")

@@ -13,8 +13,8 @@ from torch import nn
 from facegan.checkpoints.networks import Networks, save_networks
 from facegan.checkpoints.restorers import RestorerWeights, open_restorer, save_restorer
 from facegan.cli import main
+from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.restore.network import Restorer
 
 CONFIG = StyleGAN2Config(resolution=32, z_dim=6, w_dim=5, mapping_layers=2, channel_base=128, channel_max=8, noise="concat")
 

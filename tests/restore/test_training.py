@@ -16,17 +16,17 @@ from safetensors.torch import load_file
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
 from facegan.checkpoints.restorers import is_restorer, open_restorer
 from facegan.cli import main
+from facegan.config import TrainConfig
 from facegan.errors import FaceganError
-from facegan.methods.parts import update
+from facegan.methods.common.parts import update
 from facegan.methods.restore import stage as stages
+from facegan.methods.restore.config import RestoreConfig
 from facegan.methods.restore.objective import losses
+from facegan.methods.restore.ranges import Degradation
 from facegan.methods.restore.stage import RestorerTraining
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.restore.ranges import Degradation
 from facegan.training import loop
 from facegan.training.batches import RealBatches
-from facegan.training.config import TrainConfig
-from facegan.training.config_restore import RestoreConfig
 
 Train = Callable[..., Path]
 NETWORK = StyleGAN2Config(resolution=16, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8)
@@ -308,7 +308,7 @@ def test_an_unfinished_run_is_opened_as_far_as_it_is(train: Train, tmp_path: Pat
     ids=["size", "labels", "resnet", "stylegan1"],
 )  # fmt: skip
 def test_a_prior_that_cannot_be_one_is_refused(options: dict, words: str, train: Train, saved: Callable[..., str]) -> None:
-    with pytest.raises(FaceganError, match=f"--prior .*{words}") as refused:
+    with pytest.raises(FaceganError, match=f"`prior` .*{words}") as refused:
         train(method="restore", prior=saved(**options))
     assert "\n" not in str(refused.value)
 
@@ -328,7 +328,7 @@ def test_what_a_prior_may_have_seen_goes_with_the_restorer(
     assert main(["convert", str(run), str(tmp_path / "net")]) == 0
     assert "may have seen joint faces" in capsys.readouterr().out and open_restorer(tmp_path / "net").may_have_seen_joint_faces
     other = train(method="b", attributes="glasses,smile", kimg=0.008, phase2_epochs=0)  # learns from bald and bearded faces
-    with pytest.raises(FaceganError, match=r"--prior .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
+    with pytest.raises(FaceganError, match=r"`prior` .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
         train(method="restore", kimg=0.008, prior=str(other))
 
 
@@ -363,7 +363,7 @@ def test_what_makes_no_sense_is_refused_by_name(flags: dict, words: str, configu
 
 
 def test_parts_without_whole_groups_are_refused(train: Train) -> None:
-    with pytest.raises(FaceganError, match="--accumulate is 4: .* multiple of 16"):
+    with pytest.raises(FaceganError, match="`accumulate` is 4: .* multiple of 16"):
         train(method="restore", accumulate=4)
 
 
@@ -372,7 +372,7 @@ def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: 
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(stages, "degrade", exhausted)
-    with pytest.raises(FaceganError, match="--accumulate 2, which takes 4 images at once for the same result"):
+    with pytest.raises(FaceganError, match="`accumulate` 2, which takes 4 images at once for the same result"):
         train(method="restore")
 
 

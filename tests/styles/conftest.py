@@ -11,7 +11,7 @@ import torch
 
 from facegan.checkpoints.networks import Networks, save_networks
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.training.pictures import save_png, to_pil
+from facegan.plotting.sheets import save_png, to_pil
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from facegan.checkpoints.run import RunFolder, is_run
 from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.styles import edit
-from facegan.styles.critics import is_run
 from facegan.styles.perceptual import DiscriminatorFeatures
 from facegan.styles.projection import REMOTE
 from facegan.styles.store import read_styles, write_style
-from facegan.training.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

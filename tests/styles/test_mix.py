@@ -17,8 +17,9 @@ from facegan.checkpoints.networks import Networks, save_networks
 from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles import mix, video
-from facegan.styles.grid import grid
+from facegan.plotting import video
+from facegan.plotting.grid import grid
+from facegan.styles import mix
 from facegan.styles.recipe import Recipe, layer_sizes, mixed, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import write_style
 
@@ -126,7 +127,7 @@ def test_the_start_is_32_to_64_px_or_the_same_share(resolution: int, text: str, 
 def test_weights_as_users_write_them() -> None:
     assert parse_weights("4:0.5,5-6:1,8px:-0.25", config(32)) == (0, -0.25, -0.25, 0, 0.5, 1, 1, 0)
     for text in ("4", "4:", "4:x", "4:nan", "4:1e999", "4:1e308", ":1"):
-        with pytest.raises(FaceganError, match="--weights|--layers"):
+        with pytest.raises(FaceganError, match="`weights`|`layers`"):
             parse_weights(text, config(32))
 
 
@@ -211,7 +212,7 @@ def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(generator.synthesis, "forward", exhausted)
-    with pytest.raises(FaceganError, match="6 faces of 32 px at once do not fit into memory: .*--batch 3"):
+    with pytest.raises(FaceganError, match="6 faces of 32 px at once do not fit into memory: .*`batch` 3"):
         mix.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
 
 

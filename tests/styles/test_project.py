@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.run import RunFolder
 from facegan.cli import main
 from facegan.data import group, open_faces, resolve, split
 from facegan.data.images import decode
 from facegan.errors import FaceganError
 from facegan.styles import project
 from facegan.styles.projection import Projection
-from facegan.training import checkpoint
-from facegan.training.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -242,7 +242,7 @@ def test_other_attributes_than_the_runs_are_refused_on_its_own_data(faces, confi
     for data in ("", str(faces), f"./{faces.name}"):
         for attributes in ("bald,glasses", "bald,beard,glasses", "bald=Bald/!Bald,beard"):
             request = project.Request(config.out, attribute="bald", attributes=attributes, data=data)
-            with pytest.raises(FaceganError, match=f"--attributes is {attributes}: .* held out the faces that carry all of bald,beard"):
+            with pytest.raises(FaceganError, match=f"`attributes` is {attributes}: .* held out the faces that carry all of bald,beard"):
                 project.find_targets(request, 16)
         assert project.find_targets(project.Request(config.out, attribute="bald", attributes="beard, bald", data=data), 16)[0]
     elsewhere = shutil.copytree(faces, tmp_path / "elsewhere")

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 import torch
 
+from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.run import RunFolder
 from facegan.cli import main
 from facegan.errors import FaceganError
-from facegan.methods.a.phase2 import load_critic
-from facegan.metrics import judge as judge_module
-from facegan.metrics.judge import Judge
-from facegan.metrics.judge_net import JudgeConfig
+from facegan.evaluation import mixing as table
+from facegan.evaluation.judge import judge as judge_module
+from facegan.evaluation.judge.judge import Judge
+from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles import table
 from facegan.styles.mix import Request
 from facegan.styles.recipe import MODES, Recipe, uniform
 from facegan.styles.search import Found, Objective, Score, score_of, search, split_pairs
 from facegan.styles.store import Style
-from facegan.training.folder import RunFolder
 
 LAYERS, SIDE = 6, 16  # of a network of 16 px
 START = uniform("crossover", [3, 4, 5], LAYERS)
@@ -115,7 +115,7 @@ def test_no_style_is_in_both_halves_which_go_by_name() -> None:
     few = split_pairs(rows, columns, 0, 4)
     assert few == (seen[:4], kept[:4])
     for sizes in ((1, 7), (5, 1)):
-        with pytest.raises(FaceganError, match=f"--search has {sizes[0]} x {sizes[1]} styles: expected at least 2 x 2"):
+        with pytest.raises(FaceganError, match=f"`search` has {sizes[0]} x {sizes[1]} styles: expected at least 2 x 2"):
             split_pairs(rows[: sizes[0]], columns[: sizes[1]], 0, 10)
 
 

@@ -394,7 +394,7 @@ def test_a_fixed_strength_stays_and_is_measured() -> None:
     for fixed in (0.0, 0.25, 1.0):
         strength = go(Strength("cpu", fixed=fixed), 8, 64.0)
         assert strength.p == fixed and strength.r == 1
-    with pytest.raises(FaceganError, match="--augment-p is 1.3: expected a probability"):
+    with pytest.raises(FaceganError, match="`augment_p` is 1.3: expected a probability"):
         Strength("cpu", fixed=1.3)
 
 

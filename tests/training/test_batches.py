@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from facegan.training.batches import DataClock, RealBatches, to_float, to_uint8
+from facegan.pixels import to_float, to_uint8
+from facegan.randomness import Randomness, Shard, generator, permuted
+from facegan.training.batches import DataClock, RealBatches
 from facegan.training.ema import Average
-from facegan.training.randomness import Randomness, Shard, generator, permuted
 
 CPU = torch.device("cpu")
 

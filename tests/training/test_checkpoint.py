@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.run import RunFolder
 from facegan.errors import FaceganError
-from facegan.training import checkpoint
-from facegan.training.folder import RunFolder
 from facegan.training.optimizer import adam
 
 OLD, NEW = {"w": torch.arange(6.0).view(2, 3)}, {"w": torch.ones(2, 3)}

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facegan import tensors
+from facegan.checkpoints.critics import load_critic
+from facegan.checkpoints.run import RunFolder
+from facegan.checkpoints.trained import TrainedRun
 from facegan.errors import FaceganError
-from facegan.generators import TrainedRun
-from facegan.methods.a.phase2 import load_critic
 from facegan.training import loop
-from facegan.training.folder import RunFolder
 
 DAMAGES: dict[str, Callable[[Any], object]] = {
     "null": lambda value: None, "text": lambda value: "x" * 1_000_000, "large": lambda value: 2**63, "nan": lambda value: float("nan"),

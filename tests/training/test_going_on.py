@@ -52,7 +52,7 @@ def test_a_finished_run_made_longer_equals_one_that_was_so_from_the_start(
 
 def test_epochs_stay_what_they_are_where_a_step_depends_on_them(train: Callable[..., Path], tmp_path: Path) -> None:
     train(tmp_path / "run", merge="feature", phase1_epochs=2, phase2_epochs=2, epochs=4)
-    with pytest.raises(FaceganError, match="another configuration .--epochs 4 there, 8 here"):
+    with pytest.raises(FaceganError, match="another configuration .`epochs` 4 there, 8 here"):
         train(tmp_path / "run", merge="feature", phase1_epochs=2, phase2_epochs=2, epochs=8)
 
 
@@ -63,7 +63,7 @@ def test_what_a_later_version_added_was_the_default_before(train: Callable[..., 
     del record["config"]["critic_views"]
     path.write_text(json.dumps(record))
     train(tmp_path / "run", **flags)
-    with pytest.raises(FaceganError, match="--critic-views 1 there, 2 here"):
+    with pytest.raises(FaceganError, match="`critic_views` 1 there, 2 here"):
         path.write_text(json.dumps(record))
         train(tmp_path / "run", **flags, critic_views=2)
 

@@ -200,11 +200,11 @@ def test_memory_that_graphs_leave_too_little_of_is_given_back(caplog: pytest.Log
 def test_modes() -> None:
     assert graphs.wanted("auto", CPU) and graphs.wanted("on", CPU) and not graphs.wanted("off", CPU)
     assert not graphs.wanted("auto", CPU, processes=2) and not graphs.wanted("auto", torch.device("meta"))
-    with pytest.raises(FaceganError, match="--cuda-graphs is on, but needs one process on a CUDA device, and this run has 2 processes"):
+    with pytest.raises(FaceganError, match="`cuda_graphs` is on, but needs one process on a CUDA device, and this run has 2 processes"):
         graphs.wanted("on", CPU, processes=2)
     with pytest.raises(FaceganError, match="and this run has device meta"):
         graphs.wanted("on", torch.device("meta"))
-    with pytest.raises(FaceganError, match="--cuda-graphs is 'yes': expected one of auto, on, off"):
+    with pytest.raises(FaceganError, match="`cuda_graphs` is 'yes': expected one of auto, on, off"):
         graphs.wanted("yes", CPU)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from facegan import warmup
-from facegan.training.session import prepare_kernels
+from facegan.session import prepare_kernels
 
 
 def test_a_failure_leaves_no_process_waiting(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from facegan.data.synthetic.dataset import render_dataset, write_celeba_layout
-from facegan.data.synthetic.paint import render
 from facegan.data.synthetic.parameters import BEARDS, COLUMNS, HAIRS, FaceParameters, sample_parameters
+from facegan.data.synthetic.renderer import render
 
 __all__ = [
     "BEARDS",

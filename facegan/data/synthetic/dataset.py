@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from facegan.data.synthetic.paint import check_resolution, render
 from facegan.data.synthetic.parameters import COLUMNS, FaceParameters, sample_parameters
+from facegan.data.synthetic.renderer import check_resolution, render
 from facegan.errors import FaceganError
 
 _CHUNK = 256  # faces per task: large enough to hide the cost of handing arrays between processes

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.merged import pack_generator
+from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.discriminators import Discriminators
 from facegan.methods.a.losses import discriminator_loss, generator_loss
-from facegan.methods.a.merge import MergedGenerator, pack_generator
-from facegan.methods.parts import frozen
-from facegan.methods.regularizers import r1_penalty
+from facegan.methods.common.parts import frozen
+from facegan.methods.common.regularizers import r1_penalty
 from facegan.models.conv_gan import channels_last
-from facegan.training import checkpoint
+from facegan.models.merged_generator import MergedGenerator
+from facegan.pixels import to_float
 from facegan.training.augment import DIFFAUGMENT_NUMBERS, diffaugment
-from facegan.training.batches import to_float
-from facegan.training.config_a import MethodAConfig
 from facegan.training.ema import Average
 from facegan.training.optimizer import adam
 from facegan.training.stage import Context, Stage
@@ -42,7 +43,7 @@ Source = Callable[[int, int], Reals]  # (step, global count) -> this process's s
 class Batch(NamedTuple):
     """What one step is computed from: arrays as drawn, tensors on the device as used."""
 
-    z: Any  # [n, *z_dims]
+    z: Any  # [n, *z_shape]
     y: Any  # what the fakes are asked for: [n, K], or None
     reals: list[Reals]  # of each discriminator
     numbers: dict[str, Any]  # uniform in [0, 1), by stream: one row [n, ...] an image
@@ -110,7 +111,7 @@ class AdversarialStage(Stage[MethodAConfig]):
         )
 
     def noise(self, stream: str, step: int, count: int) -> np.ndarray:
-        return self.context.randomness.normal(f"{self.name}/{stream}", step, (count, *self.context.config.z_dims))
+        return self.context.randomness.normal(f"{self.name}/{stream}", step, (count, *self.context.config.z_shape))
 
     def asked(self, step: int, count: int) -> np.ndarray | None:
         """The attribute vectors y [n, K] that the fakes are asked for: all attributes at once, where conditional."""
@@ -177,7 +178,7 @@ class AdversarialStage(Stage[MethodAConfig]):
             shown = self.seen(fake, batch, "augment-generator")
             scores = torch.stack([member(shown, batch.y).float() for member in self.discriminators.members])
             satisfied = self.satisfaction(batch, fake)
-            loss = generator_loss(scores.flatten(), satisfied, self.context.config.betas)
+            loss = generator_loss(scores.flatten(), satisfied, self.context.config.g_loss_weights)
             terms = {"G/loss": loss, "G/score": scores.mean()}
             if satisfied is not None:
                 terms["G/critics"] = satisfied.mean()
@@ -216,7 +217,7 @@ class AdversarialStage(Stage[MethodAConfig]):
     def samples(self) -> Tensor:
         config = self.context.config
         # One fixed z for all stages, unsharded: the pictures of a run can be laid over each other.
-        fixed = np.random.default_rng(config.seed).standard_normal((SAMPLES, *config.z_dims), dtype=np.float32)
+        fixed = np.random.default_rng(config.seed).standard_normal((SAMPLES, *config.z_shape), dtype=np.float32)
         z = torch.from_numpy(fixed).to(self.context.device)
         y = torch.ones(SAMPLES, len(self.context.groups.attributes), device=z.device) if config.conditional else None
         return self.sampled()(z, y).float()

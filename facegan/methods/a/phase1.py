@@ -8,16 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.merged import unpack_generator
 from facegan.errors import FaceganError
 from facegan.methods.a.adversarial import AdversarialStage, Reals, Source
+from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
-from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.models.conv_gan import Generator, GeneratorConfig
-from facegan.training import checkpoint
+from facegan.models.merged_generator import MergedGenerator
+from facegan.pixels import to_float, to_uint8
+from facegan.randomness import generator
 from facegan.training.augment import sharpness
-from facegan.training.batches import flipped, to_float, to_uint8
-from facegan.training.config_a import MethodAConfig
-from facegan.training.randomness import generator
+from facegan.training.batches import flipped
 from facegan.training.stage import Context
 
 HARVEST_BATCH, HARVEST_CAPACITY = 64, 2048
@@ -27,7 +29,7 @@ UNTRAINED = 0.1  # share of the phase from which every sample is kept
 def new_generator(context: Context[MethodAConfig]) -> MergedGenerator:
     config = context.config
     asked = len(context.groups.attributes) if config.conditional else 0
-    shape = GeneratorConfig(config.resolution, config.z_dims, config.width, asked, modulated=config.modulate)
+    shape = GeneratorConfig(config.resolution, config.z_shape, config.width, asked, modulated=config.modulate)
     return MergedGenerator(Generator(shape))
 
 
@@ -75,7 +77,7 @@ class Phase1(AdversarialStage):
 
     def _harvest(self, step: int) -> None:
         """Keep samples softer than the reals' 10th or sharper than their 99th percentile, and all of the untrained ones."""
-        shape = (HARVEST_BATCH, *self.context.config.z_dims)
+        shape = (HARVEST_BATCH, *self.context.config.z_shape)
         # Unsharded: every process harvests the same images and need not share them.
         z = generator(self.context.config.seed, f"{self.name}/harvest", step).standard_normal(shape, dtype=np.float32)
         y = torch.zeros(HARVEST_BATCH, len(self.context.groups.attributes), device=self.context.device)

@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.methods.a import phase2, regions
+from facegan.checkpoints import checkpoint
+from facegan.checkpoints.critics import load_critic
+from facegan.checkpoints.merged import unpack_generator
+from facegan.methods.a import regions
 from facegan.methods.a.adversarial import AdversarialStage, Batch, Reals, Source
+from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
 from facegan.methods.a.losses import f
-from facegan.methods.a.merge import MergedGenerator, unpack_generator
 from facegan.methods.a.phase1 import new_discriminator, new_generator, sharpness_bounds
 from facegan.methods.a.selfaugment import OwnSamples
+from facegan.methods.common import critics as phase2
 from facegan.models.conv_gan import Discriminator, Generator, grow
+from facegan.models.merged_generator import MergedGenerator
 from facegan.ops import adain
-from facegan.training import checkpoint
+from facegan.pixels import to_float
 from facegan.training.augment import VIEW_NUMBERS, view
-from facegan.training.batches import to_float
-from facegan.training.config_a import MethodAConfig
 from facegan.training.stage import Context
 
 
@@ -36,8 +39,8 @@ class Phase3(AdversarialStage):
         config = context.config
         self.name, self.k, self.goes_on = name, k, "epochs" in config.may_grow
         self.title = f"phase 3 ({' + '.join(a.name for a in context.groups.attributes[: k + 1])})"
-        self.critics = [phase2.load_critic(context.folder, critic).to(context.device) for critic in critics]
-        self.alphas = config.alphas
+        self.critics = [load_critic(context.folder, critic).to(context.device) for critic in critics]
+        self.alphas = config.d_loss_weights
         self.masks, shown = self._masks(context)
         # What each region gives to a composite.
         self.shares = None if self.masks is None else (self.masks / self.masks.sum(0, keepdim=True).clamp(min=1e-6)).to(context.device)
@@ -69,7 +72,7 @@ class Phase3(AdversarialStage):
         if config.masks == "regression":
             rows = regions.design_matrix(context.data, attributes, context.split.train)[1]
             return regions.regression(context.data, attributes, rows), rows
-        critics = [phase2.load_critic(context.folder, phase2.stage_name(context, j)) for j in range(len(attributes))]
+        critics = [load_critic(context.folder, phase2.stage_name(context, j)) for j in range(len(attributes))]
         shown = [context.attribute_set(j)[:256] for j in range(len(attributes))]
         images = [to_float(np.ascontiguousarray(context.data.images[index])) for index in shown]
         return regions.saliency(critics, images), np.concatenate(shown)
@@ -142,7 +145,7 @@ class Phase3(AdversarialStage):
 
     def streams(self) -> dict[str, int]:
         config = self.context.config
-        views = range(config.critic_views if config.critic_views > 1 and self.critics and config.betas[1] else 0)
+        views = range(config.critic_views if config.critic_views > 1 and self.critics and config.g_loss_weights[1] else 0)
         return super().streams() | {f"view{v}": VIEW_NUMBERS for v in views}
 
     def _chosen(self) -> np.ndarray | None:
@@ -162,16 +165,16 @@ class Phase3(AdversarialStage):
         self.generator.strength = self.context.config.merge_alpha * min(1.0, (step + 1 - self.switch_step) / ramp)
 
     def critic_target(self, fake: Tensor) -> Tensor | None:
-        if not self.critics or not self.context.config.alphas[2]:
+        if not self.critics or not self.context.config.d_loss_weights[2]:
             return None
         with torch.no_grad():
             return torch.stack([critic(fake).float() for critic in self.critics]).amin(0)
 
     def satisfaction(self, batch: Batch, fake: Tensor) -> Tensor | None:
         config = self.context.config
-        if not self.critics or not config.betas[1]:
+        if not self.critics or not config.g_loss_weights[1]:
             return None
-        return torch.cat([f(self._score(critic, batch, fake), config.f) for critic in self.critics])
+        return torch.cat([f(self._score(critic, batch, fake), config.critic_score_fn) for critic in self.critics])
 
     def _score(self, critic: Discriminator, batch: Batch, fake: Tensor) -> Tensor:
         """A critic's score [N], averaged over differentiable views where asked for."""

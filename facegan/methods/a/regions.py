@@ -15,8 +15,8 @@ from torch import Tensor
 from facegan.data.attributes import Attribute
 from facegan.data.faces import FaceData
 from facegan.errors import FaceganError
+from facegan.pixels import to_float
 from facegan.training.augment import gaussian_blur
-from facegan.training.batches import to_float
 
 # Rows of an aligned face, as fractions of its height, for `--masks halves`; they overlap by a few rows.
 HALVES = {"bald": (0.0, 0.55), "bangs": (0.0, 0.5), "hat": (0.0, 0.5), "glasses": (0.3, 0.6), "beard": (0.5, 1.0),
@@ -31,7 +31,7 @@ def halves(attributes: Sequence[Attribute], resolution: int) -> Tensor:
     for mask, attribute in zip(masks, attributes, strict=True):
         if attribute.name not in HALVES:
             known = ", ".join(HALVES)
-            raise FaceganError(f"--masks halves knows no region for {attribute.name!r} (known: {known}): use --masks regression")
+            raise FaceganError(f"`masks=halves` knows no region for {attribute.name!r} (known: {known}): use `masks=regression`")
         top, bottom = HALVES[attribute.name]
         mask[:, round(top * resolution) : round(bottom * resolution)] = 1.0
     return masks

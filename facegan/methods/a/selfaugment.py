@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
+from facegan.methods.a.config import MethodAConfig
+from facegan.pixels import to_float, to_uint8
+from facegan.randomness import generator
 from facegan.training.augment import sharpness
-from facegan.training.batches import to_float, to_uint8
-from facegan.training.config_a import MethodAConfig
-from facegan.training.randomness import generator
 from facegan.training.stage import Context
 
 ACCEPTED = 0.5  # a score nearer to "real" than to "fake"

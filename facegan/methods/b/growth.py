@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.methods.b.config import MethodBConfig
 from facegan.models.stylegan2_config import Level
 from facegan.ops import setup_filter, upsample2d
-from facegan.training.config_b import MethodBConfig
 
 
 def level(config: MethodBConfig, images: float) -> float | None:

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from facegan.checkpoints.networks import STAGE, Networks
-from facegan.methods.b.forward import MixedFaces, Scores, full_precision
+from facegan.methods.b.config import MethodBConfig
 from facegan.methods.b.growth import drawn_level, level, seen_at
-from facegan.methods.b.objective import discriminator_loss, generator_loss, lazy, path_length_loss
 from facegan.methods.b.start import start as first_networks
-from facegan.methods.parts import check_parts, frozen, pieces, update
-from facegan.methods.regularizers import r1_penalty
+from facegan.methods.common.parts import check_parts, frozen, pieces, update
+from facegan.methods.common.regularizers import r1_penalty
+from facegan.methods.common.stylegan2 import MixedFaces, Scores, full_precision
+from facegan.methods.common.stylegan2_losses import discriminator_loss, generator_loss, lazy, path_length_loss
 from facegan.models.conv_gan import channels_last
 from facegan.models.stylegan2 import Discriminator, Generator
 from facegan.models.stylegan2_config import Level
+from facegan.pixels import to_float
+from facegan.randomness import generator as numbers
 from facegan.training import ada
-from facegan.training.batches import to_float
-from facegan.training.config_b import MethodBConfig
 from facegan.training.ema import Average
 from facegan.training.optimizer import adam
-from facegan.training.randomness import generator as numbers
 from facegan.training.stage import Context, Stage
 
 SAMPLES = 64

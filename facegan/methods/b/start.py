@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from facegan.checkpoints.networks import Networks, open_networks, refuse_other_colours
 from facegan.errors import FaceganError
-from facegan.methods.parts import check_parts
-from facegan.methods.provenance import without_joint_faces
+from facegan.methods.b.config import MethodBConfig
+from facegan.methods.common.parts import check_parts
+from facegan.methods.common.provenance import without_joint_faces
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.training.config_b import MethodBConfig
 from facegan.training.stage import Context
 
 log = logging.getLogger("facegan.train")
 
 
-def network_config(context: Context[MethodBConfig]) -> StyleGAN2Config:
-    config = context.config
+def network_config(config: MethodBConfig, attributes: int) -> StyleGAN2Config:
+    """Of the networks that a training begins with where it has no `init_from`."""
     latent, layers, base, most = config.sizes
     lower = config.mixed_precision == "bf16"
     return StyleGAN2Config(
-        config.resolution, latent, latent, len(context.groups.attributes) if config.conditional else 0, layers,
+        config.resolution, latent, latent, attributes if config.conditional else 0, layers,
         channel_base=base, channel_max=most, architecture=config.architecture, noise=config.noise, growing=config.growing > 0,
         half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
     )  # fmt: skip
@@ -44,13 +44,14 @@ def check_start(context: Context[MethodBConfig]) -> None:
         log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
     theirs = found.config
     if (theirs.architecture, theirs.noise) != (config.architecture, config.noise) or config.preset != "auto":
-        log.warning("--init-from: its networks (%s, noise: %s) stand, whatever --architecture, --noise and --preset say",
+        log.warning("`init_from`: its networks (%s, noise: %s) stand, whatever `architecture`, `noise` and `preset` say",
                     theirs.architecture, theirs.noise)  # fmt: skip
 
 
 def start(context: Context[MethodBConfig]) -> Networks:
     """The configuration, and the weights where there are some to start from."""
-    config, wanted = context.config, network_config(context)
+    config = context.config
+    wanted = network_config(config, len(context.groups.attributes))
     if not config.init_from:
         return Networks(wanted, {}, may_have_seen_joint_faces=False)
     found = open_networks(config.init_from)
@@ -59,12 +60,12 @@ def start(context: Context[MethodBConfig]) -> Networks:
     theirs = found.config
     if theirs.resolution != config.resolution or theirs.c_dim not in (0, wanted.c_dim):
         raise FaceganError(
-            f"--init-from {config.init_from} makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
-            f"{config.resolution} px with {wanted.c_dim}: they must agree (but for a start without labels), so change --resolution "
-            "or --conditional"
+            f"`init_from={config.init_from}` makes {theirs.resolution} px faces with {theirs.c_dim} label(s), this run "
+            f"{config.resolution} px with {wanted.c_dim}: they must agree (but for a start without labels), so change `resolution` "
+            "or `conditional`"
         )
     if config.freeze_d and "D" not in found.states:
-        raise FaceganError(f"--freeze-d: {config.init_from} holds no discriminator to freeze; leave the flag away")
+        raise FaceganError(f"`freeze_d`: {config.init_from} holds no discriminator to freeze; leave the flag away")
     shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
     states = found.states
     if theirs.c_dim != wanted.c_dim:

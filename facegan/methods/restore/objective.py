@@ -1,6 +1,6 @@
 """The restorer's objective on one page (Yang et al. 2021, section 3.3, eq. 2-4; there with weights 1, 1 and 0.02).
 
-y     = the face x, degraded                                        facegan.restore.degradation
+y     = the face x, degraded                                        facegan.methods.restore.degradation
 L(D)  = E softplus(D(G(y))) + E softplus(-D(x)) + R1 on x          as StyleGAN2's
 L(G)  = adversarial  E softplus(-D(G(y)))
       + l1           E |G(y) - x|                                  mean over pixels of [-1, 1]

@@ -14,21 +14,21 @@ from torch.nn.functional import l1_loss
 from facegan.checkpoints.networks import Networks, open_networks
 from facegan.checkpoints.restorers import STAGE
 from facegan.errors import FaceganError
-from facegan.methods.b.forward import Scores, full_precision, grouped
-from facegan.methods.b.objective import discriminator_loss, lazy
-from facegan.methods.parts import check_parts, frozen, pieces, update
-from facegan.methods.provenance import without_joint_faces
-from facegan.methods.regularizers import r1_penalty
+from facegan.methods.common.parts import check_parts, frozen, pieces, update
+from facegan.methods.common.provenance import without_joint_faces
+from facegan.methods.common.regularizers import r1_penalty
+from facegan.methods.common.stylegan2 import Scores, full_precision, grouped
+from facegan.methods.common.stylegan2_losses import discriminator_loss, lazy
+from facegan.methods.restore.config import RestoreConfig
+from facegan.methods.restore.degradation import NUMBERS, degrade
 from facegan.methods.restore.objective import losses
 from facegan.models.conv_gan import channels_last
+from facegan.models.restorer import Restorer, decoder_config, embed
 from facegan.models.stylegan2 import Discriminator, StyleGAN2Config
-from facegan.restore.degradation import NUMBERS, degrade
-from facegan.restore.network import Restorer, decoder_config, embed
-from facegan.training.batches import to_float
-from facegan.training.config_restore import RestoreConfig
+from facegan.pixels import to_float
+from facegan.randomness import Randomness, Shard
 from facegan.training.ema import Average
 from facegan.training.optimizer import adam
-from facegan.training.randomness import Randomness, Shard
 from facegan.training.stage import Context, Stage
 
 SHOWN = 12  # faces of the picture, each degraded, restored and as it was
@@ -57,13 +57,13 @@ def first_networks(context: Context[RestoreConfig]) -> tuple[Networks, StyleGAN2
     prior = open_networks(config.prior)
     if prior.config.resolution != config.resolution:
         raise FaceganError(
-            f"--prior {config.prior} makes {prior.config.resolution} px faces, this run {config.resolution} px: change --resolution"
+            f"`prior={config.prior}` makes {prior.config.resolution} px faces, this run {config.resolution} px: change `resolution`"
         )
     clean = without_joint_faces(context, config.prior, "--prior") and not prior.may_have_seen_joint_faces
     try:
         shape = decoder_config(prior.config)
     except FaceganError as error:
-        raise FaceganError(f"--prior {config.prior}: {error}") from None
+        raise FaceganError(f"`prior={config.prior}`: {error}") from None
     check_parts(config.batch, config.accumulate, context.accelerator.num_processes, shape.group)
     lower = config.mixed_precision == "bf16"
     clamp = prior.config.conv_clamp or (256.0 if lower else None)
@@ -76,7 +76,7 @@ def check_start(context: Context[RestoreConfig]) -> None:
     if marked:
         log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.prior)
     if "D" not in prior.states:
-        log.warning("--prior %s holds no discriminator: a new one has much to learn, so give it more than --discriminator-lr %g",
+        log.warning("`prior=%s` holds no discriminator: a new one has much to learn, so give it more than `discriminator_lr=%g`",
                     config.prior, config.discriminator_lr)  # fmt: skip
 
 

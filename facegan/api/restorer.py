@@ -1,0 +1,93 @@
+"""Restorers: faces larger and sharper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from facegan.api.keywords import takes
+from facegan.api.sharing import push_folder
+from facegan.checkpoints.restorers import open_restorer, save_restorer
+from facegan.devices import AUTO
+from facegan.errors import FaceganError
+from facegan.options import EvaluateOptions
+from facegan.plotting.faces import Faces
+from facegan.plotting.sheets import to_tensor
+from facegan.restore.faces import Face, Problem, face_of, read_faces
+from facegan.restore.restorer import Interpolation, Network, find_files
+
+if TYPE_CHECKING:
+    from facegan.evaluation.restoration import RestorationReport
+
+
+class Restorer:
+    """A network that restores faces, or Lanczos interpolation without one; call it with faces."""
+
+    def __init__(self, source: str = "", *, scale: int = 0, device: str = AUTO, cuda_graphs: str = "auto") -> None:
+        self.source = source
+        self.method = Network(source, scale, device, cuda_graphs) if source else Interpolation(scale or 2)
+
+    def __call__(self, faces: Faces | Image.Image | str | Path | Iterable[Image.Image | str | Path], batch: int = 8) -> Faces:
+        """Restore faces.
+
+        Args:
+            faces: what a generator made, pictures, or paths of pictures and folders, each of one face cut out and about as wide as high.
+            batch: faces at once.
+
+        Returns:
+            The restored faces, in this order and under the same names.
+
+        Raises:
+            FaceganError: one of them is no face that can be restored; the sentence says why.
+        """
+        given = list(_faces(faces))
+        problems = [item for item in (self.method.refusal(face) for face in given) if item is not None]
+        if problems:
+            raise FaceganError(problems[0].sentence)
+        restored = [image for start in range(0, len(given), batch) for image in self.method(given[start : start + batch])]
+        seeds = faces.seeds if isinstance(faces, Faces) else ()
+        return Faces(to_tensor(restored), tuple(face.name for face in given), seeds)
+
+    @takes(EvaluateOptions)
+    def evaluate(self, options: EvaluateOptions) -> RestorationReport:
+        """Measure restored faces beside the faces as they were: PSNR, LPIPS, and what simpler ways reach.
+
+        Raises:
+            FaceganError: for options that go with generators, and for interpolation, which is what restorers are compared with.
+        """
+        from facegan.evaluation.restoration import evaluate_restorer
+
+        return evaluate_restorer(self.source, options, self._network().device)
+
+    def save_pretrained(self, folder: str | Path, *, slim: bool = False) -> Path:
+        """Write model.safetensors and config.json; `slim`: in half precision, which restores as well at half the size."""
+        save_restorer(open_restorer(self._network().path), folder, half=slim)
+        return Path(folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to a repository of huggingface.co, made if absent; returns its address."""
+        return push_folder(self.save_pretrained, repo_id, private, token)
+
+    def _network(self) -> Network:
+        if not isinstance(self.method, Network):
+            raise FaceganError("this restorer has no weights: open some with facegan.load_restorer")
+        return self.method
+
+
+def _faces(given: Faces | Image.Image | str | Path | Iterable[Image.Image | str | Path]) -> Iterable[Face]:
+    if isinstance(given, Faces):
+        return [Face(name, name, picture.convert("RGB")) for name, picture in zip(given.names, given, strict=True)]
+    items = [given] if isinstance(given, (Image.Image, str, Path)) else list(given)
+    found: list[Face | Problem] = []
+    for index, item in enumerate(items):
+        if isinstance(item, Image.Image):
+            found.append(face_of(item, f"face{index:04d}", f"picture {index}"))
+        else:
+            found += read_faces(find_files([str(item)], Path()))
+    refused = next((item for item in found if isinstance(item, Problem)), None)
+    if refused:
+        raise FaceganError(refused.sentence)
+    return [item for item in found if isinstance(item, Face)]

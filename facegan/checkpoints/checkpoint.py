@@ -1,0 +1,139 @@
+"""Folders of tensors and facts that are either whole or absent: safetensors + JSON, written aside and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from facegan.errors import FaceganError
+from facegan.files import RECORD_LIMIT, quoted, read_json
+from facegan.memory import out_of_memory
+from facegan.tensors import in_layout_of, read_tensors
+
+TENSORS, FACTS = "model.safetensors", "state.json"
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write `folder` atomically: whatever interrupts it, `folder` is the old one, the new one or absent.
+
+    Raises FaceganError where the disk is full or read-only; what stood before stays whole.
+    """
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        aside.mkdir(parents=True)
+        # One copy each: safetensors refuses shared or strided memory.
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(plain, aside / TENSORS)
+        (aside / FACTS).write_text(json.dumps(facts, indent=1))
+        for file in (aside / TENSORS, aside / FACTS):
+            flush(file)
+        replace_folder(aside, folder)
+    except Exception as error:  # safetensors raises its own type for a failed write
+        shutil.rmtree(aside, ignore_errors=True)
+        if not isinstance(error, OSError) and "SafetensorError" not in type(error).__name__:
+            raise
+        raise FaceganError(
+            f"could not save {folder} ({error}); what was saved before is whole: make room or allow writing there, "
+            "then run the same command again"
+        ) from error
+
+
+def flush(file: Path) -> None:
+    with open(file, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    if target.exists():
+        old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+        target.rename(old)
+        source.rename(target)
+        shutil.rmtree(old)
+    else:
+        source.rename(target)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and facts of a folder that `save` wrote."""
+    facts = load_facts(folder)
+    try:
+        return read_tensors(folder / TENSORS), facts
+    except FaceganError as error:
+        raise _unreadable(folder, error) from None
+
+
+def load_facts(folder: Path) -> dict[str, Any]:
+    """The facts alone; what they must hold is their reader's to check (`facegan.schema`)."""
+    try:
+        facts = read_json(folder / FACTS, RECORD_LIMIT)
+        if not isinstance(facts, dict):
+            raise FaceganError(f"{FACTS} holds {quoted(facts)}")
+        return facts
+    except FaceganError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: FaceganError) -> FaceganError:
+    return FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {FACTS}")
+
+
+@contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """What `load` gave goes into networks and optimisers; FaceganError for whatever does not fit there."""
+    try:
+        yield
+    except FaceganError as error:
+        raise FaceganError(f"{folder}: {error}") from None
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = quoted(str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__)
+        raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to go on from what was saved before") from error
+
+
+def sweep(parent: Path) -> None:
+    """Remove what interrupted writes left behind."""
+    for leftover in [*parent.glob(".*.tmp"), *parent.glob(".*.old")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+# --- named state <-> flat tensors
+
+
+def pack(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in values.items()}
+
+
+def unpack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = prefix + "/"
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def pack_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}/{index}/{name}": torch.as_tensor(value) for index, values in state.items() for name, value in values.items()}
+
+
+def unpack_optimizer(prefix: str, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in unpack(prefix, tensors).items():
+        index, name = key.split("/", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if not isinstance(parameter, Tensor) or value.shape not in (parameter.shape, ()):
+                expected = list(parameter.shape) if isinstance(parameter, Tensor) else "nothing"
+                raise FaceganError(f"{prefix}: {quoted(name)} is {quoted(str(list(value.shape)))}, where this network has {expected}")
+            if value.shape == parameter.shape and name != "step":  # files hold tensors in rows
+                values[name] = in_layout_of(parameter, value)

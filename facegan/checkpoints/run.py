@@ -1,0 +1,241 @@
+"""The folder of a run: configuration, metrics, checkpoints, finished stages, pictures.
+
+config.json  metrics.jsonl  ids/<stage>.txt  samples/<stage>-0000200.png
+checkpoints/<stage>-0000200/   while a stage runs          stages/<stage>/   when it has ended
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import os
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from facegan import __version__
+from facegan.checkpoints import checkpoint
+from facegan.config import TrainConfig
+from facegan.errors import FaceganError
+from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, write_whole
+from facegan.schema import Range, checked
+
+CONFIG = "config.json"
+# These do not change what a step computes.
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
+
+
+log = logging.getLogger("facegan.train")
+
+
+class Record(TypedDict):
+    """Of config.json."""
+
+    config: dict[str, Any]
+    data_fingerprint: str
+
+
+class StageFacts(TypedDict):
+    """Of every finished stage's state.json."""
+
+    order: Annotated[int, Range(0)]  # among the stages, as they ended
+    metrics_bytes: Annotated[int, Range(0)]  # of metrics.jsonl when it ended
+    steps: Annotated[int, Range(0)]
+    images: Annotated[int, Range(0)]
+    seconds: Annotated[float, Range(0)]
+
+
+def method_of(folder: str | Path) -> str | None:
+    """The method that a folder was trained by; None where it is no run."""
+    try:
+        method = RunFolder(folder).record()["config"].get("method")
+    except FaceganError:
+        return None
+    return method if isinstance(method, str) else None
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether this is a folder of `facegan train`, of whatever method."""
+    return method_of(folder) is not None
+
+
+class RunFolder:
+    """A run on disk: what it was asked for, what it learnt from, and what it made so far."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.checkpoints, self.stages = self.root / "checkpoints", self.root / "stages"
+        self.metrics, self.config_file = self.root / "metrics.jsonl", self.root / CONFIG
+        self.extended: set[str] = set()  # stages that have ended, and are to go on
+        self.outlasted = False  # a stage has ended after more steps than it is to have
+
+    # --- configuration
+    def claim(self, config: TrainConfig, fingerprint: str) -> None:
+        """Write config.json into a new folder; in an old one check that it is the same run, unless nothing is lost by another one."""
+        record = {"facegan": __version__, "config": config.to_json(), "data_fingerprint": fingerprint}
+        path = self.root / CONFIG
+        if path.exists():
+            differences = self._differences(config, fingerprint)
+            if differences and self.begun:
+                raise FaceganError(
+                    f"`out={self.root}` belongs to another configuration ({'; '.join(differences)}): "
+                    "name another folder, or give the same flags to resume"
+                )
+            if differences:
+                log.info("%s holds no snapshot of its other configuration, and begins anew", self.root)
+                self._forget()
+            if self.outlasted:  # the record says what the weights have seen
+                old = self.record()["config"]
+                record["config"] = {**config.to_json(), **{name: old[name] for name in config.may_grow if name in old}}
+            return write_json(path, record)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if any(item for item in self.root.iterdir() if not item.name.startswith(".")):
+                raise FaceganError(f"`out={self.root}` holds other files and no config.json: name a new or empty folder")
+            write_json(path, record)
+        except OSError as error:
+            raise FaceganError(f"`out={self.root}` cannot be written ({error}): name a folder where you may write") from error
+
+    def _differences(self, config: TrainConfig, fingerprint: str) -> list[str]:
+        """Between the run in this folder and another one, as far as they matter; what it does not say was the default in its time."""
+        old, defaults = self.record(), type(config)().to_json()
+        then = {**defaults, **old["config"]}
+        free = FREE_TO_CHANGE | config.may_grow
+        found = [
+            f"`{name}` {shown(then[name])} there, {shown(value)} here"
+            for name, value in config.to_json().items()
+            if name not in free and then[name] != value
+        ]
+        return found + ["the images or labels under `data` changed"] * (old["data_fingerprint"] != fingerprint)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a finished stage or a snapshot: anything that took time to make."""
+        return any(next(parent.glob(f"*/{checkpoint.FACTS}"), None) for parent in (self.stages, self.checkpoints))
+
+    def _forget(self) -> None:
+        """Remove what a run without a snapshot has written."""
+        for folder in (self.root / "ids", self.root / "samples"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.metrics.unlink(missing_ok=True)
+
+    def config(self) -> TrainConfig:
+        """The options that all methods share, checked; `facegan.methods.config_of` has those of its method besides."""
+        values, common = self.record()["config"], [item.name for item in fields(TrainConfig)]
+        config: TrainConfig = checked({name: values[name] for name in common if name in values}, TrainConfig, self.config_file)
+        try:
+            config.check()
+        except FaceganError as error:
+            raise FaceganError(f"{self.config_file}: {error}") from None
+        return config
+
+    def record(self) -> Record:
+        path = self.root / CONFIG
+        try:
+            return checked(read_json(path, RECORD_LIMIT), Record, path)
+        except FaceganError as error:
+            reason = f" ({error})" if path.exists() else ""
+            raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
+
+    # --- finished stages
+    def finished(self, stage: str) -> bool:
+        return (self.stages / stage / checkpoint.FACTS).exists()
+
+    def finished_stages(self) -> list[str]:
+        """In the order in which they ended."""
+        done = [path.parent for path in self.stages.glob(f"*/{checkpoint.FACTS}")]
+        return [path.name for path in sorted(done, key=lambda path: self.facts(path.name)["order"])]
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What `finish` recorded of a stage, without reading its tensors: `StageFacts`, and whatever else the stage had to say."""
+        return checked(checkpoint.load_facts(self.stages / stage), StageFacts, self.stages / stage / checkpoint.FACTS)
+
+    def load_stage(self, stage: str) -> tuple[dict, dict]:
+        if not self.finished(stage):
+            raise FaceganError(f"{self.root} has no finished stage {stage!r} (finished: {', '.join(self.finished_stages()) or 'none'})")
+        self.facts(stage)
+        return checkpoint.load(self.stages / stage)
+
+    def finish(self, stage: str, tensors: dict, facts: dict, keep: int = 0) -> None:
+        """`keep`: checkpoints that stay, the newest ones."""
+        order = len([name for name in self.finished_stages() if name != stage])
+        checkpoint.save(self.stages / stage, tensors, {**facts, "order": order, "metrics_bytes": self.metrics_bytes()})
+        self._keep(stage, keep)
+
+    def extend(self, stage: str, steps: int) -> None:
+        """Have a stage that has ended go on where it is to have more `steps` than it took; before `claim`.
+
+        Raises:
+            FaceganError: its state at the end was not kept.
+        """
+        if not self.finished(stage):
+            return
+        facts = self.facts(stage)
+        length = f"{facts['images'] / 1000:g} kimg, {facts['steps']} steps"
+        if facts["steps"] >= steps:
+            self.outlasted = facts["steps"] > steps
+            if self.outlasted:
+                log.info("%s has finished after %s, more than the %d asked for: nothing is left to train", self.root, length, steps)
+            return
+        if not self._checkpoints_of(stage):
+            raise FaceganError(
+                f"`out={self.root}` has finished its training, after {length} of {steps}, and {self.checkpoints} holds no state of {stage} "
+                "to go on from: ask for no more than that, or train with a new `out`"
+            )
+        self.extended.add(stage)
+
+    # --- checkpoints of the running stage
+    def save_checkpoint(self, stage: str, step: int, tensors: dict, facts: dict, keep: int) -> None:
+        facts = {**facts, "step": step, "metrics_bytes": self.metrics_bytes()}
+        checkpoint.save(self.checkpoints / f"{stage}-{step:07d}", tensors, facts)
+        self._keep(stage, keep)
+
+    def _keep(self, stage: str, count: int) -> None:
+        for path in self._checkpoints_of(stage)[: -count or None]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def newest_checkpoint(self, stage: str) -> tuple[dict, dict] | None:
+        path = self.newest_path(stage)
+        return checkpoint.load(path) if path else None
+
+    def newest_path(self, stage: str) -> Path | None:
+        """Of the newest checkpoint."""
+        return next(reversed(self._checkpoints_of(stage)), None)
+
+    def _checkpoints_of(self, stage: str) -> list[Path]:
+        # Seven digits, not *: with attributes `beard` and `beard-long` one stage's name begins like another's.
+        return sorted(self.checkpoints.glob(glob.escape(stage) + "-" + "[0-9]" * 7))
+
+    # --- records
+    def metrics_bytes(self) -> int:
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def rewind_metrics(self, size: int) -> None:
+        """Forget the rows written after the state that a resumed run starts from."""
+        if self.metrics_bytes() > size:
+            os.truncate(self.metrics, size)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with open(self.metrics, "a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+    def write_ids(self, stage: str, ids: list[str]) -> None:
+        """The images that a stage learns from, for anyone who doubts what it saw."""
+        path = self.root / "ids" / f"{stage}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(sorted(ids)) + "\n")
+
+    def ids(self, stage: str) -> list[str]:
+        """What `write_ids` wrote."""
+        return read_text(self.root / "ids" / f"{stage}.txt").splitlines()
+
+
+def shown(value: Any) -> str:
+    """A flag's value, for a message."""
+    return f"'{quoted(value)}'" if isinstance(value, str) else quoted(value)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=1) + "\n")

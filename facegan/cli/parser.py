@@ -1,0 +1,127 @@
+"""Parsers made from options: one flag a field, of the type that its annotation says."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields
+from functools import partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from facegan.cli.messages import with_flags
+from facegan.config import MOST, Options, listed
+from facegan.errors import FaceganError
+from facegan.methods import METHODS
+
+RAW = argparse.RawDescriptionHelpFormatter
+
+
+def finite(text: str) -> float:
+    """A number that is no nan and no infinity, as the type of a flag."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from {-MOST:g} to {MOST:g}")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number as the type of a flag."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number") from None
+
+
+def several(kind: Any, text: str) -> tuple[Any, ...]:
+    """`"1,1,0.1"` -> (1.0, 1.0, 0.1) for tuple[float, float, float]."""
+    arguments = get_args(kind)
+    parts, count = listed(text), None if arguments[-1] is Ellipsis else len(arguments)
+    if count is not None and len(parts) != count:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r}: expected {count} numbers joined by commas, got {len(parts)}")
+    return tuple(_type_of(arguments[0], {})(part) for part in parts)
+
+
+def _type_of(kind: Any, about: Mapping[str, Any]) -> Callable[[str], Any]:
+    """What reads one word of a field."""
+    if "parse" in about:
+        return partial(_read, about["parse"])
+    if get_origin(kind) is tuple:
+        return str if about.get("nargs") else partial(several, kind)
+    if type(None) in get_args(kind):
+        return _type_of(get_args(kind)[0], about)
+    return {int: whole, float: finite}.get(kind, str)
+
+
+def _read(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except FaceganError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _metavar(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        parts = [_metavar(part) for part in get_args(kind) if part is not Ellipsis]
+        return ",".join(parts) + (",..." if Ellipsis in get_args(kind) else "")
+    if type(None) in get_args(kind):
+        return _metavar(get_args(kind)[0])
+    return {int: "INT", float: "FLOAT"}.get(kind, "TEXT")
+
+
+def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> None:
+    """One argument per field, in the fields' groups; absent flags stay absent, so that a recipe can tell."""
+    groups: dict[str, Any] = {}
+    hints = get_type_hints(options)
+    for item in sorted(fields(options), key=lambda item: item.name in ("device", "cuda_graphs")):  # last, where commands have their own
+        about, kind = item.metadata, hints[item.name]
+        common: dict[str, Any] = dict(help=_help(options, item), default=argparse.SUPPRESS)
+        common |= {name: about[name] for name in ("metavar", "nargs") if about.get(name)}
+        if "place" in about:
+            parser.add_argument(item.name, **common | dict(metavar=about["place"], type=_type_of(kind, about)))
+            continue
+        heading = about["group"] or "options"
+        groups[heading] = groups.get(heading) or (parser.add_argument_group(heading) if about["group"] else parser._optionals)
+        common |= dict(dest=item.name, required=about.get("required", False))
+        if kind is bool:
+            common["action"] = argparse.BooleanOptionalAction
+        else:
+            choices = tuple(METHODS) if item.name == "method" else about["choices"] or _choices(kind)
+            common |= dict(type=_type_of(kind, about), choices=choices)
+            common.setdefault("metavar", None if choices else _metavar(kind))
+        groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
+
+
+def _choices(kind: Any) -> tuple[str, ...] | None:
+    """Of Literal["a", "b"], or that or None."""
+    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
+    return get_args(literal) or None
+
+
+def _help(options: type[Options], item: Field[Any]) -> str:
+    """The field's sentence, with the default in force: the default recipe's, then what other recipes have."""
+    text = with_flags(item.metadata["help"], (each.name for each in fields(options))).replace("%", "%%")
+    recipes = options.RECIPES
+    chosen = str(next((each.default for each in fields(options) if each.name == "recipe"), ""))
+    default = recipes.get(chosen, {}).get(item.name, item.default)
+    if default in ("", None, ()) or item.metadata.get("required"):
+        return text
+    if "shown" in item.metadata:
+        return f"{text} (default: {item.metadata['shown']})"
+    others = {name: values.get(item.name, item.default) for name, values in recipes.items()}
+    notes = [f"{name}: {_written(value)}" for name, value in others.items() if value != default]
+    return f"{text} (default: {'; '.join([_written(default), *notes])})"
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(_written, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def named_method(arguments: Sequence[str]) -> str:
+    """The method that a command line asks for, so that the parser can have that method's flags."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--method", choices=tuple(METHODS), default="a")
+    return finder.parse_known_args(arguments)[0].method

@@ -1,0 +1,80 @@
+"""`facegan data ...`, `demo`, `ablate`: data sets, and whole studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from facegan import options as o
+from facegan.cli.command import Command
+from facegan.cli.parser import named_method
+from facegan.config import Options
+from facegan.experiments.ablation.rows import ROWS
+from facegan.methods import METHODS
+
+ABLATE_EXAMPLES = """examples:
+  facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
+  facegan ablate --data celeba.zip --rows plain,thesis,best --seeds 1 --out runs/celeba-rows
+  facegan ablate --data celeba.zip --jobs 6 --pairs bald,beard beard,glasses smile,glasses bald,bangs --out runs/pairs
+  facegan ablate --data synthetic --attributes bald,beard,glasses --rows plain,best --out runs/three
+  facegan ablate --method b --data synthetic --resolution 32 --kimg 100 --augment none --seeds 3 --out runs/mixing
+The same command again resumes what was stopped; --rows, --seeds and --jobs may change on the way. OUT/report.md is written again
+whenever a row has ended. All flags of `facegan train` go to every row, but for those in which rows differ. With `--method b` the rows
+are ways of mixing styles.
+rows:
+"""
+
+
+def run_inspect(values: dict[str, Any]) -> None:
+    """Print what selectors find in a data set."""
+    from facegan.data.inspect import inspect
+
+    options = o.DataInspect(**values)
+    print(inspect(options.data, options.attributes, check_images=options.check_images))
+
+
+def run_synth(values: dict[str, Any]) -> None:
+    """Write synthetic faces."""
+    from facegan.data.synthetic import write_celeba_layout
+
+    options = o.DataSynth(**values)
+    write_celeba_layout(Path(options.out), num=options.num, resolution=options.resolution, seed=options.seed)
+    print(options.out)
+
+
+def run_demo(values: dict[str, Any]) -> None:
+    """Run the demo and print its table."""
+    from facegan.experiments.demo import demo
+
+    options = o.Demo(**values)
+    print(demo(options.out, options.seed, options.device).text)
+
+
+def ablation_options(words: Sequence[str]) -> list[type[Options]]:
+    """The ablation's own, and those of the method that is named, but for names that are the ablation's."""
+    return [o.AblateOptions, METHODS[named_method(words)].config]
+
+
+def ablation_examples(words: Sequence[str]) -> str:
+    """With all rows, a line each."""
+    lines = (f"  {name:15s} {'on ' + row.on + ': ' if row.on else ''}{row.sentence}" for name, row in ROWS.items())
+    return ABLATE_EXAMPLES + "\n".join(lines)
+
+
+def run_ablate(values: dict[str, Any]) -> None:
+    """Run what is missing of an ablation."""
+    from facegan.experiments.ablation.run import ablate
+
+    own = {item.name for item in fields(o.AblateOptions)}
+    given = {name: value for name, value in values.items() if name not in own}
+    print(ablate(o.AblateOptions(**{name: values[name] for name in own & values.keys()}), given))
+
+
+COMMANDS = {
+    "data inspect": Command(o.DataInspect, run_inspect),
+    "data synth": Command(o.DataSynth, run_synth),
+    "demo": Command(o.Demo, run_demo),
+    "ablate": Command(ablation_options, run_ablate, ablation_examples),
+}

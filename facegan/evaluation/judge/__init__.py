@@ -1,0 +1,1 @@
+"""The independent judge; shares nothing with the critics."""

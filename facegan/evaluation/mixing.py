@@ -1,0 +1,270 @@
+"""`facegan mix-search`: the search, and the table that compares its recipe with simpler ways of making faces of several attributes.
+
+Critics choose; the judge, which had no part in choosing, rates. Both are shown on styles that the search never saw.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from facegan.checkpoints.critics import Critics, resized
+from facegan.checkpoints.networks import Networks, refuse_other_colours
+from facegan.checkpoints.run import RunFolder, is_run, write_json
+from facegan.config import listed
+from facegan.data.attributes import names
+from facegan.data.faces import synthetic_seed
+from facegan.errors import FaceganError
+from facegan.evaluation.evaluator import Evaluator, command_line, machine
+from facegan.evaluation.summary import interval
+from facegan.models.stylegan2 import Generator, truncate
+from facegan.options import SearchOptions
+from facegan.plotting.comparison import comparison
+from facegan.plotting.sheets import save_png
+from facegan.styles.mix import Renderer, mix, stacked
+from facegan.styles.recipe import Mode, Recipe, mixed, uniform
+from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
+from facegan.styles.store import Style, resolve
+
+log = logging.getLogger("facegan.styles")
+
+AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where --truncation gives none
+SHOWN = 12  # rows and columns of the pictures, at most
+WAYS = "ways.png"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the table: a way of making faces."""
+
+    name: str
+    ws: Tensor  # [N, num_ws, w_dim]
+    searched: dict[str, Any] | None = None  # the critics' figures on the half of the styles that the search saw
+    shared: bool = True  # whether faces have styles in common, so that they are no independent samples
+
+
+@dataclass(frozen=True, eq=False)
+class SearchReport:
+    """The recipe that was found, and the table that compares it with simpler ways."""
+
+    folder: Path
+    recipe: Recipe
+    text: str  # the table for people
+    record: dict[str, Any]  # as search.json has it
+
+    def to_json(self) -> dict[str, Any]:
+        """What search.json holds."""
+        return dict(self.record)
+
+
+def search_and_compare(
+    request: SearchOptions, network: str, networks: Networks, draw: Renderer, rows: Sequence[Style], columns: Sequence[Style],
+    start: Recipe, out: Path,
+) -> SearchReport:  # fmt: skip
+    """Write recipe.json, table.md, grid.png (the recipe found), grid-start.png (the one started from), ways.png (some faces of every
+    way of mixing) and, last, search.json.
+
+    `draw` makes the faces of `networks`, which messages call `network`.
+    """
+    request.at_least(1, "batch", "num_random", "pairs")
+    refuse_other_colours(networks, network, "searched")
+    began, generator = time.perf_counter(), draw.generator
+    out.mkdir(parents=True, exist_ok=True)  # before minutes of work
+    device = generator.mapping.w_avg.device
+    critics = open_critics(request, network, device)
+    evaluator = open_evaluator(request, network, critics.attributes, device)
+    seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
+    w_avg = generator.mapping.w_avg.cpu()
+
+    objective = Objective(*paired(rows, columns, seen), w_avg, draw, critics, request.batch)
+    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
+    found = search(objective, start, modes)
+    found.recipe.write(out / "recipe.json")
+    ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objective, critics.attributes)
+    row_images = draw(stacked(rows))
+    table: list[dict[str, Any]] = []
+    pictures: list[Tensor] = []
+    shown = min(SHOWN, *(len(way.ws) for way in ways))
+    for way in tqdm(ways, desc="ways of mixing", unit="way"):
+        images = draw(way.ws)
+        table.append(rated(way, images, row_images, critics, evaluator))
+        pictures.append(images[:shown])
+    save_png(comparison(torch.stack(pictures), [""] * shown, [way.name.partition(":")[0] for way in ways]), out / WAYS)
+
+    card = next((line["judge"].pop("judge") for line in table if line["judge"]), None)
+    for line in table:
+        if line["judge"]:
+            line["judge"].pop("judge", None)  # the same card in every line
+    learned = may_have_seen(network, networks, critics.attributes)
+    record = {
+        "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
+        "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
+        "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
+        "judge": card, "network_may_have_seen_joint_faces": learned, "request": {"network": network, **request.to_json()},
+        "command": command_line(),
+        "machine": machine(device), "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
+    (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
+    for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
+        save_png(mix(draw, rows[:SHOWN], columns[:SHOWN], recipe).grid(), out / name)
+    write_json(out / "search.json", record)  # last: where it is, everything is
+    return SearchReport(out, found.recipe, text, record)
+
+
+def may_have_seen(network: str, networks: Networks, attributes: Sequence[str]) -> bool:
+    """Whether the network may have learned from faces that carry all `attributes`; so may a run that held out others than these."""
+    if networks.may_have_seen_joint_faces:
+        return True
+    return is_run(network) and not {*names(RunFolder(network).config().attributes)} <= {*attributes}
+
+
+# --- who rates
+
+
+def open_critics(request: SearchOptions, network: str, device: torch.device) -> Critics:
+    """Those of --critics, by default of the network's own run."""
+    run = request.critics or network
+    if not is_run(run):
+        raise FaceganError(f"the search needs critics, and {run} is no run of `facegan train`: name one with `critics=RUN`")
+    critics = Critics(run, names(request.attributes) if request.attributes else (), device)
+    trained = names(RunFolder(run).config().attributes)
+    if sorted(critics.attributes) != sorted(trained):
+        raise FaceganError(
+            f"`attributes` is {','.join(request.attributes)}: {run} held out only faces that carry all of {', '.join(trained)}, so a rate "
+            "of fewer would count faces it learned from; name all, or a run trained for these"
+        )
+    return critics
+
+
+def open_evaluator(request: SearchOptions, network: str, attributes: Sequence[str], device: torch.device) -> Evaluator | None:
+    """The judge over the data of --data or of the critics' run; None, with a sentence, where there are none."""
+    run = request.critics or network
+    config = RunFolder(run).config()
+    data = request.data or config.data
+    if not request.data and synthetic_seed(data) is None and not Path(data).exists():
+        log.warning("the table goes without the judge: %s, the data of %s, are not here; `data` names them", data, run)
+        return None
+    written = dict(zip(names(config.attributes), listed(config.attributes), strict=True))
+    config = replace(config, attributes=tuple(written[name] for name in attributes))
+    return Evaluator(config, data, request.judge, device=device)
+
+
+# --- what is compared
+
+
+def paired(rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Both styles of each pair, [N, num_ws, w_dim] twice."""
+    return stacked([rows[i] for i, _ in pairs]), stacked([columns[j] for _, j in pairs])
+
+
+def all_ways(
+    request: SearchOptions, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair],
+    found: Recipe, start: Recipe, objective: Objective, attributes: Sequence[str],
+) -> list[Way]:  # fmt: skip
+    """The rows of the table, the mixes over `pairs`; `objective` knows what the search saw."""
+    w_avg = generator.mapping.w_avg.cpu()
+    row_ws, column_ws = paired(rows, columns, pairs)
+    psi = request.truncation if request.truncation != 1 else AVERAGED_PSI
+    mixes = [
+        Way(f"{name}: {recipe.describe()}", mixed(row_ws, column_ws, recipe, w_avg), figures(objective.scores(recipe), attributes))
+        for name, recipe in (("fixed layers", start), ("searched", found))
+    ]
+    averages = []
+    if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
+        averages = [Way(f"averaged styles, psi {psi:g}", averaged(generator, stacked(rows), stacked(columns), len(pairs), psi))]
+    return [
+        Way("random mixes", random_mixes(row_ws, column_ws, request.num_random, request.seed)),
+        *mixes,
+        *averages,
+        Way("rows alone", stacked(rows), shared=False),
+        Way("columns alone", stacked(columns), shared=False),
+    ]
+
+
+def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> Tensor:
+    """The pairs [N, num_ws, w_dim], dealt out at random to `count` random ranges of layers that cross over."""
+    random = np.random.Generator(np.random.Philox(seed))
+    num_ws = row_ws.shape[1]
+    mixes = []
+    for part in np.array_split(random.permutation(len(row_ws)), count):
+        first, last = sorted(random.integers(0, num_ws, size=2).tolist())
+        recipe = uniform("crossover", range(first, last + 1), num_ws)
+        mixes.append(mixed(row_ws[part], column_ws[part], recipe, torch.zeros(row_ws.shape[2])))
+    return torch.cat(mixes)
+
+
+def averaged(generator: Generator, row_ws: Tensor, column_ws: Tensor, count: int, psi: float) -> Tensor:
+    """Seeds 0 to count - 1 drawn to the mean by `psi`, plus both means of styles as directions: [count, num_ws, w_dim]."""
+    w_avg = generator.mapping.w_avg.cpu()
+    seeds = stacked(resolve([f"0-{count - 1}"], generator, None))
+    return truncate(seeds, w_avg, psi) + (row_ws.mean(0) - w_avg) + (column_ws.mean(0) - w_avg)
+
+
+# --- how it is rated
+
+
+def figures(scores: Tensor, attributes: Sequence[str]) -> dict[str, Any]:
+    """Critics' scores [K, N] as shares of faces."""
+    marginals = {name: float(column.gt(0.5).float().mean()) for name, column in zip(attributes, scores, strict=True)}
+    return {"samples": scores.shape[1], **asdict(score_of(scores)), "marginals": marginals}
+
+
+def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evaluator: Evaluator | None) -> dict[str, Any]:
+    """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor."""
+    scores = torch.cat([critics(part) for part in images.split(256)], dim=1)
+    line = {"name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None}
+    if evaluator:
+        size = evaluator.judge.resolution
+        own = resized(images, size, "the judge")
+        seen = evaluator.look(own.__getitem__, len(own))
+        report = evaluator.measure(seen, resized(row_images, size, "the judge"))
+        report["floors"]["rows"] = report["floors"].pop("phase1")
+        report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
+        line["judge"] = without_limits(report) if way.shared else report
+    return line
+
+
+def without_limits(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without intervals, which take faces for independent samples: 256 mixes of 16 rows and 16 columns know little more
+    than 32 styles do, and intervals of 256 faces hold the truth about every second time."""
+    for values in (report["joint"], report["normalised"], *report["marginal_intervals"].values()):
+        values |= {"low": None, "high": None}
+    return report
+
+
+def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
+    """The table for people."""
+    head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
+    lines = [head, ["---"] * len(head)]
+    for line in table:
+        report, searched = line["judge"], line["critics_searched"]
+        judged = ["-"] * (len(attributes) + 4)
+        if report:
+            judged = [interval(report["joint"]), *(f"{report['marginals'][name]:.3f}" for name in attributes)]
+            judged += [f"{report['floor']:.3f}", f"{report['ceiling']:.3f}", interval(report["normalised"])]
+        own = f"{searched['joint']:.3f}" if searched else "-"
+        lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged])
+    note = (
+        f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of one half of the styles; all other columns are of {kept} "
+        "pairs of the other half, which the search never saw (averages, rows and columns alone: of all styles). Critics: share of faces in "
+        "which each sees its attribute."
+    )
+    if any(line["judge"] for line in table):
+        note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
+        note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
+    if learned:
+        note += (
+            "\n\nThis network may have seen faces with all attributes in its training, so its rate says how well such styles mix, not that "
+            "they were never learned."
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + note

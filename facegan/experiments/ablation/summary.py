@@ -1,0 +1,250 @@
+"""From the reports of single runs to the figures of a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any, TypedDict
+
+from facegan import __version__
+from facegan.checkpoints.run import RunFolder
+from facegan.data.faces import synthetic_seed
+from facegan.evaluation.joint_rate import Interval
+from facegan.evaluation.summary import judge_line
+from facegan.experiments.ablation import costs, intervals, rows
+from facegan.experiments.ablation.curve import NAME as CURVE
+from facegan.experiments.ablation.tasks import MIXES, Study, Task
+from facegan.files import RECORD_LIMIT, read_json
+from facegan.schema import checked
+
+# Inception's figures where they were measured, else those of the judge's features; each under its own name.
+QUALITY = (("kid", "kid_attr"), ("precision", "precision_attr"), ("recall", "recall_attr"))
+MEASURES = [prefix + key for prefix in ("", "real_") for pair in QUALITY for key in pair]  # real: real joint faces against each other
+RANDOM, SEARCHED = "random mixes", "searched"  # what Method B's other ways are compared with; the one that the search is for
+Runs = dict[int, dict[str, Any]]  # {seed: report}
+
+
+class _Rate(TypedDict):
+    rate: float | None
+
+
+class _Measured(TypedDict):
+    """What every report must say, as far as a table is made of it."""
+
+    joint: _Rate
+    normalised: _Rate
+    samples: int
+    floor: float
+    ceiling: float
+    marginals: dict[str, float]
+
+
+class _Report(_Measured):
+    """report.json of `facegan evaluate`."""
+
+    judge: dict[str, Any]
+
+
+class _Point(TypedDict):
+    """Of curve.json."""
+
+    stage: str
+    epoch: float
+    seconds: float
+    joint: float
+
+
+class _Critics(TypedDict):
+    joint: float
+
+
+class _Line(TypedDict):
+    name: str
+    critics: _Critics
+    judge: _Measured | None
+
+
+class _Search(TypedDict):
+    """search.json of `facegan mix --search`."""
+
+    table: list[_Line]
+    judge: dict[str, Any] | None
+
+
+def summarise(study: Study, failures: dict[Task, str]) -> dict[str, Any]:
+    """{attributes, method, rows: {name: figures}, judges: {seed: words}, waiting: [tasks], failed: {task: reason}, ...} of all rows and
+    seeds in the folder, whether this call asked for them or not; rows without a report are left out."""
+    runs = runs_of_a(study) if study.method == "a" else runs_of_b(study)
+    runs = {name: found for name, found in runs.items() if found}
+    independent = study.method == "a"  # mixes share their rows and columns
+    figures = {}
+    for name, own in runs.items():
+        on, others, sentence = place_of(name, study.method)
+        figures[name] = figures_of(own, independent) | {
+            "sentence": sentence, "on": on,
+            "differences": {other: compared(own, runs[other], independent) if other in runs else None for other in others},
+        }  # fmt: skip
+    mine = {task.name: reason for task, reason in failures.items() if task in study.tasks}
+    return {
+        "facegan": __version__, "attributes": study.attributes, "title": study.title, "method": study.method,
+        "same_images": synthetic_seed(study.config.data, 0) != 0 or synthetic_seed(study.config.data, 1) != 1,
+        "rows": figures, "judges": judges(runs), "failed": mine,
+        "waiting": [task.name for task in study.tasks if not task.done and task.name not in mine],
+    }  # fmt: skip
+
+
+def place_of(name: str, method: str) -> tuple[str, tuple[str, ...], str]:
+    """The row that a row builds on, all that it is compared with, and its sentence."""
+    if method == "b":
+        on = "" if name == RANDOM else RANDOM
+        return on, (on,) if on else (), ""
+    row = rows.ROWS[name]
+    return row.on, (*((row.on,) if row.on else ()), *row.against), row.sentence
+
+
+def runs_of_a(study: Study) -> dict[str, Runs]:
+    """{row: {seed: report}} of the tasks that have ended, with the training's costs, command and curve."""
+    table: dict[str, Runs] = {}
+    for task in study.tasks:
+        runs = table.setdefault(task.row, {})
+        if task.done:
+            curve = task.folder / CURVE
+            points = checked(read_json(curve, RECORD_LIMIT), list[_Point], curve) if curve.exists() else []
+            report = checked(read_json(task.result, RECORD_LIMIT), _Report, task.result)
+            runs[task.seed] = report | costs_of(task) | {"commands": task.typed()[:1], "curve": points}
+    return table
+
+
+def costs_of(task: Task) -> dict[str, float | None]:
+    """Seconds of a row's training by itself, the common phase 1 included where it owes that anything; `begun` without the last phase."""
+    folder, inherits = RunFolder(task.folder), rows.ROWS[task.row].inherits
+    facts = {stage: folder.facts(stage) for stage in folder.finished_stages()}
+    seconds = {stage: fact["seconds"] for stage, fact in facts.items() if inherits or "taken_from" not in fact}
+    last = [stage for stage in seconds if stage.startswith("phase3")] or [*seconds][-1:]
+    parts = [task, *([task.needs] if task.needs and inherits else [])]
+    cpu = [value for part in parts if (value := costs.total(part.costs, ["train"], "cpu_seconds")) is not None]
+    return {
+        "seconds_training": sum(seconds.values()),
+        "cpu_seconds": sum(cpu) if len(cpu) == len(parts) else None,
+        "begun": sum(value for stage, value in seconds.items() if stage not in last),
+    }
+
+
+def runs_of_b(study: Study) -> dict[str, Runs]:
+    """The same from the tables of the searches, a way of mixing a row; the critics' share of faces is the self score."""
+    table: dict[str, Runs] = {}
+    for task in study.of(MIXES):
+        if not task.done:
+            continue
+        record = checked(read_json(task.result, RECORD_LIMIT), _Search, task.result)
+        for line in record["table"]:
+            if line["judge"]:
+                way, _, recipe = line["name"].partition(":")
+                spent = ["train", "project", *(["mix"] if way == SEARCHED else [])]
+                extra = {
+                    "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(), "curve": [],
+                    "judge": record["judge"], "begun": 0.0, "seconds_training": costs.total(task.costs, spent, "seconds"),
+                    "cpu_seconds": costs.total(task.costs, spent, "cpu_seconds"),
+                }  # fmt: skip
+                table.setdefault(way, {})[task.seed] = {**line["judge"], **extra}
+    return table
+
+
+def judges(runs: dict[str, Runs]) -> dict[str, str]:
+    """{seed: what its judge is worth}."""
+    cards = {seed: report["judge"] for own in runs.values() for seed, report in own.items()}
+    return {str(seed): judge_line(cards[seed]) for seed in sorted(cards)}
+
+
+def figures_of(runs: Runs, independent: bool = True) -> dict[str, Any]:
+    """A row's figures over its seeds; what was not measured is None."""
+    reports = list(runs.values())
+    rates, samples = [report["joint"]["rate"] for report in reports], [report["samples"] for report in reports]
+    own = intervals.pooled(rates, samples) if independent else Interval(math.nan, math.nan, math.nan)
+    over = intervals.rate_over_seeds(rates, samples, independent)
+    return {
+        "seeds": {str(seed): single(report) for seed, report in runs.items()},
+        "joint": {**limits(over), "pooled_low": finite(own.low), "pooled_high": finite(own.high), **span(rates)},
+        "normalised": normalised_of(reports),
+        "marginals": {name: mean(report["marginals"][name] for report in reports) for name in reports[0]["marginals"]},
+        "floor": mean(report["floor"] for report in reports),
+        "ceiling": mean(report["ceiling"] for report in reports),
+        "leak": average([(report.get("leak") or {}).get("rate") for report in reports]),
+        "quality": {key: average([(report.get("quality") or {}).get(key) for report in reports]) for key in MEASURES},
+        "shifts": shifts(reports),
+        "self_score": average([report.get("self_score") for report in reports]),
+        "seconds": average([report["seconds_training"] for report in reports]),
+        "cpu_seconds": known_average([report["cpu_seconds"] for report in reports]),
+        "samples": sum(samples),
+        "commands": reports[0]["commands"],
+    }
+
+
+def normalised_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Over the seeds where it is defined, whose number is `of`; with one such seed its own bootstrap is all that is known."""
+    defined = [report["normalised"] for report in reports if report["normalised"]["rate"] is not None]
+    rates = [each["rate"] for each in defined]
+    if not rates:
+        return {"rate": None, "low": None, "high": None, "of": 0}
+    found = limits(intervals.over_seeds(rates)) if len(rates) > 1 else {key: defined[0][key] for key in ("rate", "low", "high")}
+    return {**found, **span(rates), "of": len(rates)}
+
+
+def shifts(reports: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """{audited column: how much oftener than in real joint faces the judge sees it}."""
+    columns = dict.fromkeys(column for report in reports for column in report.get("audit") or {})
+    return {column: average([(report.get("audit") or {}).get(column, {}).get("shift") for report in reports]) for column in columns}
+
+
+def single(report: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of one seed."""
+    kept = ("joint", "samples", "normalised", "floor", "ceiling", "marginals", "self_score", "curve", "commands", "begun")
+    optional = ("seconds_training", "cpu_seconds", "leak", "quality", "diversity", "memorisation", "audit", "recipe", "machine", "facegan")
+    return {key: report[key] for key in kept} | {key: report[key] for key in optional if key in report}
+
+
+def average(values: Sequence[float | None]) -> float | None:
+    """None unless all of them were measured: a mean over some seeds would be compared with one over all."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known and len(known) == len(values) else None
+
+
+def known_average(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are known: of costs, which hardly differ between seeds."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def span(values: Sequence[float]) -> dict[str, float]:
+    return {"least": min(values), "most": max(values)}
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def limits(interval: Interval) -> dict[str, float | None]:
+    """As JSON has it: a limit that does not exist is None."""
+    return {name: finite(value) for name, value in interval._asdict().items()}
+
+
+def compared(ours: Runs, theirs: Runs, independent: bool = True) -> dict[str, Any] | None:
+    """{rate, low, high, seeds, verdict, marginals: {name: {rate, low, high}}} of the differences; None without a common seed."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+
+    def differ(of: str = "") -> Interval:
+        """Of the joint rate, or of the marginal of one attribute."""
+        rates = [
+            {seed: (runs[seed]["marginals"][of] if of else runs[seed]["joint"]["rate"], runs[seed]["samples"]) for seed in seeds}
+            for runs in (ours, theirs)
+        ]
+        found = intervals.difference(rates[0], rates[1], independent)
+        assert found is not None  # they have these seeds
+        return found
+
+    joint = differ()
+    marginals = {name: limits(differ(name)) for name in ours[seeds[0]]["marginals"]}
+    return {**limits(joint), "seeds": seeds, "verdict": intervals.verdict(joint, len(seeds)), "marginals": marginals}

@@ -1,0 +1,337 @@
+"""The options of every command but the trainings', which are in `facegan.config` and `facegan/methods/<method>/config.py`.
+
+A command's flags and the keywords of its method in the Python API are fields of one class.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from facegan.config import Options, option
+from facegan.devices import AUTO, HELP
+from facegan.errors import FaceganError
+
+SYNTHETIC = "synthetic64"  # StyleGAN2 of synthetic faces, 64 px, with named styles: bald, beard
+RESTORER = "synthetic128"  # restorer of synthetic faces, to 128 px
+MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
+
+Graphs = Literal["auto", "on", "off"]
+Mode = Literal["crossover", "interpolate", "arithmetic"]
+NoiseMode = Literal["const", "random", "none"]
+Space = Literal["w", "w+"]
+STYLE_FILES = ".npz files, folders of them, or .npy and .pt of other projects"
+STYLES = "seeds (3, 0-7), .npz files, folders of them, .npy or .pt of other projects, or names of styles"
+
+
+def parse_seeds(text: str, what: str = "`seeds` is") -> tuple[int, ...]:
+    """`"0-3,7"` -> (0, 1, 2, 3, 7); `what` begins the sentence on a text that means no seeds."""
+    ranges = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip(), re.ASCII)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, LARGEST_SEED + 1)
+        if high > LARGEST_SEED:
+            raise FaceganError(f"{what} {text[:60]!r}: expected numbers and ranges such as 0-63 or 1,5,9, up to {LARGEST_SEED}")
+        ranges.append(range(low, high + 1))
+    count = sum(map(len, ranges))
+    if not 0 < count <= MOST_SEEDS:
+        raise FaceganError(f"{what} {text[:60]!r}, {count} faces: expected 1 to {MOST_SEEDS} in one call")
+    return tuple(seed for part in ranges for seed in part)
+
+
+# --- what several commands have
+
+
+@dataclass(frozen=True)
+class Compute(Options):
+    """Where a command computes, and how its work is launched."""
+
+    device: str = option(AUTO, HELP)
+    cuda_graphs: Graphs = option("auto", "launch what repeats as CUDA graphs; auto: on a GPU")
+
+
+@dataclass(frozen=True)
+class Network(Compute):
+    """A StyleGAN2 network, and where it computes."""
+
+    network: str = option(SYNTHETIC, "run of `train --method b`, folder of `facegan convert`, StyleGAN2 .pkl or .pt, hub:OWNER/NAME, or the"
+                          " name of one that comes with the package")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Projecting(Options):
+    """How photos become styles."""
+
+    space: Space = option("w", "w: one style for all layers, mixes best; w+: one for each layer, nearer to the photo")
+    steps: int = option(1000, "steps of the optimiser")
+    seed: int = option(0, "of the noise that the optimiser adds")
+
+
+# --- faces
+
+
+@dataclass(frozen=True)
+class GenerateOptions(Options):
+    """Which faces a generator makes."""
+
+    seeds: tuple[int, ...] = option(tuple(range(16)), "which faces: 0-63, or 1,5,9; one seed, one face", parse=parse_seeds, shown="0-15")
+    best: int = option(0, "only so many, those that the run's critics score highest; 0: all", metavar="N")
+    truncation: float = option(1.0, "StyleGAN2: below 1 trades variety for quality", metavar="PSI")
+    noise_mode: NoiseMode = option("const", "StyleGAN2: the same noise for every face, other noise for each, or none")
+    label: tuple[float, ...] = option((), "conditional StyleGAN2: one number a label, e.g. 1,1 (in the order of `attributes`)")
+
+
+@dataclass(frozen=True)
+class Generate(GenerateOptions, Compute):
+    """`facegan generate`"""
+
+    source: str = option("", "run of `facegan train`, folder of `facegan convert`, StyleGAN2 .pkl or .pt, or hub:OWNER/NAME", place="RUN")
+    out: str = option("", "folder for seed0000.png ... and grid.png", required=True)
+    stage: str = option("", "a stage of the run, e.g. phase1 (default: its last generator)")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """How a generator or restorer is measured."""
+
+    data: str = option("", "data of the reference and the judge (default: the run's own)")
+    samples: int = option(1024, "faces to rate; of a restorer at most 512")
+    judge: str = option("", "folder with a trained judge (default: train one, or take it from the cache)")
+    weights: str = option("", "Inception's weights, for KID and FID (default: do without)", metavar="FILE")
+    lpips: str = option("", "VGG16's weights, for LPIPS (default: torch.hub's, if there)", metavar="FILE")
+    restore: str = option("", "rate the faces before and after restoration by these weights", metavar="W")
+    floor: str = option("", "take the floor from this run's phase 1 (default: the run's own)", metavar="RUN")
+
+
+@dataclass(frozen=True)
+class Evaluate(EvaluateOptions):
+    """`facegan evaluate`"""
+
+    source: str = option("", "run of `facegan train`, or a restorer's weights", place="RUN")
+    stage: str = option("", "a stage of the run, e.g. phase1 (default: its last generator)")
+    out: str = option("", "folder for report.json and pictures (default: RUN/evaluation[-STAGE], or evaluation)")
+    device: str = option(AUTO, HELP)
+
+
+@dataclass(frozen=True)
+class Restore(Compute):
+    """`facegan restore`"""
+
+    inputs: tuple[str, ...] = option((), "images of one face each, or folders of them", place="IN", nargs="*")
+    out: str = option("", "folder for the faces, with the sub-folders of the inputs", required=True, metavar="DIR")
+    weights: str = option("", "run of `train --method restore`, folder of `facegan convert`, GPEN's .pth, hub:OWNER/NAME, or "
+                          f"{RESTORER}, which comes with the package and knows synthetic faces (default: none)", metavar="W")  # fmt: skip
+    scale: int = option(0, "how many times larger, 2 or 4 (default: 2 without `weights`; with them whatever leads to their size, and only "
+                        "inputs that `scale` fits are taken if it is given)", metavar="N")  # fmt: skip
+    from_run: str = option("", "restore the faces of a trained run instead of files", metavar="RUN")
+    num: int = option(64, "`from_run`: how many, of seeds 0, 1, ...")
+    batch: int = option(8, "faces at once")
+
+
+@dataclass(frozen=True)
+class Convert(Options):
+    """`facegan convert`"""
+
+    source: str = option("", "NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, or a folder of ours", place="IN")
+    out: str = option("", "folder for model.safetensors and config.json, or FILE.pt in rosinality's form", place="OUT")
+    slim: bool = option(False, "to pass on: averaged generator, discriminator in half precision")
+    force: bool = option(False, "write a FILE.pt even if rosinality's own code cannot load such a network")
+
+
+# --- styles
+
+
+@dataclass(frozen=True)
+class MixOptions(Options):
+    """How styles are mixed."""
+
+    rows: tuple[str, ...] = option((), f"what the columns are mixed into: {STYLES}", nargs="+", metavar="STYLE", required=True)
+    cols: tuple[str, ...] = option((), "what is mixed in, named likewise", nargs="+", metavar="STYLE", required=True)
+    recipe: str = option("", "mode and weights from a recipe.json, e.g. of mix-search, or `default`: the one beside the network "
+                         "(default: that one, if there is one and no layers are given)", metavar="FILE")  # fmt: skip
+    layers: str = option("", "layers that the column joins: 4-7, 4,6, all, or by size (default: 32-64px)")
+    mode: Mode | None = option(None, "crossover: the column's style; interpolate: between both; arithmetic: what the column has beyond the "
+                               "mean face is added (default: crossover; mix-search: whatever is best)")  # fmt: skip
+    weight: float | None = option(None, "of the column in these layers (default: 1)")
+    weights: str = option("", "a weight per layer, e.g. 4:0.5,5-7:1, instead of `layers`", metavar="LAYER:WEIGHT,...")
+    truncation: float = option(1.0, "of seeds", metavar="PSI")
+    noise_mode: NoiseMode = option("const", "the same noise for every face, other noise for each, or none")
+    styles: str = option("", "folder in which styles are looked up by name", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class Mix(MixOptions, Network):
+    """`facegan mix`"""
+
+    out: str = option("", "folder for grid.png, row-NAME_col-NAME.png and recipe.json", required=True)
+
+
+@dataclass(frozen=True)
+class SearchOptions(MixOptions):
+    """How the recipe of mixing is searched: rows carry attribute 1, columns attribute 2."""
+
+    attributes: tuple[str, ...] = option((), "those of the critics' run in another order: rows, columns (default: its own)", group="search")
+    critics: str = option("", "run whose critics choose (default: `network`, if it is a run)", metavar="RUN", group="search")
+    data: str = option("", "data of the judge (default: those of the critics' run)", group="search")
+    judge: str = option("", "folder with a trained judge (default: train one, or take it from the cache)", group="search")
+    num_random: int = option(8, "random ranges of layers to compare with", group="search")
+    pairs: int = option(128, "most pairs to search with, and to report on", group="search")
+    seed: int = option(0, "of the division of the styles", group="search")
+    batch: int = option(32, "faces at once", group="search")
+
+
+@dataclass(frozen=True)
+class MixSearch(SearchOptions, Network):
+    """`facegan mix-search`"""
+
+    out: str = option("", "folder for recipe.json, table.md, search.json and pictures", required=True)
+
+
+@dataclass(frozen=True)
+class WalkOptions(Options):
+    """A closed walk through styles."""
+
+    rows: tuple[str, ...] = option((), f"where it leads through: {STYLES}", nargs="+", metavar="STYLE", required=True)
+    frames: int = option(30, "from each style to the next")
+    truncation: float = option(1.0, "of seeds", metavar="PSI")
+    noise_mode: NoiseMode = option("const", "the same noise for every face, other noise for each, or none")
+    styles: str = option("", "folder in which styles are looked up by name", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class Walk(WalkOptions, Network):
+    """`facegan walk`"""
+
+    fps: float = option(24.0, "frames a second")
+    out: str = option("", "the video, .gif or .mp4", required=True, metavar="FILE")
+
+
+@dataclass(frozen=True)
+class ProjectOptions(Projecting):
+    """Which photos are projected, and how."""
+
+    target: tuple[str, ...] = option((), "photos, or folders of them", nargs="+", metavar="PHOTO")
+    batch: int = option(8, "photos at once, none of which depends on the others")
+    attribute: str = option(
+        "", "faces with this attribute and none of the others, never a joint one", group="instead of `target`", metavar="NAME"
+    )
+    num: int = option(16, "how many of them, picked at random", group="instead of `target`")
+    data: str = option("", "folder or .zip of labelled faces, or 'synthetic' (default: the network's own)", group="instead of `target`")
+    attributes: tuple[str, ...] = option(
+        (), "all attributes of the task (default: those of the run, else bald,beard)", group="instead of `target`"
+    )
+
+
+@dataclass(frozen=True)
+class Project(ProjectOptions, Network):
+    """`facegan project`"""
+
+    out: str = option("styles", "folder for NAME.npz, NAME.png and projection.png")
+
+
+@dataclass(frozen=True)
+class EditOptions(Projecting):
+    """What is done to a photo."""
+
+    photo: str = option("", "a photo of one face", place="PHOTO")
+    add: tuple[str, ...] = option((), "a direction or averaged style: a .npz file, or its name in `styles`", nargs="+", metavar="NAME")
+    remove: tuple[str, ...] = option((), "likewise", nargs="+", metavar="NAME")
+    strength: float = option(1.0, "1: all the way, more exaggerates", metavar="S")
+    layers: str = option("", "layers that are edited: 4-7, 4,6, all, or by size, 32-64px (default: all)")
+    styles: str = option("", "folder in which names are looked up (default: those beside the network)", metavar="DIR")
+    critics: str = option("", "run whose critics rate the edit (default: `network`, if it is a run)", metavar="RUN")
+
+
+@dataclass(frozen=True)
+class Edit(EditOptions, Network):
+    """`facegan edit`"""
+
+    out: str = option("edits", "folder for the projection, the edit, edit.png and edit.json")
+
+
+@dataclass(frozen=True)
+class StylesAverage(Options):
+    """`facegan styles average`"""
+
+    sources: tuple[str, ...] = option((), STYLE_FILES, place="STYLE", nargs="+")
+    out: str = option("", "the mean, as key w", required=True, metavar="FILE.npz")
+
+
+@dataclass(frozen=True)
+class StylesCollect(Options):
+    """`facegan styles collect`"""
+
+    sources: tuple[str, ...] = option((), STYLE_FILES, place="STYLE", nargs="+")
+    out: str = option("", "all of them, as key w", required=True, metavar="FILE.npz")
+
+
+@dataclass(frozen=True)
+class StylesDirection(Options):
+    """`facegan styles direction`"""
+
+    positive: tuple[str, ...] = option((), f"styles with the attribute: {STYLE_FILES}", nargs="+", metavar="STYLE", required=True)
+    negative: tuple[str, ...] = option((), "styles without it, alike in everything else", nargs="+", metavar="STYLE")
+    network: str = option("", "instead of `negative`: away from this network's mean style")
+    out: str = option("", "the difference of the means, as key direction", required=True, metavar="FILE.npz")
+
+
+@dataclass(frozen=True)
+class StylesList(Options):
+    """`facegan styles list`"""
+
+    folder: str = option("", "folder of styles", place="DIR")
+    network: str = option("", "tells the distance of each style to this network's mean style")
+
+
+# --- data and experiments
+
+
+@dataclass(frozen=True)
+class DataInspect(Options):
+    """`facegan data inspect`"""
+
+    data: str = option("", "folder or .zip of labelled faces (docs/data.md), or 'synthetic'", place="DATA")
+    attributes: tuple[str, ...] = option(("bald", "beard"), "attributes, in order")
+    check_images: bool = option(False, "decode every image, name those that cannot be read")
+
+
+@dataclass(frozen=True)
+class DataSynth(Options):
+    """`facegan data synth`"""
+
+    num: int = option(1000, "how many")
+    resolution: int = option(64, "pixels")
+    seed: int = option(0, "which faces")
+    out: str = option("", "folder to write", required=True)
+
+
+@dataclass(frozen=True)
+class Demo(Options):
+    """`facegan demo`"""
+
+    out: str = option("runs/demo", "folder")
+    seed: int = option(0, "of everything")
+    device: str = option(AUTO, HELP)
+
+
+@dataclass(frozen=True)
+class AblateOptions(Options):
+    """What an ablation is told besides the options of `facegan train`, which go to every row."""
+
+    seeds: int = option(3, "seeds of every row, counted from `seed`", group="ablation")
+    jobs: int = option(1, "runs at a time; they share the cores, or one GPU", group="ablation")
+    samples: int = option(1024, "faces to rate of each; of B at most (styles / 2)^2", group="ablation")
+    rows: tuple[str, ...] = option((), "some rows only, e.g. plain,thesis,best (default: all)", group="ablation", metavar="ROW,...")
+    pairs: tuple[str, ...] = option(
+        (), "lists of attributes, a table each, instead of `attributes`", group="ablation", nargs="+", metavar="A,B"
+    )
+    weights: str = option("", "Inception's weights, for KID and FID (default: the judge's features)", group="ablation", metavar="FILE")
+    lpips: str = option("", "VGG16's weights, for LPIPS (default: torch.hub's, if there)", group="ablation", metavar="FILE")
+    styles: int = option(32, "Method B: projected faces of each attribute", group="ablation")
+    projection_steps: int = option(1000, "Method B: steps of each projection", group="ablation")
+
+
+def of(options: Options, kind: type[Options]) -> dict[str, Any]:
+    """The fields that `options` shares with a class that it extends, for the method that takes them."""
+    return {item.name: getattr(options, item.name) for item in fields(kind)}

@@ -1,0 +1,1 @@
+"""Pictures: sheets, grids, comparisons, videos; imported by whoever shows something."""
