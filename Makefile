@@ -46,8 +46,8 @@ sanitize: $(READY) ## on a GPU: the compiled CUDA kernels' tests under compute-s
 bench: $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-quiet --results benchmarks/results
 
-bench-report: $(READY) ## the README's table and the roofline from benchmarks/results
-	$(BIN)/python benchmarks/report.py --readme README.md --roofline docs/images/roofline.png
+bench-report: $(READY) ## the tables of docs/benchmarks.md and the roofline from benchmarks/results
+	$(BIN)/python benchmarks/report.py --page docs/benchmarks.md --roofline docs/images/roofline.png
 
 # torch and ninja come first: the build of this package then finds them, and needs no second copy in an isolated environment.
 # Without an NVIDIA driver the CPU wheel spares gigabytes of CUDA; where its index cannot be reached, the default one has torch too.
