@@ -4,11 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-kernels test-package lint kernel-check gpu-check asan sanitize bench bench-report help
+.PHONY: demo test test-kernels test-package coverage lint docs kernel-check gpu-check asan sanitize bench bench-report help
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: $(READY)   ## train Method A small on drawn faces, with its baselines, mix styles, and print the table
+demo: $(READY)   ## train Method A small on synthetic faces, with its baselines, mix styles, and print the table
 	$(BIN)/facegan demo --out runs/demo
 
 test: test-kernels test-package ## the test suite; -j2 runs its halves at the same time
@@ -19,8 +19,17 @@ test-kernels: $(READY) ## the operators on every backend that can run here; Trit
 test-package: $(READY) ## all other tests
 	$(BIN)/pytest tests --ignore=tests/ops --ignore=tests/kernels
 
-lint: $(READY)   ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/mypy
+coverage: $(READY) ## the test suite, and which lines it reaches
+	$(BIN)/pytest tests --cov --cov-report=term:skip-covered
+
+lint: docs       ## formatting, ruff, mypy, spelling, and the documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+docs: $(READY)   ## the documentation as a site in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 kernel-check: $(READY) ## compile every kernel for its GPUs, no GPU needed: registers, spills, access width, bytes moved
 	$(BIN)/python -m benchmarks.kernel_check
@@ -46,8 +55,8 @@ sanitize: $(READY) ## on a GPU: the compiled CUDA kernels' tests under compute-s
 bench: $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-quiet --results benchmarks/results
 
-bench-report: $(READY) ## the README's table and the roofline from benchmarks/results
-	$(BIN)/python benchmarks/report.py --readme README.md --roofline docs/images/roofline.png
+bench-report: $(READY) ## the tables of docs/benchmarks.md and the roofline from benchmarks/results
+	$(BIN)/python benchmarks/report.py --page docs/benchmarks.md --roofline docs/images/roofline.png
 
 # torch and ninja come first: the build of this package then finds them, and needs no second copy in an isolated environment.
 # Without an NVIDIA driver the CPU wheel spares gigabytes of CUDA; where its index cannot be reached, the default one has torch too.

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.record import Row
 
+NOT_MEASURED = "not measured"
 LARGE = 128 << 20  # bytes of a map from which the bandwidth bars hold
 
 
@@ -34,7 +35,7 @@ class Bar:
         """ "met", "missed" or "not measured", with the worst and the best figure."""
         found = sorted(value for row in rows if self.applies(row) and (value := self.figure(row)) is not None)
         if not found:
-            return "not measured"
+            return NOT_MEASURED
         reached = [value <= self.target if self.smaller else value >= self.target for value in found]
         spread = " to ".join(dict.fromkeys(self.text(value) for value in (found[0], found[-1])))
         if all(reached):

@@ -138,7 +138,7 @@ def _whole(op: str, size: int, n: int, dtype: str, preset: str = "paper") -> Cas
 
 
 def _cpu() -> Iterator[Case]:
-    """What the bars and the README's table need, no more: every shape is compiled by Inductor, which takes the most of the time."""
+    """What the bars and docs/benchmarks.md need, no more: every shape is compiled by Inductor, which takes most of the time."""
     yield _generator(1, "float32")
     fir, a = ("upsample2d", "downsample2d"), "method-a"
     yield from block(a, ("bias_act", *fir, "filter2d", "adain", "adain_affine", *LAYERS), ("fwd+bwd",), (32,), (32,), ("float32",))

@@ -1,13 +1,12 @@
 #!/usr/bin/env python
-"""From the JSON files of `benchmarks/results/` to the README's tables and a roofline plot.
+"""From the JSON files of `benchmarks/results/` to the tables of docs/benchmarks.md and a roofline plot.
 
-    python benchmarks/report.py                        # Markdown: the bars, then the operators forward + backward
-    python benchmarks/report.py --all                  # every measured row
-    python benchmarks/report.py --readme README.md     # into the README, between its two markers
+    python benchmarks/report.py                             # Markdown: the bars, then the operators forward + backward
+    python benchmarks/report.py --all                       # every measured row
+    python benchmarks/report.py --page docs/benchmarks.md   # into the page, between its two markers
     python benchmarks/report.py --roofline roofline.png
 
-The results may be of a run that was stopped: what it did not come to is "not measured". Of GPUs nothing is said but that, while
-nobody has measured one.
+The results may come from a run that was stopped: bars that it did not reach are named in one sentence, without a row of the table.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import record, roofline, training_tables
-from benchmarks.bars import BARS, memory
+from benchmarks.bars import BARS, NOT_MEASURED, memory
 from benchmarks.cases import BACKENDS, NETWORK_OPS
 from benchmarks.markdown import filled, markdown
 from benchmarks.record import Row
 
 BEGIN, END = "<!-- benchmarks: written by benchmarks/report.py -->", "<!-- end of benchmarks -->"
-REASONS = "docs/operators.md#cpu-bars-and-what-limits-them"
+REASONS = "operators.md#cpu-bars-and-what-limits-them"
 KINDS = {"cpu": "CPU", "cuda": "GPU"}
 TITLES = ("operator", "order", "shape", "type", "backend", "time", "images/s", "GB/s", "% of copy", "TFLOP/s", "% of library",
           "x eager", "x compiled", "x grouped", "x peer", "peak memory")  # fmt: skip
@@ -88,20 +87,24 @@ def described(machine: dict[str, Any]) -> str:
 
 
 def bar_tables(found: Sequence[Result]) -> Iterator[str]:
-    yield f"Written by `make bench bench-report`, all rivals in turn in one run; [what limits the missed bars]({REASONS}).\n"
+    yield f"Written by `make bench bench-report`, all alternatives in turn in one run; [what limits the missed bars]({REASONS}).\n"
     for kind in KINDS:
         shown = columns(found, kind)
         if not shown:
             yield f"Bars on a {KINDS[kind]}: not measured.\n"
             continue
+        judged = [(bar, [bar.judged(rows) for _, rows in shown]) for bar in BARS if bar.device == kind]
+        missing = [bar.title for bar, verdicts in judged if set(verdicts) == {NOT_MEASURED}]
         yield from markdown(
             [f"{KINDS[kind]}: bar", "target", *(title for title, _ in shown)],
             (
-                [bar.title, f"{'<=' if bar.smaller else '>='} {bar.text(bar.target)}", *(bar.judged(rows) for _, rows in shown)]
-                for bar in BARS
-                if bar.device == kind
+                [bar.title, f"{'<=' if bar.smaller else '>='} {bar.text(bar.target)}", *verdicts]
+                for bar, verdicts in judged
+                if bar.title not in missing
             ),
         )
+        if missing:
+            yield f"\nNot measured: {'; '.join(missing)}."
         yield ""
 
 
@@ -139,22 +142,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=record.FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--all", action="store_true", help="every row, not one per operator")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
+    parser.add_argument("--page", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
     parser.add_argument("--roofline", type=Path, metavar="PNG", help="draw the plot")
     arguments = parser.parse_args()
     found = results(arguments.results)
     text = "\n".join([*bar_tables(found), *operator_tables(found, arguments.all)])
     if arguments.roofline:
         roofline.plot(found).save(arguments.roofline)
-    if not arguments.readme:
+    if not arguments.page:
         print(text)
         return 0
-    before, begin, rest = arguments.readme.read_text().partition(BEGIN)
+    before, begin, rest = arguments.page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        print(f"{arguments.readme} has no lines {BEGIN} and {END} to write between", file=sys.stderr)
+        print(f"{arguments.page} has no lines {BEGIN} and {END} to write between", file=sys.stderr)
         return 1
-    arguments.readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    arguments.page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
     return 0
 
 

@@ -26,7 +26,8 @@ from packaging.utils import canonicalize_name
 import facegan
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = {"pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CONTRIBUTING.md", "Makefile", "constraints.txt"}
+BUILD_FILES = {"pyproject.toml", "setup.py", "MANIFEST.in", "Makefile", "constraints.txt", "mkdocs.yml"}
+FILES = BUILD_FILES | {"README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff"}
 FOLDERS = ("facegan", "kernels", "csrc", "docs", "tests", "benchmarks")
 LIB = "facegan_kernels/lib"
 LIBRARY = "libfacegan_cpu" + {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -154,7 +155,7 @@ def test_sdist_holds_what_it_takes_to_build_test_and_read(sdist: Path) -> None:
         names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
     sources = {file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")}
     native = {file for ending in ("h", "cuh", "cpp", "cu", "md") for file in (ROOT / "csrc").rglob(f"*.{ending}")}
-    wanted = {file.relative_to(ROOT).as_posix() for file in sources | native | set((ROOT / "docs").glob("*.md"))}
+    wanted = {file.relative_to(ROOT).as_posix() for file in sources | native | set((ROOT / "docs").rglob("*.md"))}
     assert not (wanted | shipped() | FILES | {"train.py", "facegan/py.typed", "kernels/facegan_kernels/py.typed"}) - names
     assert not [name for name in names if name.endswith((".pyc", LIBRARY)) or name.startswith("build/")]
 
