@@ -44,10 +44,10 @@ class Bar:
         return f"**missed** in {reached.count(False)} of {len(found)}: {spread}{why}"
 
 
-def rows_of(op: str, *orders: str, **facts: object) -> Callable[[Row], bool]:
+def rows_of(op: str, *orders: str, **metadata: object) -> Callable[[Row], bool]:
     """Selects rows by a pattern of the operator's name, orders and other columns."""
     return lambda row: bool(
-        re.fullmatch(op, row["op"]) and row["order"] in orders and all(row[name] == value for name, value in facts.items())
+        re.fullmatch(op, row["op"]) and row["order"] in orders and all(row[name] == value for name, value in metadata.items())
     )
 
 

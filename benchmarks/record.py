@@ -33,7 +33,7 @@ def row(
     peaks: Mapping[str, int] | None = None,
     notes: Mapping[str, str] | None = None,
     variant: str = "",
-    **facts: Any,
+    **metadata: Any,
 ) -> Row:
     """A row of the results from the seconds of each round.
 
@@ -41,7 +41,7 @@ def row(
         times: contender -> seconds of each round; "op" is what is measured, the others are its rivals.
         count, flops: bytes and operations that the operator has to do at the least.
         variant: tells rows of one case and backend apart ("eager", "graphed", "cold", ...).
-        facts: further columns.
+        metadata: further columns.
     """
     medians = {name: statistics.median(found) for name, found in times.items()}
     return {
@@ -59,7 +59,7 @@ def row(
         "peak_bytes": dict(peaks or {}),
         "notes": dict(notes or {}),
         **({"variant": variant} if variant else {}),
-        **facts,
+        **metadata,
     }
 
 

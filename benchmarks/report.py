@@ -115,8 +115,8 @@ def operator_tables(found: Sequence[Result], everything: bool) -> Iterator[str]:
         if not machines:
             yield f"Operators on a {KINDS[kind]}: not measured.\n"
         for result in machines:
-            facts, ceilings = result["machine"], result["ceilings"]
-            yield f"{described(facts)}, torch {facts['torch']}, {result['date']}; copy {ceilings['copy_gb_s']:.0f} GB/s:"
+            metadata, ceilings = result["machine"], result["ceilings"]
+            yield f"{described(metadata)}, torch {metadata['torch']}, {result['date']}; copy {ceilings['copy_gb_s']:.0f} GB/s:"
             yield ""
             yield from training_tables.tables(result["rows"])
             rows = [row for row in result["rows"] if row["op"] not in (*training_tables.OPS, *OTHER)]
@@ -124,7 +124,7 @@ def operator_tables(found: Sequence[Result], everything: bool) -> Iterator[str]:
                 yield from markdown(*filled(TITLES, [cells(row) for row in (rows if everything else leading(rows))]))
                 yield ""
             else:
-                yield f"Operators on {described(facts)}: not measured.\n"
+                yield f"Operators on {described(metadata)}: not measured.\n"
 
 
 def leading(rows: Iterable[Row]) -> list[Row]:

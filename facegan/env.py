@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+import facegan.ops  # noqa: F401  (importing an op registers it)
 from facegan import backend
 from facegan.errors import FaceganError
 

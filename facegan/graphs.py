@@ -117,7 +117,7 @@ def wanted(mode: str, device: torch.device, processes: int = 1) -> bool:
     possible = device.type in RECORDERS and processes == 1
     if mode == "on" and not possible:
         where = f"{processes} processes" if processes > 1 else f"device {device.type}"
-        raise FaceganError(f"`cuda_graphs` is on, but needs one process on a CUDA device, and this run has {where}: leave the flag away")
+        raise FaceganError(f"`cuda_graphs` is on, but needs one process on a CUDA device, and this run has {where}: omit it")
     return possible and mode != "off"
 
 
@@ -272,7 +272,7 @@ class Graphed:
         return recording.outputs
 
     def _give_up(self, why: str) -> None:
-        log.warning("CUDA graphs: %s %s; it goes on without them, as with `cuda_graphs=off`", self.name, why)
+        log.warning("CUDA graphs: %s %s; it does without them, as with `cuda_graphs=off`", self.name, why)
         self.record = None
         self.entries.clear()
 

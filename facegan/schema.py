@@ -4,8 +4,8 @@ class Facts(TypedDict):
     step: Annotated[int, Range(0)]
     extra: dict[str, Any]
 
-facts = checked(read_json(path), Facts, path)
-config = checked(facts["extra"]["network"], StyleGAN2Config, path)
+metadata = checked(read_json(path), Facts, path)
+config = checked(metadata["extra"]["network"], StyleGAN2Config, path)
 """
 
 from __future__ import annotations

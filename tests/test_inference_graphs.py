@@ -15,7 +15,7 @@ from facegan.checkpoints.trained import TrainedRun
 from facegan.graphs import Graphed
 from facegan.plotting.sheets import to_pil
 from facegan.restore.faces import Face
-from facegan.restore.restorer import Network
+from facegan.restore.restorer import RestorerPipeline
 from facegan.styles.mix import Renderer
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import Projection, Settings, adam
@@ -53,7 +53,7 @@ def test_mixes(noise_mode: str, recorded: None) -> None:
 
 def test_restored_faces(recorded: None) -> None:
     faces = [Face(str(seed), "", to_pil(image)) for seed, image in enumerate(torch.rand(2, 3, 64, 64) * 2 - 1)]
-    plain, replayed = (Network("synthetic128", 0, "cpu", mode) for mode in ("off", "on"))
+    plain, replayed = (RestorerPipeline("synthetic128", 0, "cpu", mode) for mode in ("off", "on"))
     for shift in range(4):
         found, expected = (network(faces[shift % 2 :] + faces[: shift % 2]) for network in (replayed, plain))
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))

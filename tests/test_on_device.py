@@ -18,12 +18,12 @@ from pretend_gpu import OnGPU, PretendGPU, pretend_gpu
 
 from facegan import cli
 from facegan.backend import use_backend
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.trained import TrainedRun, random_noise
 from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.restore.restorer import Network
+from facegan.restore.restorer import RestorerPipeline
 from facegan.styles.mix import Renderer
 
 OWN = {"seconds", "command", "machine", "device", "weights_sha256", "request", "run", "floor_run"}  # of a report: where and how
@@ -58,7 +58,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.endswith("noise_strength"):
             parameter.fill_(0.3)
     folder = tmp_path_factory.mktemp("network") / "net"
-    save_networks(Networks(config, {"G_ema": generator.state_dict(), "D": Discriminator(config).state_dict()}), folder)
+    save_networks(StyleGAN2Checkpoint(config, {"G_ema": generator.state_dict(), "D": Discriminator(config).state_dict()}), folder)
     return folder
 
 
@@ -190,7 +190,7 @@ def test_a_generator_on_a_gpu_waits_for_nothing(which: str, request: pytest.Fixt
 def test_a_restorer_and_mixes_on_a_gpu_wait_for_nothing(train: Callable[..., Path], prior: str, network: Path) -> None:
     weights = str(train(method="restore", prior=prior))
     with pretend_gpu() as mode, torch.no_grad():
-        restorer = Network(weights, 0, "cuda:0")
+        restorer = RestorerPipeline(weights, 0, "cuda:0")
         faces = torch.rand(2, 3, 16, 16).to("cuda:0")
         draw = Renderer(open_networks(network).generator().to("cuda:0"), "random")
         ws = torch.rand(1, draw.generator.config.num_ws, 32)

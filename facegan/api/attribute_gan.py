@@ -66,8 +66,8 @@ class AttributeGAN:
             if scores is None:
                 raise FaceganError(f"`best` needs critics, and {root} has none: train it with `critics=all`")
             if self.trained.without_critic():
-                log.warning("`best` goes by %s alone: this run has no critic for %s; train with `critics=all` to judge every attribute",
-                            ", ".join(self.trained.critic_facts()), ", ".join(self.trained.without_critic()))  # fmt: skip
+                log.warning("`best` uses %s alone: this run has no critic for %s; train with `critics=all` to judge every attribute",
+                            ", ".join(self.trained.critic_metadata()), ", ".join(self.trained.without_critic()))  # fmt: skip
             order = scores.argsort(descending=True, stable=True)[: options.best].sort().values
             images, seeds = images[order], [seeds[index] for index in order.tolist()]
         return Faces(images, tuple(f"seed{seed:04d}" for seed in seeds), tuple(seeds))

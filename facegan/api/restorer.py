@@ -17,7 +17,7 @@ from facegan.options import EvaluateOptions
 from facegan.plotting.faces import Faces
 from facegan.plotting.sheets import to_tensor
 from facegan.restore.faces import Face, Problem, face_of, read_faces
-from facegan.restore.restorer import Interpolation, Network, find_files
+from facegan.restore.restorer import Interpolation, RestorerPipeline, find_files
 
 if TYPE_CHECKING:
     from facegan.evaluation.restoration import RestorationReport
@@ -28,7 +28,7 @@ class Restorer:
 
     def __init__(self, source: str = "", *, scale: int = 0, device: str = AUTO, cuda_graphs: str = "auto") -> None:
         self.source = source
-        self.method = Network(source, scale, device, cuda_graphs) if source else Interpolation(scale or 2)
+        self.method = RestorerPipeline(source, scale, device, cuda_graphs) if source else Interpolation(scale or 2)
 
     def __call__(self, faces: Faces | Image.Image | str | Path | Iterable[Image.Image | str | Path], batch: int = 8) -> Faces:
         """Restore faces.
@@ -71,8 +71,8 @@ class Restorer:
         """Upload what `save_pretrained` writes to a repository of huggingface.co, made if absent; returns its address."""
         return push_folder(self.save_pretrained, repo_id, private, token)
 
-    def _network(self) -> Network:
-        if not isinstance(self.method, Network):
+    def _network(self) -> RestorerPipeline:
+        if not isinstance(self.method, RestorerPipeline):
             raise FaceganError("this restorer has no weights: open some with facegan.load_restorer")
         return self.method
 

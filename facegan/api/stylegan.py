@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from facegan.api.keywords import takes
 from facegan.api.sharing import fetched, push_folder
-from facegan.checkpoints.networks import STAGE, Networks, open_networks, save_networks, slimmed
+from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint, open_networks, save_networks, slimmed
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run
 from facegan.checkpoints.trained import TrainedRun, random_noise
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class StyleGAN:
     """A StyleGAN2 network on a device: a run of Method B, a shipped one, or one of another project."""
 
-    def __init__(self, networks: Networks, source: str, device: torch.device, cuda_graphs: str = "auto") -> None:
+    def __init__(self, networks: StyleGAN2Checkpoint, source: str, device: torch.device, cuda_graphs: str = "auto") -> None:
         self.networks, self.source, self.device, self.cuda_graphs = networks, source, device, cuda_graphs
         self.generator: Generator = networks.generator().to(device)
 

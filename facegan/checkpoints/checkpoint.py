@@ -1,4 +1,4 @@
-"""Folders of tensors and facts that are either whole or absent: safetensors + JSON, written aside and renamed."""
+"""Folders of tensors and metadata that are either whole or absent: safetensors + JSON, written aside and renamed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from facegan.files import RECORD_LIMIT, quoted, read_json
 from facegan.memory import out_of_memory
 from facegan.tensors import in_layout_of, read_tensors
 
-TENSORS, FACTS = "model.safetensors", "state.json"
+TENSORS, METADATA = "model.safetensors", "state.json"
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write `folder` atomically: whatever interrupts it, `folder` is the old one, the new one or absent.
 
     Raises FaceganError where the disk is full or read-only; what stood before stays whole.
@@ -34,8 +34,8 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
         # One copy each: safetensors refuses shared or strided memory.
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         save_file(plain, aside / TENSORS)
-        (aside / FACTS).write_text(json.dumps(facts, indent=1))
-        for file in (aside / TENSORS, aside / FACTS):
+        (aside / METADATA).write_text(json.dumps(metadata, indent=1))
+        for file in (aside / TENSORS, aside / METADATA):
             flush(file)
         replace_folder(aside, folder)
     except Exception as error:  # safetensors raises its own type for a failed write
@@ -64,27 +64,27 @@ def replace_folder(source: Path, target: Path) -> None:
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and facts of a folder that `save` wrote."""
-    facts = load_facts(folder)
+    """Tensors (on the CPU) and metadata of a folder that `save` wrote."""
+    metadata = load_metadata(folder)
     try:
-        return read_tensors(folder / TENSORS), facts
+        return read_tensors(folder / TENSORS), metadata
     except FaceganError as error:
         raise _unreadable(folder, error) from None
 
 
-def load_facts(folder: Path) -> dict[str, Any]:
-    """The facts alone; what they must hold is their reader's to check (`facegan.schema`)."""
+def load_metadata(folder: Path) -> dict[str, Any]:
+    """The metadata alone; what they must hold is their reader's to check (`facegan.schema`)."""
     try:
-        facts = read_json(folder / FACTS, RECORD_LIMIT)
-        if not isinstance(facts, dict):
-            raise FaceganError(f"{FACTS} holds {quoted(facts)}")
-        return facts
+        metadata = read_json(folder / METADATA, RECORD_LIMIT)
+        if not isinstance(metadata, dict):
+            raise FaceganError(f"{METADATA} holds {quoted(metadata)}")
+        return metadata
     except FaceganError as error:
         raise _unreadable(folder, error) from None
 
 
 def _unreadable(folder: Path, error: FaceganError) -> FaceganError:
-    return FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {FACTS}")
+    return FaceganError(f"could not read {folder} ({error}): expected a folder with {TENSORS} and {METADATA}")
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def restoring(folder: Path) -> Iterator[None]:
         if out_of_memory(error):
             raise
         reason = quoted(str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__)
-        raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to go on from what was saved before") from error
+        raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to resume from what was saved before") from error
 
 
 def sweep(parent: Path) -> None:

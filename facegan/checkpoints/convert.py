@@ -27,7 +27,7 @@ def convert(source: str, out: str, slim: bool = False, force: bool = False) -> s
     networks = slimmed(open_networks(source)) if slim else open_networks(source)
     if Path(out).suffix == ".pt":
         if slim:
-            raise FaceganError(f"`slim` and {out}: that format is in full precision; name a folder, or leave `slim` away.")
+            raise FaceganError(f"`slim` and {out}: that format is in full precision; name a folder, or omit `slim`.")
         rosinality.write(Path(out), networks.config, networks.states, force)
     else:
         save_networks(networks, out)

@@ -23,7 +23,7 @@ from facegan.tensors import rebuilt
 log = logging.getLogger("facegan.styles")
 
 
-class CriticFacts(TypedDict):
+class CriticMetadata(TypedDict):
     """Of a finished critic's state.json."""
 
     critic: DiscriminatorConfig
@@ -33,8 +33,8 @@ class CriticFacts(TypedDict):
 
 def load_critic(folder: RunFolder, name: str) -> Discriminator:
     """A finished critic, frozen."""
-    tensors, facts = folder.load_stage(name)
-    config = checked(facts, CriticFacts, folder.stages / name)["critic"]
+    tensors, metadata = folder.load_stage(name)
+    config = checked(metadata, CriticMetadata, folder.stages / name)["critic"]
     critic = rebuilt(lambda: Discriminator(config), checkpoint.unpack("critic", tensors), folder.stages / name)
     return channels_last(critic).eval().requires_grad_(False)
 
@@ -66,7 +66,7 @@ class Critics:
         return torch.stack([net(images).float() for net in self.nets]).cpu()
 
 
-_told: set[tuple[int, int, str]] = set()
+_warned: set[tuple[int, int, str]] = set()
 
 
 def resized(images: Tensor, size: int, reader: str) -> Tensor:
@@ -74,7 +74,7 @@ def resized(images: Tensor, size: int, reader: str) -> Tensor:
     held = images.shape[-1]
     if held == size:
         return images
-    if (held, size, reader) not in _told:
-        _told.add((held, size, reader))
+    if (held, size, reader) not in _warned:
+        _warned.add((held, size, reader))
         log.info("faces of %d px are resized to %d px, which %s know", held, size, reader)
     return F.interpolate(images, size=(size, size), mode="area")

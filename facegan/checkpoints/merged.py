@@ -1,4 +1,4 @@
-"""Method A's sampled generator as tensors and facts of a stage."""
+"""Method A's sampled generator as tensors and metadata of a stage."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from facegan.tensors import rebuilt
 
 
 def pack_generator(whole: MergedGenerator) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts from which `unpack_generator` rebuilds the sampled generator."""
+    """Tensors and metadata from which `unpack_generator` rebuilds the sampled generator."""
     tensors = checkpoint.pack("generator", whole.generator.state_dict())
     if whole.snapshot is not None and whole.merging:
         tensors |= checkpoint.pack("snapshot", whole.snapshot.state_dict())
     if whole.mask is not None:
         tensors["mask"] = whole.mask
-    facts = {"generator": whole.generator.config.to_json(), "merge": whole.mode, "strength": whole.strength}
-    return tensors, facts
+    metadata = {"generator": whole.generator.config.to_json(), "merge": whole.mode, "strength": whole.strength}
+    return tensors, metadata
 
 
-class _Facts(TypedDict):
+class _Metadata(TypedDict):
     generator: GeneratorConfig
     merge: Literal["none", "image", "feature", "regional"]
     strength: Annotated[float, Range(0, 1)]
 
 
-def unpack_generator(tensors: dict[str, Tensor], facts: dict[str, Any], where: object = "the generator") -> MergedGenerator:
+def unpack_generator(tensors: dict[str, Tensor], metadata: dict[str, Any], where: object = "the generator") -> MergedGenerator:
     """What `pack_generator` packed; `where` is named in the FaceganError on anything else."""
-    known: _Facts = checked(facts, _Facts, where)
+    known: _Metadata = checked(metadata, _Metadata, where)
     config, mask = known["generator"], tensors.get("mask")
     if mask is not None and mask.shape != (1, 1, config.resolution, config.resolution):
         raise FaceganError(f"{where}: mask is {list(mask.shape)}; expected {[1, 1, config.resolution, config.resolution]}")

@@ -30,7 +30,7 @@ _LARGEST_CONFIG = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
-class Networks:
+class StyleGAN2Checkpoint:
     """A configuration and the state dicts of "G_ema", "G" and "D", those that there are."""
 
     config: StyleGAN2Config
@@ -61,19 +61,19 @@ def is_network(path: str | Path) -> bool:
     path = located(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
-    return method_of(path) == "b" or facts_of(path).get("kind") == KIND
+    return method_of(path) == "b" or metadata_of(path).get("kind") == KIND
 
 
-def facts_of(folder: Path) -> dict:
+def metadata_of(folder: Path) -> dict:
     """What the folder's config.json says; nothing where there is none."""
     try:
-        facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
+        metadata = read_json(folder / CONFIG, _LARGEST_CONFIG)
     except FaceganError:
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def open_networks(path: str | Path) -> Networks:
+def open_networks(path: str | Path) -> StyleGAN2Checkpoint:
     """A run of Method B (finished or not), a folder of `facegan convert`, a shipped network's name, an NVIDIA `.pkl`, or a `.pt`; no
     code of a file is run."""
     path = located(path)
@@ -83,38 +83,38 @@ def open_networks(path: str | Path) -> Networks:
         raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
     regular_file(path, LARGEST, "StyleGAN2 checkpoint")
     if path.suffix == ".pkl":
-        return _checked(Networks(*nvidia.read(path)), path)
+        return _checked(StyleGAN2Checkpoint(*nvidia.read(path)), path)
     if path.suffix in (".pt", ".pth"):
-        return _checked(Networks(*rosinality.read(path)), path)
+        return _checked(StyleGAN2Checkpoint(*rosinality.read(path)), path)
     raise FaceganError(f"{path} is of no known kind; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
 
 
-def _open_run(path: Path) -> Networks:
+def _open_run(path: Path) -> StyleGAN2Checkpoint:
     """The networks as trained, or as they are in the newest snapshot while training goes on."""
     folder = RunFolder(path)
     found = folder.load_stage(STAGE) if folder.finished(STAGE) else folder.newest_checkpoint(STAGE)
     if found is None:
-        raise FaceganError(f"{path} has no snapshot of its networks yet: let the training go on for a while.")
-    tensors, facts = found
-    about = facts.get("extra")
+        raise FaceganError(f"{path} has no snapshot of its networks yet: let the training run for a while.")
+    tensors, metadata = found
+    about = metadata.get("extra")
     if not isinstance(about, dict):
         raise FaceganError(f"{path}: its snapshot tells nothing of its networks; expected one of a run of Method B.")
     config = StyleGAN2Config.from_json(about.get("network"), path)
     side = about.get("grown_to", config.resolution)
     if type(side) is not int or side < config.resolution:
-        raise FaceganError(f"{path} has grown to {quoted(side)} of {config.resolution} px so far: let the training go on for a while.")
+        raise FaceganError(f"{path} has grown to {quoted(side)} of {config.resolution} px so far: let the training run for a while.")
     states = {name: checkpoint.unpack(f"network/{name}", tensors) for name in ("G_ema", "G", "D")}
-    return Networks(config, states, about.get("may_have_seen_joint_faces", False) is not False)
+    return StyleGAN2Checkpoint(config, states, about.get("may_have_seen_joint_faces", False) is not False)
 
 
-def _open_folder(folder: Path) -> Networks:
-    facts, tensors = read_folder(folder, KIND, "StyleGAN2 network")
-    seen = bool(facts.pop("may_have_seen_joint_faces", True))
+def _open_folder(folder: Path) -> StyleGAN2Checkpoint:
+    metadata, tensors = read_folder(folder, KIND, "StyleGAN2 network")
+    seen = bool(metadata.pop("may_have_seen_joint_faces", True))
     states: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
         states.setdefault(network, {})[rest] = value
-    return Networks(StyleGAN2Config.from_json(facts, folder / CONFIG), states, seen)
+    return StyleGAN2Checkpoint(StyleGAN2Config.from_json(metadata, folder / CONFIG), states, seen)
 
 
 def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -122,15 +122,15 @@ def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], di
     absent = FaceganError(f"{folder} holds no {WEIGHTS} and {CONFIG} of a {words}.")
     if not (folder / CONFIG).exists():
         raise absent
-    facts = read_json(folder / CONFIG, _LARGEST_CONFIG)
-    if not isinstance(facts, dict) or facts.pop("kind", None) != kind:
+    metadata = read_json(folder / CONFIG, _LARGEST_CONFIG)
+    if not isinstance(metadata, dict) or metadata.pop("kind", None) != kind:
         raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
     if not (folder / WEIGHTS).exists():
         raise absent
-    return facts, read_tensors(folder / WEIGHTS)
+    return metadata, read_tensors(folder / WEIGHTS)
 
 
-def _checked(networks: Networks, path: Path) -> Networks:
+def _checked(networks: StyleGAN2Checkpoint, path: Path) -> StyleGAN2Checkpoint:
     """The same in float32, when every tensor has the name and the shape that our network of that configuration expects."""
     if not {"G_ema", "G"} & networks.states.keys():
         raise FaceganError(f"{path} holds no generator.")
@@ -145,21 +145,21 @@ def _checked(networks: Networks, path: Path) -> Networks:
     return replace(networks, states=states)
 
 
-def refuse_other_colours(networks: Networks, path: str | Path, doing: str) -> None:
+def refuse_other_colours(networks: StyleGAN2Checkpoint, path: str | Path, doing: str) -> None:
     """FaceganError for images that are not RGB, which photos, critics and judges are; `doing`: what cannot be done."""
     if networks.config.img_channels != 3:
         kind = "grey" if networks.config.img_channels == 1 else "RGBA"
         raise FaceganError(f"{path} makes {kind} images, and RGB networks alone can be {doing}; generate and mix serve others.")
 
 
-def save_networks(networks: Networks, folder: str | Path) -> None:
+def save_networks(networks: StyleGAN2Checkpoint, folder: str | Path) -> None:
     """`folder/model.safetensors` and `folder/config.json`."""
     tensors = {f"{name}.{key}": value for name, state in networks.states.items() for key, value in state.items()}
-    facts = {"may_have_seen_joint_faces": networks.may_have_seen_joint_faces, **networks.config.to_json()}
-    write_folder(Path(folder), KIND, facts, tensors)
+    metadata = {"may_have_seen_joint_faces": networks.may_have_seen_joint_faces, **networks.config.to_json()}
+    write_folder(Path(folder), KIND, metadata, tensors)
 
 
-def write_folder(folder: Path, kind: str, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def write_folder(folder: Path, kind: str, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """What `read_folder` reads; other files of the folder stay. Interrupted, it leaves the old pair, or no config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     apart, seen = {}, set[int]()
@@ -179,10 +179,10 @@ def write_folder(folder: Path, kind: str, facts: dict[str, Any], tensors: dict[s
         raise FaceganError(f"{folder / WEIGHTS} could not be written: {quoted(str(error))}; make room, or name another place.") from None
     finally:
         aside.unlink(missing_ok=True)
-    write_whole(folder / CONFIG, json.dumps({"kind": kind, **facts}, indent=2) + "\n")
+    write_whole(folder / CONFIG, json.dumps({"kind": kind, **metadata}, indent=2) + "\n")
 
 
-def slimmed(networks: Networks) -> Networks:
+def slimmed(networks: StyleGAN2Checkpoint) -> StyleGAN2Checkpoint:
     """What making, mixing and projecting faces needs: the averaged generator, and the discriminator, whose features measure
     likeness, in half precision."""
     states = {"G_ema": networks.generator().state_dict()}

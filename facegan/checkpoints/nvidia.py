@@ -203,7 +203,7 @@ def _refuse_activations(network: _Network, pattern: str) -> None:
 
 
 def _discriminator_config(network: _Network, config: StyleGAN2Config) -> StyleGAN2Config:
-    """The generator's with the discriminator's facts."""
+    """The generator's with the discriminator's metadata."""
     channels = {size: network.shape(f"b{size}.conv0.weight", 4)[0] for size in network.sizes("")}
     channels[4], fed = network.shape("b4.conv.weight", 4)[:2]
     own: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facegan.checkpoints import checkpoint, gpen
-from facegan.checkpoints.networks import CONFIG, WEIGHTS, facts_of, read_folder, write_folder
+from facegan.checkpoints.networks import CONFIG, WEIGHTS, metadata_of, read_folder, write_folder
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, method_of
 from facegan.checkpoints.storages import LARGEST
@@ -46,7 +46,7 @@ def is_restorer(path: str | Path) -> bool:
     path = located(path)
     if path.is_file():
         return path.suffix in (".pth", ".pt") and path.stat().st_size <= LARGEST and gpen.is_gpen(path)
-    return path.is_dir() and (method_of(path) == "restore" or facts_of(path).get("kind") == KIND)
+    return path.is_dir() and (method_of(path) == "restore" or metadata_of(path).get("kind") == KIND)
 
 
 def open_restorer(path: str | Path) -> RestorerWeights:
@@ -72,9 +72,9 @@ def _open_run(path: Path) -> RestorerWeights:
     folder = RunFolder(path)
     found = folder.load_stage(STAGE) if folder.finished(STAGE) else folder.newest_checkpoint(STAGE)
     if found is None:
-        raise FaceganError(f"{path} has no snapshot of its restorer yet: let the training go on for a while")
-    tensors, facts = found
-    about = facts.get("extra")
+        raise FaceganError(f"{path} has no snapshot of its restorer yet: let the training run for a while")
+    tensors, metadata = found
+    about = metadata.get("extra")
     if not isinstance(about, dict):
         raise FaceganError(f"{path}: its snapshot tells nothing of its restorer; expected {EXPECTED}")
     state = checkpoint.unpack("network/restorer_ema", tensors)
@@ -83,13 +83,13 @@ def _open_run(path: Path) -> RestorerWeights:
 
 
 def _open_folder(folder: Path) -> RestorerWeights:
-    facts, tensors = read_folder(folder, KIND, f"restorer; expected {EXPECTED}")
-    seen = bool(facts.pop("may_have_seen_joint_faces", True))
-    return RestorerWeights(StyleGAN2Config.from_json(facts, folder / CONFIG), tensors, seen)
+    metadata, tensors = read_folder(folder, KIND, f"restorer; expected {EXPECTED}")
+    seen = bool(metadata.pop("may_have_seen_joint_faces", True))
+    return RestorerWeights(StyleGAN2Config.from_json(metadata, folder / CONFIG), tensors, seen)
 
 
 def save_restorer(weights: RestorerWeights, folder: str | Path, half: bool = False) -> None:
     """`folder/model.safetensors` and `folder/config.json`; `half`: in half precision, which restores as well at half the size."""
     tensors = {name: value.half() if half else value for name, value in weights.state.items()}
-    facts = {"may_have_seen_joint_faces": weights.may_have_seen_joint_faces, **weights.config.to_json()}
-    write_folder(Path(folder), KIND, facts, tensors)
+    metadata = {"may_have_seen_joint_faces": weights.may_have_seen_joint_faces, **weights.config.to_json()}
+    write_folder(Path(folder), KIND, metadata, tensors)

@@ -97,13 +97,13 @@ def generator_config(state: dict[str, Tensor], path: Path, noise: Literal["add",
     channels = {4: state["conv1.conv.weight"].shape[1]}
     channels |= {4 << i: state[f"convs.{2 * i - 1}.conv.weight"].shape[1] for i in range(1, blocks)}
     w_dim, z_dim = state["style.1.weight"].shape[:2]
-    facts = dict(
+    metadata = dict(
         resolution=4 << (blocks - 1), z_dim=z_dim, w_dim=w_dim,
         mapping_layers=sum(name.startswith("style.") and name.endswith(".weight") for name in state),
         channel_base=max(size * count for size, count in channels.items()), channel_max=max(channels.values()),
         noise=noise, img_channels=state["to_rgb1.conv.weight"].shape[1],
     )  # fmt: skip
-    return StyleGAN2Config.from_json(facts, path)
+    return StyleGAN2Config.from_json(metadata, path)
 
 
 def generator_names(config: StyleGAN2Config) -> Iterator[tuple[str, str]]:

@@ -37,7 +37,7 @@ class Record(TypedDict):
     data_fingerprint: str
 
 
-class StageFacts(TypedDict):
+class StageMetadata(TypedDict):
     """Of every finished stage's state.json."""
 
     order: Annotated[int, Range(0)]  # among the stages, as they ended
@@ -81,10 +81,10 @@ class RunFolder:
             if differences and self.begun:
                 raise FaceganError(
                     f"`out={self.root}` belongs to another configuration ({'; '.join(differences)}): "
-                    "name another folder, or give the same flags to resume"
+                    "name another folder, or give the same options to resume"
                 )
             if differences:
-                log.info("%s holds no snapshot of its other configuration, and begins anew", self.root)
+                log.info("%s holds no snapshot of its other configuration, and starts over", self.root)
                 self._forget()
             if self.outlasted:  # the record says what the weights have seen
                 old = self.record()["config"]
@@ -113,7 +113,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether it holds a finished stage or a snapshot: anything that took time to make."""
-        return any(next(parent.glob(f"*/{checkpoint.FACTS}"), None) for parent in (self.stages, self.checkpoints))
+        return any(next(parent.glob(f"*/{checkpoint.METADATA}"), None) for parent in (self.stages, self.checkpoints))
 
     def _forget(self) -> None:
         """Remove what a run without a snapshot has written."""
@@ -141,27 +141,27 @@ class RunFolder:
 
     # --- finished stages
     def finished(self, stage: str) -> bool:
-        return (self.stages / stage / checkpoint.FACTS).exists()
+        return (self.stages / stage / checkpoint.METADATA).exists()
 
     def finished_stages(self) -> list[str]:
         """In the order in which they ended."""
-        done = [path.parent for path in self.stages.glob(f"*/{checkpoint.FACTS}")]
-        return [path.name for path in sorted(done, key=lambda path: self.facts(path.name)["order"])]
+        done = [path.parent for path in self.stages.glob(f"*/{checkpoint.METADATA}")]
+        return [path.name for path in sorted(done, key=lambda path: self.metadata(path.name)["order"])]
 
-    def facts(self, stage: str) -> dict[str, Any]:
-        """What `finish` recorded of a stage, without reading its tensors: `StageFacts`, and whatever else the stage had to say."""
-        return checked(checkpoint.load_facts(self.stages / stage), StageFacts, self.stages / stage / checkpoint.FACTS)
+    def metadata(self, stage: str) -> dict[str, Any]:
+        """What `finish` recorded of a stage, without reading its tensors: `StageMetadata`, and whatever else the stage had to say."""
+        return checked(checkpoint.load_metadata(self.stages / stage), StageMetadata, self.stages / stage / checkpoint.METADATA)
 
     def load_stage(self, stage: str) -> tuple[dict, dict]:
         if not self.finished(stage):
             raise FaceganError(f"{self.root} has no finished stage {stage!r} (finished: {', '.join(self.finished_stages()) or 'none'})")
-        self.facts(stage)
+        self.metadata(stage)
         return checkpoint.load(self.stages / stage)
 
-    def finish(self, stage: str, tensors: dict, facts: dict, keep: int = 0) -> None:
+    def finish(self, stage: str, tensors: dict, metadata: dict, keep: int = 0) -> None:
         """`keep`: checkpoints that stay, the newest ones."""
         order = len([name for name in self.finished_stages() if name != stage])
-        checkpoint.save(self.stages / stage, tensors, {**facts, "order": order, "metrics_bytes": self.metrics_bytes()})
+        checkpoint.save(self.stages / stage, tensors, {**metadata, "order": order, "metrics_bytes": self.metrics_bytes()})
         self._keep(stage, keep)
 
     def extend(self, stage: str, steps: int) -> None:
@@ -172,24 +172,24 @@ class RunFolder:
         """
         if not self.finished(stage):
             return
-        facts = self.facts(stage)
-        length = f"{facts['images'] / 1000:g} kimg, {facts['steps']} steps"
-        if facts["steps"] >= steps:
-            self.outlasted = facts["steps"] > steps
+        metadata = self.metadata(stage)
+        length = f"{metadata['images'] / 1000:g} kimg, {metadata['steps']} steps"
+        if metadata["steps"] >= steps:
+            self.outlasted = metadata["steps"] > steps
             if self.outlasted:
                 log.info("%s has finished after %s, more than the %d asked for: nothing is left to train", self.root, length, steps)
             return
         if not self._checkpoints_of(stage):
             raise FaceganError(
                 f"`out={self.root}` has finished its training, after {length} of {steps}, and {self.checkpoints} holds no state of {stage} "
-                "to go on from: ask for no more than that, or train with a new `out`"
+                "to resume from: ask for no more than that, or train with a new `out`"
             )
         self.extended.add(stage)
 
     # --- checkpoints of the running stage
-    def save_checkpoint(self, stage: str, step: int, tensors: dict, facts: dict, keep: int) -> None:
-        facts = {**facts, "step": step, "metrics_bytes": self.metrics_bytes()}
-        checkpoint.save(self.checkpoints / f"{stage}-{step:07d}", tensors, facts)
+    def save_checkpoint(self, stage: str, step: int, tensors: dict, metadata: dict, keep: int) -> None:
+        metadata = {**metadata, "step": step, "metrics_bytes": self.metrics_bytes()}
+        checkpoint.save(self.checkpoints / f"{stage}-{step:07d}", tensors, metadata)
         self._keep(stage, keep)
 
     def _keep(self, stage: str, count: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegan.checkpoints.critics import CriticFacts, load_critic
+from facegan.checkpoints.critics import CriticMetadata, load_critic
 from facegan.checkpoints.merged import unpack_generator
 from facegan.checkpoints.networks import STAGE, is_network, open_networks
 from facegan.checkpoints.run import RunFolder
@@ -48,11 +48,11 @@ class TrainedRun:
 
     @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
     def _merged_generator(self) -> MergedGenerator:
-        tensors, facts = self.folder.load_stage(self.stage)
-        if "generator" not in facts:
+        tensors, metadata = self.folder.load_stage(self.stage)
+        if "generator" not in metadata:
             known = ", ".join(self.generator_stages())
             raise FaceganError(f"stage {self.stage!r} of {self.folder.root} has no generator: name one of {known}")
-        return unpack_generator(tensors, facts, self.folder.stages / self.stage)
+        return unpack_generator(tensors, metadata, self.folder.stages / self.stage)
 
     def generator_stages(self) -> list[str]:
         return [stage for stage in self.folder.finished_stages() if not stage.startswith("phase2")]
@@ -74,12 +74,12 @@ class TrainedRun:
         """Those of the run, frozen, on its device."""
         return [load_critic(self.folder, stage).to(self.device) for stage in self.critic_stages()]
 
-    def critic_facts(self) -> dict[str, dict[str, float]]:
+    def critic_metadata(self) -> dict[str, dict[str, float]]:
         """{attribute: {balanced_accuracy, blurry_accuracy}}, as each critic was validated in training."""
         kept = ("balanced_accuracy", "blurry_accuracy")
         stages = self.critic_stages()
-        facts = [checked(self.folder.facts(stage), CriticFacts, self.folder.stages / stage) for stage in stages]
-        return {stage.removeprefix("phase2-"): {key: fact[key] for key in kept} for stage, fact in zip(stages, facts, strict=True)}
+        metadata = [checked(self.folder.metadata(stage), CriticMetadata, self.folder.stages / stage) for stage in stages]
+        return {stage.removeprefix("phase2-"): {key: fact[key] for key in kept} for stage, fact in zip(stages, metadata, strict=True)}
 
     def without_critic(self) -> list[str]:
         """The attributes that no critic of this run knows."""

@@ -42,7 +42,7 @@ def open_faces(
 ) -> FaceData:
     """Load a data set at `resolution` x `resolution` pixels, each image decoded once and for all (`images`).
 
-    `data` is a folder or .zip in one of `layouts.LAYOUTS`, or "synthetic" / "synthetic:SEED" for `num` drawn faces of
+    `data` is a folder or .zip in one of `layouts.LAYOUTS`, or "synthetic" / "synthetic:SEED" for `num` synthetic faces of
     `seed`. Raises FaceganError when there is no such data, its layout is unknown, or its files are damaged.
     """
     if resolution < 1:
@@ -95,7 +95,7 @@ def _synthetic(num: int, resolution: int, seed: int, cache_dir: str | Path | Non
 
 
 def synthetic_ids(num: int) -> tuple[str, ...]:
-    """Ids of drawn faces, each of whom is a person of their own."""
+    """Ids of synthetic faces, each of whom is a person of their own."""
     return tuple(f"{i:06d}" for i in range(num))
 
 

@@ -169,7 +169,7 @@ def cached(
 ) -> Entry:
     """The entry `key`, made where the cache lacks it by `produce(notes)`, which yields up to shape[0] images.
 
-    Without a writable cache folder the images are made in memory, each time anew.
+    Without a writable cache folder the images are made in memory, again each time.
     """
     folder = cache_directory(cache_dir)
     found = _load(folder / key)

@@ -49,7 +49,7 @@ def inspect(
 
 
 def _synthetic_table(num: int, seed: int) -> AttributeTable:
-    """The attributes of drawn faces, without drawing them."""
+    """The attributes of synthetic faces, without drawing them."""
     from facegan.data import synthetic
 
     rows = [list(synthetic.sample_parameters(seed, i).attributes().values()) for i in range(num)]

@@ -119,7 +119,7 @@ def labelled_faces(
 ) -> list[Target]:
     """`count` faces of X_k, those that carry `attribute` and none of the other `attributes`, of the generator's side of the split.
 
-    `num`, `data_seed`: of drawn faces; `seed`: which ones are picked; `minimum`: see `group`.
+    `num`, `data_seed`: of synthetic faces; `seed`: which ones are picked; `minimum`: see `group`.
     """
     faces = open_faces(data, resolution, num=num, seed=data_seed)
     groups = group(faces.table, resolve(attributes, faces.table), minimum=minimum)

@@ -19,8 +19,8 @@ from facegan.evaluation.features import checked
 from facegan.evaluation.joint_rate import SHARPNESS_MOST, blur_for, blurred
 from facegan.evaluation.judge.data import pixels_of, shrink
 from facegan.evaluation.judge.degradation import stream
-from facegan.evaluation.processes import share
-from facegan.evaluation.samples import PIXELS, Draw, Seen
+from facegan.evaluation.processes import distributed_map
+from facegan.evaluation.samples import PIXELS, JudgedSamples, SampleFn
 from facegan.extras import library
 from facegan.files import quoted
 from facegan.pixels import to_float
@@ -48,7 +48,7 @@ def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips
         # `lpips` cuts the network into slices and keeps the places: slice2.7.weight is features.7.weight
         model.net.load_state_dict({name: given[f"features.{name.partition('.')[2]}"] for name in model.net.state_dict()})
     except Exception as error:  # torch.load fails in many ways; the file has the right digest, or almost
-        raise FaceganError(f"`lpips={path}` does not hold VGG16's weights ({quoted(type(error).__name__)}): download it anew") from error
+        raise FaceganError(f"`lpips={path}` does not hold VGG16's weights ({quoted(type(error).__name__)}): download it again") from error
     return Lpips(model.to(device))
 
 
@@ -65,7 +65,7 @@ def lpips_here(weights: str = "", device: torch.device | str = "cpu") -> Lpips |
 
 
 @torch.no_grad()
-def mean_lpips(measure: Lpips, draw: Draw, number: int) -> float | None:
+def mean_lpips(measure: Lpips, draw: SampleFn, number: int) -> float | None:
     """Mean LPIPS of random disjoint pairs of the `number` faces that `draw` gives; None for fewer than two."""
     order = torch.randperm(number, generator=stream(number))
     pairs = order[: 2 * min(PAIRS, number // 2)].reshape(-1, 2)
@@ -73,7 +73,7 @@ def mean_lpips(measure: Lpips, draw: Draw, number: int) -> float | None:
     def of(pair: Tensor) -> Tensor:
         return torch.cat([distance(*(measure.features(draw(part[:, side])) for side in (0, 1))) for part in pair.split(16)])
 
-    return float(share(of, pairs, "LPIPS").mean()) if len(pairs) else None
+    return float(distributed_map(of, pairs, "LPIPS").mean()) if len(pairs) else None
 
 
 def mean_distance(features: Tensor) -> float | None:
@@ -81,7 +81,7 @@ def mean_distance(features: Tensor) -> float | None:
     return float(torch.pdist(features[:MOST]).mean()) if len(features) > 1 else None
 
 
-def diversity(samples: Seen, real: Draw, real_features: Tensor, measure: Lpips | None) -> dict[str, float | None]:
+def diversity(samples: JudgedSamples, real: SampleFn, real_features: Tensor, measure: Lpips | None) -> dict[str, float | None]:
     """`diversity_attr`, and `lpips` where it can be had, each beside the same of the real joint faces (`..._real`), which `real`
     draws and whose features of the judge are `real_features` [M, D]."""
     found = {"diversity_attr": mean_distance(samples.features["_attr"]), "diversity_attr_real": mean_distance(real_features)}
@@ -123,28 +123,28 @@ def softened(data: FaceData, rows: np.ndarray, sharpness: float, device: torch.d
 
 
 def memorisation(
-    samples: Seen, strangers: np.ndarray, data: FaceData, rows: np.ndarray, names: Sequence[str]
+    samples: JudgedSamples, held_out: np.ndarray, data: FaceData, rows: np.ndarray, names: Sequence[str]
 ) -> tuple[dict[str, Any], Image.Image]:
     """Whether `samples` are copies of the training images (`rows` of `data`), and a picture of those that come closest.
 
-    `strangers`: rows of real faces of the same kind as the training images, which the generator never learnt from.
-    `ratio`: median distance to the nearest training image over that of strangers: 1 is as far as strangers are, well below 1 is
-    copied. Softness alone changes distances of pixels, so the strangers are first blurred to the samples' sharpness.
-    `closer_than_any_held_out`: share of the samples nearer to a training image than every stranger; it finds a few copies among
-    many originals. `by_chance`: what it is where samples are as strangers: 1 / (M + 1), as each is as likely to be the nearest.
+    `held_out`: rows of real faces of the same kind as the training images, which the generator never learnt from.
+    `ratio`: median distance to the nearest training image over that of held_out: 1 is as far as held_out are, well below 1 is
+    copied. Softness alone changes distances of pixels, so the held_out are first blurred to the samples' sharpness.
+    `closer_than_any_held_out`: share of the samples nearer to a training image than every held-out face; it finds a few copies among
+    many originals. `by_chance`: what it is where samples are as held_out: 1 / (M + 1), as each is as likely to be the nearest.
     """
     device = samples.judge.device
-    soft = softened(data, strangers, float(samples.sharpness.median()), device)
+    soft = softened(data, held_out, float(samples.sharpness.median()), device)
     (own, place), (theirs, _) = (nearest(small, data, rows, device) for small in (samples.small, soft))
     median, usual = float(own.median()), float(theirs.median())
-    facts = {
+    metadata = {
         "training_images": len(rows),
-        "strangers": len(strangers),
+        "held_out": len(held_out),
         "median": median,
         "median_held_out": usual,
         "ratio": median / usual if usual > 0 else None,
         "closer_than_any_held_out": float((own < theirs.min()).float().mean()),
-        "by_chance": 1 / (len(strangers) + 1),
+        "by_chance": 1 / (len(held_out) + 1),
     }
     closest = own.argsort()[:SHOWN]
     partners = to_float(np.ascontiguousarray(data.images[rows[place[closest].numpy()]]))
@@ -152,4 +152,4 @@ def memorisation(
     size = shown.shape[-1]
     partners = partners if partners.shape[-1] == size else F.interpolate(partners, size=(size, size), mode="area")
     titles = [f"{names[i]}: {own[i]:.3f}" for i in closest.tolist()]
-    return facts, comparison(torch.stack([shown, partners], 1), ["sample", "learnt from"], titles)
+    return metadata, comparison(torch.stack([shown, partners], 1), ["sample", "learnt from"], titles)

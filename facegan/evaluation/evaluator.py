@@ -28,16 +28,16 @@ from facegan.evaluation.diversity import diversity, lpips_here, memorisation
 from facegan.evaluation.features import Attributes, Extractor, Inception, data_features
 from facegan.evaluation.joint_rate import SHARPNESS_MOST, blur_for, blurred, wilson
 from facegan.evaluation.judge.judge import Judge, load_or_train, refuse_learnt, refuse_partial
-from facegan.evaluation.processes import is_main, join, main_first, share
+from facegan.evaluation.processes import distributed_map, is_main, join, main_first
 from facegan.evaluation.quality import compare
 from facegan.evaluation.report import EvaluationReport, measure, picture
 from facegan.evaluation.restoration_rates import before_and_after_rates
-from facegan.evaluation.samples import FIRST, Draw, Seen, logits_of, look, verdicts_of
+from facegan.evaluation.samples import FIRST, JudgedSamples, SampleFn, logits_of, score_samples, verdicts_of
 from facegan.evaluation.summary import judge_line
 from facegan.extras import NEEDED, available
 from facegan.options import EvaluateOptions
 from facegan.pixels import to_float
-from facegan.restore.restorer import Network
+from facegan.restore.restorer import RestorerPipeline
 
 log = logging.getLogger("facegan.evaluation.evaluator")
 
@@ -76,14 +76,14 @@ class Evaluator:
         refuse_partial(self.judge, self.data, self.split)
         if is_main():
             log.info("judge: %s", judge_line(self.judge.card))
-        self.judge.over = share
+        self.judge.over = distributed_map
         self.extractors: list[Extractor] = [Attributes(self.judge), *inception]
 
     def some(self, index: np.ndarray) -> np.ndarray:
         """The rows of a reference: all of `index`, or as many as are rated."""
         return np.sort(index)[:REFERENCE_MOST]
 
-    def draw(self, index: np.ndarray) -> Draw:
+    def draw(self, index: np.ndarray) -> SampleFn:
         """The real faces at `index`, by their places in it."""
         return lambda places: to_float(np.ascontiguousarray(self.data.images[index[places.numpy()]]))
 
@@ -113,7 +113,7 @@ class Evaluator:
         return [self.some(np.intersect1d(only, self.split.train)) for only in self.groups.only]
 
     @cached_property
-    def strangers(self) -> np.ndarray:
+    def held_out(self) -> np.ndarray:
         """The rows of all X_k that no generator learns from: the judge's part."""
         return self.some(np.intersect1d(np.concatenate(self.groups.only), self.split.judge))
 
@@ -124,14 +124,14 @@ class Evaluator:
         logits = logits_of(self.judge, lambda places: blurred(draw(places), sigma), len(self.alone[0]), "blurred real faces")
         return verdicts_of(self.judge, logits).mean(0)[:, -1]
 
-    def look(self, draw: Draw, number: int, critic: Draw | None = None, what: str = "faces") -> Seen:
+    def score_samples(self, draw: SampleFn, number: int, critic: SampleFn | None = None, what: str = "faces") -> JudgedSamples:
         """Everything that a report says of `number` faces that `draw` gives by their places."""
-        return look(draw, number, self.judge, self.extractors, critic, what)
+        return score_samples(draw, number, self.judge, self.extractors, critic, what)
 
-    def measure(self, images: Tensor | Seen, g1: Tensor | np.ndarray | None = None) -> dict[str, Any]:
+    def measure(self, images: Tensor | JudgedSamples, g1: Tensor | np.ndarray | None = None) -> dict[str, Any]:
         """The judge's part of a report on any faces [N, 3, R, R] in [-1, 1]; `g1`: faces that should carry attribute 1 alone, or the
         joint verdicts on them, a second floor beside the blurred real ones (None: only these)."""
-        seen = images if isinstance(images, Seen) else look(images.__getitem__, len(images), self.judge)
+        seen = images if isinstance(images, JudgedSamples) else score_samples(images.__getitem__, len(images), self.judge)
         sharpness = float(seen.sharpness.median())
         floors = {"blurred": self.blurred_floor(sharpness)}
         if g1 is not None:
@@ -144,11 +144,11 @@ class Evaluator:
             first, second = (data_features(extractor, self.data, half) for half in self.halves)
         return first, second
 
-    def appearance(self, images: Tensor | Seen) -> dict[str, Any]:
+    def appearance(self, images: Tensor | JudgedSamples) -> dict[str, Any]:
         """`quality` and `diversity` of faces beside the held-out joint images: Inception's figures where there are its weights,
         and always those of the judge's features, each under names of its own. `real_...`: one joint half against the other; not of
         FID, which grows as sets shrink, so that halves of a small set look farther apart than many samples from all of it."""
-        seen = images if isinstance(images, Seen) else self.look(images.__getitem__, len(images))
+        seen = images if isinstance(images, JudgedSamples) else self.score_samples(images.__getitem__, len(images))
         real = {extractor.suffix: self.joint_features(extractor) for extractor in self.extractors}
         quality: dict[str, Any] = {}
         if available():
@@ -168,7 +168,7 @@ class Evaluator:
         groups = {name: (rows, self.logits(rows, name)) for name, rows in zip(names, self.alone, strict=True)}
         return real_rates(self.judge, self.data, groups, list(zip(self.halves, self.joint_logits, strict=True)))
 
-    def audit(self, seen: Seen) -> dict[str, Any]:
+    def audit(self, seen: JudgedSamples) -> dict[str, Any]:
         """What else changes with the attributes."""
         return audit(self.judge, self.real_audit, seen.logits)
 
@@ -187,21 +187,21 @@ class Evaluator:
         """`floor`: a run whose phase 1 gives the faces that should carry attribute 1 alone (default: the same run's); runs that are to
         be compared need the same."""
         start = time.perf_counter()
-        if not drawn_elsewhere(trained, self.data.name):
+        if not is_other_synthetic(trained, self.data.name):
             refuse_learnt(self.judge, recorded_ids(trained), str(trained.folder.root))
-        seen = self.look(trained.faces, samples, trained.lowest_score())
+        seen = self.score_samples(trained.faces, samples, trained.lowest_score())
         if floor is None and trained.has("phase1"):
             floor = TrainedRun(trained.folder.root, "phase1", trained.device)
         alone = self.joint_of(floor, samples) if floor else None
         leak = self.joint_of(trained, samples) if trained.num_labels else None
         report = self.measure(seen, alone) | self.appearance(seen)
         rows, names = self.learnt_rows(trained), [f"seed {seed}" for seed in range(samples)]
-        report["memorisation"], nearest = memorisation(seen, self.strangers, self.data, rows, names)
+        report["memorisation"], nearest = memorisation(seen, self.held_out, self.data, rows, names)
         report |= {
             "audit": self.audit(seen),
             "leak": None if leak is None else wilson(float(leak.sum()), len(leak))._asdict(),
             "self_score": None if seen.scores is None else float(seen.scores.mean()),
-            "critics": trained.critic_facts(),
+            "critics": trained.critic_metadata(),
             "run": str(trained.folder.root),
             "stage": trained.stage,
             "floor_run": str(floor.folder.root) if floor else None,
@@ -233,8 +233,8 @@ def recorded_ids(trained: TrainedRun) -> set[str]:
     return {name for file in files for name in trained.folder.ids(file.stem)}
 
 
-def drawn_elsewhere(trained: TrainedRun, name: str) -> bool:
-    """Whether the run learnt from drawn faces and `name` is other data: ids are numbers there, and mean other faces."""
+def is_other_synthetic(trained: TrainedRun, name: str) -> bool:
+    """Whether the run learnt from synthetic faces and `name` is other data: ids are numbers there, and mean other faces."""
     seed = synthetic_seed(trained.config.data, trained.config.seed)
     return seed is not None and name != f"synthetic-{seed}"
 
@@ -243,7 +243,7 @@ def evaluate_run(trained: TrainedRun, options: EvaluateOptions) -> EvaluationRep
     """Rate a run's generator by `options`."""
     options.at_least(1, "samples")
     start = floor_of(options.floor, trained.device)
-    network = Network(options.restore, 0, trained.device) if options.restore else None  # before minutes of work
+    network = RestorerPipeline(options.restore, 0, trained.device) if options.restore else None  # before minutes of work
     evaluator = Evaluator(trained.config, options.data, options.judge, options.weights, options.lpips, trained.device)
     rating = evaluator.rating(trained, options.samples, start)
     pictures = {"report": rating.sheet, "nearest": rating.nearest}

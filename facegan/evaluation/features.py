@@ -40,7 +40,7 @@ _VERSION = 1  # raise when extraction changes: older cached features are then ne
 
 class Extractor(Protocol):
     suffix: str  # of the figures: "" stands for Inception alone
-    words: str  # what it is, for the user
+    description: str  # what it is, for the user
     identity: str  # changes with everything that the features depend on, the images aside
 
     def __call__(self, images: Tensor, progress: bool = False) -> Tensor: ...
@@ -49,7 +49,7 @@ class Extractor(Protocol):
 class Attributes:
     """The judge's own features, where nobody has Inception's weights: figures from them are `kid_attr`, never `kid`."""
 
-    suffix, words = "_attr", "the judge's features"
+    suffix, description = "_attr", "the judge's features"
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -66,7 +66,7 @@ def attr_features(judge: Judge, images: Tensor, batch: int = 256, progress: bool
 
     The head's own 4 x 4 places make a thousand features a net, of which a reference of a hundred faces knows little; one
     place for the whole face forgets whether it is the hair or the beard that is missing. Each classifier has learnt from
-    one half of the joint images, so halves of these look a little more apart than strangers would.
+    one half of the joint images, so halves of these look a little more apart than held_out would.
     Raises FaceganError for images that are not the judge's (:meth:`Judge.prepared`).
     """
     found = [torch.empty(0, judge.nets[0].head.in_features // 2)]  # 2 nets, 4 of 16 places
@@ -80,7 +80,7 @@ def attr_features(judge: Judge, images: Tensor, batch: int = 256, progress: bool
 class Inception:
     """Pool-3 features of the Inception that FID and KID are defined by, with weights from a file: nothing is downloaded."""
 
-    suffix, words = "", "Inception"
+    suffix, description = "", "Inception"
 
     @torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
     def __init__(self, weights: str | Path, device: torch.device | str = AUTO) -> None:
@@ -145,7 +145,7 @@ def data_features(extractor: Extractor, data: FaceData, rows: np.ndarray, cache_
 
 def _pieces(extractor: Extractor, rows: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
     """`rows` in pieces that fit in memory as images, with a bar."""
-    with tqdm(total=len(rows), desc=f"{extractor.words} of the data", unit="image", disable=None) as bar:
+    with tqdm(total=len(rows), desc=f"{extractor.description} of the data", unit="image", disable=None) as bar:
         for start in range(0, max(len(rows), 1), size):  # one empty piece has the right width
             yield rows[start : start + size]
             bar.update(len(rows[start : start + size]))

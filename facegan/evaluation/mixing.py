@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints.critics import Critics, resized
-from facegan.checkpoints.networks import Networks, refuse_other_colours
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
 from facegan.checkpoints.run import RunFolder, is_run, write_json
 from facegan.config import listed
 from facegan.data.attributes import names
@@ -67,7 +67,7 @@ class SearchReport:
 
 
 def search_and_compare(
-    request: SearchOptions, network: str, networks: Networks, draw: Renderer, rows: Sequence[Style], columns: Sequence[Style],
+    request: SearchOptions, network: str, networks: StyleGAN2Checkpoint, draw: Renderer, rows: Sequence[Style], columns: Sequence[Style],
     start: Recipe, out: Path,
 ) -> SearchReport:  # fmt: skip
     """Write recipe.json, table.md, grid.png (the recipe found), grid-start.png (the one started from), ways.png (some faces of every
@@ -121,7 +121,7 @@ def search_and_compare(
     return SearchReport(out, found.recipe, text, record)
 
 
-def may_have_seen(network: str, networks: Networks, attributes: Sequence[str]) -> bool:
+def may_have_seen(network: str, networks: StyleGAN2Checkpoint, attributes: Sequence[str]) -> bool:
     """Whether the network may have learned from faces that carry all `attributes`; so may a run that held out others than these."""
     if networks.may_have_seen_joint_faces:
         return True
@@ -226,7 +226,7 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
     if evaluator:
         size = evaluator.judge.resolution
         own = resized(images, size, "the judge")
-        seen = evaluator.look(own.__getitem__, len(own))
+        seen = evaluator.score_samples(own.__getitem__, len(own))
         report = evaluator.measure(seen, resized(row_images, size, "the judge"))
         report["floors"]["rows"] = report["floors"].pop("phase1")
         report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}

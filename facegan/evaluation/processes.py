@@ -44,7 +44,7 @@ def main_first() -> Iterator[None]:
             yield
 
 
-def share(function: Callable[[Tensor], Tensor], rows: Tensor, what: str = "") -> Tensor:
+def distributed_map(function: Callable[[Tensor], Tensor], rows: Tensor, what: str = "") -> Tensor:
     """`function(rows)`, where each row of the result [N, ...] depends on its own row alone: on the CPU, and the same in every
     process, all of which must call. `what` names a bar."""
     accelerator = _accelerator

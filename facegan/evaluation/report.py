@@ -17,7 +17,7 @@ from facegan.errors import FaceganError
 from facegan.evaluation.joint_rate import Interval, normalised_joint_rate, wilson
 from facegan.evaluation.judge.judge import Judge
 from facegan.evaluation.summary import summary
-from facegan.plotting.palette import BLUE, GREEN, GREY, INK, LINES, ORANGE, PALE, PAPER, PURPLE, RED, font
+from facegan.plotting.palette import BACKGROUND, BLUE, FOREGROUND, GREEN, GREY, LINES, MUTED, ORANGE, PURPLE, RED, font
 from facegan.plotting.sheets import save_png
 from facegan.schema import checked
 
@@ -174,9 +174,9 @@ def picture(judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: 
     chart = top + rows * cell + 40
     lines = _lines(report)
     notes = _notes(report)
-    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), PAPER)
+    sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN - 6), title or " + ".join(judge.attributes), fill=INK, font=font(22))
+    draw.text((_MARGIN, _MARGIN - 6), title or " + ".join(judge.attributes), fill=FOREGROUND, font=font(22))
     _legend(draw, judge.attributes, _MARGIN, _MARGIN + 28)
     pixels = (samples.detach().float().cpu().clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     for i, (face, verdict) in enumerate(zip(pixels, judge.verdicts(samples), strict=True)):
@@ -186,7 +186,7 @@ def picture(judge: Judge, samples: Tensor, report: Mapping[str, Any], *, title: 
         sheet.paste(Image.fromarray(face).resize((_FACE, _FACE), Image.Resampling.BICUBIC), (x + _BORDER, y + _BORDER))
     _chart(draw, lines, report, (_MARGIN, chart), width - 2 * _MARGIN)
     for i, note in enumerate(notes):
-        draw.text((_MARGIN, chart + len(lines) * _BAR + 30 + 20 * i), note, fill=PALE, font=font(13))
+        draw.text((_MARGIN, chart + len(lines) * _BAR + 30 + 20 * i), note, fill=MUTED, font=font(13))
     return sheet
 
 
@@ -218,7 +218,7 @@ def _legend(draw: ImageDraw.ImageDraw, attributes: Sequence[str], x: int, y: int
                 for k, name in enumerate(attributes)]  # fmt: skip
     for text, colour in [*entries, ("none", _NONE)]:
         draw.rectangle((x, y + 3, x + 13, y + 16), fill=colour)
-        draw.text((x + 19, y), text, fill=INK, font=font(15))
+        draw.text((x + 19, y), text, fill=FOREGROUND, font=font(15))
         x += 19 + int(draw.textlength(text, font=font(15))) + 24
 
 
@@ -227,7 +227,7 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float | None]
     lines = [("joint", report["joint"], _JOINT)]
     for k, (name, interval) in enumerate(report["marginal_intervals"].items()):
         lines.append((name, interval, _SINGLE[k % len(_SINGLE)]))
-    return [*lines, ("normalised", report["normalised"], PALE)]
+    return [*lines, ("normalised", report["normalised"], MUTED)]
 
 
 def _chart(
@@ -245,25 +245,25 @@ def _chart(
     for tick in range(6):
         x = at(tick / 5)
         draw.line((x, top, x, bottom), fill=LINES)
-        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=PALE, font=font(13), anchor="ma")
+        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=MUTED, font=font(13), anchor="ma")
     for i, (name, interval, colour) in enumerate(lines):
         middle = top + i * _BAR + _BAR // 2
-        draw.text((start - 12, middle), name, fill=INK, font=font(16), anchor="rm")
+        draw.text((start - 12, middle), name, fill=FOREGROUND, font=font(16), anchor="rm")
         rate, low, high = (interval[key] for key in ("rate", "low", "high"))
         if rate is None:
             reason = "the ceiling does not exceed the floor"
-            draw.text((start + 6, middle), reason, fill=PALE, font=font(14), anchor="lm")
+            draw.text((start + 6, middle), reason, fill=MUTED, font=font(14), anchor="lm")
             continue
         draw.rectangle((start, middle - 8, max(start, at(rate)), middle + 8), fill=colour)
         ends = [at(0.0 if low is None else low), at(1.0 if high is None else high)]
-        draw.line((ends[0], middle, ends[1], middle), fill=PAPER, width=4)
-        draw.line((ends[0], middle, ends[1], middle), fill=INK, width=2)
+        draw.line((ends[0], middle, ends[1], middle), fill=BACKGROUND, width=4)
+        draw.line((ends[0], middle, ends[1], middle), fill=FOREGROUND, width=2)
         for x in ends:
-            draw.line((x, middle - 5, x, middle + 5), fill=INK, width=2)
+            draw.line((x, middle - 5, x, middle + 5), fill=FOREGROUND, width=2)
         limits = " to ".join("?" if value is None else f"{value:.2f}" for value in (low, high))
-        draw.text((start + span + 16, middle), f"{rate:.3f}  ({limits})", fill=INK, font=font(15), anchor="lm")
+        draw.text((start + span + 16, middle), f"{rate:.3f}  ({limits})", fill=FOREGROUND, font=font(15), anchor="lm")
     for name, anchor in (("floor", "rs"), ("ceiling", "ls")):
         x = at(report[name])
-        draw.line((x, top - 6, x, top + _BAR), fill=INK, width=2)
+        draw.line((x, top - 6, x, top + _BAR), fill=FOREGROUND, width=2)
         text = f"{name} {report[name]:.2f}"
-        draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=INK, font=font(14), anchor=anchor)
+        draw.text((x + (4 if anchor == "ls" else -4), top - 6), text, fill=FOREGROUND, font=font(14), anchor=anchor)

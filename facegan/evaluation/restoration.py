@@ -54,7 +54,7 @@ Way = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Faces:
     images: Tensor  # [N, 3, R, R] in [-1, 1], which the restorer never learned from
-    words: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def evaluate_restorer(path: str, options: EvaluateOptions, device: torch.device)
         results = {way: rounded_as_written(apply(degraded)) for way, apply in tqdm(ways.items(), desc=name) if apply is not None}
         rows[name] = {way: figures(faces.images, result, measure) for way, result in results.items()}
         shown[name] = [faces.images, *results.values()]
-    report = {"weights": path, "faces": faces.words, "count": len(faces.images), "conditions": rows}
+    report = {"weights": path, "faces": faces.description, "count": len(faces.images), "conditions": rows}
     return RestorationReport.from_json(report, sheet(shown, ["as it was", *next(iter(rows.values()))]))
 
 

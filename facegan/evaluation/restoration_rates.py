@@ -19,17 +19,19 @@ from facegan.data.attributes import names as attribute_names
 from facegan.errors import FaceganError
 from facegan.evaluation.joint_rate import wilson
 from facegan.evaluation.quality import compare
-from facegan.evaluation.samples import Draw, Seen
+from facegan.evaluation.samples import JudgedSamples, SampleFn
 from facegan.extras import available
 from facegan.plotting.sheets import to_pil, to_tensor
 from facegan.restore.faces import Face
-from facegan.restore.restorer import SHOWN, Network, Sheet
+from facegan.restore.restorer import SHOWN, RestorerPipeline, Sheet
 
 if TYPE_CHECKING:
     from facegan.evaluation.evaluator import Evaluator
 
 
-def before_and_after_rates(evaluator: Evaluator, draw: Draw, number: int, network: Network) -> tuple[dict[str, Any], Image.Image]:
+def before_and_after_rates(
+    evaluator: Evaluator, draw: SampleFn, number: int, network: RestorerPipeline
+) -> tuple[dict[str, Any], Image.Image]:
     """What the judge finds in `number` faces that `draw` gives by their seeds, and in the same restored, as a report and as a sheet.
 
     `kept`: the joint rate after, as a share of that before; `kept_marginals`: of the faces that carried an attribute, those that
@@ -45,7 +47,7 @@ def before_and_after_rates(evaluator: Evaluator, draw: Draw, number: int, networ
     def restored(seeds: Tensor) -> Tensor:
         return resized(to_tensor(network(faces(seeds))), evaluator.judge.resolution, "the judge")
 
-    seen = [evaluator.look(draw, number), evaluator.look(restored, number, what="faces, restored")]
+    seen = [evaluator.score_samples(draw, number), evaluator.score_samples(restored, number, what="faces, restored")]
     had, has = (each.verdicts.T == 1 for each in seen)
     kept = [float(after[before].mean()) if before.any() else None for before, after in zip(had, has, strict=True)]
     before, after = (_part(evaluator, each) for each in seen)
@@ -66,7 +68,7 @@ def before_and_after_rates(evaluator: Evaluator, draw: Draw, number: int, networ
     return report, sheet.picture()
 
 
-def may_have_seen(evaluator: Evaluator, network: Network) -> bool:
+def may_have_seen(evaluator: Evaluator, network: RestorerPipeline) -> bool:
     """Whether the restorer may know faces that carry all attributes; FaceganError where its run says that it does."""
     if not (Path(network.path) / "ids" / f"{STAGE}.txt").exists():
         return network.may_have_seen_joint_faces
@@ -83,7 +85,7 @@ def may_have_seen(evaluator: Evaluator, network: Network) -> bool:
     return network.may_have_seen_joint_faces or others
 
 
-def _part(evaluator: Evaluator, seen: Seen) -> dict[str, Any]:
+def _part(evaluator: Evaluator, seen: JudgedSamples) -> dict[str, Any]:
     *marginals, joint = (wilson(float(column.sum()), len(column))._asdict() for column in seen.verdicts.T)
     intervals = dict(zip(evaluator.judge.attributes, marginals, strict=True))
     part = {

@@ -1,4 +1,4 @@
-"""What is kept of many faces: the judge's word, sharpness, features, and a small copy; the faces themselves are drawn anew.
+"""What is kept of many faces: the judge's word, sharpness, features, and a small copy; the faces themselves are made again.
 
 50,000 faces of 256 px are 39 GB, what is measured on them less than one.
 """
@@ -16,20 +16,20 @@ from torch import Tensor
 from facegan.evaluation.joint_rate import laplacian_sharpness
 from facegan.evaluation.judge.data import shrink
 from facegan.evaluation.judge.judge import Judge, decided
-from facegan.evaluation.processes import share
+from facegan.evaluation.processes import distributed_map
 
 if TYPE_CHECKING:
     from facegan.evaluation.features import Extractor
 
 PIXELS = 32  # width of the copies, at which images are compared
 FIRST = 64  # faces that a picture shows
-Draw = Callable[[Tensor], Tensor]  # places int64 [n] -> the faces there, float [n, 3, R, R] in [-1, 1], each time the same
+SampleFn = Callable[[Tensor], Tensor]  # places int64 [n] -> the faces there, float [n, 3, R, R] in [-1, 1], each time the same
 
 
 @dataclass(frozen=True)
-class Seen:
+class JudgedSamples:
     judge: Judge
-    draw: Draw
+    draw: SampleFn
     logits: Tensor  # [N, 2, K + C], the judge's
     sharpness: Tensor  # [N]
     small: Tensor  # [N, 3, S, S] in [-1, 1], no larger than PIXELS
@@ -54,9 +54,9 @@ def verdicts_of(judge: Judge, logits: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def look(
-    draw: Draw, number: int, judge: Judge, extractors: Sequence[Extractor] = (), critic: Draw | None = None, what: str = "faces"
-) -> Seen:
+def score_samples(
+    draw: SampleFn, number: int, judge: Judge, extractors: Sequence[Extractor] = (), critic: SampleFn | None = None, what: str = "faces"
+) -> JudgedSamples:
     """Look at `number` faces, a batch at a time; `critic`: scores [n] of faces. With several processes all call, and all get the whole."""
     widths: list[int] = []
 
@@ -69,14 +69,16 @@ def look(
         widths[:] = [column.shape[1] for column in flat]
         return torch.cat(flat, 1)
 
-    table = share(measured, torch.arange(number), what)
+    table = distributed_map(measured, torch.arange(number), what)
     logits, sharpness, small, *rest = table.split(widths, 1)
     side = round((small.shape[1] // 3) ** 0.5)
     features = {extractor.suffix: part for extractor, part in zip(extractors, rest, strict=False)}
     scores = rest[-1][:, 0] if critic else None
-    return Seen(judge, draw, logits.reshape(number, 2, -1), sharpness[:, 0], small.reshape(number, 3, side, side), features, scores)
+    return JudgedSamples(
+        judge, draw, logits.reshape(number, 2, -1), sharpness[:, 0], small.reshape(number, 3, side, side), features, scores
+    )
 
 
-def logits_of(judge: Judge, draw: Draw, number: int, what: str) -> Tensor:
+def logits_of(judge: Judge, draw: SampleFn, number: int, what: str) -> Tensor:
     """The judge's logits [N, 2, K + C] alone."""
-    return share(lambda places: judge.logits(draw(places)), torch.arange(number), what)
+    return distributed_map(lambda places: judge.logits(draw(places)), torch.arange(number), what)

@@ -47,8 +47,8 @@ def quality_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for name in ("lpips", "diversity_attr"):
         text = f"{number(spread[name])}; real joint faces {number(spread[name + '_real'])}" if name in spread else LPIPS_NEEDED
         rows.append((name, text))
-    near = f"{number(copied['ratio'])} of a stranger's distance to the {copied['training_images']} training images"
-    closer = f"{copied['closer_than_any_held_out']:.3f} of the samples closer than any stranger"
+    near = f"{number(copied['ratio'])} of a held-out face's distance to the {copied['training_images']} training images"
+    closer = f"{copied['closer_than_any_held_out']:.3f} of the samples closer than any held-out face"
     rows.append(("nearest", f"{near}; {closer} (by chance {copied['by_chance']:.3f})"))
     return rows
 

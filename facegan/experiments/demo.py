@@ -1,4 +1,4 @@
-"""`facegan demo`: the whole of Method A, small, on drawn faces, with the baselines that it must beat, Method B's mixed styles, and
+"""`facegan demo`: the whole of Method A, small, on synthetic faces, with the baselines that it must beat, Method B's mixed styles, and
 Method A's faces restored.
 """
 
@@ -25,7 +25,7 @@ from facegan.methods import configured
 from facegan.options import RESTORER, SYNTHETIC
 from facegan.plotting.grid import grid
 from facegan.plotting.sheets import save_png, stacked
-from facegan.restore.restorer import Network
+from facegan.restore.restorer import RestorerPipeline
 from facegan.session import run
 from facegan.styles.mix import Renderer, mix
 from facegan.styles.recipe import Recipe
@@ -64,7 +64,7 @@ def demo(out: str, seed: int, device: str = AUTO) -> DemoReport:
     """Train both, rate three generators, a grid of mixed styles and restored faces; writes report.json, grid.png, mix.png and
     restored.png."""
     start, root, place = time.perf_counter(), Path(out), resolve_device(device)
-    restorer = Network(RESTORER, 0, place)
+    restorer = RestorerPipeline(RESTORER, 0, place)
     method_a = run(settings(root / "method_a", seed, "best", device))
     plain = run(settings(root / "plain", seed, "plain", device))
     found = {"phase1": (method_a, "phase1"), "plain": (plain, ""), "method_a": (method_a, "")}

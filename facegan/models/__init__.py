@@ -1,1 +1,1 @@
-"""Networks: one readable file each, all of them built from `facegan.nn` and `facegan.ops`."""
+"""StyleGAN2Checkpoint: one readable file each, all of them built from `facegan.nn` and `facegan.ops`."""

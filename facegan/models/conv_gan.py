@@ -91,7 +91,7 @@ class GeneratorBlock(nn.Module):
     """Convolve to the block's width, upsample, convolve, modulate by z; with `grown`, G3's extra residual block behind it.
 
     The first convolution runs before the upsampling, where it costs a quarter. With `modulated`, z also scales and shifts the
-    maps of every size (Chen et al. 2019, "On Self Modulation for Generative Adversarial Networks"), against collapse; they are
+    maps of every size (Chen et al. 2019, "On Self Modulation for Generative Adversarial StyleGAN2Checkpoint"), against collapse; they are
     normalised as a StyleGAN's are (Karras et al. 2019, eq. 1). Divided by each pixel's norm they draw faces as contour lines.
     """
 

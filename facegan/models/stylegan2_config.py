@@ -124,7 +124,7 @@ class StyleGAN2Config:
 
     @property
     def of_discriminator(self) -> StyleGAN2Config:
-        """The same with the discriminator's facts in place of those of the generator that it need not share."""
+        """The same with the discriminator's metadata in place of those of the generator that it need not share."""
         own = {name: getattr(self, f"d_{name}") for name in ("mapping_layers", "mapping_lr", "channel_base", "channel_max")}
         own = {name: value for name, value in own.items() if value is not None}
         unset: dict[str, Any] = dict.fromkeys(f"d_{name}" for name in own)
@@ -192,15 +192,15 @@ class StyleGAN2Config:
         return {name: value for name, value in asdict(self).items() if name not in optional or value != defaults[name]}
 
     @classmethod
-    def from_json(cls, facts: Any, where: object) -> StyleGAN2Config:
+    def from_json(cls, metadata: Any, where: object) -> StyleGAN2Config:
         """From what a file holds, which `where` names in the message. Raises FaceganError for anything else than a configuration."""
-        if not isinstance(facts, dict):
-            raise FaceganError(f"{where} holds {quoted(facts)} in place of a StyleGAN2 configuration.")
-        unknown = facts.keys() - {field.name for field in fields(cls)}
+        if not isinstance(metadata, dict):
+            raise FaceganError(f"{where} holds {quoted(metadata)} in place of a StyleGAN2 configuration.")
+        unknown = metadata.keys() - {field.name for field in fields(cls)}
         if unknown:
             raise FaceganError(f"{where} holds {quoted(min(unknown))}, which no StyleGAN2 configuration of this version has.")
         try:
-            return cls(**facts)
+            return cls(**metadata)
         except FaceganError as error:
             raise FaceganError(f"{where}: {error}") from None
 

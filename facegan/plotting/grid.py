@@ -13,7 +13,7 @@ SMALLEST, LARGEST = 128, 256  # pixels of a face in the picture: small ones are 
 GAP, WIDE = 4, 12  # between faces, and between sources and mixes
 MARGIN, LABEL, FONT = 8, 26, 16  # around everything, height of a line of names, its letters
 SIDE = 120  # width for the rows' names
-PAPER, INK = (255, 255, 255), (33, 37, 41)
+BACKGROUND, FOREGROUND = (255, 255, 255), (33, 37, 41)
 
 
 def cell_side(resolution: int) -> int:
@@ -33,7 +33,7 @@ def grid(rows: Tensor, columns: Tensor, mixes: Tensor, row_names: Sequence[str],
     """Sources [R, 3, H, W] and [C, 3, H, W], mixes [R, C, 3, H, W], all in [-1, 1] -> the picture; its corner stays empty."""
     side = cell_side(rows.shape[-1])
     right, bottom = cell_corner(len(rows), len(columns), side)
-    picture = Image.new("RGB", (right - GAP + MARGIN, bottom - GAP + MARGIN), PAPER)
+    picture = Image.new("RGB", (right - GAP + MARGIN, bottom - GAP + MARGIN), BACKGROUND)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT)
 
     def paste(image: Tensor, row: int, column: int) -> None:
@@ -42,11 +42,11 @@ def grid(rows: Tensor, columns: Tensor, mixes: Tensor, row_names: Sequence[str],
     for column, name in enumerate(column_names):
         paste(columns[column], -1, column)
         left, top = cell_corner(-1, column, side)
-        draw.text((left + side // 2, top - LABEL // 2), fitted(draw, name, font, side), fill=INK, font=font, anchor="mm")
+        draw.text((left + side // 2, top - LABEL // 2), fitted(draw, name, font, side), fill=FOREGROUND, font=font, anchor="mm")
     for row, name in enumerate(row_names):
         paste(rows[row], row, -1)
         left, top = cell_corner(row, -1, side)
-        draw.text((left - MARGIN, top + side // 2), fitted(draw, name, font, SIDE - MARGIN), fill=INK, font=font, anchor="rm")
+        draw.text((left - MARGIN, top + side // 2), fitted(draw, name, font, SIDE - MARGIN), fill=FOREGROUND, font=font, anchor="rm")
         for column in range(len(column_names)):
             paste(mixes[row, column], row, column)
     return picture

@@ -37,8 +37,12 @@ def restore(request: Restore) -> Path:
     files = find_files(request.inputs, out)
     total, faces = find_faces(request, files, device)
     writer = Writer(out, [file.path for file in files])
-    method = Network(request.weights, request.scale, device, request.cuda_graphs) if request.weights else Interpolation(request.scale or 2)
-    log.info(method.words)
+    method = (
+        RestorerPipeline(request.weights, request.scale, device, request.cuda_graphs)
+        if request.weights
+        else Interpolation(request.scale or 2)
+    )
+    log.info(method.description)
     sheet, problems = Sheet(), []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
         while group := list(islice(faces, request.batch)):
@@ -109,7 +113,7 @@ class Interpolation:
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
-        self.words = f"no `weights`: faces are enlarged {scale} times by Lanczos and mildly sharpened, no network adds detail"
+        self.description = f"no `weights`: faces are enlarged {scale} times by Lanczos and mildly sharpened, no network adds detail"
 
     def refusal(self, face: Face) -> Problem | None:
         return None
@@ -118,7 +122,7 @@ class Interpolation:
         return (lanczos(face.image, face.image.width * self.scale).filter(SHARPENING) for face in faces)
 
 
-class Network:
+class RestorerPipeline:
     """A restorer's weights on the device."""
 
     def __init__(self, path: str, scale: int, device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
@@ -130,17 +134,17 @@ class Network:
         self.resolution = weights.config.resolution
         self.may_have_seen_joint_faces = weights.may_have_seen_joint_faces
         seen = "; may have seen faces with all attributes in its training" if weights.may_have_seen_joint_faces else ""
-        self.words = f"{path}: a restorer of {self.resolution} px faces{seen}"
-        self.told = False
+        self.description = f"{path}: a restorer of {self.resolution} px faces{seen}"
+        self.warned = False
 
     def refusal(self, face: Face) -> Problem | None:
         if self.scale and face.image.width * self.scale != self.resolution:
             return Problem(
                 f"{face.source} has {face.image.width} px, which `scale={self.scale}` makes {face.image.width * self.scale}, but "
-                f"{self.path} makes {self.resolution}: leave `scale` away, or name weights of that size"
+                f"{self.path} makes {self.resolution}: omit `scale`, or name weights of that size"
             )
-        if face.image.width > self.resolution and not self.told:
-            self.told = True
+        if face.image.width > self.resolution and not self.warned:
+            self.warned = True
             size = face.image.width
             log.warning("%s has %d px: what is larger than the %d px of %s is shrunk", face.source, size, self.resolution, self.path)
         return None

@@ -69,14 +69,14 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path) ->
 
     name = targets[0].name
     w, noise, before = projector.projected(out / f"{name}{SUFFIX}")
-    [remote] = projector.doubted([name], w)
+    [remote] = projector.flag_outliers([name], w)
     edited = w + shift.to(w.device)
     with torch.no_grad():
         after = projector.generator.synthesis(edited, noise=noise)
     photo = projector.images(targets)
     report = measured(projector, photo, before, after, critics)
     record = {"photo": options.photo, "add": list(options.add), "remove": list(options.remove), "strength": options.strength,
-              "layers": options.layers or "all", "remoteness": remote, **report}  # fmt: skip
+              "layers": options.layers or "all", "latent_distance": remote, **report}  # fmt: skip
     write_style(out / f"{name}-edited{SUFFIX}", edited[0])
     save_png(to_pil(after[0]), out / f"{name}-edited.png")
     titles = ["photo", "projection", "edited: " + " ".join([f"+{each}" for each in options.add] + [f"-{each}" for each in options.remove])]
@@ -117,7 +117,7 @@ def measured(projector: Projector, photo: Tensor, before: Tensor, after: Tensor,
     """How far the projection is from the photo and the edit from the projection, and the critics' scores of all three."""
     features = [projector.perceptual.features(image) for image in (photo, before, after)]
     report: dict[str, Any] = {
-        "likeness_by": projector.perceptual.words,
+        "likeness_by": projector.perceptual.description,
         "projection_distance": distance(features[0], features[1]).item(),
         "identity_drift": distance(features[1], features[2]).item(),
     }

@@ -24,7 +24,7 @@ LARGEST = 256  # pixels; larger images are averaged down first, as LPIPS is mean
 class Perceptual(Protocol):
     """A distance of images."""
 
-    words: str  # what it is, for the user
+    description: str  # what it is, for the user
 
     def features(self, images: Tensor) -> Tensor:
         """[N, 3, R, R] in [-1, 1] -> [N, F]: the squared L2 distance of two rows is the distance of their images."""
@@ -49,7 +49,7 @@ def perceptual_for(discriminator: Discriminator | None, device: torch.device) ->
 class Lpips:
     """The distance of the `lpips` package over VGG16."""
 
-    words = "LPIPS (VGG16)"
+    description = "LPIPS (VGG16)"
 
     def __init__(self, model: Any) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -79,7 +79,7 @@ class DiscriminatorFeatures:
     Vectors of length 1 forget how strong a colour is: by them alone the colours of a projection to W+ go astray.
     """
 
-    words = "features of the network's discriminator, and pixels"
+    description = "features of the network's discriminator, and pixels"
 
     def __init__(self, discriminator: Discriminator) -> None:
         self.discriminator = discriminator.requires_grad_(False)
@@ -92,7 +92,7 @@ class DiscriminatorFeatures:
 class Pyramid:
     """No network: bands of a Laplacian pyramid (Burt & Adelson 1983) and their differences between neighbours."""
 
-    words = "a Laplacian pyramid of pixels and gradients (no network judges likeness)"
+    description = "a Laplacian pyramid of pixels and gradients (no network judges likeness)"
 
     def features(self, images: Tensor) -> Tensor:
         x = _shrunk(images)

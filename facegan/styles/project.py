@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints import checkpoint
-from facegan.checkpoints.networks import Networks, refuse_other_colours
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.config import TrainConfig
 from facegan.data.photos import Target, labelled_faces, read_photos
@@ -33,7 +33,7 @@ from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.schema import Range, checked
 from facegan.styles.perceptual import Perceptual, perceptual_for
-from facegan.styles.projection import REMOTE, Projection, Settings, remoteness
+from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance
 from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
 from facegan.training.loop import Interruption
 
@@ -41,7 +41,7 @@ log = logging.getLogger("facegan.styles")
 
 SAVE_EVERY = 100  # steps
 UNFINISHED = "unfinished"  # the folder of an interrupted batch
-LONGEST_FACTS = 1 << 16  # bytes
+LONGEST_METADATA = 1 << 16  # bytes
 SHOWN = 24  # rows of the picture, at most
 
 
@@ -119,7 +119,7 @@ def refuse_other_attributes(options: ProjectOptions, network: str, config: Train
     if same_data and options.attributes and {*options.attributes} != {*config.attributes}:
         raise FaceganError(
             f"`attributes` is {','.join(options.attributes)}: {network} held out the faces that carry all of "
-            f"{','.join(config.attributes)}, some of which these would let in; leave `attributes` away, or name a run trained for these"
+            f"{','.join(config.attributes)}, some of which these would let in; omit `attributes`, or name a run trained for these"
         )
 
 
@@ -127,14 +127,14 @@ class Projector:
     """A network with its measure of likeness, and folders of styles that are made with them."""
 
     def __init__(
-        self, networks: Networks, network: str, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto"
+        self, networks: StyleGAN2Checkpoint, network: str, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto"
     ) -> None:
         """`network`: how messages call it."""
         self.device, self.cuda_graphs, self.settings = resolve_device(device), cuda_graphs, settings
         refuse_other_colours(networks, network, "projected into")
         self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
-        self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.words}
+        self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.description}
 
     @property
     def config(self) -> StyleGAN2Config:
@@ -155,15 +155,15 @@ class Projector:
     def _difference(self, path: Path, target: Target) -> str:
         """How the style in that file was made otherwise than this command would; "" if it was not."""
         try:
-            facts = read_facts(path)
+            metadata = read_metadata(path)
         except FaceganError:
             return "by another command"
         ours = {"photo": target.digest, **self.conditions}
-        return ", ".join(f"with {name} {quoted(facts[name])}, not {value}" for name, value in ours.items() if facts[name] != value)
+        return ", ".join(f"with {name} {quoted(metadata[name])}, not {value}" for name, value in ours.items() if metadata[name] != value)
 
     def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
-        log.info("likeness is measured by %s", self.perceptual.words)
+        log.info("likeness is measured by %s", self.perceptual.description)
         out.mkdir(parents=True, exist_ok=True)
         for leftover in out.glob(f".{UNFINISHED}.*"):  # of interrupted saves; nothing else in a folder that the user names
             shutil.rmtree(leftover, ignore_errors=True)
@@ -199,11 +199,11 @@ class Projector:
         """The batch that `out` holds half done, if it is of these photos."""
         if not (out / UNFINISHED).exists():
             return []
-        facts = checked(checkpoint.load_facts(out / UNFINISHED), _Unfinished, out / UNFINISHED / checkpoint.FACTS)
+        metadata = checked(checkpoint.load_metadata(out / UNFINISHED), _Unfinished, out / UNFINISHED / checkpoint.METADATA)
         known = {target.digest: target for target in targets}
-        if facts["conditions"] == self.conditions and all(photo in known for photo in facts["photos"]):
-            return [known[photo] for photo in facts["photos"]]
-        log.warning("%s is of other photos or settings, and starts anew", out / UNFINISHED)
+        if metadata["conditions"] == self.conditions and all(photo in known for photo in metadata["photos"]):
+            return [known[photo] for photo in metadata["photos"]]
+        log.warning("%s is of other photos or settings, and starts again", out / UNFINISHED)
         return []
 
     def _batch(self, targets: Sequence[Target], out: Path) -> None:
@@ -211,10 +211,10 @@ class Projector:
         projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings, self.cuda_graphs)
         record = {"conditions": self.conditions, "photos": photos}
         if (out / UNFINISHED).exists():
-            tensors, facts = checkpoint.load(out / UNFINISHED)
-            if {name: facts[name] for name in record} == record:
+            tensors, metadata = checkpoint.load(out / UNFINISHED)
+            if {name: metadata[name] for name in record} == record:
                 with checkpoint.restoring(out / UNFINISHED):
-                    projection.load_state(tensors, checked(facts, _Unfinished, checkpoint.FACTS))
+                    projection.load_state(tensors, checked(metadata, _Unfinished, checkpoint.METADATA))
         steps = self.settings.steps
         title = targets[0].name if len(targets) == 1 else f"{targets[0].name} ... {targets[-1].name}"
         with Interruption() as interruption, tqdm(total=steps, initial=projection.step, desc=title, unit="step") as bar:
@@ -223,8 +223,8 @@ class Projector:
                 if bar.update() or projection.step == steps:  # as often as the bar is drawn: asking the device makes it wait
                     bar.set_postfix(distance=f"{distances.mean().item():.4f}", refresh=False)
                 if interruption.signum or projection.step % SAVE_EVERY == 0:
-                    tensors, facts = projection.state()
-                    checkpoint.save(out / UNFINISHED, tensors, {**facts, **record})
+                    tensors, metadata = projection.state()
+                    checkpoint.save(out / UNFINISHED, tensors, {**metadata, **record})
                 if interruption.signum:
                     raise Interrupted(interruption.signum, "a projection", projection.step)
         self._write(targets, projection, out)
@@ -234,13 +234,13 @@ class Projector:
     def _write(self, targets: Sequence[Target], projection: Projection, out: Path) -> None:
         distances, images = projection.distances().tolist(), projection.images()
         for row, target in enumerate(targets):
-            facts = {
+            metadata = {
                 "source": target.source, "photo": target.digest, **self.conditions,
                 "start": projection.start[row].item(), "distance": distances[row],
             }  # fmt: skip
             save_png(to_pil(images[row]), out / f"{target.name}.png")
             noise = projection.noise[row].detach().cpu().numpy()[None]
-            text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+            text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
             write_style(out / f"{target.name}{SUFFIX}", projection.styles()[row], noise=noise, facts=text)
 
     def images(self, targets: Sequence[Target]) -> Tensor:
@@ -254,11 +254,11 @@ class Projector:
         noise = torch.from_numpy(read_array(path, "noise")).to(self.device)
         return w, noise, self.generator.synthesis(w, noise=noise)
 
-    def doubted(self, names: Sequence[str], ws: Tensor) -> list[float]:
-        """The `remoteness` of styles [N, num_ws, w_dim]; a warning for each that a face hardly has."""
-        found: list[float] = remoteness(self.generator, ws.to(self.device)).tolist()
+    def flag_outliers(self, names: Sequence[str], ws: Tensor) -> list[float]:
+        """The `latent_distance` of styles [N, num_ws, w_dim]; a warning for each that a face hardly has."""
+        found: list[float] = latent_distance(self.generator, ws.to(self.device)).tolist()
         for name, away in zip(names, found, strict=True):
-            if away > REMOTE[self.settings.space]:
+            if away > MOST_DISTANT[self.settings.space]:
                 log.warning("%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?",
                             name, away)  # fmt: skip
         return found
@@ -268,16 +268,16 @@ def _chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
     return [list(targets[start : start + size]) for start in range(0, len(targets), size)]
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """How a style was projected; raises FaceganError where it was not."""
     text = read_array(path, "facts").astype(np.uint8)
-    if text.size > LONGEST_FACTS:
-        raise FaceganError(f"{path}: facts have {text.size} bytes; expected at most {LONGEST_FACTS}.")
-    facts: dict[str, Any] = checked(parse_json(text.tobytes(), f"{path}: facts"), StyleFacts, f"{path}: facts")
-    return facts
+    if text.size > LONGEST_METADATA:
+        raise FaceganError(f"{path}: metadata have {text.size} bytes; expected at most {LONGEST_METADATA}.")
+    metadata: dict[str, Any] = checked(parse_json(text.tobytes(), f"{path}: facts"), StyleMetadata, f"{path}: facts")
+    return metadata
 
 
-class StyleFacts(TypedDict):
+class StyleMetadata(TypedDict):
     """How a style was projected."""
 
     source: str
@@ -313,8 +313,8 @@ def write_report(projector: Projector, targets: Sequence[Target], problems: Sequ
     files = [out / f"{target.name}{SUFFIX}" for target in targets]
     names = [target.name for target in targets]
     styles = tuple(read_styles(file, projector.config)[0] for file in files)
-    remote = projector.doubted(names, torch.stack([style.w for style in styles]))
-    rows = [{"name": name, **read_facts(file), "remoteness": away} for name, file, away in zip(names, files, remote, strict=True)]
+    remote = projector.flag_outliers(names, torch.stack([style.w for style in styles]))
+    rows = [{"name": name, **read_metadata(file), "latent_distance": away} for name, file, away in zip(names, files, remote, strict=True)]
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])

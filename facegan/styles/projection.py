@@ -26,10 +26,10 @@ SAMPLES = 10_000  # of the mean style and its spread
 RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # Adam's learning rate, and the shares of the steps in which it rises and falls
 W_NOISE, W_NOISE_SHARE = 0.05, 0.75  # of sigma_w at the first step, and the share of the steps in which it falls to 0
 AUTOCORRELATION = 1e5
-# `remoteness` above which a photo is doubted: more than any of 64 drawn and 64 photographed faces had that were projected into W of
-# their own 64 px networks (drawn at most 2.9, photos 3.7; in W+ five photos had at most 2.0). It finds only what lies far out: faces
+# `latent_distance` above which a photo is flagged: more than any of 64 synthetic and 64 photographed faces had that were projected
+# into W of their own 64 px networks (synthetic at most 2.9, photos 3.7; in W+ five photos had at most 2.0). It finds only what lies far out: faces
 # turned by 90 degrees or half out of the picture had 2.6 to 3.4, and plain areas are imitated too well to be found.
-REMOTE = {"w": 4.0, "w+": 3.0}
+MOST_DISTANT = {"w": 4.0, "w+": 3.0}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def w_statistics(generator: Generator) -> tuple[Tensor, Tensor]:
     return mean.float(), (w - mean).square().sum(1).mean().sqrt().float()
 
 
-def remoteness(generator: Generator, ws: Tensor) -> Tensor:
+def latent_distance(generator: Generator, ws: Tensor) -> Tensor:
     """[N, num_ws, w_dim] -> [N]: root mean square distance of the layers' styles from the mean style, in sigma_w. It is about 1 for
     the network's own styles, and more for what it has no such faces of: W reaches far enough to imitate much else."""
     mean, sigma = w_statistics(generator)
@@ -197,14 +197,14 @@ class Projection:
         return self.w.detach().expand(-1, self.generator.config.num_ws, -1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What an interrupted projection goes on from: tensors and facts."""
+        """What an interrupted projection goes on from: tensors and metadata."""
         tensors = {"w": self.w, "noise": self.noise, "start": self.start, **checkpoint.pack_optimizer("adam", self.optimizer)}
         return tensors, {"step": self.step}
 
-    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         with torch.no_grad():
             self.w.copy_(tensors["w"])
             self.noise.copy_(tensors["noise"])
         self.start = tensors["start"].to(self.device)
         checkpoint.unpack_optimizer("adam", tensors, self.optimizer)
-        self.step = facts["step"]
+        self.step = metadata["step"]

@@ -81,7 +81,7 @@ class Recipe:
             raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix --search` writes.") from None
         if len(recipe.weights) != num_ws:
             held = len(recipe.weights)
-            raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search anew, or give `layers`.")
+            raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search again, or give `layers`.")
         return recipe
 
 

@@ -68,7 +68,7 @@ def read_styles(path: str | Path, config: StyleGAN2Config | None = None, key: Ke
         most = f"at most {MOST_STYLES}, and less than {LARGEST >> 20} MiB of them"
         raise FaceganError(f"{path}: {key} holds {len(w)} styles; expected {most}.")
     if not w.isfinite().all():
-        raise FaceganError(f"{path}: {key} holds values that are not finite; expected numbers, so make this style anew.")
+        raise FaceganError(f"{path}: {key} holds values that are not finite; expected numbers, so make this style again.")
     names = [path.stem] if len(w) == 1 else [f"{path.stem}-{index}" for index in range(len(w))]
     rows = w.expand(-1, config.num_ws if config else w.shape[1], -1).contiguous()
     return [Style(name, row) for name, row in zip(names, rows, strict=True)]
@@ -161,7 +161,7 @@ def read_array(path: Path, key: str) -> np.ndarray:
         raise
     except Exception as error:  # zlib, struct, numpy: whatever its bytes trip over
         reason = f"{type(error).__name__}: {quoted(str(error))}"
-        raise FaceganError(f"{path} is no readable {SUFFIX} file ({reason}); make this style anew.") from None
+        raise FaceganError(f"{path} is no readable {SUFFIX} file ({reason}); make this style again.") from None
     return array
 
 

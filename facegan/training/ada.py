@@ -223,7 +223,7 @@ class Strength:
         """`fixed`: this p for ever; r is measured all the same. `start`: p at first, at most `MOST`. `target`, `kimg`: of r; of images
         from p = 0 to 1."""
         if fixed is not None and not 0 <= fixed <= 1:
-            raise FaceganError(f"`augment_p` is {fixed}: expected a probability from 0 to 1, or leave it away to have p adapt.")
+            raise FaceganError(f"`augment_p` is {fixed}: expected a probability from 0 to 1, or omit it to have p adapt.")
         self.fixed, self.target, self.images = fixed, target, 1000 * kimg
         zero = torch.zeros((), dtype=torch.float64, device=device)
         self.p = zero + (min(start, self.MOST) if fixed is None else fixed)
@@ -259,13 +259,13 @@ class Strength:
         self.sums *= ~due
 
     def state(self) -> dict[str, float]:
-        """As a checkpoint's facts, between batches; JSON keeps every bit of a float."""
+        """As a checkpoint's metadata, between batches; JSON keeps every bit of a float."""
         signs, count = self.sums.tolist()
         return {"p": self.p.item(), "r": self.r.item(), "signs": signs, "count": count, "batches": int(self.batches)}
 
-    def load_state(self, facts: dict[str, Any]) -> None:
+    def load_state(self, metadata: dict[str, Any]) -> None:
         """What `state` gave; FaceganError for anything else."""
-        known: _State = checked(facts, _State, "its state", "strength")
+        known: _State = checked(metadata, _State, "its state", "strength")
         self.p.fill_(known["p"])
         self.r.fill_(known["r"])
         self.batches.fill_(known["batches"])

@@ -118,7 +118,7 @@ def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -
     offset = 0
     for name, build in stages:
         if folder.finished(name) and name not in folder.extended:
-            offset = folder.facts(name)["metrics_bytes"]
+            offset = folder.metadata(name)["metrics_bytes"]
             continue
         context.seed_networks(name)
         stage = build()
@@ -172,22 +172,22 @@ class StageRun:
     def _resume(self, metrics_offset: int) -> int:
         found = self.context.folder.newest_checkpoint(self.stage.name)
         if found is None:
-            facts: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
+            metadata: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
         else:
-            tensors, facts = found
+            tensors, metadata = found
             path = self.context.folder.newest_path(self.stage.name)
             assert path is not None
             with checkpoint.restoring(path):
-                facts = checked(facts, _Progress, checkpoint.FACTS)
-                self.stage.load_state(tensors, facts)
-            log.info("%s: resumed at step %d of %d", self.stage.name, facts["step"], self.stage.steps)
-        self.seconds, self.waited = facts["seconds"], facts["waited"]
-        totals, counts = facts["terms"]
+                metadata = checked(metadata, _Progress, checkpoint.METADATA)
+                self.stage.load_state(tensors, metadata)
+            log.info("%s: resumed at step %d of %d", self.stage.name, metadata["step"], self.stage.steps)
+        self.seconds, self.waited = metadata["seconds"], metadata["waited"]
+        totals, counts = metadata["terms"]
         self.terms.restore(totals, counts, self.context.device)
         self.context.accelerator.wait_for_everyone()
         if self.main:
-            self.context.folder.rewind_metrics(facts["metrics_bytes"])
-        return facts["step"]
+            self.context.folder.rewind_metrics(metadata["metrics_bytes"])
+        return metadata["step"]
 
     def _log(self, step: int, bar: Any) -> None:
         means = self.terms.means(self.context)
@@ -222,9 +222,9 @@ class StageRun:
         self.context.accelerator.wait_for_everyone()
 
     def _save(self, step: int, totals: dict[str, float]) -> None:
-        tensors, facts = self.stage.state()
-        facts |= {"seconds": self.seconds, "waited": self.waited, "terms": [totals, self.terms.counts]}
-        self.context.folder.save_checkpoint(self.stage.name, step, tensors, facts, self.config.keep_checkpoints)
+        tensors, metadata = self.stage.state()
+        metadata |= {"seconds": self.seconds, "waited": self.waited, "terms": [totals, self.terms.counts]}
+        self.context.folder.save_checkpoint(self.stage.name, step, tensors, metadata, self.config.keep_checkpoints)
 
     def _picture(self, step: int) -> None:
         images = self.stage.samples()
@@ -237,10 +237,10 @@ class StageRun:
         self._picture(step)
         if self.stage.goes_on:
             self._save(step, {})
-        tensors, facts = self.stage.export()
-        facts |= {"steps": step, "images": step * self.config.batch, "seconds": self.seconds}
-        self.context.folder.finish(self.stage.name, tensors, facts, keep=int(self.stage.goes_on))
+        tensors, metadata = self.stage.export()
+        metadata |= {"steps": step, "images": step * self.config.batch, "seconds": self.seconds}
+        self.context.folder.finish(self.stage.name, tensors, metadata, keep=int(self.stage.goes_on))
         waited = self.waited / max(self.seconds, 1e-9)
         log.info("%s: %d steps in %.0f s, %.1f %% of it waiting for data", self.stage.name, step, self.seconds, 100 * waited)
-        if self.stage.closing():
-            log.info("%s: %s", self.stage.name, self.stage.closing())
+        if self.stage.summary():
+            log.info("%s: %s", self.stage.name, self.stage.summary())

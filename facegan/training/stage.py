@@ -127,15 +127,15 @@ class Stage(Generic[C]):
         """Images [N, 3, R, R] of the stage's fixed noise, for the grid; None where there is nothing to see."""
         return None
 
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and JSON facts that a checkpoint must hold besides weights and optimisers."""
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON metadata that a checkpoint must hold besides weights and optimisers."""
         return {}, {}
 
-    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_extra_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         pass
 
-    def closing(self) -> str:
-        """What the log shall say of the result when the stage has ended; may be empty."""
+    def summary(self) -> str:
+        """What the log is to say of the result when the stage has ended; may be empty."""
         return ""
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -159,15 +159,15 @@ class Stage(Generic[C]):
         tensors = self.weights()
         for name, optimizer in self.optimizers.items():
             tensors |= checkpoint.pack_optimizer(f"optimizer/{name}", optimizer)
-        extra, facts = self.extra()
-        return tensors | checkpoint.pack("extra", extra), {"extra": facts}
+        extra, metadata = self.extra_state()
+        return tensors | checkpoint.pack("extra", extra), {"extra": metadata}
 
-    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         for name, network in self.networks.items():
             network.load_state_dict(checkpoint.unpack(f"network/{name}", tensors))
         for name, optimizer in self.optimizers.items():
             checkpoint.unpack_optimizer(f"optimizer/{name}", tensors, optimizer)
-        self.load_extra(checkpoint.unpack("extra", tensors), facts["extra"])
+        self.load_extra_state(checkpoint.unpack("extra", tensors), metadata["extra"])
 
 
 Stages = Iterator[tuple[str, Callable[[], Stage[Any]]]]  # (name, builder), in order

@@ -47,14 +47,23 @@ def keep(kernels: list[Specialisation], config: TrainConfig, device: torch.devic
             json.dump([asdict(kernel) for kernel in kernels], partial)
         os.replace(partial.name, file)
     except OSError as error:
-        log.warning("cannot keep in %s which kernels this configuration needs (%s): it is found out anew in every run", file, error)
+        log.warning("cannot keep in %s which kernels this configuration needs (%s): it is found out again in every run", file, error)
 
 
 def _file(config: TrainConfig, device: torch.device, processes: int, attributes: int) -> Path:
     given: dict[str, Any] = {name: value for name, value in config.to_json().items() if name not in SILENT}
     measured = plans.file().read_text() if plans.file().exists() else ""
-    facts = (given, processes, attributes, torch.cuda.get_device_name(device), torch.__version__, triton.__version__, _settings(), measured)
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    metadata = (
+        given,
+        processes,
+        attributes,
+        torch.cuda.get_device_name(device),
+        torch.__version__,
+        triton.__version__,
+        _settings(),
+        measured,
+    )
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True, default=str).encode())
     for package in (facegan, facegan_kernels):
         root = Path(str(package.__file__)).parent
         for source in sorted(root.rglob("*.py")):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.pretrained import located
-from facegan.options import SYNTHETIC
 from facegan.cli import main
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.options import SYNTHETIC
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def network(tmp_path):
     config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=2, channel_base=64, channel_max=8)
     generator = Generator(config)
     generator.mapping.w_avg.normal_()
-    save_networks(Networks(config, {"G_ema": generator.state_dict()}), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(config, {"G_ema": generator.state_dict()}), tmp_path / "net")
     return tmp_path / "net", generator
 
 
@@ -60,7 +60,7 @@ def test_a_slim_copy_makes_the_same_faces_and_keeps_a_discriminator_in_half_the_
     torch.manual_seed(0)
     config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=2, channel_base=64, channel_max=8)
     states = {"G": Generator(config).state_dict(), "G_ema": Generator(config).state_dict(), "D": Discriminator(config).state_dict()}
-    save_networks(Networks(config, states), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(config, states), tmp_path / "net")
     assert main(["convert", str(tmp_path / "net"), str(tmp_path / "slim"), "--slim"]) == 0
     found = open_networks(tmp_path / "slim").states
     assert found.keys() == {"G_ema", "D"} and all(torch.equal(value, states["G_ema"][name]) for name, value in found["G_ema"].items())
@@ -80,7 +80,7 @@ def test_a_path_comes_before_the_name_of_a_shipped_network(tmp_path, monkeypatch
 def test_grey_and_transparent_networks_make_such_pictures(tmp_path, capsys, channels, mode):
     torch.manual_seed(0)
     config = StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=64, channel_max=8, img_channels=channels)
-    save_networks(Networks(config, {"G_ema": Generator(config).state_dict()}), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(config, {"G_ema": Generator(config).state_dict()}), tmp_path / "net")
     assert main(["generate", str(tmp_path / "net"), "--seeds", "0-2", "--out", str(tmp_path / "out")]) == 0
     for name in ("seed0001.png", "grid.png"):
         assert Image.open(tmp_path / "out" / name).mode == mode

@@ -94,9 +94,9 @@ def test_a_network_is_not_converted_onto_itself(folder, capsys, monkeypatch):
 
 
 def test_a_folder_that_does_not_say_may_have_seen_any_face(folder):
-    facts = json.loads((folder / "config.json").read_text())
-    assert facts.pop("may_have_seen_joint_faces") is False
-    (folder / "config.json").write_text(json.dumps(facts))
+    metadata = json.loads((folder / "config.json").read_text())
+    assert metadata.pop("may_have_seen_joint_faces") is False
+    (folder / "config.json").write_text(json.dumps(metadata))
     assert open_restorer(folder).may_have_seen_joint_faces
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from facegan.checkpoints import networks as networks_module
 from facegan.checkpoints.convert import convert
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 
@@ -84,7 +84,7 @@ def test_ours_written_there_come_back(tmp_path):
     torch.manual_seed(1)
     kinds = (("G_ema", Generator), ("G", Generator), ("D", Discriminator))
     states = {name: kind(CONFIG).state_dict() for name, kind in kinds}
-    save_networks(Networks(CONFIG, states), tmp_path / "ours")
+    save_networks(StyleGAN2Checkpoint(CONFIG, states), tmp_path / "ours")
     convert(str(tmp_path / "ours"), str(tmp_path / "theirs.pt"), force=True)
     stored = torch.load(tmp_path / "theirs.pt", weights_only=True)
     assert stored["g_ema"]["to_rgbs.0.upsample.kernel"].sum().item() == pytest.approx(4)
@@ -240,7 +240,7 @@ def test_what_their_code_cannot_load_is_written_by_force_alone(tmp_path, options
 
 def test_tensors_that_networks_share_are_written_for_each(tmp_path):
     state = Generator(CONFIG).state_dict()
-    save_networks(Networks(CONFIG, {"G": state, "G_ema": {**state, "mapping.w_avg": torch.ones(50)[::10]}}), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(CONFIG, {"G": state, "G_ema": {**state, "mapping.w_avg": torch.ones(50)[::10]}}), tmp_path / "net")
     found = open_networks(tmp_path / "net").states
     assert all(torch.equal(value, found["G"][name]) for name, value in state.items()) and found["G_ema"]["mapping.w_avg"].eq(1).all()
 
@@ -249,7 +249,7 @@ def test_a_folder_is_never_half_of_one_network_and_half_of_another(tmp_path, mon
     states = states_of(CONFIG)
     (tmp_path / "net").mkdir()
     (tmp_path / "net/recipe.json").write_text("{}")
-    save_networks(Networks(CONFIG, states), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(CONFIG, states), tmp_path / "net")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -260,19 +260,19 @@ def test_a_folder_is_never_half_of_one_network_and_half_of_another(tmp_path, mon
     for failure in (full, failed):
         monkeypatch.setattr(networks_module, "save_file", failure)
         with pytest.raises((OSError, FaceganError), match="No space|model.safetensors could not be written: I/O error; make room"):
-            save_networks(Networks(CONFIG, {"G": states["G"]}), tmp_path / "net")
+            save_networks(StyleGAN2Checkpoint(CONFIG, {"G": states["G"]}), tmp_path / "net")
     assert open_networks(tmp_path / "net").states.keys() == states.keys()
     monkeypatch.undo()
     monkeypatch.setattr(networks_module, "write_whole", full)
     with pytest.raises(OSError, match="No space"):
-        save_networks(Networks(CONFIG, {"G": states["G"]}), tmp_path / "net")
+        save_networks(StyleGAN2Checkpoint(CONFIG, {"G": states["G"]}), tmp_path / "net")
     with pytest.raises(FaceganError, match="holds no model.safetensors and config.json"):
         open_networks(tmp_path / "net")
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["model.safetensors", "recipe.json"]
 
 
 def test_headers_and_files_of_weights_have_limits(tmp_path):
-    save_networks(Networks(CONFIG, states_of(CONFIG)), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(CONFIG, states_of(CONFIG)), tmp_path / "net")
     path = tmp_path / "net/model.safetensors"
     whole = path.read_bytes()
 

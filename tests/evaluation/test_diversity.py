@@ -48,16 +48,16 @@ def test_the_nearest_training_image_is_found_also_mirrored(world):
 
 def test_copies_are_told_from_strangers(world):
     data, groups, split = world
-    rows, strangers = np.intersect1d(split.train, groups.usable), split.judge[50:]
+    rows, held_out = np.intersect1d(split.train, groups.usable), split.judge[50:]
     others = floats(data.images[split.judge[:50]])
-    fresh, picture = memorisation(seen(others), strangers, data, rows, [str(i) for i in range(50)])
+    fresh, picture = memorisation(seen(others), held_out, data, rows, [str(i) for i in range(50)])
     assert fresh["ratio"] == pytest.approx(1, abs=0.1) and fresh["closer_than_any_held_out"] < 0.2
     assert fresh["training_images"] == len(rows) and picture.width > 200 and picture.height > 1000
-    assert fresh["strangers"] == len(strangers) and fresh["by_chance"] == pytest.approx(1 / (1 + len(strangers)))
-    copied, _ = memorisation(seen(floats(data.images[rows[:40]])), strangers, data, rows, [str(i) for i in range(40)])
+    assert fresh["held_out"] == len(held_out) and fresh["by_chance"] == pytest.approx(1 / (1 + len(held_out)))
+    copied, _ = memorisation(seen(floats(data.images[rows[:40]])), held_out, data, rows, [str(i) for i in range(40)])
     assert copied["ratio"] < 0.01 and copied["closer_than_any_held_out"] == 1
-    # a few copies among many strangers leave the median where it is
-    few, _ = memorisation(seen(torch.cat([others[:45], floats(data.images[rows[:5]])])), strangers, data, rows, ["x"] * 50)
+    # a few copies among many held_out leave the median where it is
+    few, _ = memorisation(seen(torch.cat([others[:45], floats(data.images[rows[:5]])])), held_out, data, rows, ["x"] * 50)
     assert few["ratio"] > 0.9 and few["closer_than_any_held_out"] >= 0.1
 
 
@@ -75,10 +75,10 @@ def test_one_stranger_more_is_the_nearest_as_often_as_chance_says(world):
 def test_blur_alone_makes_no_difference(world):
     data, _, split = world
     soft = gaussian_blur(floats(data.images[split.judge[:40]]), torch.tensor([1.5]))
-    facts, _ = memorisation(seen(soft), split.judge[40:], data, split.train, ["x"] * 40)
-    assert facts["ratio"] == pytest.approx(1, abs=0.05)
+    metadata, _ = memorisation(seen(soft), split.judge[40:], data, split.train, ["x"] * 40)
+    assert metadata["ratio"] == pytest.approx(1, abs=0.05)
     sharp = float(nearest(floats(data.images[split.judge[40:]]), data, split.train)[0].median())
-    assert abs(facts["median"] / sharp - 1) > 0.15  # what the ratio would be off by without the blur
+    assert abs(metadata["median"] / sharp - 1) > 0.15  # what the ratio would be off by without the blur
 
 
 @needs_extra

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from facegan.api.generate import generate
 from PIL import Image
 
 from facegan import __version__, cli
-from facegan.api.generate import generate
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.merged import unpack_generator
@@ -96,8 +96,8 @@ def test_the_figures_are_those_of_judge_and_critics(report: dict, run: Path, jud
     np.testing.assert_allclose(report["floors"]["phase1"], judge.verdicts(drawn(run, "phase1", seeds))[:, -1].mean())
     np.testing.assert_allclose(report["self_score"], lowest_scores(run, images).mean().item(), rtol=1e-4)
     for name in ("bald", "beard"):
-        facts = json.loads((run / "stages" / f"phase2-{name}" / checkpoint.FACTS).read_text())
-        assert report["critics"][name] == {key: facts[key] for key in ("balanced_accuracy", "blurry_accuracy")}
+        metadata = json.loads((run / "stages" / f"phase2-{name}" / checkpoint.METADATA).read_text())
+        assert report["critics"][name] == {key: metadata[key] for key in ("balanced_accuracy", "blurry_accuracy")}
     said = evaluate.summary(report)
     assert f"bald {report['critics']['bald']['balanced_accuracy']:.3f} (blurry" in said and "beard " in said
 
@@ -159,8 +159,8 @@ def test_a_run_that_shares_images_with_the_judge_is_refused(run: Path, report: d
 
 def test_drawn_faces_of_another_seed_share_numbers_and_no_faces(run: Path) -> None:
     trained = SimpleNamespace(config=SimpleNamespace(data="synthetic:4", seed=0))
-    assert evaluate.drawn_elsewhere(trained, "synthetic-5") and not evaluate.drawn_elsewhere(trained, "synthetic-4")
-    assert not evaluate.drawn_elsewhere(evaluate.TrainedRun(run), "others")
+    assert evaluate.is_other_synthetic(trained, "synthetic-5") and not evaluate.is_other_synthetic(trained, "synthetic-4")
+    assert not evaluate.is_other_synthetic(evaluate.TrainedRun(run), "others")
 
 
 def test_a_critic_of_the_run_is_no_judge(run: Path, tmp_path: Path) -> None:

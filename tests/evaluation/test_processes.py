@@ -17,7 +17,7 @@ from facegan.evaluation import evaluator as evaluate
 from facegan.evaluation import processes
 from facegan.evaluation.judge.judge import load_or_train
 from facegan.evaluation.judge.network import JudgeConfig
-from facegan.evaluation.processes import share
+from facegan.evaluation.processes import distributed_map
 
 SAMPLES = 71  # not a multiple of anything
 OWN = {"seconds", "command", "machine"}
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 def test_one_process_goes_its_plain_way_with_a_bar_or_without() -> None:
     rows, state = torch.arange(200.0), torch.random.get_rng_state()
     for what in ("", "squares"):
-        assert torch.equal(share(torch.square, rows, what), rows.square())
-        assert share(torch.square, rows[:0], what).shape == (0,)
+        assert torch.equal(distributed_map(torch.square, rows, what), rows.square())
+        assert distributed_map(torch.square, rows[:0], what).shape == (0,)
     assert torch.equal(state, torch.random.get_rng_state()) and processes.is_main()
 
 

@@ -66,8 +66,8 @@ def test_kid_of_one_distribution_is_about_zero_and_of_two_is_not():
 def test_precision_and_recall_tell_what_is_missing():
     real = torch.cat([normal(60, 4, 1), normal(60, 4, 2) + 50]).float()
     assert compare(real, real) == pytest.approx({**compare(real, real), "precision_attr": 1.0, "recall_attr": 1.0})
-    strangers = compare(real + 1000, real)
-    assert strangers["precision_attr"] == strangers["recall_attr"] == 0
+    held_out = compare(real + 1000, real)
+    assert held_out["precision_attr"] == held_out["recall_attr"] == 0
     dropped = compare(real[:60].repeat_interleave(2, 0) + 1e-3 * normal(120, 4, 3).float(), real)  # one of the two modes
     assert dropped["precision_attr"] == 1 and 0 < dropped["recall_attr"] <= 0.5
 

@@ -149,8 +149,8 @@ def test_a_restorer_that_changes_nothing_keeps_everything(
 ) -> None:
     evaluator = evaluate.Evaluator(TrainedRun(generator).config)
     faces = to_float(to_uint8(TrainedRun(generator).faces(range(12))))
-    monkeypatch.setattr(attributes.Network, "__call__", lambda _network, items: [item.image for item in items])
-    report, _ = attributes.before_and_after_rates(evaluator, faces.__getitem__, 12, attributes.Network(str(trained), 0))
+    monkeypatch.setattr(attributes.RestorerPipeline, "__call__", lambda _network, items: [item.image for item in items])
+    report, _ = attributes.before_and_after_rates(evaluator, faces.__getitem__, 12, attributes.RestorerPipeline(str(trained), 0))
     assert report["identity_drift"] == pytest.approx(0, abs=1e-5)
     assert report["before"]["joint"] == report["after"]["joint"] and set(report["kept_marginals"].values()) <= {1.0, None}
     assert "identity drift" in attributes.summary(report)

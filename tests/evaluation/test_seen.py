@@ -8,7 +8,7 @@ import torch
 from facegan.evaluation.features import Attributes
 from facegan.evaluation.joint_rate import laplacian_sharpness
 from facegan.evaluation.processes import BATCH
-from facegan.evaluation.samples import FIRST, logits_of, look, verdicts_of
+from facegan.evaluation.samples import FIRST, logits_of, score_samples, verdicts_of
 
 
 def test_a_batch_at_a_time_gives_the_figures_of_all_at_once(world, judge):
@@ -20,7 +20,7 @@ def test_a_batch_at_a_time_gives_the_figures_of_all_at_once(world, judge):
         return images[places]
 
     features = Attributes(judge)
-    seen = look(draw, len(images), judge, [features], lambda faces: faces.mean((1, 2, 3)))
+    seen = score_samples(draw, len(images), judge, [features], lambda faces: faces.mean((1, 2, 3)))
     assert len(seen) == 150 and max(drawn) == BATCH < 150
     np.testing.assert_array_equal(seen.verdicts, judge.verdicts(images))
     np.testing.assert_array_equal(judge.columns_said(seen.logits), judge.column_verdicts(images))
@@ -34,5 +34,5 @@ def test_a_batch_at_a_time_gives_the_figures_of_all_at_once(world, judge):
 
 def test_without_critics_or_features_there_are_none(world, judge):
     images = torch.zeros(3, 3, 16, 16)
-    seen = look(images.__getitem__, 3, judge)
+    seen = score_samples(images.__getitem__, 3, judge)
     assert seen.scores is None and seen.features == {} and seen.first(FIRST).shape == images.shape

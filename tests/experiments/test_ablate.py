@@ -17,7 +17,7 @@ from facegan.checkpoints.run import RunFolder
 from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.experiments.ablation import curve, report, run, schedule
-from facegan.experiments.ablation.tasks import TRAIN, Settings, plan
+from facegan.experiments.ablation.tasks import TRAIN, Settings, studies_of
 
 FLAGS = [
     "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2", "--phase1-epochs=2",
@@ -63,7 +63,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def words(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def to_argv(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     out = str(tmp_path_factory.mktemp("ablation"))
     return ["ablate", "--data", str(faces), "--out", out, "--rows", "best-merge", "--seeds", "2", *FLAGS]
 
@@ -98,7 +98,7 @@ def test_only_what_failed_is_run_again(out: Path, words: list[str]) -> None:
 def test_phase_1_is_trained_once_a_seed(out: Path) -> None:
     for seed in (0, 1):
         folder = RunFolder(out / "best-merge" / f"seed{seed}")
-        assert folder.facts("phase1")["taken_from"] == str(out / "phase1" / f"seed{seed}")
+        assert folder.metadata("phase1")["taken_from"] == str(out / "phase1" / f"seed{seed}")
         assert folder.config().seed == seed and folder.finished("phase3-beard")
 
 
@@ -139,7 +139,7 @@ def test_a_report_that_cannot_be_written_ends_nothing(
 def test_all_commands_of_a_task_compute_on_the_device_that_is_asked_for(method: str, tmp_path: Path) -> None:
     settings = Settings(tmp_path, (0,), 8)
     for given in ({"device": "cuda:1"}, {}):
-        [study] = plan({"method": method, "out": str(tmp_path), **given}, settings, (), "")
+        [study] = studies_of({"method": method, "out": str(tmp_path), **given}, settings, (), "")
         for task in study.tasks:
             for module, *words in task.commands:
                 assert words.count("cuda:1") == len(given)

@@ -14,7 +14,7 @@ from PIL import Image
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.experiments.ablation import costs, curve, intervals, plots, report
 from facegan.experiments.ablation.summary import summarise
-from facegan.experiments.ablation.tasks import Settings, Study, plan
+from facegan.experiments.ablation.tasks import Settings, Study, studies_of
 from facegan.plotting.sheets import save_png, sheet
 
 SAMPLES = 400
@@ -35,7 +35,7 @@ def made_up(rate: float, seed: int, quality: dict[str, float]) -> dict[str, Any]
 
 
 def study_of(root: Path, seeds: int) -> Study:
-    (study,) = plan(GIVEN, Settings(root, tuple(range(seeds)), SAMPLES), (), ",".join(RATES))
+    (study,) = studies_of(GIVEN, Settings(root, tuple(range(seeds)), SAMPLES), (), ",".join(RATES))
     for task in study.tasks:
         folder = RunFolder(task.folder)
         task.folder.mkdir(parents=True)

@@ -59,7 +59,7 @@ def test_every_row_is_a_command_of_train(name: str, attributes: str) -> None:
     """Read back by a parser of `facegan train`, its words give a valid configuration with what the user gave."""
     parser = argparse.ArgumentParser()
     add_arguments(parser, MethodAConfig)
-    line = rows.words(flags(name, attributes=attributes))
+    line = rows.to_argv(flags(name, attributes=attributes))
     config = configured(**vars(parser.parse_args(line)))
     assert (config.seed, config.out, config.resolution, config.width) == (2, "out", 32, 0.5)
     assert config.attributes == tuple(attributes.split(","))
@@ -107,12 +107,12 @@ def test_a_generator_from_scratch_knows_nothing_of_phase_1(inherit: bool, config
     config = configure(out=str(tmp_path / "run"), recipe="plain", inherit_lr=0.25, inherit_generator=inherit, inherit_discriminator=False)
     context = make_context(config, accelerator_for(config))
     context.folder.claim(config, context.data.fingerprint)
-    tensors, facts = checkpoint.load(start / "stages/phase1")
-    context.folder.finish("phase1", tensors, facts)
+    tensors, metadata = checkpoint.load(start / "stages/phase1")
+    context.folder.finish("phase1", tensors, metadata)
     context.seed_networks("phase3-beard")
     stage = Phase3(context, "phase3-beard", 1, "phase1", [])
     ours = stage.generator.generator.state_dict()
-    theirs = unpack_generator(tensors, facts).generator.state_dict()
+    theirs = unpack_generator(tensors, metadata).generator.state_dict()
     weights = [name for name in theirs if name.endswith("weight")]
     assert ours.keys() == theirs.keys() and weights
     assert all(torch.equal(ours[name], theirs[name]) is inherit for name in weights)

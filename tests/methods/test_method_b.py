@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.trained import TrainedRun
 from facegan.cli import main
 from facegan.config import TrainConfig
@@ -230,7 +230,7 @@ def test_transfer_starts_from_a_network_and_freezes_the_discriminators_first_lay
     weights = {name for name in same if name.endswith(("weight", "bias"))}
     assert {"b16.fromrgb.weight", "b16.conv0.weight"} <= weights and "b4.out.weight" not in weights
     assert not torch.equal(start.states["G"]["synthesis.b16.conv1.weight"], learned.states["G"]["synthesis.b16.conv1.weight"])
-    save_networks(Networks(start.config, {"G_ema": start.states["G_ema"]}), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(start.config, {"G_ema": start.states["G_ema"]}), tmp_path / "net")
     with pytest.raises(FaceganError, match="holds no discriminator to freeze"):
         train(method="b", init_from=str(tmp_path / "net"), freeze_d=1)
 

@@ -254,14 +254,14 @@ def test_a_critic_validates_on_people_it_never_trains_on_and_keeps_its_best_weig
 ) -> None:
     context = context_of(phase2_epochs=60)
     run = train(Path(context.folder.root), phase2_epochs=60, epochs=2, patience=3)
-    facts = json.loads((run / "stages/phase2-bald/state.json").read_text())
-    assert 0.8 < facts["balanced_accuracy"] <= 1 and 0 <= facts["blurry_accuracy"] <= 1
-    assert 10 <= facts["best_step"] <= facts["steps"] <= 60
+    metadata = json.loads((run / "stages/phase2-bald/state.json").read_text())
+    assert 0.8 < metadata["balanced_accuracy"] <= 1 and 0 <= metadata["blurry_accuracy"] <= 1
+    assert 10 <= metadata["best_step"] <= metadata["steps"] <= 60
     critic = phase2.load_critic(context.folder, "phase2-bald")
     stage = phase2.Phase2(context, 0)
     yes = torch.cat([critic(part) for part in stage.validation["positives"].split(8)]).gt(0.5).double().mean()
     no = torch.cat([critic(part) for part in stage.validation["negatives"].split(8)]).le(0.5).double().mean()
-    assert float(yes + no) / 2 == pytest.approx(facts["balanced_accuracy"])
+    assert float(yes + no) / 2 == pytest.approx(metadata["balanced_accuracy"])
     validation = {image[None].contiguous().numpy().tobytes() for image in stage.validation["positives"]}
     training = {
         to_float(np.ascontiguousarray(context.data.images[i : i + 1])).contiguous().numpy().tobytes()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from facegan.checkpoints.convert import convert
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.projection import noise_maps
@@ -147,7 +147,7 @@ def test_the_limit_holds_for_the_maps_too_and_half_precision_stays_near_single()
 
 def test_the_image_survives_the_disk_and_has_no_form_among_the_pt_files(tmp_path):
     generator, z = drawn(), torch.randn(2, 6)
-    save_networks(Networks(generator.config, {"G_ema": generator.state_dict()}), tmp_path / "net")
+    save_networks(StyleGAN2Checkpoint(generator.config, {"G_ema": generator.state_dict()}), tmp_path / "net")
     found = open_networks(tmp_path / "net")
     assert found.config == generator.config and torch.equal(found.generator()(z, noise_mode="const"), generator(z, noise_mode="const"))
     with pytest.raises(FaceganError, match="skip outputs and added noise"):

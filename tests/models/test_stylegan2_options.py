@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan1 import StyleLayer
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
@@ -167,7 +167,7 @@ def test_the_image_survives_the_disk_to_the_bit(architecture, growing, tmp_path)
     torch.manual_seed(8)
     config = StyleGAN2Config(**TINY, architecture=architecture, growing=growing)
     g, d = drawn(Generator(config)), drawn(Discriminator(config))
-    save_networks(Networks(config, {"G_ema": g.state_dict(), "D": d.state_dict()}), tmp_path)
+    save_networks(StyleGAN2Checkpoint(config, {"G_ema": g.state_dict(), "D": d.state_dict()}), tmp_path)
     found, z = open_networks(tmp_path), torch.randn(2, 6)
     assert found.config == config
     image = g(z, noise_mode="const")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
-from facegan.checkpoints.networks import Networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.checkpoints.restorers import RestorerWeights, open_restorer, save_restorer
 from facegan.cli import main
 from facegan.models.restorer import Restorer
@@ -217,7 +217,7 @@ def test_scale_takes_the_faces_that_it_leads_to_the_networks_size(weights, tmp_p
     last, _ = failed([*inputs, "--weights", weights, "--scale", "2", "--out", str(tmp_path / "out")], capsys)
     assert files(tmp_path / "out") == ["16.png", "before-after.png"]
     assert last.startswith("facegan: 2 of 3 faces left out: ")
-    assert f"32.png has 32 px, which --scale 2 makes 64, but {weights} makes 32: leave --scale away, or name weights" in caplog.text
+    assert f"32.png has 32 px, which --scale 2 makes 64, but {weights} makes 32: omit --scale, or name weights" in caplog.text
 
 
 # --- what is left out
@@ -311,7 +311,7 @@ def test_mistakes_are_one_sentence_and_status_2(weights, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     torch.manual_seed(0)
     generator = Generator(CONFIG)
-    save_networks(Networks(CONFIG, {"G_ema": generator.state_dict()}), tmp_path / "generator")
+    save_networks(StyleGAN2Checkpoint(CONFIG, {"G_ema": generator.state_dict()}), tmp_path / "generator")
     good, out = str(tmp_path / "a.png"), ["--out", str(tmp_path / "out")]
     for arguments, words in [
         ([], "expected either images and folders of them, or --from-run RUN"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from facegan.checkpoints.pretrained import located
-from facegan.options import RESTORER
 from facegan.checkpoints.restorers import open_restorer
 from facegan.cli import main
 from facegan.evaluation.restoration import CONDITIONS, degraded_faces, held_out, psnr, rounded_as_written
+from facegan.options import RESTORER
 from facegan.restore.restorer import restored_faces
 
 FOLDER = located(RESTORER)

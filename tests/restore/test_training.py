@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.restorers import is_restorer, open_restorer
 from facegan.cli import main
 from facegan.config import TrainConfig
@@ -46,7 +46,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         config = replace(NETWORK, **options)
         states = {"G_ema": Generator(config).state_dict(), "D": Discriminator(config).state_dict()}
         folder = tmp_path_factory.mktemp("prior")
-        save_networks(Networks(config, states, may_have_seen_joint_faces=False), folder)
+        save_networks(StyleGAN2Checkpoint(config, states, may_have_seen_joint_faces=False), folder)
         return str(folder)
 
     return saved
@@ -292,7 +292,7 @@ def test_an_unfinished_run_is_opened_as_far_as_it_is(train: Train, tmp_path: Pat
             train(tmp_path / name, method="restore", snapshot_every=every)
     weights = open_restorer(tmp_path / "some")
     assert weights.restorer()(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16) and not weights.may_have_seen_joint_faces
-    with pytest.raises(FaceganError, match="none has no snapshot of its restorer yet: let the training go on for a while"):
+    with pytest.raises(FaceganError, match="none has no snapshot of its restorer yet: let the training run for a while"):
         open_restorer(tmp_path / "none")
 
 

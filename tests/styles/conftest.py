@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from facegan.checkpoints.networks import Networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.plotting.sheets import save_png, to_pil
 
@@ -45,5 +45,5 @@ def projectable(tmp_path_factory: pytest.TempPathFactory) -> Projectable:
             parameter.mul_(0.3)
     generator.mapping.w_avg.copy_(generator.mapping(torch.randn(4000, 32))[:, 0].mean(0))
     folder = tmp_path_factory.mktemp("projectable") / "net"
-    save_networks(Networks(config, {"G_ema": generator.state_dict(), "D": discriminator.state_dict()}), folder)
+    save_networks(StyleGAN2Checkpoint(config, {"G_ema": generator.state_dict(), "D": discriminator.state_dict()}), folder)
     return Projectable(folder, generator, discriminator)

@@ -14,7 +14,7 @@ from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.styles import edit
 from facegan.styles.perceptual import DiscriminatorFeatures
-from facegan.styles.projection import REMOTE
+from facegan.styles.projection import MOST_DISTANT
 from facegan.styles.store import read_styles, write_style
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -190,11 +190,11 @@ def test_a_run_is_told_from_other_folders(projectable, configure, tmp_path):
 def test_edit_doubts_what_is_hardly_a_face(library, projectable, tmp_path, caplog, monkeypatch):
     photo, out = projectable.photo(tmp_path / "me.png", 3), tmp_path / "edits"
     for most, count in ((0.0, 1), (100.0, 0)):
-        monkeypatch.setitem(REMOTE, "w", most)
+        monkeypatch.setitem(MOST_DISTANT, "w", most)
         caplog.clear()
         assert call_edit(projectable, photo, library, out, "--add", "a") == 0
         assert caplog.text.count("me is ") == caplog.text.count("is it one upright, aligned face?") == count
-    assert 0 < json.loads((out / "edit.json").read_text())["remoteness"] < 100
+    assert 0 < json.loads((out / "edit.json").read_text())["latent_distance"] < 100
 
 
 def test_a_second_edit_uses_the_projection_again(library, projectable, tmp_path, monkeypatch):

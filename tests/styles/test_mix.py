@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facegan.checkpoints.networks import Networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
@@ -44,7 +44,7 @@ def generator() -> Generator:
 @pytest.fixture(scope="module")
 def network(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("network") / "net"
-    save_networks(Networks(generator.config, {"G_ema": generator.state_dict()}), folder)
+    save_networks(StyleGAN2Checkpoint(generator.config, {"G_ema": generator.state_dict()}), folder)
     return folder
 
 

@@ -81,7 +81,7 @@ def test_lpips_is_taken_only_where_its_weights_are(monkeypatch, tmp_path, projec
     monkeypatch.setitem(sys.modules, "lpips", None)  # not installed
     assert isinstance(perceptual_for(projectable.discriminator, CPU), DiscriminatorFeatures)
     assert isinstance(perceptual_for(None, CPU), Pyramid)
-    assert len({kind.words for kind in (Lpips, DiscriminatorFeatures, Pyramid)}) == 3
+    assert len({kind.description for kind in (Lpips, DiscriminatorFeatures, Pyramid)}) == 3
 
 
 def test_the_pyramid_sees_coarse_and_fine(tmp_path):

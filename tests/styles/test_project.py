@@ -206,7 +206,7 @@ def test_faces_of_one_attribute_are_the_generators_side_alone(call, faces, tmp_p
     assert call(**flags, seed=1, out=tmp_path / "others")[0] == 0
     assert names != sorted(contents(tmp_path / "others"))
     image = decode((faces / "img_align_celeba" / f"{names[0]}.png").read_bytes(), 16)
-    photo = project.read_facts(tmp_path / "styles" / f"{names[0]}.npz")["photo"]
+    photo = project.read_metadata(tmp_path / "styles" / f"{names[0]}.npz")["photo"]
     assert photo == project.Target("", "", image).digest
 
 
@@ -226,9 +226,9 @@ def test_the_faces_of_a_run_are_those_it_learned_from(faces, configure, tmp_path
 def test_photos_that_are_hardly_faces_are_doubted(call, photos, tmp_path, monkeypatch):
     assert call(photos / "face0.png", photos / "face1.png")[0] == 0
     rows = json.loads((tmp_path / "styles" / "projection.json").read_text())["targets"]
-    near, far = sorted(row["remoteness"] for row in rows)
-    monkeypatch.setitem(project.REMOTE, "w", (near + far) / 2)
-    [name] = [row["name"] for row in rows if row["remoteness"] == far]
+    near, far = sorted(row["latent_distance"] for row in rows)
+    monkeypatch.setitem(project.MOST_DISTANT, "w", (near + far) / 2)
+    [name] = [row["name"] for row in rows if row["latent_distance"] == far]
     said = call(photos / "face0.png", photos / "face1.png")[1]
     assert said.count("is it one upright, aligned face?") == 1
     assert f"{name} is {far:.1f} times as far from the mean face as this network's own faces" in said
@@ -296,11 +296,11 @@ def test_facts_that_are_none_are_told(tmp_path):
     texts += [json.dumps({name: value for name, value in good.items() if name != lost}) for lost in good]
     texts += [json.dumps(good | {name: wrong}) for name in good for wrong in (None, [good], "x" * 50_000 if name == "steps" else {})]
     for text in [json.dumps(good), *texts]:
-        facts = np.frombuffer(text.encode(), np.uint8)
-        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), facts=facts)
+        metadata = np.frombuffer(text.encode(), np.uint8)
+        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), metadata=metadata)
         if text == json.dumps(good):
-            assert project.read_facts(tmp_path / "x.npz") == good
+            assert project.read_metadata(tmp_path / "x.npz") == good
             continue
         with pytest.raises(FaceganError, match="x.npz: facts") as caught:
-            project.read_facts(tmp_path / "x.npz")
+            project.read_metadata(tmp_path / "x.npz")
         assert len(str(caught.value)) < 400 and str(caught.value).isprintable()

@@ -14,9 +14,9 @@ from facegan.styles.projection import (
     Projection,
     Settings,
     autocorrelation,
+    latent_distance,
     learning_rate,
     noise_maps,
-    remoteness,
     standardize,
     w_statistics,
 )
@@ -45,12 +45,12 @@ def test_remoteness_is_1_for_the_networks_own_styles_and_grows_with_the_way(proj
     torch.manual_seed(4)
     mean = mapping(torch.randn(40_000, 32))[:, :1].mean(0)
     ws = mapping(torch.randn(2000, 32))
-    assert remoteness(projectable.generator, ws).square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
-    away = remoteness(projectable.generator, mean + 2.5 * (ws - mean)) / remoteness(projectable.generator, ws)
+    assert latent_distance(projectable.generator, ws).square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
+    away = latent_distance(projectable.generator, mean + 2.5 * (ws - mean)) / latent_distance(projectable.generator, ws)
     assert away.shape == (2000,) and away.mean().item() == pytest.approx(2.5, abs=0.05)
     one = mean.repeat(1, layers, 1)
     one[:, 3] = ws[:1, 3]  # a single layer counts by its share
-    shared = remoteness(projectable.generator, one) / remoteness(projectable.generator, ws[:1])
+    shared = latent_distance(projectable.generator, one) / latent_distance(projectable.generator, ws[:1])
     assert shared.item() == pytest.approx(layers**-0.5, rel=0.05)
 
 
@@ -111,7 +111,7 @@ def test_noise_is_added_to_w_and_fades(projectable, monkeypatch):
         expected = 0.05 * sigma * (1 - t / 0.75) ** 2
         assert noise.square().mean().sqrt().item() == pytest.approx(expected.item(), rel=0.15)  # of 384 numbers
     assert not seen[3].any() and not seen[4].any()
-    assert (seen[0][0] / seen[0][0].norm() - seen[1][0] / seen[1][0].norm()).norm() > 0.5  # drawn anew
+    assert (seen[0][0] / seen[0][0].norm() - seen[1][0] / seen[1][0].norm()).norm() > 0.5  # made again
 
 
 class Blind:
@@ -219,10 +219,10 @@ def test_random_numbers_follow_from_seed_and_photo(projectable):
 def test_state_goes_on_where_it_was(projectable):
     straight = run(start(projectable, steps=12), 12)
     half = run(start(projectable, steps=12), 7)
-    tensors, facts = half.state()
+    tensors, metadata = half.state()
     tensors = {name: value.detach().clone() for name, value in tensors.items()}
     resumed = start(projectable, steps=12)
-    resumed.load_state(tensors, facts)
+    resumed.load_state(tensors, metadata)
     run(resumed, 5)
     assert torch.equal(straight.w, resumed.w) and torch.equal(straight.noise, resumed.noise) and torch.equal(half.start, resumed.start)
 

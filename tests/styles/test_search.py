@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from facegan.checkpoints.critics import load_critic
-from facegan.checkpoints.networks import Networks, open_networks, save_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.run import RunFolder
 from facegan.cli import main
 from facegan.errors import FaceganError
@@ -145,7 +145,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         generator = Generator(config)
         generator.mapping.w_avg.normal_(std=0.1)
         folder = tmp_path_factory.mktemp("network")
-        save_networks(Networks(config, {"G_ema": generator.state_dict()}), folder)
+        save_networks(StyleGAN2Checkpoint(config, {"G_ema": generator.state_dict()}), folder)
         return folder
 
     return network
@@ -340,7 +340,7 @@ def test_a_network_that_may_have_seen_joint_faces_is_said_to(searched: tuple) ->
 
 def test_a_run_has_seen_what_it_did_not_hold_out(run: Path) -> None:
     """A run for bald,beard held out faces with all of bald,beard,glasses too, but none of bald,glasses that it could learn from."""
-    clean = Networks(StyleGAN2Config(resolution=8), {}, may_have_seen_joint_faces=False)
+    clean = StyleGAN2Checkpoint(StyleGAN2Config(resolution=8), {}, may_have_seen_joint_faces=False)
     for attributes, learned in (("beard,bald", False), ("bald,beard,glasses", False), ("bald,glasses", True)):
         assert table.may_have_seen(requested(run, run), clean, attributes.split(",")) is learned
         assert table.may_have_seen(requested("no-run", run), clean, attributes.split(",")) is False

@@ -10,8 +10,8 @@ from PIL import Image
 
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
-from facegan.options import SYNTHETIC
 from facegan.cli import main
+from facegan.options import SYNTHETIC
 from facegan.styles.recipe import Recipe
 from facegan.styles.store import read_styles
 

@@ -410,9 +410,9 @@ def test_strength_goes_on_from_its_saved_state_bit_by_bit() -> None:
 
     for cut in (0, 1, 6, 8, 35):
         whole = run(run(Strength("cpu", target=0.0, kimg=0.3), draws[:cut]), draws[cut:])
-        facts = json.loads(json.dumps(run(Strength("cpu", target=0.0, kimg=0.3), draws[:cut]).state()))
+        metadata = json.loads(json.dumps(run(Strength("cpu", target=0.0, kimg=0.3), draws[:cut]).state()))
         resumed = Strength("cpu", target=0.0, kimg=0.3)
-        resumed.load_state(facts)
+        resumed.load_state(metadata)
         assert run(resumed, draws[cut:]).state() == whole.state()
         assert 0 < whole.p < 0.8 and whole.batches == 0
         assert whole.r == draws[56:].sum() / 160  # of the last 4 batches

@@ -24,8 +24,8 @@ def test_round_trip_of_odd_tensors(tmp_path: Path) -> None:
     tensors = {"a": shared, "b": shared, "strided": torch.arange(10)[::3], "none": torch.zeros(0, 3, dtype=torch.uint8),
                "scalar": torch.tensor(2.5, dtype=torch.float64, requires_grad=True)}  # fmt: skip
     checkpoint.save(tmp_path / "deep/er", tensors, {"step": 3})
-    loaded, facts = checkpoint.load(tmp_path / "deep/er")
-    assert facts == {"step": 3} and loaded.keys() == tensors.keys()
+    loaded, metadata = checkpoint.load(tmp_path / "deep/er")
+    assert metadata == {"step": 3} and loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in tensors.items())
 
 
@@ -38,8 +38,8 @@ def test_a_failed_save_leaves_the_old_state_whole(fails: str, error: OSError, tm
         patch.setattr(owner, fails, lambda *_: (_ for _ in ()).throw(error))
         with pytest.raises(FaceganError, match="could not save .*what was saved before is whole"):
             checkpoint.save(tmp_path / "state", NEW, {"step": 2})
-    tensors, facts = checkpoint.load(tmp_path / "state")
-    assert torch.equal(tensors["w"], OLD["w"]) and facts == {"step": 1}
+    tensors, metadata = checkpoint.load(tmp_path / "state")
+    assert torch.equal(tensors["w"], OLD["w"]) and metadata == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
@@ -87,8 +87,8 @@ def test_a_kill_at_any_moment_of_replacing_leaves_a_whole_folder_or_none(
     checkpoint.sweep(tmp_path)
     assert not list(tmp_path.glob(".*"))
     if (tmp_path / "state").exists():
-        tensors, facts = checkpoint.load(tmp_path / "state")
-        assert torch.equal(tensors["w"], (OLD if facts["step"] == 1 else NEW)["w"])
+        tensors, metadata = checkpoint.load(tmp_path / "state")
+        assert torch.equal(tensors["w"], (OLD if metadata["step"] == 1 else NEW)["w"])
     else:
         assert moment == 2  # between the two renames
 

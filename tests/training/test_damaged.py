@@ -59,7 +59,7 @@ def used(run: Path) -> None:
     """Everything that reads a finished run's records."""
     trained = TrainedRun(run, device="cpu")
     trained.faces([3])
-    trained.critic_facts()
+    trained.critic_metadata()
     for stage in trained.critic_stages():
         load_critic(trained.folder, stage)
 

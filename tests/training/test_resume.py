@@ -66,7 +66,7 @@ def keep_final_states(patch: pytest.MonkeyPatch, held: dict[str, dict[str, torch
     finish = loop.StageRun._finish
 
     def watched(self: loop.StageRun, step: int) -> None:
-        tensors, facts = self.stage.state()
+        tensors, metadata = self.stage.state()
         held[self.stage.name] = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         finish(self, step)
 

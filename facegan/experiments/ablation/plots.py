@@ -19,7 +19,7 @@ from facegan.experiments.ablation.curve import faces, sheets
 from facegan.experiments.ablation.tasks import MIXES, Study, Task
 from facegan.methods import config_of
 from facegan.methods.a.config import MethodAConfig
-from facegan.plotting.palette import GREEN, INK, LINES, ORANGE, PALE, PAPER, font
+from facegan.plotting.palette import BACKGROUND, FOREGROUND, GREEN, LINES, MUTED, ORANGE, font
 from facegan.plotting.sheets import to_pil
 
 RATE, RANGE, SWITCH = GREEN, (178, 220, 203), ORANGE
@@ -33,22 +33,22 @@ def rates(summary: dict[str, Any]) -> Image.Image:
     """A bar a row: the mean over seeds, its interval, a dot a seed; each row's floor as a tick, the ceiling across."""
     rows = summary["rows"]
     bottom = MARGIN + 50 + len(rows) * LINE
-    sheet = Image.new("RGB", (2 * MARGIN + NAME + SPAN + 190, bottom + 64), PAPER)
+    sheet = Image.new("RGB", (2 * MARGIN + NAME + SPAN + 190, bottom + 64), BACKGROUND)
     draw, left = ImageDraw.Draw(sheet), MARGIN + NAME
-    draw.text((MARGIN, MARGIN - 8), f"joint rate: {summary['title']}", fill=INK, font=font(20))
+    draw.text((MARGIN, MARGIN - 8), f"joint rate: {summary['title']}", fill=FOREGROUND, font=font(20))
     for tick in range(6):
         x = left + tick * SPAN // 5
         draw.line((x, MARGIN + 46, x, bottom), fill=LINES)
-        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=PALE, font=font(13), anchor="ma")
+        draw.text((x, bottom + 4), f"{tick / 5:.1f}", fill=MUTED, font=font(13), anchor="ma")
     ceilings = {seed: run["ceiling"] for row in rows.values() for seed, run in row["seeds"].items()}  # all rows of a seed share one
     ceiling = sum(ceilings.values()) / len(ceilings)
     x = left + round(ceiling * SPAN)
-    draw.line((x, MARGIN + 40, x, bottom), fill=INK, width=2)
-    draw.text((x, MARGIN + 38), f"ceiling {ceiling:.2f}", fill=INK, font=font(13), anchor="ms")
+    draw.line((x, MARGIN + 40, x, bottom), fill=FOREGROUND, width=2)
+    draw.text((x, MARGIN + 38), f"ceiling {ceiling:.2f}", fill=FOREGROUND, font=font(13), anchor="ms")
     for i, (name, row) in enumerate(rows.items()):
         _bar(draw, left, MARGIN + 50 + i * LINE + LINE // 2, name, row)
     note = "bar: mean over seeds; dots: seeds; whiskers: 95 % interval over seeds (one seed: of its samples); orange: the row's floor"
-    draw.text((MARGIN, bottom + 32), note, fill=PALE, font=font(13))
+    draw.text((MARGIN, bottom + 32), note, fill=MUTED, font=font(13))
     return sheet
 
 
@@ -58,19 +58,19 @@ def _bar(draw: ImageDraw.ImageDraw, left: int, y: int, name: str, row: dict[str,
     def at(value: float) -> int:
         return left + round(SPAN * value)
 
-    draw.text((left - 10, y), name, fill=INK, font=font(15), anchor="rm")
+    draw.text((left - 10, y), name, fill=FOREGROUND, font=font(15), anchor="rm")
     draw.rectangle((left, y - 7, max(left, at(joint["rate"])), y + 7), fill=RANGE)
     if joint["low"] is not None:
         low, high = (at(min(1.0, max(0.0, joint[key]))) for key in ("low", "high"))
-        draw.line((low, y, high, y), fill=INK, width=2)
+        draw.line((low, y, high, y), fill=FOREGROUND, width=2)
         for x in (low, high):
-            draw.line((x, y - 4, x, y + 4), fill=INK, width=2)
+            draw.line((x, y - 4, x, y + 4), fill=FOREGROUND, width=2)
     for run in row["seeds"].values():
         x = at(run["joint"]["rate"])
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=RATE)
     floor = at(row["floor"])
     draw.line((floor, y - 10, floor, y + 10), fill=SWITCH, width=3)
-    draw.text((left + SPAN + 14, y), interval(joint), fill=INK, font=font(14), anchor="lm")
+    draw.text((left + SPAN + 14, y), interval(joint), fill=FOREGROUND, font=font(14), anchor="lm")
 
 
 def curves(summary: dict[str, Any], study: Study, over: str = "epoch") -> Image.Image | None:
@@ -82,7 +82,7 @@ def curves(summary: dict[str, Any], study: Study, over: str = "epoch") -> Image.
     longest = max(course[-1, 0] for courses in rows.values() for course in courses) if over == "seconds" else 0.0
     down = math.ceil(len(rows) / ACROSS)
     cell = (PANEL[0] + GAP[0], PANEL[1] + GAP[1])
-    sheet = Image.new("RGB", (MARGIN + ACROSS * cell[0], 2 * MARGIN + down * cell[1] + 20), PAPER)
+    sheet = Image.new("RGB", (MARGIN + ACROSS * cell[0], 2 * MARGIN + down * cell[1] + 20), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for i, (name, courses) in enumerate(rows.items()):
         corner = (MARGIN + 10 + i % ACROSS * cell[0], MARGIN + 10 + i // ACROSS * cell[1])
@@ -93,7 +93,7 @@ def curves(summary: dict[str, Any], study: Study, over: str = "epoch") -> Image.
         _panel(draw, corner, name, courses, switches, longest)
     axis = "seconds of training by the clock" if over == "seconds" else "epochs of the last phase"
     note = f"joint rate (0 to 1) of 64 faces of fixed noise over {axis}; line: mean, shade: range of seeds; orange: switch"
-    draw.text((MARGIN, sheet.height - MARGIN - 6), note, fill=PALE, font=font(13))
+    draw.text((MARGIN, sheet.height - MARGIN - 6), note, fill=MUTED, font=font(13))
     return sheet
 
 
@@ -146,8 +146,8 @@ def _panel(
     for epoch in switches:
         draw.line((*at(epoch, 0), *at(epoch, 1)), fill=SWITCH, width=2)
     draw.line([at(x, y) for x, y in zip(grid, rated.mean(0), strict=True)], fill=RATE, width=3)
-    draw.text((left, top - 20), name, fill=INK, font=font(14))
-    draw.text((left + width, top + height + 2), f"{most:.0f}", fill=PALE, font=font(12), anchor="ra")
+    draw.text((left, top - 20), name, fill=FOREGROUND, font=font(14))
+    draw.text((left + width, top + height + 2), f"{most:.0f}", fill=MUTED, font=font(12), anchor="ra")
 
 
 def grid(study: Study) -> Image.Image | None:
@@ -159,11 +159,11 @@ def grid(study: Study) -> Image.Image | None:
     lines = [(task.row, last) for task in shown if (last := _last_faces(task.folder)) is not None]
     if not lines:
         return None
-    sheet = Image.new("RGB", (2 * MARGIN + NAME + SHOWN * (FACE + 2), 2 * MARGIN + len(lines) * (FACE + 4)), PAPER)
+    sheet = Image.new("RGB", (2 * MARGIN + NAME + SHOWN * (FACE + 2), 2 * MARGIN + len(lines) * (FACE + 4)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for i, (name, images) in enumerate(lines):
         top = MARGIN + i * (FACE + 4)
-        draw.text((MARGIN + NAME - 10, top + FACE // 2), name, fill=INK, font=font(15), anchor="rm")
+        draw.text((MARGIN + NAME - 10, top + FACE // 2), name, fill=FOREGROUND, font=font(15), anchor="rm")
         for j, image in enumerate(images[:SHOWN]):
             sheet.paste(to_pil(image).resize((FACE, FACE), Image.Resampling.BICUBIC), (MARGIN + NAME + j * (FACE + 2), top))
     return sheet

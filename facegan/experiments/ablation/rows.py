@@ -119,7 +119,7 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
     return flags
 
 
-def words(flags: dict[str, Any]) -> list[str]:
+def to_argv(flags: dict[str, Any]) -> list[str]:
     """Flags by field name -> the command line that sets them, in the order of the configuration."""
     order = [item.name for item in fields(METHODS[flags.get("method", "a")].config)]
     line = []

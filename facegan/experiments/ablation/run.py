@@ -19,7 +19,7 @@ from facegan.evaluation.diversity import lpips_with
 from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.features import Inception
 from facegan.experiments.ablation import report, rows, schedule
-from facegan.experiments.ablation.tasks import Settings, Study, Task, plan
+from facegan.experiments.ablation.tasks import Settings, Study, Task, studies_of
 from facegan.files import RECORD_LIMIT, quoted, read_json
 from facegan.methods import configured
 from facegan.options import AblateOptions
@@ -44,13 +44,13 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
     """
     settings = check(options, given)
     given = {name: value for name, value in given.items() if name not in ("seed", "out")}  # each run has its own
-    studies = plan(given, settings, options.pairs, options.rows)
+    studies = studies_of(given, settings, options.pairs, options.rows)
     root = settings.out
     root.mkdir(parents=True, exist_ok=True)
     with locked(root) as descriptor:
         claim(root, given | {name: getattr(options, name) for name in SAME})
         # All rows of one seed before the next: a partial report then compares all rows.
-        tasks = sorted((task for study in studies for task in study.tasks if task.asked), key=lambda task: task.seed)
+        tasks = sorted((task for study in studies for task in study.tasks if task.requested), key=lambda task: task.seed)
         failures: dict[Task, str] = {}
         changed = partial(write_report, studies, root, failures)
         prepare_judges(studies, failures)
@@ -62,7 +62,7 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
         first, reason = next(iter(failures.items()))
         raise FaceganError(
             f"{len(failures)} of {len(tasks)} tasks failed, among them {first.name} ({reason}); the report names them all, the .log beside "
-            "a task's folder has more: mend the cause and run the same command again"
+            "a task's folder has more: fix the cause and run the same command again"
         )
     return root / "report.md"
 
@@ -129,7 +129,7 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if not same:
         flags = [(name, f"--{quoted(name.replace('_', '-'))}") for name in changed]
         said = "; ".join(f"{flag} {shown(old.get(name))} there, {shown(record.get(name))} here" for name, flag in flags)
-        raise FaceganError(f"`out={root}` belongs to another ablation ({said}): name another folder, or give the same flags to go on")
+        raise FaceganError(f"`out={root}` belongs to another ablation ({said}): name another folder, or give the same options to resume")
 
 
 def meaning(record: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +157,10 @@ def prepare_judges(studies: Sequence[Study], failures: dict[Task, str]) -> None:
     Where data have no judge (as without joint faces to measure by), the tasks of these attributes fail, and the others go on.
     """
     for study in studies:
-        for seed in sorted({task.seed for task in study.tasks if task.asked and not task.done}):
+        for seed in sorted({task.seed for task in study.tasks if task.requested and not task.done}):
             try:
                 Evaluator(study.judged_by(seed), device=study.config.device)
             except Exception as error:  # whatever it is, the other seeds and pairs can do without
                 said = str(error) if isinstance(error, FaceganError) else f"{type(error).__name__}: {error}"
                 log.warning("%s, seed %d: %s", study.title, seed, said)
-                failures |= {task: said for task in study.tasks if task.seed == seed and task.asked and not task.done}
+                failures |= {task: said for task in study.tasks if task.seed == seed and task.requested and not task.done}

@@ -119,8 +119,8 @@ def runs_of_a(study: Study) -> dict[str, Runs]:
 def costs_of(task: Task) -> dict[str, float | None]:
     """Seconds of a row's training by itself, the common phase 1 included where it owes that anything; `begun` without the last phase."""
     folder, inherits = RunFolder(task.folder), rows.ROWS[task.row].inherits
-    facts = {stage: folder.facts(stage) for stage in folder.finished_stages()}
-    seconds = {stage: fact["seconds"] for stage, fact in facts.items() if inherits or "taken_from" not in fact}
+    metadata = {stage: folder.metadata(stage) for stage in folder.finished_stages()}
+    seconds = {stage: fact["seconds"] for stage, fact in metadata.items() if inherits or "taken_from" not in fact}
     last = [stage for stage in seconds if stage.startswith("phase3")] or [*seconds][-1:]
     parts = [task, *([task.needs] if task.needs and inherits else [])]
     cpu = [value for part in parts if (value := costs.total(part.costs, ["train"], "cpu_seconds")) is not None]

@@ -59,7 +59,7 @@ class Task:
     commands: tuple[tuple[str, ...], ...] = field(repr=False)  # (module, words...), for `python -m`
     needs: Task | None = None
     trained: Path | None = None  # a file that exists once tasks that need this one may start; None: the result
-    asked: bool = True  # by this call; else it is only reported, as an earlier one left it
+    requested: bool = True  # by this call; else it is only reported, as an earlier one left it
 
     @property
     def name(self) -> str:
@@ -110,7 +110,7 @@ class Study:
         return configured(**{**same, "seed": seed})
 
 
-def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted: Sequence[str]) -> list[Study]:
+def studies_of(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted: Sequence[str]) -> list[Study]:
     """The studies of all attribute lists; raises FaceganError for flags that make no valid run, before any work is done.
 
     What earlier calls left in the folder, of other rows, seeds and pairs, is part of them, but not asked for.
@@ -134,7 +134,7 @@ def plan(given: dict[str, Any], settings: Settings, pairs: Sequence[str], wanted
     return studies
 
 
-def left(root: Path) -> list[int]:
+def seeds_left(root: Path) -> list[int]:
     """Seeds of which earlier calls left folders, of one row (`root`/<row>) or of Method B."""
     return [int(path.name[4:]) for path in root.glob("seed*") if path.is_dir() and path.name[4:].isdecimal()]
 
@@ -148,21 +148,21 @@ def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
     tasks: list[Task] = []
     chosen = rows.chosen(wanted)
     asked = {(name, seed) for name in chosen for seed in settings.seeds}
-    known = asked | {(name, seed) for name in rows.ROWS for seed in left(root / name)}
+    known = asked | {(name, seed) for name in rows.ROWS for seed in seeds_left(root / name)}
     for seed in sorted({seed for _, seed in known}):
         start: Task | None = None
         for name in (name for name in rows.ROWS if (name, seed) in known):
             folder, common = root / name / f"seed{seed}", root / rows.START / f"seed{seed}"
             flags = rows.flags_of(name, given, seed, str(folder), str(common))
             commands = (
-                (TRAIN, "train", *rows.words(flags)),
+                (TRAIN, "train", *rows.to_argv(flags)),
                 (CURVE, str(folder), *on_device(given)[1:]),
                 # One floor for all rows: what a network of attribute 1 alone gives, of the same seeds.
                 (TRAIN, "evaluate", str(folder), "--floor", str(common), *settings.evaluation, *on_device(given)),
             )
-            task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start, asked=(name, seed) in asked)
+            task = Task(name, seed, folder, folder / "evaluation" / "report.json", commands, start, requested=(name, seed) in asked)
             if name == rows.START:
-                task = start = replace(task, trained=folder / "stages" / "phase1" / checkpoint.FACTS)
+                task = start = replace(task, trained=folder / "stages" / "phase1" / checkpoint.METADATA)
             tasks.append(task)
     return Study(given["attributes"], "a", root, tuple(tasks), configured(**{**given, "method": "a", "out": str(root)}))
 
@@ -175,17 +175,17 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
     if wanted:
         raise FaceganError(f"`rows` is {','.join(wanted)}: with `method=b` the rows are the ways of mixing, all from one search; omit it")
     tasks = []
-    for seed in sorted({*settings.seeds, *left(root)}):
+    for seed in sorted({*settings.seeds, *seeds_left(root)}):
         folder = root / f"seed{seed}"
         run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
         project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed),
                    *on_device(given))  # fmt: skip
         sources = ("--rows", str(styles / attributes[0]), "--cols", str(styles / attributes[1]))
         commands = (
-            (TRAIN, "train", *rows.words({**given, "method": "b", "seed": seed, "out": str(run)})),
+            (TRAIN, "train", *rows.to_argv({**given, "method": "b", "seed": seed, "out": str(run)})),
             *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
             (TRAIN, "mix-search", "--network", str(run), *sources, "--attributes", ",".join(given["attributes"]),
              "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes), *on_device(given)),
         )  # fmt: skip
-        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, asked=seed in settings.seeds))
+        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, requested=seed in settings.seeds))
     return Study(given["attributes"], "b", root, tuple(tasks), configured(**{**given, "method": "b", "out": str(root)}))

@@ -58,7 +58,7 @@ class AdversarialStage(Stage[MethodAConfig]):
     """One step: fakes once, discriminators on (reals, fakes), generator on the same fakes through the updated discriminators."""
 
     alphas: Sequence[float] = (1.0, 1.0, 0.0)  # of L(D): the plain LSGAN, whatever `--alpha` gives phase 3
-    rated: Sequence[str] = ("D",)  # what the metrics call each discriminator
+    discriminator_names: Sequence[str] = ("D",)  # what the metrics call each discriminator
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class AdversarialStage(Stage[MethodAConfig]):
         numbers = {stream: random.uniform(f"{self.name}/{stream}", step, (config.batch, width)) for stream, width in self.streams().items()}
         return Batch(
             z=self.noise("z", step, config.batch),
-            y=self.asked(step, config.batch),
+            y=self.target_labels(step, config.batch),
             reals=[source(step, config.batch) for source in self.reals],
             numbers=numbers,
             penalised=config.r1_gamma > 0 and step % config.r1_every == 0,
@@ -113,7 +113,7 @@ class AdversarialStage(Stage[MethodAConfig]):
     def noise(self, stream: str, step: int, count: int) -> np.ndarray:
         return self.context.randomness.normal(f"{self.name}/{stream}", step, (count, *self.context.config.z_shape))
 
-    def asked(self, step: int, count: int) -> np.ndarray | None:
+    def target_labels(self, step: int, count: int) -> np.ndarray | None:
         """The attribute vectors y [n, K] that the fakes are asked for: all attributes at once, where conditional."""
         if not self.context.config.conditional:
             return None
@@ -137,7 +137,7 @@ class AdversarialStage(Stage[MethodAConfig]):
             self.average.update(batch.ema)
         return terms
 
-    def seen(self, images: Tensor, batch: Batch, stream: str) -> Tensor:
+    def augment(self, images: Tensor, batch: Batch, stream: str) -> Tensor:
         """What a discriminator gets to see of `images`."""
         numbers = batch.numbers.get(stream)
         return images if numbers is None else diffaugment(images, numbers)
@@ -151,17 +151,17 @@ class AdversarialStage(Stage[MethodAConfig]):
         config, penalised = self.context.config, batch.penalised
         # R1 is taken at the augmented reals, as leaves: augmentation needs no second derivative.
         reals = [
-            self.seen(self.real_images(drawn, batch), batch, f"augment-real{j}").detach().requires_grad_(penalised)
+            self.augment(self.real_images(drawn, batch), batch, f"augment-real{j}").detach().requires_grad_(penalised)
             for j, drawn in enumerate(batch.reals)
         ]
-        shown = self.seen(fake, batch, "augment-fake")
+        shown = self.augment(fake, batch, "augment-fake")
         judge = self.wrapped_d if penalised else self.first_order(self.wrapped_d)
         scores = judge(reals, [shown] * len(reals), [drawn.labels for drawn in batch.reals], batch.y)
         target = self.critic_target(fake)
         losses = [discriminator_loss(real.float(), fake.float(), target, self.alphas) for real, fake in scores]
         total = torch.stack(losses).mean()
         terms = {"D/loss": total}
-        for name, (on_real, on_fake) in zip(self.rated, scores, strict=True):
+        for name, (on_real, on_fake) in zip(self.discriminator_names, scores, strict=True):
             terms |= {f"{name}/real": on_real.mean(), f"{name}/fake": on_fake.mean()}
         if penalised:
             penalty = torch.stack([r1_penalty(s[0], x, config.r1_gamma) for s, x in zip(scores, reals, strict=True)]).mean()
@@ -175,9 +175,9 @@ class AdversarialStage(Stage[MethodAConfig]):
     def _train_generator(self, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
         # The unwrapped discriminators, frozen: this pass wants no gradient of theirs and no synchronisation.
         with frozen(self.discriminators):
-            shown = self.seen(fake, batch, "augment-generator")
+            shown = self.augment(fake, batch, "augment-generator")
             scores = torch.stack([member(shown, batch.y).float() for member in self.discriminators.members])
-            satisfied = self.satisfaction(batch, fake)
+            satisfied = self.critic_scores(batch, fake)
             loss = generator_loss(scores.flatten(), satisfied, self.context.config.g_loss_weights)
             terms = {"G/loss": loss, "G/score": scores.mean()}
             if satisfied is not None:
@@ -189,7 +189,7 @@ class AdversarialStage(Stage[MethodAConfig]):
             self.context.accelerator.backward(loss)
             self.optimizer_g.step()
         with torch.no_grad():
-            self.observe(fake.detach(), scores.detach())
+            self.on_generator_step(fake.detach(), scores.detach())
         return {name: value.detach() for name, value in terms.items()}
 
     # --- what a subclass may add
@@ -197,7 +197,7 @@ class AdversarialStage(Stage[MethodAConfig]):
         """Scores [N] that the discriminators shall keep close to, for the a3 term."""
         return None
 
-    def satisfaction(self, batch: Batch, fake: Tensor) -> Tensor | None:
+    def critic_scores(self, batch: Batch, fake: Tensor) -> Tensor | None:
         """f(critics' scores) of the fakes [N], for the b2 term."""
         return None
 
@@ -205,7 +205,7 @@ class AdversarialStage(Stage[MethodAConfig]):
         """Further terms of the generator's loss."""
         return None
 
-    def observe(self, fake: Tensor, scores: Tensor) -> None:
+    def on_generator_step(self, fake: Tensor, scores: Tensor) -> None:
         """After the generator's update: fakes [N, 3, R, R] and their scores [discriminators, N]."""
 
     # --- results
@@ -223,6 +223,6 @@ class AdversarialStage(Stage[MethodAConfig]):
         return self.sampled()(z, y).float()
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, facts = pack_generator(self.sampled())
+        tensors, metadata = pack_generator(self.sampled())
         first = self.discriminators.get_submodule("members.0.network")  # for a later stage to inherit
-        return tensors | checkpoint.pack("discriminator", first.state_dict()), facts
+        return tensors | checkpoint.pack("discriminator", first.state_dict()), metadata

@@ -60,7 +60,7 @@ class MethodAConfig(CriticConfig):
     # --- optimisation
     inherit_lr: float = option(0.1, "phase 3: factor on the learning rate of layers inherited from phase 1", group="optimisation")
     inherit_generator: bool = option(
-        True, "phase 3: start the generator from phase 1's; no: anew, a GAN that never knew attribute 1", group="optimisation"
+        True, "phase 3: start the generator from phase 1's; no: from scratch, a GAN that never knew attribute 1", group="optimisation"
     )
     inherit_discriminator: bool = option(
         False, "phase 3: start the discriminators from phase 1's, as the generator does", group="optimisation"

@@ -46,8 +46,8 @@ class Phase1(AdversarialStage):
         self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
         merged, discriminator = new_generator(context), new_discriminator(context)
         if pretrained:
-            tensors, facts = context.folder.load_stage(pretrained)
-            merged = unpack_generator(tensors, facts)
+            tensors, metadata = context.folder.load_stage(pretrained)
+            merged = unpack_generator(tensors, metadata)
             discriminator.inherit(checkpoint.unpack("discriminator", tensors))  # a new one stayed at 0.5: docs/results.md
         merged.requires_grad_(True)
         if context.config.conditional:
@@ -64,7 +64,7 @@ class Phase1(AdversarialStage):
         self.harvest_steps = max(1, context.steps(context.config.harvest_every))
         self.bounds = sharpness_bounds(context, used)
 
-    def asked(self, step: int, count: int) -> np.ndarray | None:
+    def target_labels(self, step: int, count: int) -> np.ndarray | None:
         if not self.context.config.conditional:
             return None
         return conditional_labels(self.context, f"{self.name}/asked", step, count, self.kinds)
@@ -89,10 +89,10 @@ class Phase1(AdversarialStage):
             harvest = harvest[::2]
         self.harvest = harvest
 
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"harvest": self.harvest}, {}
 
-    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_extra_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         harvest = tensors["harvest"]
         if harvest.dtype != self.harvest.dtype or harvest.shape[1:] != self.harvest.shape[1:]:
             sides = ", ".join(map(str, self.harvest.shape[1:]))
@@ -100,8 +100,8 @@ class Phase1(AdversarialStage):
         self.harvest = harvest
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, facts = super().export()
-        return tensors | {"harvest": self.harvest}, facts
+        tensors, metadata = super().export()
+        return tensors | {"harvest": self.harvest}, metadata
 
 
 class Pretraining(AdversarialStage):
@@ -114,8 +114,8 @@ class Pretraining(AdversarialStage):
         steps = context.steps(context.config.pretrain_epochs)
         super().__init__(context, steps, used, new_generator(context), Discriminators([new_discriminator(context)]), [reals])
 
-    def asked(self, step: int, count: int) -> np.ndarray | None:
-        labels = super().asked(step, count)
+    def target_labels(self, step: int, count: int) -> np.ndarray | None:
+        labels = super().target_labels(step, count)
         return None if labels is None else np.zeros_like(labels)
 
 

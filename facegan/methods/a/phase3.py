@@ -49,7 +49,7 @@ class Phase3(AdversarialStage):
         members, reals, used = self._adversaries(context)
         if len(members) > 1:
             names = [attribute.name for attribute in context.groups.attributes] + ["full"]
-            self.rated = [f"D/{name}" for name in names[: len(members)]]
+            self.discriminator_names = [f"D/{name}" for name in names[: len(members)]]
         if config.inherit_discriminator:
             weights = checkpoint.unpack("discriminator", context.folder.load_stage(source)[0])
             for member in members:
@@ -114,7 +114,7 @@ class Phase3(AdversarialStage):
 
     def _labelled(self, batches: Callable[..., list[np.ndarray]]) -> Source:
         """Reals with what the fakes are asked for as their label (conditional networks)."""
-        return lambda step, size: Reals(batches(step, size), self.asked(step, size))
+        return lambda step, size: Reals(batches(step, size), self.target_labels(step, size))
 
     def real_images(self, reals: Reals, batch: Batch) -> Tensor:
         """Several sets are put together into one face, and own samples are mixed in."""
@@ -170,7 +170,7 @@ class Phase3(AdversarialStage):
         with torch.no_grad():
             return torch.stack([critic(fake).float() for critic in self.critics]).amin(0)
 
-    def satisfaction(self, batch: Batch, fake: Tensor) -> Tensor | None:
+    def critic_scores(self, batch: Batch, fake: Tensor) -> Tensor | None:
         config = self.context.config
         if not self.critics or not config.g_loss_weights[1]:
             return None
@@ -194,7 +194,7 @@ class Phase3(AdversarialStage):
         everywhere = math.floor(self.context.config.batch * self.context.config.replay)  # chosen, on all processes
         return difference.sum() * self.context.accelerator.num_processes / everywhere
 
-    def observe(self, fake: Tensor, scores: Tensor) -> None:
+    def on_generator_step(self, fake: Tensor, scores: Tensor) -> None:
         if self.own:
             judged = [scores.amin(0), *(critic(fake).float() for critic in self.critics)]
             self.own.offer(fake, torch.stack(judged).amin(0))
@@ -203,14 +203,14 @@ class Phase3(AdversarialStage):
     def changing(self) -> list[Tensor]:
         return super().changing() + ([self.own.ring, self.own.offered] if self.own else [])
 
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return (self.own.state() if self.own else {}), {"strength": self.generator.strength}
 
-    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self.generator.strength = facts["strength"]
+    def load_extra_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        self.generator.strength = metadata["strength"]
         if self.own:
             self.own.load_state(tensors)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, facts = super().export()
-        return (tensors if self.masks is None else tensors | {"masks": self.masks}), facts
+        tensors, metadata = super().export()
+        return (tensors if self.masks is None else tensors | {"masks": self.masks}), metadata

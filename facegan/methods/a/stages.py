@@ -87,13 +87,13 @@ def adoptable(context: Context[MethodAConfig]) -> RunFolder | None:
     other = RunFolder(ours.phase1_from)
     theirs = config_of(other)
     if not other.finished("phase1"):
-        raise FaceganError(f"`phase1_from={other.root}` has not finished its phase 1: let it end first, or leave the flag away")
+        raise FaceganError(f"`phase1_from={other.root}` has not finished its phase 1: let it end first, or omit it")
     for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
         if getattr(theirs, name, None) != getattr(ours, name):
             values = f"{shown(getattr(theirs, name, None))}, this run {shown(getattr(ours, name))}"
             raise FaceganError(f"`phase1_from={other.root}` has `{name}` {values}: they must agree")
     if other.record()["data_fingerprint"] != context.data.fingerprint:
-        raise FaceganError(f"`phase1_from={other.root}` learned from other images or labels than `data` now holds: train phase 1 anew")
+        raise FaceganError(f"`phase1_from={other.root}` learned from other images or labels than `data` now holds: train phase 1 again")
     return other
 
 
@@ -101,7 +101,7 @@ def adopt(context: Context, other: RunFolder) -> None:
     """Take over the finished phase 1 of another run."""
     for stage in ("pretrain", "phase1"):
         if other.finished(stage) and not context.folder.finished(stage) and context.accelerator.is_main_process:
-            tensors, facts = other.load_stage(stage)
+            tensors, metadata = other.load_stage(stage)
             context.folder.write_ids(stage, other.ids(stage))
-            context.folder.finish(stage, tensors, {**facts, "taken_from": str(other.root)})
+            context.folder.finish(stage, tensors, {**metadata, "taken_from": str(other.root)})
     context.accelerator.wait_for_everyone()

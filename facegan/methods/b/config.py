@@ -147,7 +147,7 @@ class MethodBConfig(CriticConfig):
                 f"{self.grow_kimg * doublings:g}; give it more, or a smaller `grow_kimg`"
             )
         if self.growing and self.init_from:
-            raise FaceganError("`growing` and `init_from`: a finished network has all its sizes; leave one of the two away")
+            raise FaceganError("`growing` and `init_from`: a finished network has all its sizes; omit one of the two")
         if self.freeze_d and not self.init_from:
             raise FaceganError(
                 f"`freeze_d` is {self.freeze_d}: without `init_from` it would freeze random layers; name a network to start from"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.networks import STAGE, Networks
+from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint
 from facegan.methods.b.config import MethodBConfig
 from facegan.methods.b.growth import drawn_level, level, seen_at
 from facegan.methods.b.start import start as first_networks
@@ -100,7 +100,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.images_seen = 0
 
     # --- where it starts
-    def _load(self, start: Networks) -> None:
+    def _load(self, start: StyleGAN2Checkpoint) -> None:
         generator = start.states.get("G", start.states.get("G_ema"))
         if generator is not None:
             self.generator.load_state_dict(generator)
@@ -263,9 +263,9 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.images_seen = step * self.context.config.batch
         return False
 
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        facts = {**self._about(), "strength": self.strength.state(), "images_seen": self.images_seen}
-        return {"mean_length": self.mean_length}, facts
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        metadata = {**self._about(), "strength": self.strength.state(), "images_seen": self.images_seen}
+        return {"mean_length": self.mean_length}, metadata
 
     def _about(self) -> dict[str, Any]:
         """What `open_networks` needs to know."""
@@ -273,15 +273,15 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         side = self.shape.resolution if grown is None else 2 ** math.floor(grown)
         return {"network": self.shape.to_json(), "grown_to": side, "may_have_seen_joint_faces": self.may_have_seen_joint_faces}
 
-    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_extra_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.mean_length.copy_(tensors["mean_length"])
-        self.strength.load_state(facts["strength"])
-        self.images_seen = facts["images_seen"]
+        self.strength.load_state(metadata["strength"])
+        self.images_seen = metadata["images_seen"]
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return self.weights(), {"extra": self._about()}
 
-    def closing(self) -> str:
+    def summary(self) -> str:
         return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""
 
 

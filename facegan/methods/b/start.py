@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from facegan.checkpoints.networks import Networks, open_networks, refuse_other_colours
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, refuse_other_colours
 from facegan.errors import FaceganError
 from facegan.methods.b.config import MethodBConfig
 from facegan.methods.common.parts import check_parts
@@ -48,12 +48,12 @@ def check_start(context: Context[MethodBConfig]) -> None:
                     theirs.architecture, theirs.noise)  # fmt: skip
 
 
-def start(context: Context[MethodBConfig]) -> Networks:
+def start(context: Context[MethodBConfig]) -> StyleGAN2Checkpoint:
     """The configuration, and the weights where there are some to start from."""
     config = context.config
     wanted = network_config(config, len(context.groups.attributes))
     if not config.init_from:
-        return Networks(wanted, {}, may_have_seen_joint_faces=False)
+        return StyleGAN2Checkpoint(wanted, {}, may_have_seen_joint_faces=False)
     found = open_networks(config.init_from)
     refuse_other_colours(found, config.init_from, "trained on")
     clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
@@ -65,13 +65,13 @@ def start(context: Context[MethodBConfig]) -> Networks:
             "or `conditional`"
         )
     if config.freeze_d and "D" not in found.states:
-        raise FaceganError(f"`freeze_d`: {config.init_from} holds no discriminator to freeze; leave the flag away")
+        raise FaceganError(f"`freeze_d`: {config.init_from} holds no discriminator to freeze; omit it")
     shape = replace(theirs, half_sizes=wanted.half_sizes, conv_clamp=theirs.conv_clamp or wanted.conv_clamp)
     states = found.states
     if theirs.c_dim != wanted.c_dim:
         shape = replace(shape, c_dim=wanted.c_dim)
         states = labelled(found.states, shape)
-    return Networks(shape, states, may_have_seen_joint_faces=not clean)
+    return StyleGAN2Checkpoint(shape, states, may_have_seen_joint_faces=not clean)
 
 
 def labelled(states: dict[str, dict[str, Tensor]], shape: StyleGAN2Config) -> dict[str, dict[str, Tensor]]:

@@ -98,7 +98,7 @@ class Phase2(Stage[CriticConfig]):
         self.wrapped, self.optimizer = accelerator.prepare(self.critic, optimizer)
         self.networks, self.optimizers = {"critic": self.critic}, {"critic": self.optimizer}
         self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}
-        self.facts: dict[str, Any] = {"balanced_accuracy": 0.0, "blurry_accuracy": 0.0, "best_step": 0, "worse": 0}
+        self.metadata: dict[str, Any] = {"balanced_accuracy": 0.0, "blurry_accuracy": 0.0, "best_step": 0, "worse": 0}
         self.validate_every = max(10, self.steps // VALIDATE_TIMES)
 
     # --- data
@@ -186,12 +186,12 @@ class Phase2(Stage[CriticConfig]):
             return False
         rates = {name: self._share_yes(images) for name, images in self.validation.items()}
         balanced = (rates["positives"] + 1.0 - rates["negatives"]) / 2
-        if balanced > self.facts["balanced_accuracy"]:
-            self.facts |= {"balanced_accuracy": balanced, "blurry_accuracy": 1.0 - rates["blurry"], "best_step": step, "worse": 0}
+        if balanced > self.metadata["balanced_accuracy"]:
+            self.metadata |= {"balanced_accuracy": balanced, "blurry_accuracy": 1.0 - rates["blurry"], "best_step": step, "worse": 0}
             self.best = {name: tensor.clone() for name, tensor in self.critic.state_dict().items()}
         else:
-            self.facts["worse"] += 1
-        return self.facts["worse"] >= self.context.config.patience
+            self.metadata["worse"] += 1
+        return self.metadata["worse"] >= self.context.config.patience
 
     def _share_yes(self, images: Tensor) -> float:
         """Share of images scored nearer to 1 than to 0."""
@@ -199,19 +199,19 @@ class Phase2(Stage[CriticConfig]):
             return 0.5
         return float(torch.cat([self.critic(part.to(self.context.device)) for part in images.split(256)]).gt(0.5).float().mean())
 
-    def closing(self) -> str:
-        return f"balanced accuracy {self.facts['balanced_accuracy']:.3f}, accuracy on blurry negatives {self.facts['blurry_accuracy']:.3f}"
+    def summary(self) -> str:
+        return "balanced accuracy {balanced_accuracy:.3f}, accuracy on blurry negatives {blurry_accuracy:.3f}".format(**self.metadata)
 
     # --- state
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return checkpoint.pack("best", self.best), dict(self.facts)
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return checkpoint.pack("best", self.best), dict(self.metadata)
 
-    def load_extra(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_extra_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.best = checkpoint.unpack("best", tensors)
         refuse_other_shapes("the best critic so far", "", self.best, self.critic.state_dict())
-        self.facts = checked(facts, _Course, "its state", "extra")
+        self.metadata = checked(metadata, _Course, "its state", "extra")
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from dataclasses import asdict
 
-        return checkpoint.pack("critic", self.best), {"critic": asdict(self.critic.config), **self.facts}
+        return checkpoint.pack("critic", self.best), {"critic": asdict(self.critic.config), **self.metadata}

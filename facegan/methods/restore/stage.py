@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from facegan.checkpoints.networks import Networks, open_networks
+from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks
 from facegan.checkpoints.restorers import STAGE
 from facegan.errors import FaceganError
 from facegan.methods.common.parts import check_parts, frozen, pieces, update
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
     penalised: bool  # by R1
 
 
-def first_networks(context: Context[RestoreConfig]) -> tuple[Networks, StyleGAN2Config, bool]:
+def first_networks(context: Context[RestoreConfig]) -> tuple[StyleGAN2Checkpoint, StyleGAN2Config, bool]:
     """The prior, the decoder's configuration, and whether the prior may have seen joint faces."""
     config = context.config
     prior = open_networks(config.prior)
@@ -100,7 +100,7 @@ class RestorerTraining(Stage[RestoreConfig]):
             channels_last(network).to(context.device)
         self._prepare()
 
-    def _load_discriminator(self, prior: Networks) -> None:
+    def _load_discriminator(self, prior: StyleGAN2Checkpoint) -> None:
         expected = self.discriminator.state_dict()
         if "D" in prior.states:  # one that has grown has entries at smaller sizes too
             self.discriminator.load_state_dict({name: value for name, value in prior.states["D"].items() if name in expected})
@@ -222,7 +222,7 @@ class RestorerTraining(Stage[RestoreConfig]):
         """What `open_restorer` needs to know."""
         return {"network": self.shape.to_json(), "may_have_seen_joint_faces": self.may_have_seen_joint_faces}
 
-    def extra(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def extra_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, self._about()
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
