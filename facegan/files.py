@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,35 @@ RECORD_LIMIT = 8 << 20  # bytes of a JSON file that facegan writes about a run; 
 _SHOWN = 100  # characters of a quotation
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write under a name of its own and rename: a reader, or a second writer, meets the old file or the new one."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """The name beside `path` to write a file or a folder under, which takes the place of `path` once the block has ended well.
+
+    Whatever interrupts it, `path` is the old one or the new one; of a folder that is replaced there is none for a moment, and it is on
+    disk when the block is left. A killed process may leave `.NAME.<hash>.tmp` or `.old`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f".{path.name}.{uuid.uuid4().hex[:8]}"
+    aside, old = path.with_name(f"{name}.tmp"), path.with_name(f"{name}.old")
     try:
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield aside
+        for file in aside.iterdir() if aside.is_dir() else ():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        if path.is_dir():
+            path.rename(old)
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (aside, old):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file as `written` does: a reader, or a second writer, meets the old one or the new one."""
+    with written(path) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def quoted(value: object, most: int = _SHOWN) -> str:

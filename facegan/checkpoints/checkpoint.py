@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
-from facegan.files import RECORD_LIMIT, quoted, read_json
+from facegan.files import RECORD_LIMIT, quoted, read_json, written
 from facegan.memory import out_of_memory
 from facegan.tensors import in_layout_of, read_tensors
 
@@ -28,39 +26,20 @@ def save(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any
 
     Raises FaceganError where the disk is full or read-only; what stood before stays whole.
     """
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        aside.mkdir(parents=True)
-        # One copy each: safetensors refuses shared or strided memory.
-        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(plain, aside / TENSORS)
-        (aside / METADATA).write_text(json.dumps(metadata, indent=1))
-        for file in (aside / TENSORS, aside / METADATA):
-            flush(file)
-        replace_folder(aside, folder)
+        with written(folder) as aside:
+            aside.mkdir()
+            # One copy each: safetensors refuses shared or strided memory.
+            plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(plain, aside / TENSORS)
+            (aside / METADATA).write_text(json.dumps(metadata, indent=1))
     except Exception as error:  # safetensors raises its own type for a failed write
-        shutil.rmtree(aside, ignore_errors=True)
         if not isinstance(error, OSError) and "SafetensorError" not in type(error).__name__:
             raise
         raise FaceganError(
             f"could not save {folder} ({error}); what was saved before is whole: make room or allow writing there, "
             "then run the same command again"
         ) from error
-
-
-def flush(file: Path) -> None:
-    with open(file, "rb") as handle:
-        os.fsync(handle.fileno())
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    if target.exists():
-        old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
-        target.rename(old)
-        source.rename(target)
-        shutil.rmtree(old)
-    else:
-        source.rename(target)
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

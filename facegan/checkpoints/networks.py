@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, method_of
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
-from facegan.files import quoted, read_json, regular_file, write_whole
+from facegan.files import quoted, read_json, regular_file, write_whole, written
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_values
 
@@ -170,15 +168,12 @@ def write_folder(folder: Path, kind: str, metadata: dict[str, Any], tensors: dic
             value = value.clone()
         apart[name] = value
         seen.add(storage.data_ptr())
-    aside = folder / f".{WEIGHTS}.{uuid.uuid4().hex}.part"
     try:
-        save_file(apart, aside)
-        (folder / CONFIG).unlink(missing_ok=True)
-        os.replace(aside, folder / WEIGHTS)
+        with written(folder / WEIGHTS) as aside:
+            save_file(apart, aside)
+            (folder / CONFIG).unlink(missing_ok=True)
     except safetensors.SafetensorError as error:
         raise FaceganError(f"{folder / WEIGHTS} could not be written: {quoted(str(error))}; make room, or name another place.") from None
-    finally:
-        aside.unlink(missing_ok=True)
     write_whole(folder / CONFIG, json.dumps({"kind": kind, **metadata}, indent=2) + "\n")
 
 

@@ -8,8 +8,6 @@ layers convolve where ours correlate, so their weights are turned by 180 degrees
 from __future__ import annotations
 
 import logging
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +19,7 @@ from torch import Tensor
 from facegan.checkpoints.storages import load_torch
 from facegan.checkpoints.unpickling import clause
 from facegan.errors import FaceganError
-from facegan.files import quoted
+from facegan.files import quoted, written
 from facegan.models.mapping import Mapping
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.ops import setup_filter
@@ -238,15 +236,11 @@ def write(path: Path, config: StyleGAN2Config, states: dict[str, dict[str, Tenso
             content.setdefault("latent_avg", states[ours]["mapping.w_avg"].clone())
     if "D" in states:
         content["d"] = {theirs: states["D"][ours].clone() for ours, theirs in discriminator_names(config)} | _filters_of_d(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        torch.save(content, aside)
-        os.replace(aside, path)
+        with written(path) as aside:
+            torch.save(content, aside)
     except RuntimeError as error:  # of torch.save
         raise FaceganError(f"{path} could not be written: {clause(error)}; make room, or name another place.") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _unloadable(config: StyleGAN2Config) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 from PIL import Image
 
 from facegan.errors import FaceganError
+from facegan.files import written
 
 SMALLEST = 256  # pixels of a frame: smaller ones are enlarged, which also keeps them from the codec's blur
 # Converted by this matrix, and said to be: a player that is told nothing takes small pictures for BT.601.
 BT709 = [
     "-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
-    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv", "-f", "mp4",
 ]  # fmt: skip
 SUFFIXES = (".gif", ".mp4")
 
@@ -32,17 +33,14 @@ def check_video(path: Path, fps: float) -> None:
 
 
 def write_video(path: Path, frames: Iterable[Image.Image], fps: float) -> None:
-    """Frames of one size -> `path`, a loop; written under another name first and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    """Write frames of one size as a loop."""
     enlarged = _enlarged(frames)
-    if path.suffix == ".gif":
+    with written(path) as aside:
+        if path.suffix == ".mp4":
+            return _write_mp4(aside, enlarged, fps)
         # The colours of a frame of 64 px: counting those of all pixels takes longer than making the face.
         coloured = [frame.quantize(palette=frame.resize((64, 64)).quantize(256)) for frame in enlarged]
-        coloured[0].save(aside, save_all=True, append_images=coloured[1:], duration=durations(len(coloured), fps), loop=0)
-    else:
-        _write_mp4(aside, enlarged, fps)
-    aside.replace(path)
+        coloured[0].save(aside, format="GIF", save_all=True, append_images=coloured[1:], duration=durations(len(coloured), fps), loop=0)
 
 
 def durations(frames: int, fps: float) -> list[int]:

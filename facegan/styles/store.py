@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
-from facegan.files import quoted, regular_file
+from facegan.files import quoted, regular_file, written
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import parse_seeds
 from facegan.styles.foreign import FOREIGN, read_foreign
@@ -81,12 +81,9 @@ def write_style(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray)
 
 def write_styles(path: str | Path, w: Tensor, key: Key = "w", **more: np.ndarray) -> None:
     """Styles [N, num_ws or 1, w_dim] as float32, and `more` arrays beside them; whole or absent, as the file is renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.tmp{SUFFIX}")  # numpy appends the suffix where it is missing
     arrays: dict[str, Any] = {key: w.detach().cpu().numpy().astype(np.float32), **more}
-    np.savez(aside, **arrays)
-    aside.replace(path)
+    with written(Path(path)) as aside, open(aside, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def has_key(path: str | Path, key: Key) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import triton
 
 import facegan
 from facegan.config import TrainConfig
+from facegan.files import write_whole
 from facegan.ops import plans
 from facegan.warmup.kernels import Specialisation
 
@@ -42,10 +41,7 @@ def recalled(config: TrainConfig, device: torch.device, processes: int, attribut
 def keep(kernels: list[Specialisation], config: TrainConfig, device: torch.device, processes: int, attributes: int) -> None:
     file = _file(config, device, processes, attributes)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as partial:
-            json.dump([asdict(kernel) for kernel in kernels], partial)
-        os.replace(partial.name, file)
+        write_whole(file, json.dumps([asdict(kernel) for kernel in kernels]))
     except OSError as error:
         log.warning("cannot keep in %s which kernels this configuration needs (%s): it is found out again in every run", file, error)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from facegan import files
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.run import RunFolder
 from facegan.errors import FaceganError
@@ -81,7 +82,7 @@ def test_a_kill_at_any_moment_of_replacing_leaves_a_whole_folder_or_none(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", mortal(checkpoint.save_file))
         patch.setattr(Path, "rename", mortal(Path.rename))
-        patch.setattr(checkpoint.shutil, "rmtree", mortal(checkpoint.shutil.rmtree))
+        patch.setattr(files.shutil, "rmtree", mortal(files.shutil.rmtree))
         with pytest.raises(Killed):
             checkpoint.save(tmp_path / "state", NEW, {"step": 2})
     checkpoint.sweep(tmp_path)

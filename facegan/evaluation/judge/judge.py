@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,13 +23,10 @@ from tqdm import tqdm
 from facegan.data.images import cache_directory
 from facegan.devices import described, resolve_device
 from facegan.errors import FaceganError
-from facegan.evaluation.judge import data as judge_data
-from facegan.evaluation.judge import degradation as degrade
-from facegan.evaluation.judge import network as judge_net
 from facegan.evaluation.judge.data import binary_columns, labels_of, material_of, pixels_of, shrink
 from facegan.evaluation.judge.degradation import gaussian_blur
 from facegan.evaluation.judge.network import JudgeConfig, JudgeNet, fit, logits_of, temperature, to_float
-from facegan.files import RECORD_LIMIT, read_bytes, read_json, write_whole
+from facegan.files import RECORD_LIMIT, read_bytes, read_json, write_whole, written
 from facegan.schema import Range, checked
 from facegan.tensors import read_tensors, rebuilt, refuse_other_shapes
 
@@ -41,7 +35,8 @@ if TYPE_CHECKING:
     from facegan.data.faces import FaceData
     from facegan.data.splits import Split
 
-FORMAT = 2
+FORMAT = 3  # of the files
+VERSION = 1  # raise when a judge learns otherwise: those trained before are then never found again
 LARGEST = 1 << 28  # bytes of a judge's weights
 CARD_BLURS = (0.0, 0.02, 0.04, 0.08)  # sigmas of the card's false-joint test, as a share of the width
 CARD_LIMIT = 1000  # images of each kind that the card's figures are taken on
@@ -260,7 +255,7 @@ def train_judge(
         "resolution": int(data.images.shape[-1]),
         "config": asdict(config) | {"shares": list(config.shares)},  # as JSON has it
         "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "code_sha256": _code_digest(),
+        "version": VERSION,
         "device": described(device),
         "members": members,
     }
@@ -335,12 +330,6 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _code_digest() -> str:
-    """Changes with every edit of what decides the weights, so that no cached judge outlives its code."""
-    files = [Path(str(module.__file__)) for module in (degrade, judge_data, judge_net)] + [Path(__file__)]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def load_or_train(
     data: FaceData,
     groups: Groups,
@@ -357,16 +346,12 @@ def load_or_train(
     root = Path(cache_dir) if cache_dir else cache_directory() / "judge"
     rows = [part.tolist() for part in (split.train, split.judge, *split.joint_halves)]
     definitions = [asdict(attribute) for attribute in groups.attributes]
-    folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, device.type, _code_digest()])[:32]
+    folder = root / _digest([data.fingerprint, definitions, asdict(config), rows, device.type, VERSION, torch.__version__])[:32]
     if (folder / "judge.json").exists():
         return Judge.load(folder, device)
     judge = train_judge(data, groups, split, config, device=device, progress=progress)
-    part = root / f"{folder.name}.{uuid.uuid4().hex}.part"
-    judge.save(part)
-    try:
-        os.replace(part, folder)
-    except OSError:  # another process was quicker: its judge is the same
-        shutil.rmtree(part, ignore_errors=True)
+    with written(folder) as aside:  # another process may be quicker: its judge is the same
+        judge.save(aside)
     return judge
 
 
