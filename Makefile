@@ -22,10 +22,11 @@ test-package: $(READY) ## all other tests
 coverage: $(READY) ## the test suite, and which lines it reaches
 	$(BIN)/pytest tests --cov --cov-report=term:skip-covered
 
-lint: docs       ## formatting, ruff, mypy, spelling, and the documentation
+lint: docs       ## formatting, ruff, types, layers, spelling, and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell
 
 docs: $(READY)   ## the documentation as a site in site/; a warning is an error

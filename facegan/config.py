@@ -10,10 +10,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
+from facegan.files import quoted
 
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
 METHOD_HELP = "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are mixed; restore: a network that sharpens faces"
@@ -46,6 +47,12 @@ def listed(items: str | Sequence[str], mark: str = ",") -> tuple[str, ...]:
     return tuple(part.strip() for part in parts)
 
 
+def choices(kind: Any) -> tuple[str, ...] | None:
+    """Of Literal["a", "b"], or that or None; of another annotation None."""
+    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
+    return get_args(literal) or None
+
+
 class _RecipesFirst(type):
     """Calls of a class take what is not given from the recipe that is named, so that an object is what its recipe says."""
 
@@ -70,6 +77,14 @@ class Options(metaclass=_RecipesFirst):
             value = getattr(self, item.name)
             if isinstance(value, list) or (isinstance(value, str) and isinstance(item.default, tuple)):
                 object.__setattr__(self, item.name, listed(value))
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            value, known = getattr(self, item.name), item.metadata["choices"] or choices(hints[item.name])
+            if known and value is not None and value not in known:
+                raise FaceganError(f"`{item.name}` is {quoted(value)!r}: expected one of {', '.join(known)}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not abs(number) <= MOST:  # NaN too
+                    raise FaceganError(f"`{item.name}` is {number}: expected a number up to {MOST:g}")
 
     def to_json(self) -> dict[str, Any]:
         """Every field by its name, in the types of JSON."""
@@ -133,10 +148,6 @@ class TrainConfig(Options):
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"`resolution` is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
         check_device(self.device)
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not abs(value) <= MOST:
-                raise FaceganError(f"`{item.name}` is {value}: expected a number up to {MOST:g}")
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facegan.cli.messages import with_flags
-from facegan.config import MOST, Options, listed
+from facegan.config import MOST, Options, choices, listed
 from facegan.errors import FaceganError
 from facegan.methods import METHODS
 
@@ -89,16 +89,10 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
         if kind is bool:
             common["action"] = argparse.BooleanOptionalAction
         else:
-            choices = tuple(METHODS) if item.name == "method" else about["choices"] or _choices(kind)
-            common |= dict(type=_type_of(kind, about), choices=choices)
-            common.setdefault("metavar", None if choices else _metavar(kind))
+            known = tuple(METHODS) if item.name == "method" else about["choices"] or choices(kind)
+            common |= dict(type=_type_of(kind, about), choices=known)
+            common.setdefault("metavar", None if known else _metavar(kind))
         groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
-
-
-def _choices(kind: Any) -> tuple[str, ...] | None:
-    """Of Literal["a", "b"], or that or None."""
-    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
-    return get_args(literal) or None
 
 
 def _help(options: type[Options], item: Field[Any]) -> str:
