@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from facegan.api.generate import generate
+
 from facegan.checkpoints.trained import GPU_PART, PART, TrainedRun
 
 FLAGS = {

@@ -116,7 +116,7 @@ def activate(x: Tensor, act: str, alpha: float, inplace: bool) -> Tensor:
 
 
 def activation_slope(y: Tensor, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
-    """d y / d (x + b) as a function of y, differentiable in y."""
+    """D y / d (x + b) as a function of y, differentiable in y."""
     if act == "linear":
         slope = torch.full_like(y, gain)
     elif act == "tanh":
@@ -131,7 +131,7 @@ def activation_slope(y: Tensor, act: str, alpha: float, gain: float, clamp: floa
 
 
 def slope_derivative(y: Tensor, act: str, gain: float, clamp: float | None) -> Tensor:
-    """d slope / d y of tanh and sigmoid; the other slopes are constant but for their steps."""
+    """D slope / d y of tanh and sigmoid; the other slopes are constant but for their steps."""
     derivative = -2 * y / gain if act == "tanh" else 1 - 2 * y / gain
     return derivative if clamp is None else torch.where(y.abs() < clamp, derivative, 0.0)
 

@@ -46,17 +46,17 @@ def empty(x: Tensor, shape: Sequence[Any] | None = None) -> Tensor:
 
 
 def dense(x: Tensor) -> Tensor:
-    """x with the strides of its format: itself, a view of it, or a copy where it has gaps or another order."""
+    """X with the strides of its format: itself, a view of it, or a copy where it has gaps or another order."""
     return _as_format(x, suggests_channels_last(x))
 
 
 def like(y: Tensor, x: Tensor) -> Tensor:
-    """y with the strides of x's format."""
+    """Y with the strides of x's format."""
     return _as_format(y, suggests_channels_last(x))
 
 
 def kept(y: Tensor, x: Tensor) -> Tensor:
-    """y in x's order of memory, for PyTorch's own operators, which lose channels_last in products of single pixels."""
+    """Y in x's order of memory, for PyTorch's own operators, which lose channels_last in products of single pixels."""
     if not suggests_channels_last(x) or y.is_contiguous(memory_format=torch.channels_last):
         return y
     return y.contiguous(memory_format=torch.channels_last)

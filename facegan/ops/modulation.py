@@ -38,7 +38,7 @@ def _sum_as(x: Tensor, noise_batch: int) -> Tensor:
 
 
 def modulate_ref(x: Tensor, s: Tensor) -> Tensor:
-    """x [N, C, H, W] times s [N, C]."""
+    """X [N, C, H, W] times s [N, C]."""
     return x * _per_channel(s, x)
 
 

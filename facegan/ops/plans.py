@@ -181,7 +181,7 @@ def file() -> Path:
 
 
 def _read(place: Path) -> dict[str, dict[str, str]]:
-    """machine -> key -> plan; what is not of this form counts as unknown."""
+    """Machine -> key -> plan; what is not of this form counts as unknown."""
     try:
         content = json.loads(place.read_text())
         return {

@@ -16,7 +16,7 @@ from facegan.ops.registration import Operators, register, uncast
 
 
 def pointwise_ref(x: Tensor, w: Tensor) -> Tensor:
-    """x [N, I, H, W], w [N, O, I] -> [N, O, H, W] in x's dtype and format: a 1 x 1 convolution of its own for every sample."""
+    """X [N, I, H, W], w [N, O, I] -> [N, O, H, W] in x's dtype and format: a 1 x 1 convolution of its own for every sample."""
     (n, _, height, width), outputs = x.shape, w.shape[1]
     if suggests_channels_last(x):
         with uncast(x):
