@@ -25,11 +25,11 @@ from facegan.data.attributes import names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator, command_line, machine
-from facegan.evaluation.summary import interval
 from facegan.models.stylegan2 import Generator, truncate
 from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
+from facegan.plotting.text import interval
 from facegan.styles.mix import Renderer, mix, stacked
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs

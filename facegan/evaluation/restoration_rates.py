@@ -21,9 +21,10 @@ from facegan.evaluation.joint_rate import wilson
 from facegan.evaluation.quality import compare
 from facegan.evaluation.samples import JudgedSamples, SampleFn
 from facegan.extras import available
+from facegan.plotting.before_after import SHOWN, BeforeAfter
 from facegan.plotting.sheets import to_pil, to_tensor
 from facegan.restore.faces import Face
-from facegan.restore.restorer import SHOWN, RestorerPipeline, Sheet
+from facegan.restore.restorer import RestorerPipeline
 
 if TYPE_CHECKING:
     from facegan.evaluation.evaluator import Evaluator
@@ -62,9 +63,9 @@ def before_and_after_rates(
         "kept_marginals": dict(zip([*evaluator.judge.attributes, "joint"], kept, strict=True)),
         "identity_drift": _drift(*(each.features["_attr"] for each in seen)),
     }
-    sheet, shown = Sheet(), faces(torch.arange(min(SHOWN, number)))
+    sheet, shown = BeforeAfter(), faces(torch.arange(min(SHOWN, number)))
     for face, picture in zip(shown, network(shown), strict=True):
-        sheet.add(face, picture)
+        sheet.add(face.name, face.image, picture)
     return report, sheet.picture()
 
 

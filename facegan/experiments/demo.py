@@ -20,11 +20,11 @@ from facegan.config import TrainConfig
 from facegan.devices import AUTO, resolve_device
 from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.restoration_rates import before_and_after_rates
-from facegan.evaluation.summary import interval
 from facegan.methods import configured
 from facegan.options import RESTORER, SYNTHETIC
 from facegan.plotting.grid import grid
 from facegan.plotting.sheets import save_png, stacked
+from facegan.plotting.text import interval
 from facegan.restore.restorer import RestorerPipeline
 from facegan.session import run
 from facegan.styles.mix import Renderer, mix

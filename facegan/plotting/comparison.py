@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from facegan.plotting.grid import BACKGROUND, FONT, FOREGROUND, GAP, LABEL, MARGIN, SIDE, cell_side, fitted
+from facegan.plotting.grid import FONT, GAP, LABEL, MARGIN, SIDE, cell_side, fitted
+from facegan.plotting.palette import BACKGROUND, FOREGROUND
 from facegan.plotting.sheets import to_pil
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from facegan.plotting.palette import BACKGROUND, FOREGROUND
 from facegan.plotting.sheets import to_pil
 
 SMALLEST, LARGEST = 128, 256  # pixels of a face in the picture: small ones are enlarged, large ones reduced
 GAP, WIDE = 4, 12  # between faces, and between sources and mixes
 MARGIN, LABEL, FONT = 8, 26, 16  # around everything, height of a line of names, its letters
 SIDE = 120  # width for the rows' names
-BACKGROUND, FOREGROUND = (255, 255, 255), (33, 37, 41)
 
 
 def cell_side(resolution: int) -> int:

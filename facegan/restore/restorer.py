@@ -19,13 +19,11 @@ from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.models.restorer import Restorer
 from facegan.options import Restore
-from facegan.plotting.comparison import comparison
-from facegan.plotting.sheets import save_png, stacked, to_tensor
+from facegan.plotting.before_after import BeforeAfter, lanczos
+from facegan.plotting.sheets import save_png, to_tensor
 from facegan.restore.faces import Face, Problem, generated_faces, read_faces
 
 SHEET = "before-after"
-SHOWN, ABREAST = 12, 6  # faces of the sheet, and of one row of it
-SHEET_SIDE = 256  # pixels of a face in it, at most
 SHARPENING = ImageFilter.UnsharpMask(radius=1, percent=60, threshold=2)
 log = logging.getLogger("facegan.restore")
 
@@ -43,7 +41,7 @@ def restore(request: Restore) -> Path:
         else Interpolation(request.scale or 2)
     )
     log.info(method.description)
-    sheet, problems = Sheet(), []
+    sheet, problems = BeforeAfter(), []
     with tqdm(total=total, desc="restoring", unit="face") as bar:
         while group := list(islice(faces, request.batch)):
             found = [item if isinstance(item, Problem) else method.refusal(item) or writer.refusal(item) or item for item in group]
@@ -51,7 +49,7 @@ def restore(request: Restore) -> Path:
             problems += [item.sentence for item in found if isinstance(item, Problem)]
             for face, image in zip(wanted, method(wanted), strict=True):
                 writer.write(face, image)
-                sheet.add(face, image)
+                sheet.add(face.name, face.image, image)
             bar.update(len(group))
     for problem in problems:
         log.warning("left out: %s", problem)
@@ -166,29 +164,3 @@ def pictures(images: Tensor) -> list[Image.Image]:
     """y / 2 + 1/2, clipped, to whole levels by truncation, as GPEN writes them."""
     levels = (images / 2 + 0.5).clamp(0, 1).mul(255).to(torch.uint8)
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in levels]
-
-
-def lanczos(image: Image.Image, side: int) -> Image.Image:
-    return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
-
-
-class Sheet:
-    """The first faces, each enlarged by repeating pixels, above the restored ones; kept no larger than they are shown."""
-
-    def __init__(self) -> None:
-        self.faces: list[tuple[str, Image.Image, Image.Image]] = []
-
-    def add(self, face: Face, after: Image.Image) -> None:
-        if len(self.faces) < SHOWN:
-            before, after = (image if image.width <= SHEET_SIDE else lanczos(image, SHEET_SIDE) for image in (face.image, after))
-            self.faces.append((face.name, before, after))
-
-    def picture(self) -> Image.Image:
-        side = max(after.width for _, _, after in self.faces)
-        return stacked([self._band(self.faces[start : start + ABREAST], side) for start in range(0, len(self.faces), ABREAST)])
-
-    @staticmethod
-    def _band(faces: Sequence[tuple[str, Image.Image, Image.Image]], side: int) -> Image.Image:
-        before = to_tensor([image.resize((side, side), Image.Resampling.NEAREST) for _, image, _ in faces])
-        after = to_tensor([lanczos(image, side) for _, _, image in faces])
-        return comparison(torch.stack([before, after]), [name for name, _, _ in faces], ["before", "after"])

@@ -10,12 +10,13 @@ from facegan.checkpoints.run import write_json
 from facegan.devices import resolve_device
 from facegan.evaluation.evaluator import command_line, machine
 from facegan.evaluation.features import ATTR_NOTE
-from facegan.evaluation.summary import interval, number
 from facegan.experiments.ablation import plots
 from facegan.experiments.ablation.summary import QUALITY, SEARCHED, summarise
 from facegan.experiments.ablation.tasks import Study, Task
 from facegan.files import write_whole
+from facegan.plotting import charts
 from facegan.plotting.sheets import save_png
+from facegan.plotting.text import interval, number
 
 GROUPS = {"helps": "Helped", "hurts": "Hurt", "no clear difference": "No clear difference"}  # verdicts, as the report lists them
 
@@ -28,7 +29,7 @@ def write(studies: Sequence[Study], out: Path, failures: dict[Task, str]) -> Non
         summaries[study.root.name] = summary
         study.root.mkdir(parents=True, exist_ok=True)
         if summary["rows"]:
-            save_png(plots.rates(summary), study.root / "rates.png")
+            save_png(charts.rates(summary), study.root / "rates.png")
             drawn = {"curves": plots.curves(summary, study), "times": plots.curves(summary, study, "seconds"), "grid": plots.grid(study)}
             for name, picture in drawn.items():
                 if picture:
