@@ -35,7 +35,7 @@ def rates_sheet(samples: Tensor, verdicts: np.ndarray, report: Mapping[str, Any]
     sheet = Image.new("RGB", (width, chart + len(lines) * _BAR + 44 + 20 * len(notes)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, _MARGIN - 6), title, fill=FOREGROUND, font=font(22))
-    _legend(draw, report["attributes"], _MARGIN, _MARGIN + 28)
+    _legend(draw, list(report["marginal_intervals"]), _MARGIN, _MARGIN + 28)
     pixels = (samples.detach().float().cpu().clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     for i, (face, verdict) in enumerate(zip(pixels, verdicts, strict=True)):
         x, y = _MARGIN + i % _COLUMNS * cell, top + i // _COLUMNS * cell
