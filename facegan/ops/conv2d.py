@@ -201,7 +201,7 @@ def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, op
 @cache
 def _weight_grad_kernel() -> Callable[..., Tensor | None] | None:
     try:
-        from facegan_kernels.native.weight_grad import conv2d_weight_grad
+        from facegan_kernels.native.conv2d_weight_grad import conv2d_weight_grad
     except ImportError:
         return None
     return conv2d_weight_grad

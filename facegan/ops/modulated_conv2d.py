@@ -22,7 +22,8 @@ from facegan.ops import (
     plans,
     pointwise,  # noqa: F401  (registers the toRGB operators)
 )
-from facegan.ops.bias_act import bias_act, check_activation
+from facegan.ops.activation import ACTIVATION_SCHEMA, LINEAR, Activation, check_activation, filled_activation
+from facegan.ops.bias_act import bias_act
 from facegan.ops.conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -66,7 +67,7 @@ def modulated_conv2d(
         noise: [H', W'], [1, 1, H', W'] or [N, 1, H', W'], already multiplied by its strength; None for none.
         bias: [O]; act, gain, clamp: as in `bias_act`, where alpha is 0.2.
     """
-    gain = check_activation("modulated_conv2d", act, _ALPHA, gain, clamp)
+    activation = check_activation("modulated_conv2d", act, LINEAR.alpha, gain, clamp)
     _check(x, weight, styles, bias)
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -75,25 +76,23 @@ def modulated_conv2d(
     noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
     if chosen == "reference":
         z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-        return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
+        return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, activation), x)
     bias = None if bias is None else bias.to(x.dtype)
     plain = weight.shape[2] == up == down == 1 and padding == 0 and not demodulate and noise is None
     if plain and weight.shape[0] <= _FEW:
         y = operators(chosen).pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
-        return _activated(y, bias, act, gain, clamp)
+        return _activated(y, bias, activation)
     steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
     f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
-    layer = Layer(x, weight.to(x.dtype), styles, None, noise, bias, f, steps, (act, _ALPHA, gain, clamp), operators(chosen))
+    layer = Layer(x, weight.to(x.dtype), styles, None, noise, bias, f, steps, activation, operators(chosen))
     if act in ("tanh", "sigmoid"):  # the fused epilogue inverts its activation
-        y = _run(layer._replace(b=None, activation=_LINEAR), weight, demodulate)
-        return _activated(y, bias, act, gain, clamp)
+        y = _run(layer._replace(b=None, activation=LINEAR), weight, demodulate)
+        return _activated(y, bias, activation)
     return _run(layer, weight, demodulate)
 
 
-def _activated(y: Tensor, bias: Tensor | None, act: str, gain: float, clamp: float | None) -> Tensor:
-    if bias is None and clamp is None and act == "linear" and gain == 1:
-        return y
-    return bias_act(y, bias, act=act, gain=gain, clamp=clamp)
+def _activated(y: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
 
 
 def modulated_conv2d_ref(
@@ -116,14 +115,12 @@ def modulated_conv2d_ref(
     f = _filter(resample_filter, up, down, x.device)
     with backend.use_backend("reference"):
         z, d = _modulated(x, weight, styles, demodulate, f, up, down, padding)
-    return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, act, _ALPHA, gain, clamp), x)
+    return kept(modulated_epilogue_ref(z, d, noise, bias, None, _UNPADDED, filled_activation(act, LINEAR.alpha, gain, clamp)), x)
 
 
-_ALPHA = 0.2  # slope of lrelu below zero
 _FEW = 4  # output channels of a toRGB layer, at most
 _LEAST_PREPACKED = 1 << 14  # elements of a weight: looking whether it has changed costs more than preparing a smaller one
 _UNPADDED = (0, 0, 0, 0)
-_LINEAR = ("linear", _ALPHA, 1.0, None)
 
 
 def _filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
@@ -212,7 +209,7 @@ class Layer(NamedTuple):
     b: Tensor | None
     f: Tensor | None  # the resampling filter, with its gain
     steps: Resampling
-    activation: tuple[str, float, float, float | None]  # act, alpha, gain, clamp
+    activation: Activation
     ops: Operators
 
 
@@ -276,7 +273,7 @@ def _before(x: Tensor, s: Tensor, f: Tensor | None, steps: Resampling, ops: Oper
     elif torch.is_grad_enabled():  # the fused form's gradient would divide by s
         y = ops.modulate(_filtered(x, f, steps.before, False, ops), s)
     else:
-        y = ops.modulated_epilogue.kernel(x, s, None, None, f, steps.before, "linear", 0.0, 1.0, None)
+        y = ops.modulated_epilogue.kernel(x, s, None, None, f, steps.before, *LINEAR)
     return y
 
 
@@ -374,20 +371,17 @@ def modulated_conv2d_fused_ref(
     noise: Tensor | None,
     b: Tensor | None,
     padding: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    activation: Activation,
 ) -> Tensor:
     """The layer without resampling as one operator, which has no gradient of its own: `_SynthesisLayer` knows it."""
     x = conv2d(x * s.to(x.dtype)[:, :, None, None], weight, padding=padding)
-    return modulated_epilogue_ref(x, d, noise, b, None, _UNPADDED, act, alpha, gain, clamp)
+    return modulated_epilogue_ref(x, d, noise, b, None, _UNPADDED, activation)
 
 
 register(
     "modulated_conv2d",
-    "modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, str act,"
-    " float alpha, float gain, float? clamp) -> Tensor",
+    f"modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, {ACTIVATION_SCHEMA})"
+    " -> Tensor",
     fake=lambda x, w, s, d, noise, b, padding, *_: empty(
         x, (x.shape[0], w.shape[0], *(side + 2 * padding - w.shape[2] + 1 for side in x.shape[2:]))
     ),

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facegan.ops.bias_act import activation_slope, bias_act_ref
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation, activation_slope, unclamped
+from facegan.ops.bias_act import biased_activation
 from facegan.ops.formats import empty
 from facegan.ops.registration import Operators, by_pytorch, register
 from facegan.ops.upfirdn2d import upfirdn2d_ref
@@ -54,10 +55,7 @@ def modulated_epilogue_ref(
     b: Tensor | None,
     f: Tensor | None,
     padding: Sequence[int],
-    act: str,
-    alpha: float,
-    gain: float | None,
-    clamp: float | None,
+    activation: Activation,
 ) -> Tensor:
     """`clamp(gain * act(FIR(x) * d + noise + b))`: x [N, O, H, W], d [N, O], noise broadcast to [N, 1, H', W'], b [O].
 
@@ -70,11 +68,7 @@ def modulated_epilogue_ref(
         x = noise + x if d is None else torch.addcmul(noise, x, _per_channel(d, x))
     elif d is not None:
         x = x * _per_channel(d, x)
-    return bias_act_ref(x, b, 1, act, alpha, gain, clamp)
-
-
-def _unclamped(y: Tensor, clamp: float | None) -> Tensor:
-    return y if clamp is None else torch.where(y.abs() < clamp, y, 0.0)
+    return biased_activation(x, b, 1, activation)
 
 
 def modulated_epilogue_backward_ref(
@@ -83,10 +77,7 @@ def modulated_epilogue_backward_ref(
     d: Tensor | None,
     noise: Tensor | None,
     noise_batch: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    activation: Activation,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dz, sums, dn) from y, with g = dy * slope(y).
 
@@ -94,9 +85,9 @@ def modulated_epilogue_backward_ref(
     clamped, of g * noise (zero when noise or d is None) and of g. dn is the gradient of the noise [noise_batch, 1, H, W],
     empty when noise_batch is 0.
     """
-    g = dy * activation_slope(y, act, alpha, gain, clamp)
+    g = dy * activation_slope(y, activation)
     g_wide = wide(g)
-    with_y = (wide(dy) * wide(_unclamped(y, clamp))).sum((2, 3))
+    with_y = (wide(dy) * wide(unclamped(y, y, activation.clamp))).sum((2, 3))
     with_noise = torch.zeros_like(with_y) if noise is None or d is None else (g_wide * wide(noise)).sum((2, 3))
     dn = _sum_as(g, noise_batch) if noise_batch else g.new_empty(0)
     return g if d is None else g * _per_channel(d, g), torch.stack([with_y, with_noise, g_wide.sum((2, 3))]), dn
@@ -110,16 +101,13 @@ def modulated_epilogue_double_backward_ref(
     y: Tensor,
     d: Tensor | None,
     noise: Tensor | None,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    activation: Activation,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients (dy, y, d, noise) of `modulated_epilogue_backward`; empty where there is nothing to give one to.
 
     gdz, gsums, gdn are those of its outputs. The slope is constant but for its step: y enters through `sum dy y` alone.
     """
-    slope = activation_slope(y, act, alpha, gain, clamp)
+    slope = activation_slope(y, activation)
     g, empty = dy * slope, dy.new_empty(0)
     through_g = gdz if d is None else gdz * _per_channel(d, gdz)  # the gradient of g
     d_y, d_noise = empty, empty
@@ -130,16 +118,12 @@ def modulated_epilogue_double_backward_ref(
         if noise is not None and d is not None:
             through_g = through_g + _per_channel(gsums[1], g) * noise
             d_noise = _sum_as(_per_channel(gsums[1], g) * g, noise.shape[0])
-        d_y = _unclamped_factor(dy, y, clamp) * _per_channel(gsums[0], g)
+        d_y = unclamped(dy, y, activation.clamp) * _per_channel(gsums[0], g)
     d_dy = through_g * slope
     if gsums is not None:
-        d_dy = d_dy + _unclamped(y, clamp) * _per_channel(gsums[0], g)
+        d_dy = d_dy + unclamped(y, y, activation.clamp) * _per_channel(gsums[0], g)
     d_d = empty.to(wide(g).dtype) if d is None else (wide(gdz) * wide(g)).sum((2, 3))
     return d_dy, d_y, d_d, d_noise
-
-
-def _unclamped_factor(x: Tensor, y: Tensor, clamp: float | None) -> Tensor:
-    return x if clamp is None else torch.where(y.abs() < clamp, x, 0.0)
 
 
 class _Modulate(torch.autograd.Function):
@@ -187,8 +171,9 @@ class _ModulateBackward(torch.autograd.Function):
 
 class _Epilogue(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, d: Any, noise: Any, b: Any, f: Any, padding: Sequence[int], *options: Any) -> Tensor:
-        *activation, ops = options
+    def forward(
+        ctx: Any, x: Tensor, d: Any, noise: Any, b: Any, f: Any, padding: Sequence[int], activation: Activation, ops: Operators
+    ) -> Tensor:
         y: Tensor = ops.modulated_epilogue.kernel(x, d, noise, b, f, padding, *activation)
         ctx.save_for_backward(y, d, noise, b, f)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
@@ -198,9 +183,9 @@ class _Epilogue(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
-            return (None,) * 11
+            return (None,) * 8
         (y, d, noise, b, f), wanted = ctx.saved_tensors, ctx.needs_input_grad[1:4]
-        return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.activation, ctx.ops), *(None,) * 7
+        return *epilogue_gradients(dy, y, d, noise, b, f, ctx.padding, wanted, ctx.activation, ctx.ops), *(None,) * 4
 
 
 def epilogue_gradients(
@@ -212,7 +197,7 @@ def epilogue_gradients(
     f: Tensor | None,
     padding: Sequence[int],
     wanted: Sequence[bool],
-    activation: Sequence[Any],
+    activation: Activation,
     ops: Operators,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients (x, d, noise, b) of the epilogue, differentiable; the last three where they are `wanted`."""
@@ -234,8 +219,9 @@ def epilogue_gradients(
 
 class _EpilogueBackward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
-        *activation, ops = options
+    def forward(
+        ctx: Any, dy: Tensor, y: Tensor, d: Any, noise: Any, noise_batch: int, activation: Activation, ops: Operators
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(dy, y, d, noise)
         ctx.set_materialize_grads(False)
         ctx.activation, ctx.ops = activation, ops
@@ -250,7 +236,7 @@ class _EpilogueBackward(torch.autograd.Function):
         d_dy, d_y, d_d, d_noise = ctx.ops.modulated_epilogue_double_backward(gdz, gsums, gdn, dy, y, d, noise, *ctx.activation)
         d_d = None if d is None else d_d.to(d.dtype)
         d_noise = d_noise if noise is not None and d is not None and gsums is not None else None
-        return d_dy, None if gsums is None else d_y, d_d, d_noise, *(None,) * 6
+        return d_dy, None if gsums is None else d_y, d_d, d_noise, None, None, None
 
 
 def _fake_epilogue(x: Tensor, d: Any, noise: Any, b: Any, f: Tensor | None, padding: list[int], *_: Any) -> Tensor:
@@ -274,8 +260,6 @@ def _fake_double_backward(
     return empty(dy), d_y, d_d, y.new_empty(0 if noise is None or d is None or gsums is None else noise.shape)
 
 
-_ACTIVATION = "str act, float alpha, float gain, float? clamp"
-
 register(
     OP,
     "modulate(Tensor x, Tensor s) -> Tensor",
@@ -292,14 +276,14 @@ register(
 )
 register(
     OP,
-    f"modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, {_ACTIVATION}) -> Tensor",
+    f"modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, {ACTIVATION_SCHEMA}) -> Tensor",
     fake=_fake_epilogue,
     autograd=_Epilogue,
     reference=modulated_epilogue_ref,
 )
 register(
     OP,
-    f"modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, {_ACTIVATION})"
+    f"modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, {ACTIVATION_SCHEMA})"
     " -> (Tensor, Tensor, Tensor)",
     fake=_fake_epilogue_backward,
     autograd=_EpilogueBackward,
@@ -308,7 +292,7 @@ register(
 register(
     OP,
     "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
-    f"{_ACTIVATION}) -> (Tensor, Tensor, Tensor, Tensor)",
+    f"{ACTIVATION_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)",
     fake=_fake_double_backward,
     autograd=by_pytorch(modulated_epilogue_double_backward_ref),
     reference=modulated_epilogue_double_backward_ref,

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from facegan import backend
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation
 from facegan.ops.formats import dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
@@ -58,15 +59,27 @@ def register(
 
     `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the kernels with
     their first tensor `dense`. An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
+    Where the schema ends in `ACTIVATION_SCHEMA`, the functions given here take those arguments as one `Activation`.
 
     `autograd` runs when a gradient may be wanted, with the backend's `Operators` as an argument after the schema's: an
     autograd.Function made of them or, where no training asks for more, the PyTorch form itself, whose native graph serves
     gradients of any higher order (`by_pytorch`).
     """
     name, rest = schema.split("(", 1)
-    backend.register(op, name, reference, optional)
     autograd = applied(autograd) if isinstance(autograd, type) else autograd
+    if f"{ACTIVATION_SCHEMA})" in rest:
+        fake, reference, autograd = _packing(fake), _packing(reference), _packing_before_operators(autograd)
+    backend.register(op, name, reference, optional)
     _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional)
+
+
+def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which takes an `Activation` last, as one of the schema's arguments."""
+    return lambda *args: function(*args[:-4], Activation._make(args[-4:]))
+
+
+def _packing_before_operators(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: function(*args[:-5], Activation._make(args[-5:-1]), args[-1])
 
 
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:

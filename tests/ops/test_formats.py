@@ -80,7 +80,7 @@ def calls(shape, memory_format):
     pads, ones = (2, 1, 2, 1), (1, 1)
     yield "bias_act", (x, b, 1, *act)
     yield "bias_act", (x, None, 1, *limited)
-    yield "bias_act_backward", (g, other, 1, *act, True)
+    yield "bias_act_backward", (g, other, 1, True, *act)
     yield "bias_act_double_backward", (other, b, g, y, 1, *limited)
     yield "upfirdn2d", (x, FIR, (2, 2), ones, pads, False, 4.0)
     yield "upfirdn2d", (x, FIR, ones, (2, 2), pads, True, 1.0)

@@ -42,7 +42,7 @@ def test_opcheck(ops, memory_format):
     act = ("lrelu", 0.2, 1.0, 0.5)
     calls = {
         "bias_act": (x, b, 1, *act),
-        "bias_act_backward": (x, y, 1, *act, True),
+        "bias_act_backward": (x, y, 1, True, *act),
         "upfirdn2d": (x, setup_filter(), (2, 1), (1, 2), (2, 1, 2, 1), False, 1.5),
         "adain": (x, y, 0.5, None, 1e-5),
         "adain_affine": (x, s, s, 1e-5),

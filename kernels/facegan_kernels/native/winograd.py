@@ -7,6 +7,8 @@ about five times float32's rounding. Weights are transformed once for as long as
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,10 +33,7 @@ def modulated_conv2d_fused(
     noise: Tensor | None,
     b: Tensor | None,
     padding: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    *activation: Any,
 ) -> Tensor:
     """The layer for float32 x [N, I, H, W] on the CPU, weight [O, I, 3, 3] and padding 1; the result has x's format."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or weight.shape[2:] != (3, 3) or padding != 1:
@@ -49,11 +48,11 @@ def modulated_conv2d_fused(
     v = x.new_empty((size, _POINTS, c))
     s = s.to(x.dtype).contiguous()
     d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (d, noise, b))
-    tail = (0 if noise is None else noise.shape[0], act, alpha, gain, clamp)
+    noise_batch = 0 if noise is None else noise.shape[0]
     for chunk in range(chunks):
         first = min(chunk * size, tiles - size)
         _input(x, s, v, h, w, c, first, size)
-        _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, *tail)
+        _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, noise_batch, *activation)
     return as_format(y, in_channels_last)
 
 

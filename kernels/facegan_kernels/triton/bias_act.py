@@ -8,18 +8,17 @@ and which of the two it is costs a kernel a load that is masked away. An image i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import activate, activation, scalars, times_slope, times_slope_derivative
+from .activation import activate, activation_of, scalars, times_slope, times_slope_derivative
 from .layout import dense, like, on_its_device, wide
 from .tuning import tile
-
-_HOMOGENEOUS = ("linear", "relu", "lrelu")  # their slope is a constant but for its steps
 
 
 @triton.jit
@@ -184,11 +183,11 @@ def _matrix(x: Tensor, dim: int | None) -> _Matrix:
 
 
 @on_its_device
-def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
+def bias_act(x: Tensor, b: Tensor | None, dim: int, *activation: Any) -> Tensor:
     x = dense(x)
     y = torch.empty_like(x)
     if x.numel():
-        m, a = _matrix(x, None if b is None else dim), activation(act, alpha, gain, clamp, x.dtype)
+        m, a = _matrix(x, None if b is None else dim), activation_of(activation, x.dtype)
         rows, columns = m.tiles
         _forward[(rows * columns,)](
             x, x if b is None else b.contiguous(), y, *m[:3], m.along(b), a.slope, a.gain, a.clamp,
@@ -198,14 +197,12 @@ def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain
 
 
 @on_its_device
-def bias_act_backward(
-    dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None, bias: bool
-) -> tuple[Tensor, Tensor]:
+def bias_act_backward(dy: Tensor, y: Tensor, dim: int, bias: bool, *activation: Any) -> tuple[Tensor, Tensor]:
     dy = dense(dy)
     y, dx = like(y, dy), torch.empty_like(dy)
     if not y.numel():
         return dx, y.new_zeros(y.shape[dim] if bias else 0)
-    m, a = _matrix(dy, dim if bias else None), activation(act, alpha, gain, clamp, y.dtype)
+    m, a = _matrix(dy, dim if bias else None), activation_of(activation, y.dtype)
     # Given a bias a program takes many tiles, so that few partial sums are written, yet enough are left to fill a GPU.
     tiles_r, tiles_c = m.tiles
     steps, along = 1, tiles_c if m.by_row else tiles_r
@@ -220,7 +217,7 @@ def bias_act_backward(
     if bias:
         shape = (blocks_c, m.FEW) if m.FEW else (blocks_c, m.rows) if m.by_row else (blocks_r, m.columns)
         sums = y.new_empty(shape, dtype=wide(y.dtype))
-    needs_y = a.ACT != "piecewise" or a.slope != 1 or clamp is not None
+    needs_y = a.ACT != "piecewise" or a.slope != 1 or a.clamp != math.inf
     _backward[(blocks_r * blocks_c,)](
         dy, y, dx, sums, m.rows, m.columns, int(needs_y), int(m.by_row), steps, a.slope, a.gain, a.clamp,
         m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
@@ -229,13 +226,12 @@ def bias_act_backward(
 
 
 @on_its_device
-def bias_act_double_backward(
-    ddx: Tensor, ddb: Tensor | None, dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None
-) -> tuple[Tensor, Tensor]:
+def bias_act_double_backward(ddx: Tensor, ddb: Tensor | None, dy: Tensor, y: Tensor, dim: int, *activation: Any) -> tuple[Tensor, Tensor]:
     y = dense(y)
-    d_dy, d_y = torch.empty_like(y), None if act in _HOMOGENEOUS else torch.empty_like(y)
+    a = activation_of(activation, y.dtype)
+    d_dy, d_y = torch.empty_like(y), None if a.ACT == "piecewise" else torch.empty_like(y)
     if y.numel():
-        m, a = _matrix(y, None if ddb is None else dim), activation(act, alpha, gain, clamp, y.dtype)
+        m = _matrix(y, None if ddb is None else dim)
         rows, columns = m.tiles
         _double_backward[(rows * columns,)](
             like(ddx, y), y if ddb is None else ddb.contiguous(), like(dy, y), y, d_dy, d_y,

@@ -8,13 +8,15 @@ library's convolution leaves two more passes over each. Everything is channels_l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from .activation import activate, activation, scalars
+from .activation import activate, activation_of, scalars
 from .layout import on_its_device, operand
 from .modulated_conv2d import modulate, modulated_epilogue
 
@@ -77,10 +79,7 @@ def modulated_conv2d_fused(
     noise: Tensor | None,
     b: Tensor | None,
     padding: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    *activation: Any,
 ) -> Tensor:
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape
@@ -89,7 +88,7 @@ def modulated_conv2d_fused(
         return torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device).contiguous(memory_format=memory_format)
     if x.dtype == torch.float64:
         z = conv2d(modulate(x, s), weight, padding=padding) if c else x.new_zeros((n, c_out, h_out, w_out))
-        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
+        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, *activation)
         return y.contiguous(memory_format=memory_format)
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     y = torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -98,7 +97,7 @@ def modulated_conv2d_fused(
     tiles, pixels = configuration(c_out), h_out * w_out
     _layer[(n * triton.cdiv(pixels, tiles["PIXELS"]) * triton.cdiv(c_out, tiles["OUT"]),)](
         x, weight, s.contiguous(), d, noise, b, y, c, c_out, height, width, h_out, w_out, padding, noise_stride,
-        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
+        SIZE=size, **activation_of(activation, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
     )  # fmt: skip
     return y.contiguous(memory_format=memory_format)
 

@@ -8,12 +8,14 @@ bit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import NONE, Activation, activate, activation, scalars, times_slope, unclamped
+from .activation import NONE, Activation, activate, activation_of, scalars, times_slope, unclamped
 from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
 from .tuning import tile
 
@@ -150,16 +152,13 @@ def modulated_epilogue(
     b: Tensor | None,
     f: Tensor | None,
     padding: list[int],
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    *activation: Any,
 ) -> Tensor:
     if f is not None:
         from .upfirdn2d import fir_epilogue
 
-        return fir_epilogue(x, d, noise, b, f, padding, act, alpha, gain, clamp)
-    return _mapped(x, d, noise, b, activation(act, alpha, gain, clamp, x.dtype))
+        return fir_epilogue(x, d, noise, b, f, padding, activation)
+    return _mapped(x, d, noise, b, activation_of(activation, x.dtype))
 
 
 def _mapped(x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, act: Activation) -> Tensor:
@@ -187,12 +186,9 @@ def modulated_epilogue_backward(
     d: Tensor | None,
     noise: Tensor | None,
     noise_batch: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    *activation: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation(act, alpha, gain, clamp, y.dtype))
+    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation_of(activation, y.dtype))
 
 
 def _gradients(
@@ -241,10 +237,7 @@ def modulated_epilogue_double_backward(
     y: Tensor,
     d: Tensor | None,
     noise: Tensor | None,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    *activation: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     noise = None if d is None or gsums is None else noise
     noise_batch = 0 if noise is None else noise.shape[0]
@@ -261,7 +254,7 @@ def modulated_epilogue_double_backward(
     _double_backward[(t.programs,)](
         gdz, _dense(gsums), _dense(gdn), dy, y, _dense(d), _dense(noise), d_dy, d_y, of_d, of_noise,
         n, c, height * width, _stride(noise), _stride(gdn), t.steps,
-        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, activation(act, alpha, gain, clamp, dy.dtype)),
+        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, activation_of(activation, dy.dtype)),
     )  # fmt: skip
     return (
         d_dy,

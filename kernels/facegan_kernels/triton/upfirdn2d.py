@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import NONE, Activation, activation
+from .activation import NONE, Activation, activation_of
 from .fir import fir, fir_direct
 from .layout import dense, on_its_device
 
@@ -45,17 +45,14 @@ def fir_epilogue(
     b: Tensor | None,
     f: Tensor,
     padding: Sequence[int],
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    activation: tuple[Any, ...],
 ) -> Tensor:
     """clamp(gain * act(FIR(x) * d + noise + b)) with FIR = upfirdn2d(x, f, 1, 1, padding); d [N, C], noise [1 or N, 1, H', W'], b [C]."""
     x = dense(x)
     y = _result(x, f, (1, 1), (1, 1), padding)
     if y.numel():
         d, noise, b = (t if t is None else t.contiguous() for t in (d, noise, b))
-        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation(act, alpha, gain, clamp, x.dtype), d, noise, b)
+        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation_of(activation, x.dtype), d, noise, b)
     return y
 
 
