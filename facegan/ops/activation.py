@@ -48,7 +48,7 @@ def check_activation(op: str, act: str, alpha: float, gain: float | None, clamp:
         raise FaceganError(f"{op}: clamp is {clamp}; expected a positive limit, or None for no limit.")
     if gain is not None and (gain == 0 or not math.isfinite(gain)):
         raise FaceganError(f"{op}: gain is {gain}; expected a finite number other than zero, or None for the default.")
-    return filled_activation(act, alpha, gain, clamp)
+    return Activation(act, alpha, DEFAULT_GAINS[act] if gain is None else gain, clamp)
 
 
 def activate(x: Tensor, act: str, alpha: float, inplace: bool) -> Tensor:

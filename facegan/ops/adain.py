@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import empty
+from facegan.ops.formats import empty_like_format, upcast
 from facegan.ops.registration import by_pytorch, operators, register
 
 
@@ -74,7 +74,7 @@ def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor |
     """`adain` in PyTorch; arguments as there, unchecked."""
     if content.numel() == 0:
         return content.clone()
-    c, s = _wide(content), _wide(style)
+    c, s = upcast(content), upcast(style)
     mask = None if mask is None else mask.to(c.dtype)
     mean_c, sigma_c = _statistics(c, mask, eps)
     mean_s, sigma_s = _statistics(s, mask, eps)
@@ -90,14 +90,10 @@ def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5)
     """`adain_affine` in PyTorch; arguments as there, unchecked."""
     if x.numel() == 0:
         return x.clone()
-    wide = _wide(x)
-    mean, sigma = _statistics(wide, None, eps)
-    ratio = scale.to(wide.dtype)[:, :, None, None] / sigma
-    return torch.addcmul(shift.to(wide.dtype)[:, :, None, None] - ratio * mean, wide, ratio).to(x.dtype)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    x_acc = upcast(x)
+    mean, sigma = _statistics(x_acc, None, eps)
+    ratio = scale.to(x_acc.dtype)[:, :, None, None] / sigma
+    return torch.addcmul(shift.to(x_acc.dtype)[:, :, None, None] - ratio * mean, x_acc, ratio).to(x.dtype)
 
 
 def _statistics(x: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
@@ -127,7 +123,7 @@ def _normalise_backward(g: Tensor, normalised: Tensor, sigma: Tensor, weight: Te
 
 def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """Gradients (content, style) of `adain`."""
-    dy, c, s = _wide(dy), _wide(content), _wide(style)
+    dy, c, s = upcast(dy), upcast(content), upcast(style)
     mask = None if mask is None else mask.to(c.dtype)
     (mean_c, sigma_c), (mean_s, sigma_s) = _statistics(c, mask, eps), _statistics(s, mask, eps)
     c_hat, s_hat = (c - mean_c) / sigma_c, (s - mean_s) / sigma_s
@@ -142,10 +138,10 @@ def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float,
 
 def adain_affine_backward_ref(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
-    dy, wide = _wide(dy), _wide(x)
-    mean, sigma = _statistics(wide, None, eps)
-    x_hat = (wide - mean) / sigma
-    dx = _normalise_backward(dy * scale.to(wide.dtype)[:, :, None, None], x_hat, sigma, _weights(wide, None))
+    dy, x_acc = upcast(dy), upcast(x)
+    mean, sigma = _statistics(x_acc, None, eps)
+    x_hat = (x_acc - mean) / sigma
+    dx = _normalise_backward(dy * scale.to(x_acc.dtype)[:, :, None, None], x_hat, sigma, _weights(x_acc, None))
     return dx.to(x.dtype), (dy * x_hat).sum((2, 3)), dy.sum((2, 3))
 
 
@@ -187,28 +183,28 @@ class _AdaINAffine(torch.autograd.Function):
 register(
     "adain",
     "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> Tensor",
-    fake=lambda content, *_: empty(content),
+    fake=lambda content, *_: empty_like_format(content),
     autograd=_AdaIN,
     reference=adain_ref,
 )
 register(
     "adain",
     "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)",
-    fake=lambda dy, content, style, *_: (empty(content), empty(style)),
+    fake=lambda dy, content, style, *_: (empty_like_format(content), empty_like_format(style)),
     autograd=by_pytorch(adain_backward_ref),
     reference=adain_backward_ref,
 )
 register(
     "adain_affine",
     "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps) -> Tensor",
-    fake=lambda x, *_: empty(x),
+    fake=lambda x, *_: empty_like_format(x),
     autograd=_AdaINAffine,
     reference=adain_affine_ref,
 )
 register(
     "adain_affine",
     "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps) -> (Tensor, Tensor, Tensor)",
-    fake=lambda dy, x, *_: (empty(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
+    fake=lambda dy, x, *_: (empty_like_format(x), *(upcast(x).new_empty(x.shape[:2]) for _ in range(2))),
     autograd=by_pytorch(adain_affine_backward_ref),
     reference=adain_affine_backward_ref,
 )

@@ -19,7 +19,7 @@ from facegan.ops.activation import (
     filled_activation,
     slope_derivative,
 )
-from facegan.ops.formats import empty
+from facegan.ops.formats import empty_like_format
 from facegan.ops.registration import Operators, by_pytorch, operators, register
 
 
@@ -56,7 +56,7 @@ def bias_act(
     chosen = backend.select("bias_act", x)
     if chosen == "reference":
         return biased_activation(x, b, dim, activation)
-    y: Tensor = operators(chosen).bias_act(x, b, dim % max(x.ndim, 1), *activation)
+    y: Tensor = operators(chosen).bias_act(x, b, dim if dim >= 0 else dim % max(x.ndim, 1), *activation)
     return y
 
 
@@ -147,21 +147,24 @@ class _BiasActBackward(torch.autograd.Function):
 register(
     "bias_act",
     f"bias_act(Tensor x, Tensor? b, int dim, {ACTIVATION_SCHEMA}) -> Tensor",
-    fake=lambda x, *_: empty(x),
+    fake=lambda x, *_: empty_like_format(x),
     autograd=_BiasAct,
     reference=biased_activation,
 )
 register(
     "bias_act",
     f"bias_act_backward(Tensor dy, Tensor y, int dim, bool bias, {ACTIVATION_SCHEMA}) -> (Tensor, Tensor)",
-    fake=lambda dy, y, dim, bias, _: (empty(dy), dy.new_empty(y.shape[dim] if bias else 0)),
+    fake=lambda dy, y, dim, bias, _: (empty_like_format(dy), dy.new_empty(y.shape[dim] if bias else 0)),
     autograd=_BiasActBackward,
     reference=bias_act_backward_ref,
 )
 register(
     "bias_act",
     f"bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, {ACTIVATION_SCHEMA}) -> (Tensor, Tensor)",
-    fake=lambda ddx, ddb, dy, y, dim, activation: (empty(y), y.new_empty(0) if activation.act in HOMOGENEOUS else empty(y)),
+    fake=lambda ddx, ddb, dy, y, dim, activation: (
+        empty_like_format(y),
+        y.new_empty(0) if activation.act in HOMOGENEOUS else empty_like_format(y),
+    ),
     autograd=by_pytorch(bias_act_double_backward_ref),
     reference=bias_act_double_backward_ref,
 )

@@ -21,7 +21,7 @@ from torch.autograd import forward_ad
 
 from facegan import backend
 from facegan.ops.activation import ACTIVATION_SCHEMA, Activation
-from facegan.ops.formats import dense
+from facegan.ops.formats import to_dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
 
@@ -58,7 +58,7 @@ def register(
     """Defines the registered operator `<schema>`, a part of `op`.
 
     `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the kernels with
-    their first tensor `dense`. An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
+    their first tensor dense (`to_dense`). An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
     Where the schema ends in `ACTIVATION_SCHEMA`, the functions given here take those arguments as one `Activation`.
 
     `autograd` runs when a gradient may be wanted, with the backend's `Operators` as an argument after the schema's: an
@@ -172,11 +172,11 @@ def _overload(definition: Definition, of: Operators) -> Any:
         return getattr(torch.ops.facegan, name).default
 
     def run(*args: Any) -> Any:
-        first = dense(args[0])
+        first = to_dense(args[0])
         return backend.kernel(name, of.backend, first.device.type)(first, *args[1:])
 
     def run_reference(*args: Any) -> Any:
-        return _laid_out(definition.reference(dense(args[0]), *args[1:]), definition.fake, args)
+        return _laid_out(definition.reference(to_dense(args[0]), *args[1:]), definition.fake, args)
 
     of.library.define(f"{name}{definition.arguments}")
     of.library.impl(name, run_reference if of.backend == "reference" else run, "CompositeExplicitAutograd")

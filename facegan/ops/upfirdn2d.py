@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import empty
+from facegan.ops.formats import empty_like_format
 from facegan.ops.registration import operators, register, uncast
 
 Pair = int | Sequence[int]
@@ -197,7 +197,7 @@ class _UpFirDn2d(torch.autograd.Function):
 register(
     "upfirdn2d",
     "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor",
-    fake=lambda x, f, up, down, padding, flip, gain: empty(x, _output_shape(x, _taps(f), up, down, padding)),
+    fake=lambda x, f, up, down, padding, flip, gain: empty_like_format(x, _output_shape(x, _taps(f), up, down, padding)),
     autograd=_UpFirDn2d,
     reference=upfirdn2d_ref,
 )

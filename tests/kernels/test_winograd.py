@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from facegan import backend
 from facegan.ops import modulated_conv2d
-from facegan.ops.plans import use_plan
+from facegan.ops.modulated_conv2d.algorithms import use_algorithm
 
 
 @pytest.fixture
@@ -86,6 +86,6 @@ def test_serves_inference_with_lasting_weights_alone(layer, monkeypatch):
             torch.testing.assert_close(run(), direct, rtol=1e-4, atol=1e-4)
             assert len(calls) == 1
             run(weight * 1)
-            with use_plan("library"):
+            with use_algorithm("library"):
                 torch.testing.assert_close(run(), direct, rtol=1e-5, atol=1e-5)
         assert len(calls) == 1
