@@ -137,9 +137,9 @@ def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Act
 
 def _onednn_serves(x: Tensor) -> bool:
     """For one small map the call alone takes it longer than PyTorch's own convolution and our kernel after it."""
-    from facegan_kernels.native.prepacked import packs
+    from facegan_kernels.native.prepacking import can_prepack
 
-    return packs(x) and (x.shape[0] > 1 or x.numel() > SMALL)
+    return can_prepack(x) and (x.shape[0] > 1 or x.numel() > SMALL)
 
 
 class _ConvBiasAct(torch.autograd.Function):

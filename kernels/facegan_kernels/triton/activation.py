@@ -52,9 +52,9 @@ def rounded(clamp: float | None, dtype: torch.dtype) -> float:
 
 
 @triton.jit
-def scalars(slope, gain, clamp, WIDE: tl.constexpr):
+def scalars(slope, gain, clamp, ACC: tl.constexpr):
     """The three arguments in the type that a kernel computes in."""
-    return tl.full([], slope, WIDE), tl.full([], gain, WIDE), tl.full([], clamp, WIDE)
+    return tl.full([], slope, ACC), tl.full([], gain, ACC), tl.full([], clamp, ACC)
 
 
 @triton.jit

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facegan_kernels.native import as_format, channels_last, require
-from facegan_kernels.native.prepacked import convolved, once, packed, packs
+from facegan_kernels.native.prepacking import cached_on, can_prepack, prepack, prepacked_convolution
 
 require()
 _input = torch.ops.facegan.winograd_input.default
@@ -59,14 +59,14 @@ def modulated_conv2d_fused(
 def _products(v: Tensor, weight: Tensor) -> Tensor:
     """v [tiles, 36, I], point by point times the transformed weight [O, I, 3, 3] -> [tiles, 36, O]."""
     tiles, _, c = v.shape
-    if not packs(v):
-        return torch.bmm(v.transpose(0, 1), once(weight, "winograd", None, _transform).transpose(1, 2)).transpose(0, 1).contiguous()
+    if not can_prepack(v):
+        return torch.bmm(v.transpose(0, 1), cached_on(weight, "winograd", None, _transform).transpose(1, 2)).transpose(0, 1).contiguous()
     maps = v.view(1, tiles, 1, _POINTS * c).permute(0, 3, 1, 2)  # channels_last, a pixel a tile
 
     def grouped(w: Tensor) -> Tensor:
-        return packed(_transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
+        return prepack(_transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
 
-    m = convolved(maps, once(weight, "winograd", tiles, grouped), 1, 0, groups=_POINTS)
+    m = prepacked_convolution(maps, cached_on(weight, "winograd", tiles, grouped), 1, 0, groups=_POINTS)
     return m.permute(0, 2, 3, 1).contiguous().view(tiles, _POINTS, -1)
 
 

@@ -16,9 +16,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from .activation import activate, activation_of, scalars
-from .layout import on_its_device, operand
-from .modulated_conv2d import modulate, modulated_epilogue
+from ..activation import activate, activation_of, scalars
+from ..layout import on_its_device, operand
+from .epilogue import modulate, modulated_epilogue
 
 
 def configuration(c_out: int) -> dict[str, int]:
