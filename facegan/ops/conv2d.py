@@ -50,14 +50,7 @@ def weight_gradients_wanted() -> bool:
 
 
 def conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    transposed: bool = False,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1, transposed: bool = False
 ) -> Tensor:
     """`F.conv2d`, or `F.conv_transpose2d` when `transposed`, with fast gradients of every order.
 
@@ -101,14 +94,7 @@ def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> boo
 
 
 def conv2d_ref(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    transposed: bool = False,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1, transposed: bool = False
 ) -> Tensor:
     """`conv2d` with PyTorch's own gradients; arguments as there."""
     weight = following(weight, x)

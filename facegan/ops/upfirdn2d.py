@@ -37,13 +37,7 @@ def setup_filter(
 
 
 def upfirdn2d(
-    x: Tensor,
-    f: Tensor | None,
-    up: Pair = 1,
-    down: Pair = 1,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
+    x: Tensor, f: Tensor | None, up: Pair = 1, down: Pair = 1, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
     """Zero-inserts, pads, filters and decimates each channel on its own.
 
@@ -85,13 +79,7 @@ def filter2d(x: Tensor, f: Tensor, padding: int = 0, gain: float = 1.0) -> Tenso
 
 
 def upfirdn2d_ref(
-    x: Tensor,
-    f: Tensor | None,
-    up: Pair = 1,
-    down: Pair = 1,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
+    x: Tensor, f: Tensor | None, up: Pair = 1, down: Pair = 1, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
     """`upfirdn2d` in PyTorch as depthwise convolutions, transposed for `up`; arguments as there."""
     up, down, pads = _pair("up", up), _pair("down", down), _padding(padding)

@@ -19,32 +19,26 @@ from typing import Any
 
 COMPILED = "torch.ops.facegan"
 
-# module, below triton/ and below native/ -> (its operators, who has kernels of them: "compiled" is native in C++ alone)
+# module, below triton/ and below native/ -> (its operators, who has kernels of them: "compiled" is native, in C++ alone)
 _TABLE = {
-    "adain": (("adain", "adain_backward", "adain_affine", "adain_affine_backward"), ("triton", "compiled")),
-    "bias_act": (("bias_act", "bias_act_backward", "bias_act_double_backward"), ("triton", "compiled")),
-    "upfirdn2d": (("upfirdn2d",), ("triton", "compiled")),
+    "adain": ("adain adain_backward adain_affine adain_affine_backward", "triton compiled"),
+    "bias_act": ("bias_act bias_act_backward bias_act_double_backward", "triton compiled"),
+    "upfirdn2d": ("upfirdn2d", "triton compiled"),
     "modulated_conv2d.epilogue": (
-        (
-            "modulate",
-            "modulate_backward",
-            "modulated_epilogue",
-            "modulated_epilogue_backward",
-            "modulated_epilogue_double_backward",
-        ),
-        ("triton", "compiled"),
+        "modulate modulate_backward modulated_epilogue modulated_epilogue_backward modulated_epilogue_double_backward",
+        "triton compiled",
     ),
-    "modulated_conv2d.pointwise": (("pointwise", "pointwise_backward"), ("triton",)),
-    "modulated_conv2d.fused": (("modulated_conv2d_fused",), ("triton", "native")),
-    "modulated_conv2d.prepacked": (("prepacked_conv2d", "prepacked_demodulation"), ("native",)),
+    "modulated_conv2d.pointwise": ("pointwise pointwise_backward", "triton"),
+    "modulated_conv2d.fused": ("modulated_conv2d_fused", "triton native"),
+    "modulated_conv2d.prepacked": ("prepacked_conv2d prepacked_demodulation", "native"),
 }
 
 # (backend, registered operator) -> module
 KERNELS: dict[tuple[str, str], str] = {
     ("native" if kind == "compiled" else kind, operator): COMPILED if kind == "compiled" else f"facegan_kernels.{kind}.{module}"
     for module, (operators, kinds) in _TABLE.items()
-    for operator in operators
-    for kind in kinds
+    for operator in operators.split()
+    for kind in kinds.split()
 }
 
 

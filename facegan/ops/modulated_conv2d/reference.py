@@ -99,13 +99,7 @@ def modulate_backward_ref(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tens
 
 
 def modulated_epilogue_ref(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor | None,
-    padding: Sequence[int],
-    activation: Activation,
+    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor | None, padding: Sequence[int], activation: Activation
 ) -> Tensor:
     """Compute `clamp(gain * act(FIR(x) * d + noise + b))`: x [N, O, H, W], d [N, O], noise broadcast to [N, 1, H', W'], b [O].
 
@@ -122,12 +116,7 @@ def modulated_epilogue_ref(
 
 
 def modulated_epilogue_backward_ref(
-    dy: Tensor,
-    y: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    noise_batch: int,
-    activation: Activation,
+    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, activation: Activation
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (dz, sums, dn) from y, with g = dy * slope(y).
 
@@ -202,14 +191,7 @@ def prepacked_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, t
 
 
 def modulated_conv2d_fused_ref(
-    x: Tensor,
-    weight: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    padding: int,
-    activation: Activation,
+    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, activation: Activation
 ) -> Tensor:
     """Compute a layer without resampling as one operator, which has no gradient of its own: `_SynthesisLayer` knows it."""
     x = conv2d(x * _per_channel(s, x), weight, padding=padding)

@@ -80,7 +80,7 @@ def _content_gradient(dy, dt, x_hat, ratio, sum_dt, sum_dt_x, weight):
 @triton.jit
 def _whole_forward(
     content, style, scale, shift, mask, y, alpha: tl.float64, eps: tl.float64, C, P, S,
-    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y where whole planes are tiles; `scale` and `shift` take the place of the style where there is none."""
     n, _, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
@@ -103,7 +103,7 @@ def _whole_forward(
 @triton.jit
 def _whole_backward(
     dy, content, style, scale, mask, d_content, d_style, d_scale, d_shift, alpha: tl.float64, eps: tl.float64, C, P, S,
-    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """All gradients where whole planes are tiles."""
     n, _, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
@@ -136,7 +136,7 @@ def _whole_backward(
 @triton.jit(do_not_specialize=["N", "steps", "blocks"])
 def _partial_moments(
     x, dy, mask, parts, alpha: tl.float64, N, C, P, steps, blocks,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """Of this program's pixels: weight, mean and sum of squares about it; given dy also the sums of dt and of dt (x - mean).
 
@@ -202,7 +202,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
 @triton.jit(do_not_specialize=["N", "steps"])
 def _forward(
     content, moments, scale, shift, mask, y, alpha: tl.float64, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y from the content's moments; the last samples, still in the L2 cache, come first."""
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
@@ -218,7 +218,7 @@ def _forward(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward_content(
     dy, content, moments, scale, mask, d_content, alpha: tl.float64, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     n = N - 1 - n
@@ -239,7 +239,7 @@ def _backward_content(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward_style(
     style, moments, sums, mask, d_style, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     n = N - 1 - n

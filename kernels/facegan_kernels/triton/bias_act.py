@@ -52,7 +52,7 @@ def _channel(block_column, FEW: tl.constexpr, COLUMNS: tl.constexpr):
 @triton.jit
 def _along(
     values, r, c, block_row, block_column, rows, columns, channels, along,
-    FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     """What belongs to a program's one tile out of one value per channel, to broadcast against it.
 
@@ -75,7 +75,7 @@ def _along(
 @triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _forward(
     x, b, y, rows, columns, channels, along, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
@@ -88,7 +88,7 @@ def _forward(
 @triton.jit(do_not_specialize=["rows", "reads_y", "by_row", "steps"])
 def _backward(
     dy, y, dx, sums, rows, columns, reads_y, by_row, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """dx, and this program's part of its sums along the other axis: [blocks of columns, rows] or [blocks of rows, columns];
     of few channels [programs, FEW]. y is not read where the slope is one number."""
@@ -125,7 +125,7 @@ def _backward(
 def _double_backward(
     ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, along,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)

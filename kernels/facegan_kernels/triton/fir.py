@@ -86,7 +86,7 @@ def fir(
     x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_column, pad_x, strips, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     ROWS: tl.constexpr, ALONG: tl.constexpr, TILE: tl.constexpr,
-    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     """y = clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows.
 
@@ -199,7 +199,7 @@ def fir(
 def fir_direct(
     x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr,
+    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """The same, one load per tap: for float64, and for factors and filters that `fir` does not take."""
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)

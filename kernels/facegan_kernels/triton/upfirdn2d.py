@@ -39,13 +39,7 @@ def upfirdn2d(
 
 
 def fir_epilogue(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor,
-    padding: Sequence[int],
-    activation: tuple[Any, ...],
+    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor, padding: Sequence[int], activation: tuple[Any, ...]
 ) -> Tensor:
     """clamp(gain * act(FIR(x) * d + noise + b)) with FIR = upfirdn2d(x, f, 1, 1, padding); d [N, C], noise [1 or N, 1, H', W'], b [C]."""
     x = to_dense(x)

@@ -26,14 +26,7 @@ _BYTES = 8 << 20  # of the two buffers: what stays in a last-level cache
 
 
 def modulated_conv2d_fused(
-    x: Tensor,
-    weight: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    padding: int,
-    *activation: Any,
+    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
 ) -> Tensor:
     """The layer for float32 x [N, I, H, W] on the CPU, weight [O, I, 3, 3] and padding 1; the result has x's format."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or weight.shape[2:] != (3, 3) or padding != 1:

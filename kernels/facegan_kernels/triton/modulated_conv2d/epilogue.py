@@ -25,7 +25,7 @@ from ..tuning import tile
 @triton.jit
 def _forward(
     x, d, noise, b, y, C, P, noise_stride, slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y = clamp(gain * act(x * d + noise + b)), one tile."""
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
@@ -46,7 +46,7 @@ def _forward(
 def _backward(
     dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     ACT: tl.constexpr, SUMS: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """dz = g d with g = dy slope(y); the sums over this program's pixels into sums [blocks, SUMS, N, C], those of g over its
     channels into dn [blocks, N, P]."""
@@ -86,7 +86,7 @@ def _backward(
 def _double_backward(
     gdz, gsums, gdn, dy, y, d, noise, d_dy, d_y, d_d, d_noise, N, C, P, noise_stride, gdn_stride, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """Gradients of dy, y, d (partial: [blocks, N, C]) and noise (partial: [blocks, N, P]), given those of dz, sums and dn."""
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
@@ -148,13 +148,7 @@ def modulate(x: Tensor, s: Tensor) -> Tensor:
 
 @on_its_device
 def modulated_epilogue(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor | None,
-    padding: list[int],
-    *activation: Any,
+    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor | None, padding: list[int], *activation: Any
 ) -> Tensor:
     if f is not None:
         from ..upfirdn2d import fir_epilogue
@@ -183,12 +177,7 @@ def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
 
 @on_its_device
 def modulated_epilogue_backward(
-    dy: Tensor,
-    y: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    noise_batch: int,
-    *activation: Any,
+    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, *activation: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation_of(activation, y.dtype))
 
@@ -232,14 +221,7 @@ def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
 
 @on_its_device
 def modulated_epilogue_double_backward(
-    gdz: Tensor,
-    gsums: Tensor | None,
-    gdn: Tensor | None,
-    dy: Tensor,
-    y: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    *activation: Any,
+    gdz: Tensor, gsums: Tensor | None, gdn: Tensor | None, dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, *activation: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     noise = None if d is None or gsums is None else noise
     noise_batch = 0 if noise is None else noise.shape[0]

@@ -32,7 +32,7 @@ def configuration(c_out: int) -> dict[str, int]:
 def _layer(
     x, w, s, d, noise, b, y, C, C_OUT, H, W, H_OUT, W_OUT, padding, noise_stride,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
-    PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr,
+    PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr
 ):  # fmt: skip
     """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot shall see.
 
@@ -72,14 +72,7 @@ def _layer(
 
 @on_its_device
 def modulated_conv2d_fused(
-    x: Tensor,
-    weight: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    padding: int,
-    *activation: Any,
+    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
 ) -> Tensor:
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape

@@ -21,7 +21,7 @@ FEW = 16  # output channels, at most, for which this is a matter of bandwidth
 @triton.jit
 def _forward(
     x, w, y, OUT, C, P,
-    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     n, block_p, _ = place(1, P, 1, PIXELS, 1, CHANNELS_LAST)
     p, o = block_p * PIXELS + tl.arange(0, PIXELS), tl.arange(0, FEW)
@@ -38,7 +38,7 @@ def _forward(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward(
     dy, x, w, dx, dw, N, OUT, C, P, steps,
-    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     """dx, and the weight's gradient over this program's pixels into dw [blocks, N, OUT, C]."""
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
