@@ -18,14 +18,23 @@ from facegan.ops.registration import by_pytorch, operators, register
 
 
 def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """`(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`: the content with the style's statistics.
+    """Give the content the statistics of the style: adaptive instance normalisation (Huang & Belongie 2017, eq. 8).
+
+    `(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`, with mean and deviation of each sample and channel.
 
     Args:
-        content: c, [N, C, H, W] floating point; the result has its shape, dtype and memory format.
+        content: c, [N, C, H, W] floating point.
         style: s, [N, C, H', W'] in content's dtype; H' x W' may differ from H x W when there is no mask.
-        alpha: strength, 0 leaves the content, 1 replaces its statistics.
+        alpha: strength; 0 leaves the content, 1 replaces its statistics.
         mask: m, [N, 1, H, W], not negative: weights the statistics of both and the blend; a constant without gradient.
         eps: added to the variance.
+
+    Returns:
+        [N, C, H, W] in content's dtype and memory format.
+
+    Raises:
+        FaceganError: shapes or dtypes do not fit together, the style has no pixels, or the mask requires a gradient.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     _check_maps("adain", content=content, style=style)
     if style.shape[:2] != content.shape[:2] or style.dtype != content.dtype:
@@ -52,12 +61,22 @@ def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | Non
 
 
 def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
-    """`scale (x - mu(x)) / sigma(x) + shift`: instance normalisation with a style's own scale and shift.
+    """Normalise each sample and channel, then apply a style's own scale and shift (Karras et al. 2019, eq. 1).
+
+    `scale (x - mu(x)) / sigma(x) + shift`
 
     Args:
-        x: [N, C, H, W] floating point; the result has its shape, dtype and memory format.
-        scale, shift: [N, C] of any floating point dtype.
+        x: [N, C, H, W] floating point.
+        scale: [N, C] of any floating point dtype.
+        shift: [N, C] of any floating point dtype.
         eps: added to the variance.
+
+    Returns:
+        [N, C, H, W] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: x is no floating point map, or scale or shift is not [N, C].
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     _check_maps("adain_affine", x=x)
     for name, value in (("scale", scale), ("shift", shift)):
@@ -71,7 +90,7 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
 
 
 def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """`adain` in PyTorch; arguments as there, unchecked."""
+    """Compute `adain` in PyTorch; arguments as there, unchecked."""
     if content.numel() == 0:
         return content.clone()
     c, s = upcast(content), upcast(style)
@@ -87,7 +106,7 @@ def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor |
 
 
 def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
-    """`adain_affine` in PyTorch; arguments as there, unchecked."""
+    """Compute `adain_affine` in PyTorch; arguments as there, unchecked."""
     if x.numel() == 0:
         return x.clone()
     x_acc = upcast(x)
@@ -122,7 +141,7 @@ def _normalise_backward(g: Tensor, normalised: Tensor, sigma: Tensor, weight: Te
 
 
 def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """Gradients (content, style) of `adain`."""
+    """Return the gradients (content, style) of `adain`."""
     dy, c, s = upcast(dy), upcast(content), upcast(style)
     mask = None if mask is None else mask.to(c.dtype)
     (mean_c, sigma_c), (mean_s, sigma_s) = _statistics(c, mask, eps), _statistics(s, mask, eps)
@@ -137,7 +156,7 @@ def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float,
 
 
 def adain_affine_backward_ref(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
+    """Return the gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
     dy, x_acc = upcast(dy), upcast(x)
     mean, sigma = _statistics(x_acc, None, eps)
     x_hat = (x_acc - mean) / sigma

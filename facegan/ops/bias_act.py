@@ -32,16 +32,25 @@ def bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`clamp(gain * act(x + b))`, elementwise.
+    """Add a bias, then apply an activation, its gain and a limit: `clamp(gain * act(x + b))`, elementwise.
+
+    The default gain is that of He initialisation (He et al. 2015), applied at run time as in Karras et al. 2018, section 4.1.
 
     Args:
-        x: floating point tensor of any shape and memory format; the result has its shape, dtype and format.
+        x: floating point tensor of any shape and memory format.
         b: bias [x.shape[dim]], cast to x's dtype; None for none.
         dim: dimension of x that the bias runs along.
         act: "linear", "relu", "lrelu", "tanh" or "sigmoid".
         alpha: slope of lrelu below zero, not negative.
         gain: factor after the activation, not zero; None for sqrt 2 (relu, lrelu) or 1.
         clamp: the result is limited to [-clamp, clamp]; None for no limit.
+
+    Returns:
+        A tensor of x's shape, dtype and memory format.
+
+    Raises:
+        FaceganError: x is not floating point, b does not fit, or an option is out of range.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     activation = check_activation("bias_act", act, alpha, gain, clamp)
     if not x.is_floating_point():
@@ -69,7 +78,7 @@ def bias_act_ref(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`bias_act` in PyTorch; arguments as there, unchecked."""
+    """Compute `bias_act` in PyTorch; arguments as there, unchecked."""
     return biased_activation(x, b, dim, filled_activation(act, alpha, gain, clamp))
 
 

@@ -45,11 +45,25 @@ def conv2d_bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`clamp(gain * act(conv2d(x, weight) + bias))`, [N, I, H, W] -> [N, O, H', W'].
+    """Convolve, then add a bias and activate, as one node of the graph: `clamp(gain * act(conv2d(x, weight) + bias))`.
 
     Args:
-        x, weight, stride, padding: as in `conv2d`, weight [O, I, KH, KW] in x's dtype (autocast casts).
-        bias: [O]; act, alpha, gain, clamp: as in `bias_act`.
+        x: [N, I, H, W] floating point.
+        weight: [O, I, KH, KW] in x's dtype (autocast casts).
+        bias: [O]; None for none.
+        stride: as in `conv2d`.
+        padding: as in `conv2d`.
+        act: as in `bias_act`.
+        alpha: as in `bias_act`.
+        gain: as in `bias_act`.
+        clamp: as in `bias_act`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: shapes do not fit together, or an option is out of range.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     activation = check_activation("conv2d_bias_act", act, alpha, gain, clamp)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
@@ -88,9 +102,26 @@ def conv2d_layer(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """A whole convolutional layer, [N, I, H, W] -> [N, O, H * up / down, W * up / down] where padding is K // 2.
+    """Compute a whole convolutional layer: `bias_act(conv2d_resample(x, weight, f, up, down, padding), bias, act, gain, clamp)`.
 
-    `bias_act(conv2d_resample(x, weight, f, up, down, padding), bias, act, gain, clamp)`; arguments as there.
+    Args:
+        x: [N, I, H, W] floating point.
+        weight: [O, I, K, K] in x's dtype (autocast casts).
+        bias: [O]; None for none.
+        f: as in `conv2d_resample`.
+        up: as in `conv2d_resample`.
+        down: as in `conv2d_resample`.
+        padding: as in `conv2d_resample`.
+        act: as in `bias_act`, where alpha is 0.2.
+        gain: as in `bias_act`.
+        clamp: as in `bias_act`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format; [N, O, H * up / down, W * up / down] where padding is K // 2.
+
+    Raises:
+        FaceganError: a filter is missing, shapes do not fit together, or an option is out of range.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_layer: up is {up} and down is {down}, but f is None; expected a filter.")
@@ -116,7 +147,7 @@ def conv2d_bias_act_ref(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`conv2d_bias_act` in PyTorch; arguments as there, unchecked."""
+    """Compute `conv2d_bias_act` in PyTorch; arguments as there, unchecked."""
     y = conv2d_ref(x, weight, stride=stride, padding=padding)
     return bias_act_ref(y, bias, 1, act, alpha, gain, clamp)
 

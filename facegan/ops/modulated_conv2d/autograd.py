@@ -7,6 +7,7 @@ convolution's output nor a division per element: `d (dL/dd) = sum g (z - noise -
 g = a dy, three sums that the same pass over dy and y yields.
 """
 
+# ruff: noqa: D102
 from __future__ import annotations
 
 from collections.abc import Sequence

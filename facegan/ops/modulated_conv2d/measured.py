@@ -116,7 +116,7 @@ def file() -> Path:
 
 
 def _read(place: Path) -> dict[str, dict[str, str]]:
-    """machine -> key -> algorithm; what is not of this form counts as unknown."""
+    """Read machine -> key -> algorithm; what is not of this form counts as unknown."""
     try:
         content = json.loads(place.read_text())
         return {
