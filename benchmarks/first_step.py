@@ -4,7 +4,7 @@
 
 `facegan train` is started as a user starts it, and watched from outside: `config.json` appears in its folder when Python, PyTorch, the
 faces and the device are ready, the first row of `metrics.jsonl` when the first step, R1 and path length in it, has ended. A row's
-seconds are those between the two, in which networks are made, kernels compiled and plans found; what comes before is told beside them.
+seconds are those between the two, in which networks are made, kernels compiled and algorithms found; what comes before is told beside them.
 The faces are decoded before: they are no matter of kernels.
 """
 

@@ -1,5 +1,5 @@
 // The formulas of one element, for the CPU and the CUDA kernels alike, so that what is tested on the one runs on the other.
-// W is the wide type, float or double: elements are widened when read and narrowed when written.
+// W is the accumulator type, float or double: elements are widened when read and narrowed when written.
 #pragma once
 
 #include <bit>

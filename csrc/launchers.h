@@ -3,7 +3,7 @@
 // * The caller allocates the results, the last tensors of a list, and passes plain sizes. Nothing is checked again here.
 // * Every tensor is dense and has elements. Maps are [N, C, H, W] in memory, or [N, H, W, C] with `channels_last`; hw = H * W. All
 //   maps of one call have the same format and dtype T: float32, float64, bfloat16 and, on CUDA, float16.
-// * W is the wide type: float64 for T = float64, else float32. It is the type of accumulators, of d, s, scale, shift, sums
+// * W is the accumulator type: float64 for T = float64, else float32. It is the type of accumulators, of d, s, scale, shift, sums
 //   [.., N, C], of the AdaIN mask [N, 1, H, W] and of FIR filters; b [C], db [C] and noise [1 or N, 1, H, W] have T.
 // * An absent optional result is not wanted; a noise's batch is 1 or n, 0 where the noise is absent.
 #pragma once

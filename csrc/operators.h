@@ -71,7 +71,7 @@ inline bool lies(const Tensor& x, bool channels_last, bool exactly = false) {
   return equal || (empty && !exactly);
 }
 
-inline ScalarType wide(ScalarType dtype) {
+inline ScalarType acc_dtype(ScalarType dtype) {
   return dtype == ScalarType::Half || dtype == ScalarType::BFloat16 ? ScalarType::Float : dtype;
 }
 
@@ -106,16 +106,16 @@ class Call {
   /// [C], noise [.., 1, H, W]: in the call's dtype, in rows.
   Tensor row(const Tensor& x) const { return brought(x, dtype_, false); }
   OptionalTensor row(const OptionalTensor& x) const { return x ? OptionalTensor(row(*x)) : std::nullopt; }
-  /// [N, C] and other parameters: in the wide dtype, in rows.
-  Tensor factor(const Tensor& x) const { return brought(x, wide(dtype_), false); }
+  /// [N, C] and other parameters: in the accumulator dtype, in rows.
+  Tensor factor(const Tensor& x) const { return brought(x, acc_dtype(dtype_), false); }
   OptionalTensor factor(const OptionalTensor& x) const { return x ? OptionalTensor(factor(*x)) : std::nullopt; }
 
-  /// Fresh memory: a map, a row, sums in the wide dtype.
+  /// Fresh memory: a map, a row, sums in the accumulator dtype.
   Tensor empty_map(const Tensor& like) const { return empty(like.sizes().data(), like.dim(), dtype_, last_); }
   Tensor empty_map(std::initializer_list<int64_t> sizes) const { return empty(sizes.begin(), int64_t(sizes.size()), dtype_, last_); }
   Tensor empty_row(std::initializer_list<int64_t> sizes) const { return empty(sizes.begin(), int64_t(sizes.size()), dtype_, false); }
   Tensor empty_sums(std::initializer_list<int64_t> sizes) const {
-    return empty(sizes.begin(), int64_t(sizes.size()), wide(dtype_), false);
+    return empty(sizes.begin(), int64_t(sizes.size()), acc_dtype(dtype_), false);
   }
   /// What a call returns in the place of a result that there is not.
   Tensor nothing() const { return empty_row({0}); }
@@ -218,8 +218,8 @@ inline Tensor bias_act(
 }
 
 inline std::tuple<Tensor, Tensor> bias_act_backward(
-    const Tensor& dy_, const Tensor& y_, int64_t dim, const std::string& act, double alpha, double gain,
-    const std::optional<double>& clamp, bool bias) {
+    const Tensor& dy_, const Tensor& y_, int64_t dim, bool bias, const std::string& act, double alpha, double gain,
+    const std::optional<double>& clamp) {
   const Call call("bias_act_backward", dy_);
   const Tensor dy = call.map(dy_), y = call.map(y_), dx = call.empty_map(dy);
   const Tensor db = bias ? call.empty_row({y.size(dim)}) : call.nothing();

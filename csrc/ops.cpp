@@ -7,7 +7,7 @@
 
 STABLE_TORCH_LIBRARY(facegan, library) {
   library.def("bias_act(Tensor x, Tensor? b, int dim, " FACEGAN_ACTIVATION ") -> Tensor");
-  library.def("bias_act_backward(Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION ", bool bias) -> (Tensor, Tensor)");
+  library.def("bias_act_backward(Tensor dy, Tensor y, int dim, bool bias, " FACEGAN_ACTIVATION ") -> (Tensor, Tensor)");
   library.def(
       "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION
       ") -> (Tensor, Tensor)");
@@ -33,7 +33,7 @@ STABLE_TORCH_LIBRARY(facegan, library) {
       "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
       FACEGAN_ACTIVATION ") -> (Tensor, Tensor, Tensor, Tensor)");
 
-  // On the CPU alone (csrc/cpu/weight_grad.cpp): of a convolution of x [N, C, H, W] whose result has the gradient dy [N, O, OH, OW], both
+  // On the CPU alone (csrc/cpu/conv2d_weight_grad.cpp): of a convolution of x [N, C, H, W] whose result has the gradient dy [N, O, OH, OW], both
   // float32 in channels_last, the weight's gradient [O, kh, kw, C].
   library.def("conv2d_weight_grad(Tensor dy, Tensor x, int kh, int kw, int stride, int padding) -> Tensor");
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.ops import bias_act, conv2d_layer, linear, setup_filter
-from facegan.ops.bias_act import DEFAULT_GAINS, HOMOGENEOUS
+from facegan.ops.activation import DEFAULT_GAINS, HOMOGENEOUS
 
 
 class Conv2d(nn.Module):

@@ -13,7 +13,7 @@ __all__ = ["Launch", "launcher", "launches"]
 
 
 def launches(cases: Iterable[Case]) -> list[Launch]:
-    """The distinct calls that the steps of `cases` make, without computing anything; a layer with a choice of plans runs all."""
+    """The distinct calls that the steps of `cases` make, without computing anything; a layer with a choice of algorithms runs all."""
     found: dict[tuple[Any, ...], Launch] = {}
     for case in cases:
         for launch in recorded(lambda case=case: run(case, "meta"), str(case)):  # type: ignore[misc]

@@ -27,7 +27,7 @@ SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10}  # bytes of shared memory that one
 # Shares of narrow bytes beyond the usual. pointwise._backward: the gradient of toRGB's image, 3 channels by the pixel where x
 # has 16 or more, is padded to the 16 that a tensor core takes. The padding is masked, which PTX does not show: of the 33 % of
 # the bytes that seem to move 2 at a time where x has 16 channels, a good four fifths never move.
-NARROW_SHARES = {"pointwise._backward": 0.35}
+NARROW_SHARES = {"modulated_conv2d.pointwise._backward": 0.35}
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 

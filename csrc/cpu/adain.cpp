@@ -96,7 +96,7 @@ void adain(
   large_pages(y);
   with_dtype("adain", content, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     with_mask<W>(mask, [&](const W* masks, auto masked) {
       for_groups({n, c, hw, channels_last}, [&](const Group& group) {
         const Maps& m = group.maps;
@@ -129,7 +129,7 @@ void adain_backward(
   large_pages(d_content, d_style);
   with_dtype("adain_backward", content, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     with_mask<W>(mask, [&](const W* masks, auto masked) {
       for_groups({n, c, hw, channels_last}, [&](const Group& group) {
         const Maps& m = group.maps;
@@ -175,7 +175,7 @@ void adain_affine(
   large_pages(y);
   with_dtype("adain_affine", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     for_groups({n, c, hw, channels_last}, [&](const Group& group) {
       const Maps& m = group.maps;
       const T* in = read<T>(x) + group.map;
@@ -197,7 +197,7 @@ void adain_affine_backward(
   large_pages(dx);
   with_dtype("adain_affine_backward", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     for_groups({n, c, hw, channels_last}, [&](const Group& group) {
       const Maps& m = group.maps;
       const T *grad = read<T>(dy) + group.map, *in = read<T>(x) + group.map;

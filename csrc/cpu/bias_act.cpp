@@ -11,7 +11,7 @@ Maps maps_of(int64_t outer, int64_t c, int64_t inner) {
 }
 
 /// The bias [c] in W for every sample, zeros when there is none: what an element's channel k of [n, c] points into.
-template <typename T, typename W = Wide<T>>
+template <typename T, typename W = Acc<T>>
 std::vector<W> per_sample(const OptionalTensor& b, const Maps& m) {
   std::vector<W> values(m.n * m.c, W(0));
   if (const T* given = read<T>(b))
@@ -33,7 +33,7 @@ void bias_act(
   large_pages(y);
   with_dtype("bias_act", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const std::vector<W> biases = per_sample<T>(b, maps);
     with_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
       sweep(maps, [=, in = read<T>(x), bias = biases.data(), out = written<T>(y)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
@@ -50,7 +50,7 @@ void bias_act_backward(
   large_pages(dx);
   with_dtype("bias_act_backward", dy, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     with_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
       const auto element = [=, dout = read<T>(dy), out = read<T>(y), din = written<T>(dx)](
                                int64_t i, int64_t, int64_t) FACEGAN_INLINE {
@@ -75,7 +75,7 @@ void bias_act_double_backward(
   large_pages(d_dy);
   with_dtype("bias_act_double_backward", dy, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const std::vector<W> biases = per_sample<T>(ddb, maps);
     with_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
       const auto first = [=, ddin = read<T>(ddx), bias = biases.data(), out = read<T>(y), of_dy = written<T>(d_dy)](

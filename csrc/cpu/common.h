@@ -38,15 +38,15 @@ using torch::headeronly::ScalarType;
 
 /// The type of accumulators and per-channel values.
 template <typename T>
-struct WideOf {
+struct AccOf {
   using type = float;
 };
 template <>
-struct WideOf<double> {
+struct AccOf<double> {
   using type = double;
 };
 template <typename T>
-using Wide = typename WideOf<T>::type;
+using Acc = typename AccOf<T>::type;
 
 template <typename T>
 const T* read(const Tensor& t) {

@@ -40,7 +40,7 @@ void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int6
   large_pages(y);
   with_dtype("modulate", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     sweep({n, c, hw, channels_last},
           [in = read<T>(x), s = read<W>(s), out = written<T>(y)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
             out[i] = T(W(in[i]) * s[k]);
@@ -53,7 +53,7 @@ void modulate_backward(
   large_pages(dx);
   with_dtype("modulate_backward", g, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     std::vector<double> sums(n * c);
     sweep<1, false, W>(
         {n, c, hw, channels_last}, sums.data(), nullptr,
@@ -74,7 +74,7 @@ void modulated_epilogue(
   large_pages(y);
   with_dtype("modulated_epilogue", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const auto ds = per_sample(read<W>(d), n, n, c, W(1)), bs = per_sample(read<T>(b), 1, n, c, W(0));
     const auto noises = per_sample(read<T>(noise), noise_batch, n, oh * ow, W(0));
     with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
@@ -109,7 +109,7 @@ void modulated_epilogue_backward(
   large_pages(dz);
   with_dtype("modulated_epilogue_backward", dy, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const auto ds = per_sample(read<W>(d), n, n, c, W(1)), noises = per_sample(read<T>(noise), noise_batch, n, hw, W(0));
     std::vector<double> totals(3 * n * c);
     std::vector<W> pixels(dn ? n * hw : 0);
@@ -136,7 +136,7 @@ void modulated_epilogue_double_backward(
   large_pages(d_dy);
   with_dtype("modulated_epilogue_double_backward", dy, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const auto ds = per_sample(read<W>(d), n, n, c, W(1)), sums = per_sample(read<W>(gsums), 1, 1, 3 * n * c, W(0));
     const auto noises = per_sample(read<T>(noise), noise_batch, n, hw, W(0));
     const auto gdns = per_sample(read<T>(gdn), gdn_batch, n, hw, W(0));

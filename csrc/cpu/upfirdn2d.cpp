@@ -29,7 +29,7 @@ void upfirdn2d(
   large_pages(y);
   with_dtype("upfirdn2d", x, [&](auto zero) {
     using T = decltype(zero);
-    using W = Wide<T>;
+    using W = Acc<T>;
     const Axis rows(h, oh, up_y, down_y, pad_top, kh), columns(w, ow, up_x, down_x, pad_left, kw == 0 ? kh : kw);
     const Fir<W> fir(rows, columns, read<W>(f), kh, kw, flip_filter, gain);
     const int64_t size = channels_last ? ow * c : ow;

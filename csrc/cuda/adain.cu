@@ -15,7 +15,7 @@ enum class Form { map, affine };
 /// Everything an operator of the family is given; a style map, or scale and shift [n c].
 template <typename T>
 struct Problem {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   const T *dy, *x, *style;
   const W *scale, *shift, *mask;
   T *y, *d_style;  // y: the result, or dx
@@ -29,9 +29,9 @@ struct Problem {
 
 /// The style's mean and sigma: of the map, held for as long as that takes, or as given.
 template <typename T, int VEC, bool LAST, int HELD>
-__device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& member, const Problem<T>& p, wide_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
+__device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& member, const Problem<T>& p, acc_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
                                                  typename Member<T, VEC, LAST>::Channel& sigma) {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   if (p.style != nullptr) {  // kernels run only where there are pixels, and there a map has a place; `form` would cost registers
     const Held<T, VEC, LAST, HELD> style(member, p.style, p.style_hw, p.c);
     const W share = p.mask == nullptr ? W(1) / static_cast<W>(p.style_hw) : weight;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& mem
 
 template <typename T, int VEC, bool LAST>
 __global__ void __launch_bounds__(kTeamThreads) forward_held(const Teams t, const Problem<T> p) {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   constexpr int HELD = 8;
   const Member<T, VEC, LAST> member(t);
   const W weight = inverse_mass<T, VEC, LAST, HELD>(member, p.mask);
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kTeamThreads) forward_held(const Teams t, cons
 
 template <typename T, int VEC, bool LAST>
 __global__ void __launch_bounds__(kTeamThreads) backward_held(const Teams t, const Problem<T> p) {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   using Channel = typename Member<T, VEC, LAST>::Channel;
   constexpr int HELD = 4, N = LAST ? VEC : 1;
   const Member<T, VEC, LAST> member(t);
@@ -193,7 +193,7 @@ struct Sums : Normalised<T, VEC, LAST, 2> {
   using Base = Normalised<T, VEC, LAST, 2>;
   using Base::Base;
   using Base::p;
-  using W = wide_t<T>;
+  using W = acc_t<T>;
 
   __device__ Pair<T, VEC> load(int64_t offset) const { return {facegan::load<VEC>(p.dy + offset), facegan::load<VEC>(p.x + offset)}; }
   template <typename C, typename P>
@@ -213,7 +213,7 @@ template <typename T, int VEC, bool LAST, bool STYLE>
 struct Gradient : Normalised<T, VEC, LAST, 0> {
   using Base = Normalised<T, VEC, LAST, 0>;
   using Base::p;
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   const W *g, *scale;  // g: [2, n c]
   int64_t hw;
 
@@ -265,7 +265,7 @@ int64_t largest_plane(const Problem<T>& p) {
 
 template <int VEC, bool LAST, typename T>
 void forward(const Launcher& launch, const Problem<T>& p) {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   if constexpr (!std::is_same_v<T, double>) {
     if (const auto t = teams(p.n, p.c, p.hw, largest_plane(p), VEC, LAST, 8)) {
       return launch(forward_held<T, VEC, LAST>, t->blocks(VEC, LAST), t->threads(), kTeamShared<W>, *t, p);
@@ -281,7 +281,7 @@ void forward(const Launcher& launch, const Problem<T>& p) {
 
 template <int VEC, bool LAST, typename T>
 void backward(const Launcher& launch, const Problem<T>& p) {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   const int64_t planes = p.n * p.c;
   if constexpr (!std::is_same_v<T, double>) {
     if (const auto t = teams(p.n, p.c, p.hw, largest_plane(p), VEC, LAST, 4)) {
@@ -334,7 +334,7 @@ void adain(const Tensor& content, const Tensor& style, const std::optional<Tenso
   const Launcher launch("adain", content);
   with_dtype("adain", content, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     solve<false>(launch, Problem<T>{nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
   });
 }
@@ -344,7 +344,7 @@ void adain_backward(const Tensor& dy, const Tensor& content, const Tensor& style
   const Launcher launch("adain_backward", dy);
   with_dtype("adain_backward", dy, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     solve<true>(launch, Problem<T>{input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
   });
 }
@@ -354,7 +354,7 @@ void adain_affine(const Tensor& x, const Tensor& scale, const Tensor& shift, con
   const Launcher launch("adain_affine", x);
   with_dtype("adain_affine", x, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     solve<false>(launch, Problem<T>{nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
   });
 }
@@ -364,7 +364,7 @@ void adain_affine_backward(const Tensor& dy, const Tensor& x, const Tensor& scal
   const Launcher launch("adain_affine_backward", dy);
   with_dtype("adain_affine_backward", dy, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     solve<true>(launch, Problem<T>{input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
   });
 }

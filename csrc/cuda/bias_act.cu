@@ -39,7 +39,7 @@ struct Pair {
 /// dx = dy slope(y); SUM: also the sum of dx over all but the channel.
 template <typename T, int VEC, bool LAST, bool SUM>
 struct Backward : Body<T, VEC, LAST, SUM ? 1 : 0> {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   const T *dy, *y;
   T* dx;
   AnyActivation<W> activation;
@@ -132,7 +132,7 @@ void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, 
     using T = decltype(t);
     const T *px = input<T>(x), *pb = input<T>(b);
     T* py = output<T>(y);
-    const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
+    const AnyActivation<acc_t<T>> activation(act, alpha, gain, clamp);
     over<T>(launch, outer, c, inner, b.has_value(), aligned({px, pb, py}), [&](auto vec, auto last, const auto& go) {
       go(Forward<T, vec.value, last.value>(px, pb, py, activation));
     });
@@ -146,7 +146,7 @@ void bias_act_backward(const Tensor& dy, const Tensor& y, const Tensor& dx, cons
     using T = decltype(t);
     const T *pdy = input<T>(dy), *py = input<T>(y);
     T *pdx = output<T>(dx), *pdb = output<T>(db);
-    const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
+    const AnyActivation<acc_t<T>> activation(act, alpha, gain, clamp);
     over<T>(launch, outer, c, inner, db.has_value(), aligned({pdy, py, pdx}), [&](auto vec, auto last, const auto& go) {
       if (db.has_value()) go(Backward<T, vec.value, last.value, true>(pdy, py, pdx, activation), Total{pdb, c, true});
       else go(Backward<T, vec.value, false, false>(pdy, py, pdx, activation));  // flat: no channel
@@ -162,7 +162,7 @@ void bias_act_double_backward(const Tensor& ddx, const std::optional<Tensor>& dd
     using T = decltype(t);
     const T *pddx = input<T>(ddx), *pddb = input<T>(ddb), *pdy = input<T>(dy), *py = input<T>(y);
     T *pd_dy = output<T>(d_dy), *pd_y = output<T>(d_y);
-    const AnyActivation<wide_t<T>> activation(act, alpha, gain, clamp);
+    const AnyActivation<acc_t<T>> activation(act, alpha, gain, clamp);
     over<T>(launch, outer, c, inner, ddb.has_value(), aligned({pddx, pddb, pdy, py, pd_dy, pd_y}), [&](auto vec, auto last, const auto& go) {
       go(DoubleBackward<T, vec.value, last.value>(pddx, pddb, pdy, py, pd_dy, pd_y, activation));
     });

@@ -1,4 +1,4 @@
-// What all CUDA kernels share: wide types, 16-byte accesses, launches on the tensor's device and torch's current stream.
+// What all CUDA kernels share: accumulator types, 16-byte accesses, launches on the tensor's device and torch's current stream.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -30,7 +30,7 @@ using Half = c10::Half;
 
 /// Accumulators, statistics and sums of T.
 template <typename T>
-using wide_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+using acc_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 /// Elements in one 16-byte access; float64 is there for completeness and goes element by element.
 template <typename T>
@@ -94,10 +94,10 @@ __device__ __forceinline__ uint32_t pack(const float* in, const Half*) {
 }
 
 template <typename T, int N>
-__device__ __forceinline__ Values<wide_t<T>, N> widen(const Pack<T, N>& packed) {
-  Values<wide_t<T>, N> values;
+__device__ __forceinline__ Values<acc_t<T>, N> widen(const Pack<T, N>& packed) {
+  Values<acc_t<T>, N> values;
   if constexpr (N == 1) {
-    values.v[0] = static_cast<wide_t<T>>(packed.element);
+    values.v[0] = static_cast<acc_t<T>>(packed.element);
   } else {
     constexpr int kInWord = 4 / sizeof(T);
 #pragma unroll
@@ -125,7 +125,7 @@ __device__ __forceinline__ void store_words(void* p, const uint4& words) {
 }
 
 template <typename T, int N>
-__device__ __forceinline__ void store(T* p, const Values<wide_t<T>, N>& values) {
+__device__ __forceinline__ void store(T* p, const Values<acc_t<T>, N>& values) {
   if constexpr (N == 1) {
     *p = static_cast<T>(values.v[0]);
   } else {

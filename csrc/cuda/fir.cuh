@@ -27,7 +27,7 @@ struct Plain : Body<T_, VEC, LAST> {
   struct Thread {};
   __device__ void channel(Thread&, int64_t, int64_t) const {}
   __device__ void pixel(Thread&, int64_t, int64_t) const {}
-  __device__ void transform(const Thread&, Values<wide_t<T_>, VEC>&) const {}
+  __device__ void transform(const Thread&, Values<acc_t<T_>, VEC>&) const {}
 };
 
 constexpr int kTaps = 4;  // of the fast kernels; shorter filters are padded with zeros
@@ -326,7 +326,7 @@ void run_fir_pixels(const Launcher& launch, const Fir& f, const B& body, const t
 
 /// Filters x into y; `make(width, last)` is the body whose `transform` the result goes through, parameters_aligned about its pointers.
 template <typename T, typename F>
-void run_fir(const Launcher& launch, const Fir& f, const T* x, const wide_t<T>* filter, T* y, bool last, bool parameters_aligned, const F& make) {
+void run_fir(const Launcher& launch, const Fir& f, const T* x, const acc_t<T>* filter, T* y, bool last, bool parameters_aligned, const F& make) {
   if (f.n * f.c * f.oh * f.ow == 0) return;
   constexpr int VEC = kVector<T>;
   const bool vectors = VEC > 1 && parameters_aligned && aligned({y}) && (last ? f.c % VEC == 0 && aligned({x}) : f.ow % VEC == 0);

@@ -70,7 +70,7 @@ struct ModulateBackward : Body<T, VEC, LAST, 1> {
 /// The parameters of the epilogue: d [n, c], noise [1 or n, hw], b [c], each optional.
 template <typename T>
 struct Parameters {
-  const wide_t<T>* d;
+  const acc_t<T>* d;
   const T *noise, *b;
   int64_t c, noise_stride;  // between the samples' noises: hw, or 0 for one that all share
 };
@@ -164,7 +164,7 @@ struct EpilogueBackward : Body<T, VEC, LAST, 3, NOISE ? 1 : 0> {
 template <typename T>
 struct Cotangents {
   const T* gdz;
-  const wide_t<T>* gsums;
+  const acc_t<T>* gsums;
   const T* gdn;
   int64_t gdn_stride, plane;  // plane = n c, from one of the three sums to the next
 };
@@ -243,7 +243,7 @@ void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int6
   with_dtype("modulate", x, [&](auto t) {
     using T = decltype(t);
     const T* px = input<T>(x);
-    const auto* ps = input<wide_t<T>>(s);
+    const auto* ps = input<acc_t<T>>(s);
     T* py = output<T>(y);
     with_map<T>(c, hw, channels_last, {px, ps, py}, [&](auto vec, auto last) {
       run(launch, Modulate<T, vec.value, last.value>(px, ps, py, c), n, c, hw);
@@ -257,9 +257,9 @@ void modulate_backward(const Tensor& g, const Tensor& x, const Tensor& s, const 
   with_dtype("modulate_backward", g, [&](auto t) {
     using T = decltype(t);
     const T *pg = input<T>(g), *px = input<T>(x);
-    const auto* ps = input<wide_t<T>>(s);
+    const auto* ps = input<acc_t<T>>(s);
     T* pdx = output<T>(dx);
-    const Total sums{output<wide_t<T>>(ds), n * c};
+    const Total sums{output<acc_t<T>>(ds), n * c};
     with_map<T>(c, hw, channels_last, {pg, px, ps, pdx}, [&](auto vec, auto last) {
       run(launch, ModulateBackward<T, vec.value, last.value>(pg, px, ps, pdx, c), n, c, hw, sums);
     });
@@ -273,7 +273,7 @@ void modulated_epilogue(const Tensor& x, const std::optional<Tensor>& d, const s
   const Launcher launch("modulated_epilogue", x);
   with_dtype("modulated_epilogue", x, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     const T* px = input<T>(x);
     T* py = output<T>(y);
     const int64_t hw = oh * ow;
@@ -300,7 +300,7 @@ void modulated_epilogue_backward(const Tensor& dy, const Tensor& y, const std::o
   const Launcher launch("modulated_epilogue_backward", dy);
   with_dtype("modulated_epilogue_backward", dy, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     const T *pdy = input<T>(dy), *py = input<T>(y);
     T* pdz = output<T>(dz);
     const Parameters<T> parameters{input<W>(d), input<T>(noise), nullptr, c, noise_batch > 1 ? hw : 0};
@@ -323,7 +323,7 @@ void modulated_epilogue_double_backward(const Tensor& gdz, const std::optional<T
   const Launcher launch("modulated_epilogue_double_backward", dy);
   with_dtype("modulated_epilogue_double_backward", dy, [&](auto t) {
     using T = decltype(t);
-    using W = wide_t<T>;
+    using W = acc_t<T>;
     const T *pdy = input<T>(dy), *py = input<T>(y);
     T *pd_dy = output<T>(d_dy), *pd_y = output<T>(d_y);
     const Parameters<T> parameters{input<W>(d), input<T>(noise), nullptr, c, noise_batch > 1 ? hw : 0};

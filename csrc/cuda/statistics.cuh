@@ -46,7 +46,7 @@ inline std::optional<Teams> teams(int64_t n, int64_t c, int64_t hw, int64_t larg
 /// A thread's place: its channels, and its share of the pixels.
 template <typename T, int VEC, bool LAST>
 struct Member {
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   using Channel = Values<W, LAST ? VEC : 1>;
   using Pixel = Values<W, LAST ? 1 : VEC>;
   int64_t n, c, hw;
@@ -153,8 +153,8 @@ struct Held {
 
 /// What a plane's pixel weights sum to, as one over it; an empty mask gives a large finite number.
 template <typename T, int VEC, bool LAST, int HELD>
-__device__ wide_t<T> inverse_mass(const Member<T, VEC, LAST>& member, const wide_t<T>* mask) {
-  using W = wide_t<T>;
+__device__ acc_t<T> inverse_mass(const Member<T, VEC, LAST>& member, const acc_t<T>* mask) {
+  using W = acc_t<T>;
   if (mask == nullptr) return W(1) / static_cast<W>(member.hw);
   Values<W, 1> mass{};
 #pragma unroll 1
@@ -203,8 +203,8 @@ constexpr int kSamples = 64;
 
 /// center[n c] = the mean of some pixels of the channel, spread over the plane.
 template <typename T>
-__global__ void __launch_bounds__(128) sample_kernel(const T* x, const wide_t<T>* mask, wide_t<T>* center, int64_t planes, int64_t c, int64_t hw, bool last) {
-  using W = wide_t<T>;
+__global__ void __launch_bounds__(128) sample_kernel(const T* x, const acc_t<T>* mask, acc_t<T>* center, int64_t planes, int64_t c, int64_t hw, bool last) {
+  using W = acc_t<T>;
   const int64_t i = int64_t(blockIdx.x) * 128 + threadIdx.x;
   if (i >= planes) return;
   center[i] = 0;
@@ -234,8 +234,8 @@ __global__ void __launch_bounds__(128) moments_kernel(const W* moments, const W*
 
 /// Streams x once for the statistics of its channels; they lie in `memory`, 7 n c values that the caller keeps.
 template <typename T, int VEC, bool LAST>
-Statistics<wide_t<T>> streamed_statistics(const Launcher& launch, wide_t<T>* memory, const T* x, const wide_t<T>* mask, int64_t n, int64_t c, int64_t hw, double eps) {
-  using W = wide_t<T>;
+Statistics<acc_t<T>> streamed_statistics(const Launcher& launch, acc_t<T>* memory, const T* x, const acc_t<T>* mask, int64_t n, int64_t c, int64_t hw, double eps) {
+  using W = acc_t<T>;
   const int64_t planes = n * c, blocks = ceil_div(planes, 128);
   W *mean = memory, *sigma = mean + planes, *mass = sigma + planes, *center = mass + planes, *moments = center + planes;
   launch(sample_kernel<T>, blocks, 128, 0, x, mask, center, planes, c, hw, LAST);

@@ -34,7 +34,7 @@ struct Tiling {
 template <typename T_, int VEC, bool LAST, int CHANNEL_SUMS = 0, int PIXEL_SUMS = 0>
 struct Body {
   using T = T_;
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   using Elements = Values<W, VEC>;
   using Channel = Values<W, LAST ? VEC : 1>;
   using Pixel = Values<W, LAST ? 1 : VEC>;
@@ -163,7 +163,7 @@ inline Tiling tiling(int64_t n, int64_t rows, int64_t columns, int64_t total, in
 template <typename T>
 class Reduction {
  public:
-  using W = wide_t<T>;
+  using W = acc_t<T>;
   Reduction(const Launcher& launch, const Total& total, int64_t partials, int64_t values) : launch_(launch), total_(total) {
     if (total.out == nullptr) return;
     count_ = partials * values / total.width;  // a total over n has fewer values than the maps have sums
@@ -193,7 +193,7 @@ class Reduction {
 template <typename T>
 void write_zeros(const Launcher& launch, const Total& total) {
   if (total.narrow) launch.zero(static_cast<T*>(total.out), total.width);
-  else launch.zero(static_cast<wide_t<T>*>(total.out), total.width);
+  else launch.zero(static_cast<acc_t<T>*>(total.out), total.width);
 }
 
 /// Runs a body over [n, c, hw] (or [n, hw, c]); its sums over pixels go to `channels`, those over channels to `pixels`.

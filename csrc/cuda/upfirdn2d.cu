@@ -15,7 +15,7 @@ void upfirdn2d(const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int
   const Fir fir{n, c, int(h), int(w), int(oh), int(ow), int(kh), int(kw), int(up_y), int(up_x), int(down_y), int(down_x), int(pad_top), int(pad_left), flip_filter, gain};
   with_dtype("upfirdn2d", x, [&](auto t) {
     using T = decltype(t);
-    run_fir<T>(launch, fir, input<T>(x), input<wide_t<T>>(f), output<T>(y), channels_last, true, [](auto vec, auto last) {
+    run_fir<T>(launch, fir, input<T>(x), input<acc_t<T>>(f), output<T>(y), channels_last, true, [](auto vec, auto last) {
       return Plain<T, vec.value, last.value>();
     });
   });

@@ -22,7 +22,7 @@ from facegan.errors import FaceganError
 from facegan.files import quoted, regular_file
 from facegan.models.stylegan2 import Discriminator, StyleGAN2Config
 from facegan.ops import setup_filter
-from facegan.ops.bias_act import DEFAULT_GAINS
+from facegan.ops.activation import DEFAULT_GAINS
 from facegan.tensors import check_size, refuse_other_shapes
 
 log = logging.getLogger("facegan.checkpoints")

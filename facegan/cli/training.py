@@ -35,14 +35,14 @@ def run_train(values: dict[str, Any]) -> None:
 def run_tune(values: dict[str, Any]) -> None:
     """Measure, and print which algorithm each layer takes."""
     from facegan.devices import resolve_device
-    from facegan.ops import plans
+    from facegan.ops.modulated_conv2d import measured
     from facegan.warmup.tune import tune
 
     config = configured(**{"out": "unused", **values})
     found = tune(config, resolve_device(config.device))
-    for shape, plan in found.items():
-        print(f"{plan:8} {shape}")
-    print(f"{len(found)} layers with a choice of plans; measured answers are kept in {plans.file()}")
+    for shape, algorithm in found.items():
+        print(f"{algorithm:8} {shape}")
+    print(f"{len(found)} layers with a choice of algorithms; measured answers are kept in {measured.file()}")
 
 
 COMMANDS = {"train": Command(config_class, run_train, examples), "tune": Command(config_class, run_tune, TUNE_EXAMPLES)}

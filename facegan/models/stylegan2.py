@@ -21,7 +21,7 @@ from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, Style
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
 from facegan.nn import Conv2d, Linear, scaled_once
 from facegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
-from facegan.ops.bias_act import DEFAULT_GAINS
+from facegan.ops.activation import DEFAULT_GAINS
 
 __all__ = [
     "NOISE_MODES",

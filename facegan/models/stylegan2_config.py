@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.files import quoted
-from facegan.ops.bias_act import DEFAULT_GAINS
+from facegan.ops.activation import DEFAULT_GAINS
 
 NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES = ("random", "const", "none")

@@ -13,7 +13,7 @@ from facegan.models.mapping import Mapping
 from facegan.models.stylegan2_config import Level, StyleGAN2Config
 from facegan.nn import Conv2d, Linear, scaled_once
 from facegan.ops import downsample2d, setup_filter
-from facegan.ops.bias_act import DEFAULT_GAINS
+from facegan.ops.activation import DEFAULT_GAINS
 
 
 def _fromrgb(size: int, config: StyleGAN2Config) -> Conv2d | None:

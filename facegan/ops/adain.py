@@ -13,19 +13,28 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import empty
+from facegan.ops.formats import empty_like_format, upcast
 from facegan.ops.registration import by_pytorch, operators, register
 
 
 def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """`(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`: the content with the style's statistics.
+    """Give the content the statistics of the style: adaptive instance normalisation (Huang & Belongie 2017, eq. 8).
+
+    `(1 - alpha m) c + alpha m (sigma(s) (c - mu(c)) / sigma(c) + mu(s))`, with mean and deviation of each sample and channel.
 
     Args:
-        content: c, [N, C, H, W] floating point; the result has its shape, dtype and memory format.
+        content: c, [N, C, H, W] floating point.
         style: s, [N, C, H', W'] in content's dtype; H' x W' may differ from H x W when there is no mask.
-        alpha: strength, 0 leaves the content, 1 replaces its statistics.
+        alpha: strength; 0 leaves the content, 1 replaces its statistics.
         mask: m, [N, 1, H, W], not negative: weights the statistics of both and the blend; a constant without gradient.
         eps: added to the variance.
+
+    Returns:
+        [N, C, H, W] in content's dtype and memory format.
+
+    Raises:
+        FaceganError: shapes or dtypes do not fit together, the style has no pixels, or the mask requires a gradient.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     _check_maps("adain", content=content, style=style)
     if style.shape[:2] != content.shape[:2] or style.dtype != content.dtype:
@@ -52,12 +61,22 @@ def adain(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | Non
 
 
 def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
-    """`scale (x - mu(x)) / sigma(x) + shift`: instance normalisation with a style's own scale and shift.
+    """Normalise each sample and channel, then apply a style's own scale and shift (Karras et al. 2019, eq. 1).
+
+    `scale (x - mu(x)) / sigma(x) + shift`
 
     Args:
-        x: [N, C, H, W] floating point; the result has its shape, dtype and memory format.
-        scale, shift: [N, C] of any floating point dtype.
+        x: [N, C, H, W] floating point.
+        scale: [N, C] of any floating point dtype.
+        shift: [N, C] of any floating point dtype.
         eps: added to the variance.
+
+    Returns:
+        [N, C, H, W] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: x is no floating point map, or scale or shift is not [N, C].
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     _check_maps("adain_affine", x=x)
     for name, value in (("scale", scale), ("shift", shift)):
@@ -71,10 +90,10 @@ def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> 
 
 
 def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """`adain` in PyTorch; arguments as there, unchecked."""
+    """Compute `adain` in PyTorch; arguments as there, unchecked."""
     if content.numel() == 0:
         return content.clone()
-    c, s = _wide(content), _wide(style)
+    c, s = upcast(content), upcast(style)
     mask = None if mask is None else mask.to(c.dtype)
     mean_c, sigma_c = _statistics(c, mask, eps)
     mean_s, sigma_s = _statistics(s, mask, eps)
@@ -87,17 +106,13 @@ def adain_ref(content: Tensor, style: Tensor, alpha: float = 1.0, mask: Tensor |
 
 
 def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
-    """`adain_affine` in PyTorch; arguments as there, unchecked."""
+    """Compute `adain_affine` in PyTorch; arguments as there, unchecked."""
     if x.numel() == 0:
         return x.clone()
-    wide = _wide(x)
-    mean, sigma = _statistics(wide, None, eps)
-    ratio = scale.to(wide.dtype)[:, :, None, None] / sigma
-    return torch.addcmul(shift.to(wide.dtype)[:, :, None, None] - ratio * mean, wide, ratio).to(x.dtype)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    x_acc = upcast(x)
+    mean, sigma = _statistics(x_acc, None, eps)
+    ratio = scale.to(x_acc.dtype)[:, :, None, None] / sigma
+    return torch.addcmul(shift.to(x_acc.dtype)[:, :, None, None] - ratio * mean, x_acc, ratio).to(x.dtype)
 
 
 def _statistics(x: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
@@ -126,8 +141,8 @@ def _normalise_backward(g: Tensor, normalised: Tensor, sigma: Tensor, weight: Te
 
 
 def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """Gradients (content, style) of `adain`."""
-    dy, c, s = _wide(dy), _wide(content), _wide(style)
+    """Return the gradients (content, style) of `adain`."""
+    dy, c, s = upcast(dy), upcast(content), upcast(style)
     mask = None if mask is None else mask.to(c.dtype)
     (mean_c, sigma_c), (mean_s, sigma_s) = _statistics(c, mask, eps), _statistics(s, mask, eps)
     c_hat, s_hat = (c - mean_c) / sigma_c, (s - mean_s) / sigma_s
@@ -141,11 +156,11 @@ def adain_backward_ref(dy: Tensor, content: Tensor, style: Tensor, alpha: float,
 
 
 def adain_affine_backward_ref(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
-    dy, wide = _wide(dy), _wide(x)
-    mean, sigma = _statistics(wide, None, eps)
-    x_hat = (wide - mean) / sigma
-    dx = _normalise_backward(dy * scale.to(wide.dtype)[:, :, None, None], x_hat, sigma, _weights(wide, None))
+    """Return the gradients (x, scale, shift) of `adain_affine`, the last two in float32 or wider."""
+    dy, x_acc = upcast(dy), upcast(x)
+    mean, sigma = _statistics(x_acc, None, eps)
+    x_hat = (x_acc - mean) / sigma
+    dx = _normalise_backward(dy * scale.to(x_acc.dtype)[:, :, None, None], x_hat, sigma, _weights(x_acc, None))
     return dx.to(x.dtype), (dy * x_hat).sum((2, 3)), dy.sum((2, 3))
 
 
@@ -187,28 +202,28 @@ class _AdaINAffine(torch.autograd.Function):
 register(
     "adain",
     "adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> Tensor",
-    fake=lambda content, *_: empty(content),
+    fake=lambda content, *_: empty_like_format(content),
     autograd=_AdaIN,
     reference=adain_ref,
 )
 register(
     "adain",
     "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)",
-    fake=lambda dy, content, style, *_: (empty(content), empty(style)),
+    fake=lambda dy, content, style, *_: (empty_like_format(content), empty_like_format(style)),
     autograd=by_pytorch(adain_backward_ref),
     reference=adain_backward_ref,
 )
 register(
     "adain_affine",
     "adain_affine(Tensor x, Tensor scale, Tensor shift, float eps) -> Tensor",
-    fake=lambda x, *_: empty(x),
+    fake=lambda x, *_: empty_like_format(x),
     autograd=_AdaINAffine,
     reference=adain_affine_ref,
 )
 register(
     "adain_affine",
     "adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps) -> (Tensor, Tensor, Tensor)",
-    fake=lambda dy, x, *_: (empty(x), *(_wide(x).new_empty(x.shape[:2]) for _ in range(2))),
+    fake=lambda dy, x, *_: (empty_like_format(x), *(upcast(x).new_empty(x.shape[:2]) for _ in range(2))),
     autograd=by_pytorch(adain_affine_backward_ref),
     reference=adain_affine_backward_ref,
 )

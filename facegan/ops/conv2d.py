@@ -6,6 +6,7 @@ gradients, so that every order is made of the three fast kernels behind `aten::c
 on every device (oneDNN, cuDNN) and backend, but for DW on a CPU, of which the compiled library has one of its own.
 """
 
+# ruff: noqa: D102
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ _weight_gradients_off = 0
 
 @contextmanager
 def no_weight_gradients() -> Iterator[None]:
-    """`grad(y, [x])` inside computes no weight gradients, which autograd would ask of a Python node regardless.
+    """Leave out the weight gradients of `grad(y, [x])` inside the block, which autograd would ask of a Python node regardless.
 
     For R1 and path length: `with no_weight_gradients(): g, = torch.autograd.grad(D(x).sum(), x, create_graph=True)`.
     Weight gradients of the penalty itself, computed later outside of the block, are complete.
@@ -45,27 +46,31 @@ def no_weight_gradients() -> Iterator[None]:
 
 
 def weight_gradients_wanted() -> bool:
-    """False inside `no_weight_gradients()`."""
+    """Whether no `no_weight_gradients()` is open."""
     return not _weight_gradients_off
 
 
 def conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    transposed: bool = False,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1, transposed: bool = False
 ) -> Tensor:
-    """`F.conv2d`, or `F.conv_transpose2d` when `transposed`, with fast gradients of every order.
+    """Convolve, with fast gradients of every order: `F.conv2d`, or `F.conv_transpose2d` when `transposed`.
 
     Under torch.func's transforms and in forward mode PyTorch's own gradients serve.
 
     Args:
-        x: [N, I, H, W] floating point; the result has its memory format, whatever the weight's.
-        weight: [O, I / groups, KH, KW]; transposed [I, O / groups, KH, KW]; in x's dtype, as the bias [O] (autocast casts).
+        x: [N, I, H, W] floating point.
+        weight: [O, I / groups, KH, KW]; transposed [I, O / groups, KH, KW]; in x's dtype (autocast casts).
+        bias: [O] in x's dtype; None for none.
+        stride: pixels from one place of the kernel to the next, along both axes.
+        padding: zeros on each side, in pixels.
+        groups: into which input and output channels are divided, each convolved on its own.
+        transposed: compute the adjoint, which enlarges by `stride`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format, whatever the weight's.
+
+    Raises:
+        FaceganError: x or weight has another rank, or x has other channels than the weight takes.
     """
     if x.ndim != 4 or weight.ndim != 4:
         raise FaceganError(
@@ -101,31 +106,34 @@ def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> boo
 
 
 def conv2d_ref(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    transposed: bool = False,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1, transposed: bool = False
 ) -> Tensor:
-    """`conv2d` with PyTorch's own gradients; arguments as there."""
+    """Compute `conv2d` with PyTorch's own gradients; arguments as there."""
     weight = following(weight, x)
     native = F.conv_transpose2d if transposed else F.conv2d
     return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
 
 
 def conv2d_resample(x: Tensor, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int = 0) -> Tensor:
-    """Convolution with FIR resampling, both at the higher resolution.
+    """Convolve with FIR resampling, both at the higher resolution: the low-pass filtering of Karras et al. 2019, section 2.1.
 
     `up`: zero-insert x, filter with f (gain up^2) and correlate with the weight; `down`: filter, then correlate with stride.
     The plane is zero outside of x and never cropped in between, so the order of the two filters is free, and they run in
     the cheaper one: for `up` the weight first, as a transposed convolution.
 
     Args:
-        x: [N, I, H, W]; weight: [O, I, K, K]; f: FIR filter [KF] or [KF, KF], needed when up or down is not 1.
-        padding: of the convolution at the higher resolution; K // 2 yields H * up or H / down.
+        x: [N, I, H, W] floating point.
+        weight: [O, I, K, K] in x's dtype (autocast casts).
+        f: FIR filter [KF] or [KF, KF]; needed when up or down is not 1.
+        up: factor by which the map is enlarged before the convolution.
+        down: factor by which it is reduced after it; one of the two is 1.
+        padding: of the convolution, in pixels at the higher resolution; K // 2 yields H * up or H / down.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: a filter is missing, both factors are above 1, or shapes do not fit together.
     """
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_resample: up is {up} and down is {down}, but f is None; expected a filter.")
@@ -165,7 +173,18 @@ class Resampling(NamedTuple):
 
 
 def resampling(kernel: int, taps: int, up: int, down: int, padding: int) -> Resampling:
-    """The cheapest order of steps for a K x K kernel and a filter of so many taps; `padding` as in `conv2d_resample`."""
+    """Find the cheapest order of steps for a K x K kernel and a filter of so many taps.
+
+    Args:
+        kernel: K.
+        taps: of the filter.
+        up: as in `conv2d_resample`.
+        down: as in `conv2d_resample`.
+        padding: as in `conv2d_resample`.
+
+    Raises:
+        FaceganError: both factors are above 1.
+    """
     if up > 1 and down > 1:
         raise FaceganError(f"conv2d_resample: up is {up} and down is {down}; expected one of the two to be 1.")
     if up == down == 1:
@@ -201,14 +220,14 @@ def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, op
 @cache
 def _weight_grad_kernel() -> Callable[..., Tensor | None] | None:
     try:
-        from facegan_kernels.native.weight_grad import conv2d_weight_grad
+        from facegan_kernels.native.conv2d_weight_grad import conv2d_weight_grad
     except ImportError:
         return None
     return conv2d_weight_grad
 
 
 class _Conv(torch.autograd.Function):
-    """C(x, w); `own`, here and below: see `_backward`"""
+    """C(x, w); `own`, here and below: see `_backward`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, own: bool) -> Tensor:

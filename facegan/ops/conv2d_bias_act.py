@@ -13,7 +13,8 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.bias_act import HOMOGENEOUS, bias_act, bias_act_ref, check_activation
+from facegan.ops.activation import HOMOGENEOUS, Activation, check_activation
+from facegan.ops.bias_act import bias_act, bias_act_ref
 from facegan.ops.conv2d import (
     ConvInputGrad,
     ConvWeightGrad,
@@ -44,30 +45,44 @@ def conv2d_bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`clamp(gain * act(conv2d(x, weight) + bias))`, [N, I, H, W] -> [N, O, H', W'].
+    """Convolve, then add a bias and activate, as one node of the graph: `clamp(gain * act(conv2d(x, weight) + bias))`.
 
     Args:
-        x, weight, stride, padding: as in `conv2d`, weight [O, I, KH, KW] in x's dtype (autocast casts).
-        bias: [O]; act, alpha, gain, clamp: as in `bias_act`.
+        x: [N, I, H, W] floating point.
+        weight: [O, I, KH, KW] in x's dtype (autocast casts).
+        bias: [O]; None for none.
+        stride: as in `conv2d`.
+        padding: as in `conv2d`.
+        act: as in `bias_act`.
+        alpha: as in `bias_act`.
+        gain: as in `bias_act`.
+        clamp: as in `bias_act`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: shapes do not fit together, or an option is out of range.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
-    gain = check_activation("conv2d_bias_act", act, alpha, gain, clamp)
+    activation = check_activation("conv2d_bias_act", act, alpha, gain, clamp)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise FaceganError(
             f"conv2d_bias_act: x has shape {list(x.shape)} and weight {list(weight.shape)}; expected [N, I, H, W] and [O, I, KH, KW]."
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise FaceganError(f"conv2d_bias_act: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}], a value per output channel.")
-    if bias is None and act == "linear" and gain == 1 and clamp is None:
+    if bias is None and act == "linear" and activation.gain == 1 and clamp is None:
         return conv2d(x, weight, stride=stride, padding=padding)
     chosen = backend.select("bias_act", x)
     if chosen == "reference" or x.numel() == 0 or torch.compiler.is_compiling():
         y = conv2d(x, weight, stride=stride, padding=padding)
-        return bias_act(y, bias, act=act, alpha=alpha, gain=gain, clamp=clamp)
+        return bias_act(y, bias, 1, *activation)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
     bias = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
-    arguments = x, following(weight, x), bias, _options(stride, padding, 1, False), (act, alpha, gain, clamp), operators(chosen)
+    arguments = x, following(weight, x), bias, _options(stride, padding, 1, False), activation, operators(chosen)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
         made: Tensor = _apply(*arguments)
         return made
@@ -87,9 +102,26 @@ def conv2d_layer(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """A whole convolutional layer, [N, I, H, W] -> [N, O, H * up / down, W * up / down] where padding is K // 2.
+    """Compute a whole convolutional layer: `bias_act(conv2d_resample(x, weight, f, up, down, padding), bias, act, gain, clamp)`.
 
-    `bias_act(conv2d_resample(x, weight, f, up, down, padding), bias, act, gain, clamp)`; arguments as there.
+    Args:
+        x: [N, I, H, W] floating point.
+        weight: [O, I, K, K] in x's dtype (autocast casts).
+        bias: [O]; None for none.
+        f: as in `conv2d_resample`.
+        up: as in `conv2d_resample`.
+        down: as in `conv2d_resample`.
+        padding: as in `conv2d_resample`.
+        act: as in `bias_act`, where alpha is 0.2.
+        gain: as in `bias_act`.
+        clamp: as in `bias_act`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format; [N, O, H * up / down, W * up / down] where padding is K // 2.
+
+    Raises:
+        FaceganError: a filter is missing, shapes do not fit together, or an option is out of range.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_layer: up is {up} and down is {down}, but f is None; expected a filter.")
@@ -115,12 +147,12 @@ def conv2d_bias_act_ref(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`conv2d_bias_act` in PyTorch; arguments as there, unchecked."""
+    """Compute `conv2d_bias_act` in PyTorch; arguments as there, unchecked."""
     y = conv2d_ref(x, weight, stride=stride, padding=padding)
     return bias_act_ref(y, bias, 1, act, alpha, gain, clamp)
 
 
-def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators) -> Tensor:
+def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Activation, ops: Operators) -> Tensor:
     """The layer without a graph."""
     act, alpha, gain, clamp = activation
     if ops.backend == "native" and act in HOMOGENEOUS and gain > 0 and clamp is None and _onednn_serves(x):
@@ -136,16 +168,16 @@ def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tup
 
 def _onednn_serves(x: Tensor) -> bool:
     """For one small map the call alone takes it longer than PyTorch's own convolution and our kernel after it."""
-    from facegan_kernels.native.prepacked import packs
+    from facegan_kernels.native.prepacking import can_prepack
 
-    return packs(x) and (x.shape[0] > 1 or x.numel() > SMALL)
+    return can_prepack(x) and (x.shape[0] > 1 or x.numel() > SMALL)
 
 
 class _ConvBiasAct(torch.autograd.Function):
     """Its second order comes from the operators that the backward is made of."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: tuple[Any, ...], ops: Operators) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Activation, ops: Operators) -> Tensor:
         y = _value(x, w, b, options, activation, ops)
         ctx.save_for_backward(x, w, y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
@@ -161,7 +193,7 @@ class _ConvBiasAct(torch.autograd.Function):
         if not weight_gradients_wanted():
             need_w = need_b = False
         need_b = need_b and ctx.bias
-        g, db = ctx.ops.bias_act_backward(dy, y, 1, *ctx.activation, need_b)
+        g, db = ctx.ops.bias_act_backward(dy, y, 1, need_b, *ctx.activation)
         own = ctx.ops.backend == "native"
         if torch.is_grad_enabled():
             dx = ConvInputGrad.apply(g, w, x, ctx.options, own) if need_x else None

@@ -34,29 +34,34 @@ def suggests_channels_last(x: Tensor) -> bool:
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The format of what an operator makes of x."""
+    """Return the format of what an operator makes of x."""
     if not suggests_channels_last(x):
         return torch.contiguous_format
     return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
 
 
-def empty(x: Tensor, shape: Sequence[Any] | None = None) -> Tensor:
-    """Fresh memory of a shape, x's by default, in x's dtype and format: what a fake kernel says of a result."""
+def empty_like_format(x: Tensor, shape: Sequence[Any] | None = None) -> Tensor:
+    """Return fresh memory of a shape, x's by default, in x's dtype and format: what a fake kernel says of a result."""
     return torch.empty(x.shape if shape is None else shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
-def dense(x: Tensor) -> Tensor:
-    """X with the strides of its format: itself, a view of it, or a copy where it has gaps or another order."""
+def upcast(x: Tensor) -> Tensor:
+    """Return x in the dtype of accumulators and statistics: float32 in place of half types."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def to_dense(x: Tensor) -> Tensor:
+    """Return x with the strides of its format: itself, a view of it, or a copy where it has gaps or another order."""
     return _as_format(x, suggests_channels_last(x))
 
 
-def like(y: Tensor, x: Tensor) -> Tensor:
-    """Y with the strides of x's format."""
+def match_layout(y: Tensor, x: Tensor) -> Tensor:
+    """Return y with the strides of x's format."""
     return _as_format(y, suggests_channels_last(x))
 
 
 def kept(y: Tensor, x: Tensor) -> Tensor:
-    """Y in x's order of memory, for PyTorch's own operators, which lose channels_last in products of single pixels."""
+    """Return y in x's order of memory, for PyTorch's own operators, which lose channels_last in products of single pixels."""
     if not suggests_channels_last(x) or y.is_contiguous(memory_format=torch.channels_last):
         return y
     return y.contiguous(memory_format=torch.channels_last)
@@ -82,7 +87,7 @@ def _strides(sizes: Sequence[int], channels_last: bool) -> tuple[int, ...]:
 
 
 def following(weight: Tensor, x: Tensor) -> Tensor:
-    """A convolution's weight that leaves the format to x: PyTorch convolves in channels_last where either of the two suggests it.
+    """Return a convolution's weight that leaves the format to x: PyTorch convolves in channels_last where either of the two suggests it.
 
     Of a 1 x 1 kernel the strides alone tell the formats apart; nothing is copied then.
     """

@@ -13,9 +13,17 @@ from facegan.ops.conv2d import weight_gradients_wanted
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`: x [..., I], weight [O, I], bias [O] -> [..., O], with gradients of every order.
+    """Compute `F.linear` with gradients of every order and half of the calls in its backward pass.
 
     Inside `no_weight_gradients()` the weight's and the bias's are left out, as those of `conv2d` are.
+
+    Args:
+        x: [..., I] floating point.
+        weight: [O, I] in x's dtype (autocast casts).
+        bias: [O] in x's dtype; None for none.
+
+    Returns:
+        [..., O] in x's dtype.
     """
     own_graph = (
         x.ndim == 2

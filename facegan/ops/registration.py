@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from facegan import backend
-from facegan.ops.formats import dense
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation
+from facegan.ops.formats import to_dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
 
@@ -54,34 +55,46 @@ def register(
     reference: Callable[..., Any],
     optional: bool = False,
 ) -> None:
-    """Defines the registered operator `<schema>`, a part of `op`.
+    """Define the registered operator `<schema>`, a part of `op`.
 
     `reference` is its PyTorch form and `fake` its shape function; both and every kernel take the schema's arguments, the kernels with
-    their first tensor `dense`. An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
+    their first tensor dense (`to_dense`). An `optional` operator is served by its PyTorch form on a backend that has no kernel for it.
+    Where the schema ends in `ACTIVATION_SCHEMA`, the functions given here take those arguments as one `Activation`.
 
     `autograd` runs when a gradient may be wanted, with the backend's `Operators` as an argument after the schema's: an
     autograd.Function made of them or, where no training asks for more, the PyTorch form itself, whose native graph serves
     gradients of any higher order (`by_pytorch`).
     """
     name, rest = schema.split("(", 1)
-    backend.register(op, name, reference, optional)
     autograd = applied(autograd) if isinstance(autograd, type) else autograd
+    if f"{ACTIVATION_SCHEMA})" in rest:
+        fake, reference, autograd = _packing(fake), _packing(reference), _packing_before_operators(autograd)
+    backend.register(op, name, reference, optional)
     _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional)
 
 
+def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which takes an `Activation` last, as one of the schema's arguments."""
+    return lambda *args: function(*args[:-4], Activation._make(args[-4:]))
+
+
+def _packing_before_operators(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: function(*args[:-5], Activation._make(args[-5:-1]), args[-1])
+
+
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:
-    """`function.apply` without its look at functorch, for callers who have had one."""
+    """Return `function.apply` without its look at functorch, for callers who have had one."""
     apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
     return apply
 
 
 def by_pytorch(reference: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradients by PyTorch's own graph of the reference."""
+    """Return gradients by PyTorch's own graph of the reference."""
     return lambda *args: reference(*args[:-1])
 
 
 def operators(backend_name: str) -> Operators:
-    """The registered operators of a backend, by their names."""
+    """Return the registered operators of a backend, by their names."""
     if torch.compiler.is_compiling():  # a graph takes them as PyTorch knows them, and the Autograd key where it needs gradients
         serving = _register(backend_name)
         # written out, as Dynamo follows attributes that it can name
@@ -104,12 +117,14 @@ class Operators:
     """`operators("native").bias_act(...)`: an `Operator` for each definition."""
 
     def __init__(self, backend_name: str) -> None:
+        """Register all definitions for a backend."""
         self.backend = backend_name
         self.library = torch.library.Library(NAMESPACES[backend_name], "FRAGMENT")
         for name in _definitions:
             setattr(self, name, Operator(_definitions[name], self))
 
-    def __getattr__(self, name: str) -> Operator:  # for type checkers: all are set above
+    def __getattr__(self, name: str) -> Operator:
+        """Satisfy type checkers: all are set above."""
         raise AttributeError(f"{name!r} is no registered operator.")
 
 
@@ -117,6 +132,7 @@ class Operator:
     """A registered operator of one backend."""
 
     def __init__(self, definition: Definition, of: Operators) -> None:
+        """Register the operator in its backend's namespace."""
         self.definition, self.operators = definition, of
         self.autograd = definition.autograd
         # Where a backend has no kernel, eager code takes PyTorch's own operators and graph without a detour.
@@ -126,7 +142,7 @@ class Operator:
         torch.library.register_fake(self.overload._name, definition.fake, lib=of.library)
 
     def __call__(self, *args: Any) -> Any:
-        """With gradients, where they are wanted."""
+        """Run it, with gradients where they are wanted."""
         return self._with_autograd(*args) if self.plain is None else self.plain(*args)
 
     def _with_autograd(self, *args: Any) -> Any:
@@ -140,7 +156,7 @@ class Operator:
             return self.overload(*args)
 
     def kernel(self, *args: Any) -> Any:
-        """Without: for the forward of an autograd.Function."""
+        """Run it without, for the forward of an autograd.Function."""
         if self.plain is not None:
             return self.plain(*args)
         with _below_autograd():
@@ -159,11 +175,11 @@ def _overload(definition: Definition, of: Operators) -> Any:
         return getattr(torch.ops.facegan, name).default
 
     def run(*args: Any) -> Any:
-        first = dense(args[0])
+        first = to_dense(args[0])
         return backend.kernel(name, of.backend, first.device.type)(first, *args[1:])
 
     def run_reference(*args: Any) -> Any:
-        return _laid_out(definition.reference(dense(args[0]), *args[1:]), definition.fake, args)
+        return _laid_out(definition.reference(to_dense(args[0]), *args[1:]), definition.fake, args)
 
     of.library.define(f"{name}{definition.arguments}")
     of.library.impl(name, run_reference if of.backend == "reference" else run, "CompositeExplicitAutograd")
@@ -189,6 +205,6 @@ def _with_strides(y: Tensor, like: Tensor, args: tuple[Any, ...]) -> Tensor:
 
 
 def uncast(x: Tensor) -> AbstractContextManager[Any]:
-    """Autocast narrows the arguments of convolutions and matrix products; those inside keep theirs."""
+    """Keep the dtypes of the arguments of convolutions and matrix products inside, which autocast would narrow."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

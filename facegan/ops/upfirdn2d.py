@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import empty
+from facegan.ops.formats import empty_like_format
 from facegan.ops.registration import operators, register, uncast
 
 Pair = int | Sequence[int]
@@ -29,7 +29,19 @@ def setup_filter(
     normalize: bool = True,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """A filter for the ops here: float32, [K] (applied along both axes) or [KH, KW], scaled to sum 1 if `normalize`."""
+    """Make a filter for the operators here.
+
+    Args:
+        taps: [K], applied along both axes, or [KH, KW]; [1, 3, 3, 1] is StyleGAN2's.
+        normalize: scale the taps to sum 1.
+        device: where the filter lies; None for the default device, or that of `taps`.
+
+    Returns:
+        float32 [K] or [KH, KW].
+
+    Raises:
+        FaceganError: there are no taps, or they have another rank.
+    """
     f = torch.as_tensor(taps, dtype=torch.float32, device=device)
     if f.ndim not in (1, 2) or f.numel() == 0:
         raise FaceganError(f"setup_filter: taps have shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
@@ -37,23 +49,27 @@ def setup_filter(
 
 
 def upfirdn2d(
-    x: Tensor,
-    f: Tensor | None,
-    up: Pair = 1,
-    down: Pair = 1,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
+    x: Tensor, f: Tensor | None, up: Pair = 1, down: Pair = 1, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
-    """Zero-inserts, pads, filters and decimates each channel on its own.
+    """Zero-insert, pad, filter and decimate each channel on its own: the low-pass filtering of Karras et al. 2019, section 2.1.
+
+    Per axis, with x zero-inserted and padded: `y[o] = gain * sum_k f[k] * x_padded[o * down + K - 1 - k]`.
 
     Args:
-        x: [N, C, H, W], floating point; the result has its dtype and memory format.
+        x: [N, C, H, W] floating point.
         f: filter [K] (along both axes) or [KH, KW], a constant without gradient; None for the single tap 1.
-        up, down: factor, or (vertical, horizontal) factors.
+        up: factor, or (vertical, horizontal) factors, of zero-insertion.
+        down: factor, or (vertical, horizontal) factors, of decimation.
         padding: pixels added after zero-insertion: p, (vertical, horizontal) or (top, bottom, left, right); negative crops.
         flip_filter: False convolves, True correlates.
         gain: factor of the result; up * up keeps the brightness when zero-inserting.
+
+    Returns:
+        [N, C, (H up + p - K) // down + 1, ...] in x's dtype and memory format, p the sum of the padding along the axis.
+
+    Raises:
+        FaceganError: x is no floating point map, f does not fit, a factor is not positive, or nothing would be left of the map.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
     _check(x, f, up, down, padding)
@@ -66,34 +82,72 @@ def upfirdn2d(
 
 
 def upsample2d(x: Tensor, f: Tensor, up: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
-    """[N, C, H, W] -> [N, C, H * up, W * up] (+ 2 * padding); zero-inserted pixels are made up for in brightness."""
+    """Enlarge a map; zero-inserted pixels are made up for in brightness.
+
+    Args:
+        x: [N, C, H, W] floating point.
+        f: as in `upfirdn2d`.
+        up: factor along both axes.
+        padding: pixels added on each side of the result; negative crops.
+        gain: factor of the result.
+
+    Returns:
+        [N, C, H * up + 2 padding, W * up + 2 padding] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: as `upfirdn2d`.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
+    """
     (kh, kw), p = _taps(f), padding
     pads = (p + (kh + up - 1) // 2, p + (kh - up) // 2, p + (kw + up - 1) // 2, p + (kw - up) // 2)
     return upfirdn2d(x, f, up=up, padding=pads, gain=gain * up * up)
 
 
 def downsample2d(x: Tensor, f: Tensor, down: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
-    """[N, C, H, W] -> [N, C, H // down, W // down] (+ 2 * padding // down), filtered against aliasing first."""
+    """Reduce a map, filtered against aliasing first.
+
+    Args:
+        x: [N, C, H, W] floating point.
+        f: as in `upfirdn2d`.
+        down: factor along both axes.
+        padding: pixels added on each side before decimation; negative crops.
+        gain: factor of the result.
+
+    Returns:
+        [N, C, (H + 2 padding) // down, (W + 2 padding) // down] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: as `upfirdn2d`.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
+    """
     (kh, kw), p = _taps(f), padding
     pads = (p + (kh - down + 1) // 2, p + (kh - down) // 2, p + (kw - down + 1) // 2, p + (kw - down) // 2)
     return upfirdn2d(x, f, down=down, padding=pads, gain=gain)
 
 
 def filter2d(x: Tensor, f: Tensor, padding: int = 0, gain: float = 1.0) -> Tensor:
-    """[N, C, H, W] -> the same size (+ 2 * padding), filtered; outside of x is zero."""
+    """Filter a map; outside of x is zero.
+
+    Args:
+        x: [N, C, H, W] floating point.
+        f: as in `upfirdn2d`.
+        padding: pixels added on each side; negative crops.
+        gain: factor of the result.
+
+    Returns:
+        [N, C, H + 2 padding, W + 2 padding] in x's dtype and memory format.
+
+    Raises:
+        FaceganError: as `upfirdn2d`.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
+    """
     return downsample2d(x, f, down=1, padding=padding, gain=gain)
 
 
 def upfirdn2d_ref(
-    x: Tensor,
-    f: Tensor | None,
-    up: Pair = 1,
-    down: Pair = 1,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
+    x: Tensor, f: Tensor | None, up: Pair = 1, down: Pair = 1, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
-    """`upfirdn2d` in PyTorch as depthwise convolutions, transposed for `up`; arguments as there."""
+    """Compute `upfirdn2d` in PyTorch as depthwise convolutions, transposed for `up`; arguments as there."""
     up, down, pads = _pair("up", up), _pair("down", down), _padding(padding)
     f = x.new_ones(1) if f is None else f.to(device=x.device, dtype=x.dtype)
     if x.numel() == 0:  # convolutions reject empty channels; the sum (0) keeps the graph
@@ -137,7 +191,7 @@ def _pair(name: str, value: Pair) -> tuple[int, int]:
 
 
 def _padding(padding: Pair) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right)"""
+    """(top, bottom, left, right)."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
     if len(padding) == 2:
@@ -197,7 +251,7 @@ class _UpFirDn2d(torch.autograd.Function):
 register(
     "upfirdn2d",
     "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor",
-    fake=lambda x, f, up, down, padding, flip, gain: empty(x, _output_shape(x, _taps(f), up, down, padding)),
+    fake=lambda x, f, up, down, padding, flip, gain: empty_like_format(x, _output_shape(x, _taps(f), up, down, padding)),
     autograd=_UpFirDn2d,
     reference=upfirdn2d_ref,
 )

@@ -5,7 +5,7 @@
     launches = needed_by(config, device)      # the calls of our operators that its steps make; nothing is computed
     compile_kernels(launches, device)         # under a progress bar, once
 
-Compiled code is kept in Triton's cache, where the launch finds it. `facegan.warmup.tune` measures plans.
+Compiled code is kept in Triton's cache, where the launch finds it. `facegan.warmup.tune` measures algorithms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facegan import backend
 from facegan.config import TrainConfig
-from facegan.warmup.launches import Launch, plans_of, recorded
+from facegan.warmup.launches import Launch, algorithms_of, recorded
 
 if TYPE_CHECKING:  # which needs Triton
     from facegan.warmup.kernels import Specialisation
@@ -56,14 +56,14 @@ def needed_by(
 ) -> list[Launch]:
     """The distinct calls of our operators that the steps of a training make.
 
-    A layer with a choice of plans takes the one that it will take on `device`, by the rule for `arch` (90 for sm_90) where no device
+    A layer with a choice of algorithms takes the one that it will take on `device`, by the rule for `arch` (90 for sm_90) where no device
     is given, and all where neither is.
     """
     from facegan.warmup.steps import steps
 
     found: dict[object, Launch] = {}
     for name, step in steps(config, processes=processes, attributes=attributes):
-        for launch in recorded(step, name, plans_of(device, arch)):
+        for launch in recorded(step, name, algorithms_of(device, arch)):
             found.setdefault(launch.key, launch)
     return list(found.values())
 

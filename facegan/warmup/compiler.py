@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from facegan.warmup.kernels import Specialisation
 
 _DONE = "facegan: "  # begins a line that says so; a compiler may write others
-_LONG = ("facegan_kernels.triton.fir", "facegan_kernels.triton.implicit_gemm")  # compiled first, as they take the longest
+_LONG = ("facegan_kernels.triton.fir", "facegan_kernels.triton.modulated_conv2d.fused")  # compiled first, as they take the longest
 log = logging.getLogger("facegan.train")
 
 

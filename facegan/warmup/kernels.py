@@ -64,7 +64,7 @@ class Specialisation:
 
     @property
     def full_name(self) -> str:
-        return f"{self.module.rsplit('.', 1)[-1]}.{self.name}"
+        return f"{self.module.removeprefix('facegan_kernels.triton.')}.{self.name}"
 
     def label(self) -> str:
         """Types of its tensors, constants, absent tensors and options, as `bf16 fp32; BLOCK=1024; without b; 4 warps`."""

@@ -16,11 +16,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facegan import backend
-from facegan.ops import plans
+from facegan.ops.modulated_conv2d import measured
 from facegan.warmup.autocast import autocast_of_meta
 
 Launcher = Callable[..., Any]
-Choose = Callable[[Any, Any, Mapping[str, Callable[[], Any]]], str]  # as `plans.choose`
+Choose = Callable[[Any, Any, Mapping[str, Callable[[], Any]]], str]  # as `measured.choose`
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,24 @@ def launcher(operator: str, name: str = "triton") -> Launcher | None:
     return None if module is None else getattr(importlib.import_module(module), operator)
 
 
-def every_plan(key: Any, device: Any, candidates: Mapping[str, Callable[[], Any]]) -> str:
+def every_algorithm(key: Any, device: Any, candidates: Mapping[str, Callable[[], Any]]) -> str:
     """Runs all of them."""
-    for run_plan in candidates.values():
-        run_plan()
-    return plans.DEFAULT
+    for run in candidates.values():
+        run()
+    return measured.DEFAULT
 
 
-def plans_of(device: torch.device | None, arch: int | None = None) -> Choose:
+def algorithms_of(device: torch.device | None, arch: int | None = None) -> Choose:
     """What layers with a choice do on a device, by the rule for an architecture, or else all that they can."""
-    if device is not None and not plans.measuring():
-        choose = plans.choose
+    if device is not None and not measured.measuring():
+        choose = measured.choose
         return lambda key, _, candidates: choose(key, device, candidates)
     if arch is not None:
-        return lambda key, *_: plans.by_rule(key, (arch // 10, arch % 10))
-    return every_plan
+        return lambda key, *_: measured.by_rule(key, (arch // 10, arch % 10))
+    return every_algorithm
 
 
-def recorded(step: Callable[[], Any], case: str = "", choose: Choose = every_plan) -> list[Launch]:
+def recorded(step: Callable[[], Any], case: str = "", choose: Choose = every_algorithm) -> list[Launch]:
     """The distinct calls that `step` makes on `meta` tensors, in their order."""
     found: dict[tuple[Any, ...], Launch] = {}
 
@@ -118,9 +118,9 @@ def _laid_out_as(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor | None
 
 @contextmanager
 def triton_serves(choose: Choose) -> Iterator[None]:
-    """Every op chooses Triton, whatever the device of its tensors, and layers with a choice of plans `choose` one."""
+    """Every op chooses Triton, whatever the device of its tensors, and layers with a choice of algorithms `choose` one."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(backend, "select", lambda op, device_type: "triton"))
-        stack.enter_context(mock.patch.object(plans, "choose", choose))
+        stack.enter_context(mock.patch.object(measured, "choose", choose))
         stack.enter_context(autocast_of_meta())
         yield

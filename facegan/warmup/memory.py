@@ -19,7 +19,7 @@ import triton
 import facegan
 from facegan.config import TrainConfig
 from facegan.files import write_whole
-from facegan.ops import plans
+from facegan.ops.modulated_conv2d import algorithms, measured
 from facegan.warmup.kernels import Specialisation
 
 # What has no say in which kernels there are, but changes from run to run.
@@ -48,26 +48,17 @@ def keep(kernels: list[Specialisation], config: TrainConfig, device: torch.devic
 
 def _file(config: TrainConfig, device: torch.device, processes: int, attributes: int) -> Path:
     given: dict[str, Any] = {name: value for name, value in config.to_json().items() if name not in SILENT}
-    measured = plans.file().read_text() if plans.file().exists() else ""
-    metadata = (
-        given,
-        processes,
-        attributes,
-        torch.cuda.get_device_name(device),
-        torch.__version__,
-        triton.__version__,
-        _settings(),
-        measured,
-    )
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True, default=str).encode())
+    answers = measured.file().read_text() if measured.file().exists() else ""
+    gpu = torch.cuda.get_device_name(device), torch.__version__, triton.__version__
+    digest = hashlib.sha256(json.dumps((given, processes, attributes, *gpu, _settings(), answers), sort_keys=True, default=str).encode())
     for package in (facegan, facegan_kernels):
         root = Path(str(package.__file__)).parent
         for source in sorted(root.rglob("*.py")):
             digest.update(source.read_bytes())
-    return plans.file().parent / "kernels" / f"{digest.hexdigest()[:32]}.json"
+    return measured.file().parent / "kernels" / f"{digest.hexdigest()[:32]}.json"
 
 
 def _settings() -> list[str]:
     """Of the process, which kernels depend on."""
     precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-    return [plans.requested_plan(), str(plans.measuring()), str(precision)]
+    return [algorithms.requested_algorithm(), str(measured.measuring()), str(precision)]

@@ -1,4 +1,4 @@
-"""`facegan tune`: measures, on this GPU, which plan suits each layer of a configuration that has a choice, and keeps the answers."""
+"""`facegan tune`: measures, on this GPU, which algorithm suits each layer of a configuration that has a choice, and keeps the answers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tqdm import tqdm
 from facegan import backend
 from facegan.config import TrainConfig
 from facegan.errors import FaceganError
-from facegan.ops import plans
+from facegan.ops.modulated_conv2d import measured
 from facegan.warmup import why_not
-from facegan.warmup.launches import every_plan, recorded
+from facegan.warmup.launches import every_algorithm, recorded
 from facegan.warmup.steps import steps
 
 
 def tune(config: TrainConfig, device: torch.device) -> dict[str, str]:
-    """Runs a step of each kind of a training by `config` on random numbers, and measures what it meets; shape -> plan.
+    """Runs a step of each kind of a training by `config` on random numbers, and measures what it meets; shape -> algorithm.
 
     Raises:
         FaceganError: there is nothing that could be measured.
@@ -31,17 +31,17 @@ def tune(config: TrainConfig, device: torch.device) -> dict[str, str]:
         raise FaceganError(f"tune: nothing to measure, as {reason}; name a GPU with `device` cuda")
     shapes = choices(config)
     found: dict[str, str] = {}
-    with tqdm(total=len(shapes), desc=f"measuring layers (once; kept in {plans.file()})", unit="layer") as bar:
+    with tqdm(total=len(shapes), desc=f"measuring layers (once; kept in {measured.file()})", unit="layer") as bar:
 
         def noted(key: Any, device: torch.device, candidates: Mapping[str, Callable[[], torch.Tensor]]) -> str:
-            plan = measure(key, device, candidates)
+            name = measure(key, device, candidates)
             if str(key) not in found:
-                found[str(key)] = plan
+                found[str(key)] = name
                 bar.update()
-            return plan
+            return name
 
-        measure = plans.choose
-        with _measuring(), mock.patch.object(plans, "choose", noted), backend.use_backend("triton"):
+        measure = measured.choose
+        with _measuring(), mock.patch.object(measured, "choose", noted), backend.use_backend("triton"):
             for name, step in steps(config, device=device) if shapes else ():
                 bar.set_postfix_str(name)
                 step()
@@ -49,12 +49,12 @@ def tune(config: TrainConfig, device: torch.device) -> dict[str, str]:
 
 
 def choices(config: TrainConfig) -> set[str]:
-    """The shapes of a configuration for which there is a choice of plans."""
+    """The shapes of a configuration for which there is a choice of algorithms."""
     found: set[str] = set()
 
     def noted(key: Any, device: Any, candidates: Mapping[str, Callable[[], Any]]) -> str:
         found.add(str(key))
-        return every_plan(key, device, candidates)
+        return every_algorithm(key, device, candidates)
 
     for name, step in steps(config):
         recorded(step, name, noted)

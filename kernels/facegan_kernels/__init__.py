@@ -19,35 +19,26 @@ from typing import Any
 
 COMPILED = "torch.ops.facegan"
 
-# module -> the operators it serves
-_MODULES = {
-    "bias_act": ("bias_act", "bias_act_backward", "bias_act_double_backward"),
-    "upfirdn2d": ("upfirdn2d",),
-    "adain": ("adain", "adain_backward", "adain_affine", "adain_affine_backward"),
-    "modulated_conv2d": (
-        "modulate",
-        "modulate_backward",
-        "modulated_epilogue",
-        "modulated_epilogue_backward",
-        "modulated_epilogue_double_backward",
+# module, below triton/ and below native/ -> (its operators, who has kernels of them: "compiled" is native, in C++ alone)
+_TABLE = {
+    "adain": ("adain adain_backward adain_affine adain_affine_backward", "triton compiled"),
+    "bias_act": ("bias_act bias_act_backward bias_act_double_backward", "triton compiled"),
+    "upfirdn2d": ("upfirdn2d", "triton compiled"),
+    "modulated_conv2d.epilogue": (
+        "modulate modulate_backward modulated_epilogue modulated_epilogue_backward modulated_epilogue_double_backward",
+        "triton compiled",
     ),
-}
-# what one backend alone has
-_OWN: dict[str, dict[str, tuple[str, ...]]] = {
-    "triton": {"pointwise": ("pointwise", "pointwise_backward"), "implicit_gemm": ("modulated_conv2d_fused",)},
-    "native": {"winograd": ("modulated_conv2d_fused",), "prepacked": ("prepacked_conv2d", "prepacked_demodulation")},
+    "modulated_conv2d.pointwise": ("pointwise pointwise_backward", "triton"),
+    "modulated_conv2d.fused": ("modulated_conv2d_fused", "triton native"),
+    "modulated_conv2d.prepacked": ("prepacked_conv2d prepacked_demodulation", "native"),
 }
 
 # (backend, registered operator) -> module
 KERNELS: dict[tuple[str, str], str] = {
-    **{("native", operator): COMPILED for operators in _MODULES.values() for operator in operators},
-    **{("triton", operator): f"facegan_kernels.triton.{module}" for module, operators in _MODULES.items() for operator in operators},
-    **{
-        (backend, operator): f"facegan_kernels.{backend}.{module}"
-        for backend, own in _OWN.items()
-        for module, operators in own.items()
-        for operator in operators
-    },
+    ("native" if kind == "compiled" else kind, operator): COMPILED if kind == "compiled" else f"facegan_kernels.{kind}.{module}"
+    for module, (operators, kinds) in _TABLE.items()
+    for operator in operators.split()
+    for kind in kinds.split()
 }
 
 

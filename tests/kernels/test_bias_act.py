@@ -45,7 +45,7 @@ def test_gradients_of_the_kernels(kernel, draw, close, act, gain, clamp, dtype, 
     y = gain * (0.05 + 0.9 * y.sigmoid() if act == "sigmoid" else 0.9 * y.tanh())
     ddb = draw(5, dtype=dtype)
     options = (act, 0.1, gain, clamp)
-    dx, db = kernel("bias_act_backward")(dy, y, 1, *options, True)
+    dx, db = kernel("bias_act_backward")(dy, y, 1, True, *options)
     d_dy, d_y = kernel("bias_act_double_backward")(ddx, ddb, dy, y, 1, *options)
 
     # where y comes from: every act has an inverse, relu on its positive half
@@ -81,7 +81,7 @@ def test_shapes(kernel, draw, close, shape, dim, channels_last):
     y, dx, db = expected_gradients(dy, x, b, dim)
     options = ("lrelu", 0.2, 2**0.5, None)
     close(kernel("bias_act")(x, b, dim, *options), y)
-    actual_dx, actual_db = kernel("bias_act_backward")(dy, y.to(x), dim, *options, True)
+    actual_dx, actual_db = kernel("bias_act_backward")(dy, y.to(x), dim, True, *options)
     assert actual_dx.shape == dx.shape and actual_db.shape == db.shape
     close(actual_dx, dx)
     close(actual_db, db)
@@ -90,7 +90,7 @@ def test_shapes(kernel, draw, close, shape, dim, channels_last):
 def test_without_a_bias(kernel, draw, close):
     x, dy = draw(2, 3, 5, 7), draw(2, 3, 5, 7)
     close(kernel("bias_act")(x, None, 1, "tanh", 0.2, 0.5, None), 0.5 * x.double().tanh())
-    dx, db = kernel("bias_act_backward")(dy, x, 1, "relu", 0.2, 2.0, None, False)
+    dx, db = kernel("bias_act_backward")(dy, x, 1, False, "relu", 0.2, 2.0, None)
     close(dx, 2 * dy.double() * (x > 0))
     assert db.shape == (0,)
     d_dy, _ = kernel("bias_act_double_backward")(dy, None, dy, x, 1, "relu", 0.2, 2.0, None)
@@ -106,7 +106,7 @@ def test_strides_of_any_kind(kernel, draw, close):
     close(kernel("bias_act")(x, b, 1, *options), bias_act_ref(x.double(), b.double(), 1, *options))
     y = draw(2, 7, 6, 5, memory_format=torch.channels_last)
     dy = draw(1, 7, 1, 1).expand(2, 7, 6, 5)
-    dx, db = kernel("bias_act_backward")(dy, y, 1, *options, True)
+    dx, db = kernel("bias_act_backward")(dy, y, 1, True, *options)
     expected = 1.5 * dy.double() * torch.where(y > 0, 1.0, 0.2)
     close(dx, expected)
     close(db, expected.sum((0, 2, 3)))
@@ -115,10 +115,10 @@ def test_strides_of_any_kind(kernel, draw, close):
 def test_sums_of_many_tiles(kernel, draw, close, memory_format):
     """The bias gradient over more rows than one tile holds."""
     dy, y = (draw(3, 24, 13, 20, memory_format=memory_format) for _ in range(2))
-    dx, db = kernel("bias_act_backward")(dy, y, 1, "linear", 0.2, 1.0, None, True)
+    dx, db = kernel("bias_act_backward")(dy, y, 1, True, "linear", 0.2, 1.0, None)
     close(dx, dy)
     close(db, dy.double().sum((0, 2, 3)))
-    again = kernel("bias_act_backward")(dy, y, 1, "linear", 0.2, 1.0, None, True)[1]
+    again = kernel("bias_act_backward")(dy, y, 1, True, "linear", 0.2, 1.0, None)[1]
     torch.testing.assert_close(again, db, rtol=0, atol=0)
 
 
@@ -153,7 +153,7 @@ def test_no_gradient_where_clamped(kernel, draw, dtype, clamp):
     """Also where the limit is no value of the dtype."""
     x = 4 * draw(64, dtype=dtype)
     y = kernel("bias_act")(x, None, 0, "linear", 0.2, 1.0, clamp)
-    dx, _ = kernel("bias_act_backward")(torch.ones_like(x), y, 0, "linear", 0.2, 1.0, clamp, False)
+    dx, _ = kernel("bias_act_backward")(torch.ones_like(x), y, 0, False, "linear", 0.2, 1.0, clamp)
     torch.testing.assert_close(dx, (x.abs() < y.abs().max()).to(dtype), rtol=0, atol=0)
 
 
@@ -173,7 +173,7 @@ def test_any_shape(kernel, draw, close, shape, place, act, gain, channels_last):
     y, dx, db = expected_gradients(dy, x, b, dim, act=act, gain=gain, clamp=0.9)
     actual = kernel("bias_act")(x, b, dim, act, 0.2, gain, 0.9)
     close(actual, y)
-    actual_dx, actual_db = kernel("bias_act_backward")(dy, actual, dim, act, 0.2, gain, 0.9, True)
+    actual_dx, actual_db = kernel("bias_act_backward")(dy, actual, dim, True, act, 0.2, gain, 0.9)
     close(actual_dx, dx)
     close(actual_db, db)
 

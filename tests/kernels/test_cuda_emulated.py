@@ -401,7 +401,7 @@ def test_operators(emulated: Any, shape: Any, dtype: torch.dtype, memory_format:
     gsums = torch.randn(3, n, c, dtype=wide(dtype))
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("bias_act", (far, b.to(dtype), 1, *act)),
-        ("bias_act_backward", (g, y, 1, *tanh, True)),
+        ("bias_act_backward", (g, y, 1, True, *tanh)),
         ("bias_act_double_backward", (y, b.to(dtype), far, x, 1, *tanh)),
         ("upfirdn2d", (x, f, (2, 2), (1, 1), pads, False, 4.0)),
         ("adain", (x, y, 0.7, None, 1e-1)),

@@ -60,7 +60,7 @@ def bias_act_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: tor
     for dim, act, biased in product(range(4), ("lrelu", "tanh"), (True, False)):
         options, b = (act, 0.2, 1.5, 0.8), draw(shape[dim]) if biased else None
         yield "bias_act", [x, b, dim, *options]
-        yield "bias_act_backward", [dy, x, dim, *options, biased]
+        yield "bias_act_backward", [dy, x, dim, biased, *options]
         yield "bias_act_double_backward", [ddx, b, dy, x, dim, *options]
 
 

@@ -28,7 +28,7 @@ def kernel():
 def one_dnn(request, kernel, monkeypatch):
     """Once as it is, once as in a PyTorch without oneDNN."""
     if not request.param:
-        monkeypatch.setattr("facegan_kernels.native.prepacked._one_dnn", lambda: False)
+        monkeypatch.setattr("facegan_kernels.native.prepacking._one_dnn", lambda: False)
 
 
 def parameter(*shape):
@@ -78,16 +78,16 @@ def test_a_changed_weight_is_packed_anew(kernel):
 
 
 def test_what_was_made_dies_with_its_weight(kernel):
-    from facegan_kernels.native import prepacked
+    from facegan_kernels.native import prepacking
 
     weight = parameter(16, 8, 3, 3)
     gc.collect()
-    before = len(prepacked._kept)
+    before = len(prepacking._caches)
     kernel("prepacked_conv2d")(torch.randn(1, 8, 6, 6), weight, 1, 1, False)
-    assert len(prepacked._kept) == before + 1
+    assert len(prepacking._caches) == before + 1
     del weight
     gc.collect()
-    assert len(prepacked._kept) == before
+    assert len(prepacking._caches) == before
 
 
 @pytest.mark.parametrize("up", [1, 2])

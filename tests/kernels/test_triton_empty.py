@@ -26,7 +26,7 @@ Case = Callable[[tuple[int, ...], Draw], tuple[Any, ...]]
 # operator -> its arguments for a map of a shape
 CASES: dict[str, Case] = {
     "bias_act": lambda shape, draw: (draw(*shape), draw(shape[1]), 1, *LRELU),
-    "bias_act_backward": lambda shape, draw: (draw(*shape), draw(*shape), 1, *LRELU, True),
+    "bias_act_backward": lambda shape, draw: (draw(*shape), draw(*shape), 1, True, *LRELU),
     "bias_act_double_backward": lambda shape, draw: (draw(*shape), draw(shape[1]), draw(*shape), draw(*shape), 1, "tanh", 0.2, 1.5, None),
     "modulate": lambda shape, draw: (draw(*shape), draw(*shape[:2])),
     "modulate_backward": lambda shape, draw: (draw(*shape), draw(*shape), draw(*shape[:2])),

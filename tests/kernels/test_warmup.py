@@ -32,7 +32,7 @@ def run(folder: Path, script: str) -> Any:
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "OMP_NUM_THREADS": "1",
     }
-    for name in ("FACEGAN_AUTOTUNE", "FACEGAN_PLAN", "FACEGAN_BACKEND"):
+    for name in ("FACEGAN_AUTOTUNE", "FACEGAN_ALGORITHM", "FACEGAN_BACKEND"):
         environment.pop(name, None)
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr
@@ -181,7 +181,7 @@ def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_pat
     from facegan import backend
     from facegan.cli import tuning
     from facegan.errors import FaceganError
-    from facegan.ops import plans
+    from facegan.ops.modulated_conv2d import measured
     from facegan.warmup import tune
 
     config = MethodBConfig(out="x", resolution=64, preset="tiny", batch=8, mixed_precision="bf16", phase2_epochs=0, augment="none")
@@ -197,21 +197,21 @@ def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_pat
     asked: list[tuple[Any, str]] = []
 
     def choose(key: Any, device: Any, candidates: Any) -> str:
-        assert plans.measuring() and backend.requested_backend() == "triton"
+        assert measured.measuring() and backend.requested_backend() == "triton"
         asked.append((key, device.type))
         return "fused" if len(key[0]) == 4 else "library"
 
     def steps(config: Any, device: torch.device) -> Any:
         for key in (([8, 16, 64, 64],), ([8, 16, 64, 64],), ([4],)):
-            yield "G", lambda key=key: plans.choose(key, device, {})
+            yield "G", lambda key=key: measured.choose(key, device, {})
 
     monkeypatch.setattr(tune, "why_not", lambda device: None)
     monkeypatch.setattr(tune, "choices", lambda config: shapes)
-    monkeypatch.setattr(plans, "choose", choose)
+    monkeypatch.setattr(measured, "choose", choose)
     monkeypatch.setattr(tune, "steps", steps)
     monkeypatch.setenv("FACEGAN_CACHE", str(tmp_path))
     tuning.run_tune({"method": "b", "resolution": 64})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["fused", "library", "2"]
-    assert str(tmp_path / "plans.json") in printed[-1]
-    assert len(asked) == 3 and not plans.measuring()
+    assert str(tmp_path / "algorithms.json") in printed[-1]
+    assert len(asked) == 3 and not measured.measuring()

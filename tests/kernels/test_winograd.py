@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from facegan import backend
 from facegan.ops import modulated_conv2d
-from facegan.ops.plans import use_plan
+from facegan.ops.modulated_conv2d.algorithms import use_algorithm
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_agrees_with_a_direct_convolution(layer, n, i, o, h, w, memory_format, f
 
 @pytest.mark.parametrize("one_dnn", [True, False])
 def test_more_tiles_than_one_block(layer, monkeypatch, one_dnn):
-    from facegan_kernels.native import winograd
+    from facegan_kernels.native.modulated_conv2d import fused
 
-    monkeypatch.setattr(winograd, "_BYTES", 1)  # 64 tiles at a time
+    monkeypatch.setattr(fused, "_BYTES", 1)  # 64 tiles at a time
     if not one_dnn:
-        monkeypatch.setattr(winograd, "packs", lambda x: False)
+        monkeypatch.setattr(fused, "can_prepack", lambda x: False)
     x, weight, s = torch.randn(3, 8, 30, 22), torch.randn(8, 8, 3, 3) / 8, torch.ones(3, 8)
     y = layer(x, weight, s, None, None, None, 1, "linear", 0.0, 1.0, None)
     torch.testing.assert_close(y.double(), F.conv2d(x.double(), weight.double(), padding=1), rtol=1e-4, atol=1e-4)
@@ -86,6 +86,6 @@ def test_serves_inference_with_lasting_weights_alone(layer, monkeypatch):
             torch.testing.assert_close(run(), direct, rtol=1e-4, atol=1e-4)
             assert len(calls) == 1
             run(weight * 1)
-            with use_plan("library"):
+            with use_algorithm("library"):
                 torch.testing.assert_close(run(), direct, rtol=1e-5, atol=1e-5)
         assert len(calls) == 1

@@ -7,7 +7,7 @@ import torch
 from facegan.backend import BackendUnavailable
 from facegan.errors import FaceganError
 from facegan.ops import bias_act
-from facegan.ops.bias_act import DEFAULT_GAINS
+from facegan.ops.activation import DEFAULT_GAINS
 
 ACTS = {
     "linear": lambda v, alpha: v,
@@ -91,7 +91,7 @@ def test_opcheck(act, biased):
     b = torch.randn(3, requires_grad=True) if biased else None
     torch.library.opcheck(torch.ops.facegan_reference.bias_act.default, (x, b, 1, act, 0.2, 1.0, 0.5))
     dy, y = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(2, 3, 4, 5, requires_grad=True)
-    torch.library.opcheck(torch.ops.facegan_reference.bias_act_backward.default, (dy, y, 1, act, 0.2, 1.5, 0.5, biased))
+    torch.library.opcheck(torch.ops.facegan_reference.bias_act_backward.default, (dy, y, 1, biased, act, 0.2, 1.5, 0.5))
 
 
 def test_fake_kernels_know_the_strides_of_results():

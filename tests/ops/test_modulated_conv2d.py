@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from facegan.errors import FaceganError
 from facegan.ops import modulated_conv2d, no_weight_gradients, setup_filter, upfirdn2d
-from facegan.ops.modulated_conv2d import demodulation
+from facegan.ops.modulated_conv2d.reference import demodulation
 
 
 def restated(x, weight, styles, demodulate, up=1, down=1, padding=0, noise=None, bias=None, act="linear", gain=1.0, clamp=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import facegan_kernels
 import pytest
 import torch
 
@@ -42,7 +43,7 @@ def test_opcheck(ops, memory_format):
     act = ("lrelu", 0.2, 1.0, 0.5)
     calls = {
         "bias_act": (x, b, 1, *act),
-        "bias_act_backward": (x, y, 1, *act, True),
+        "bias_act_backward": (x, y, 1, True, *act),
         "upfirdn2d": (x, setup_filter(), (2, 1), (1, 2), (2, 1, 2, 1), False, 1.5),
         "adain": (x, y, 0.5, None, 1e-5),
         "adain_affine": (x, s, s, 1e-5),
@@ -94,3 +95,11 @@ def test_compiled_graphs_show_the_backend(ops):
     names = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
     assert ops.backend == "reference" or names == [f"{NAMESPACES[ops.backend]}.bias_act"], names
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name,operator", [key for key, module in facegan_kernels.KERNELS.items() if module != facegan_kernels.COMPILED])
+def test_a_kernel_in_python_is_a_function_of_its_name_in_a_file_of_its_op(name, operator):
+    module = facegan_kernels.KERNELS[name, operator]
+    assert module.split(".")[2] == registration._definitions[operator].op.removesuffix("_affine")
+    imported = pytest.importorskip(module, exc_type=ImportError)  # without Triton, or without the compiled library
+    assert imported.__dict__[operator].__module__ == module

@@ -2,7 +2,7 @@
 
 Loading the CPU library defines the operators of the namespace `facegan` (csrc/ops.cpp) and implements them for CPU tensors; the CUDA
 library, loaded with it where torch sees a GPU, implements them there. `unavailable(device)` is the one answer to "may they be used
-there?". What keeps weights between calls, or leaves the products to the library's convolution, is here: prepacked.py, winograd.py.
+there?". What keeps weights between calls, or leaves the products to the library's convolution, is here: prepacking.py, modulated_conv2d/.
 """
 
 from __future__ import annotations
@@ -61,11 +61,6 @@ def require() -> None:
     if reason is not None:
         raise ImportError(reason)
     unavailable("cuda")  # loaded where it can be; whether it serves is asked per device
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of accumulators, statistics and sums."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def channels_last(x: Tensor) -> bool:

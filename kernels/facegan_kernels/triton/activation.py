@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -24,7 +24,7 @@ _SLOPES = {"linear": 1.0, "relu": 0.0}
 
 
 class Activation(NamedTuple):
-    """How a kernel is told: constexpr ACT, then three float64 scalars."""
+    """What a kernel is given: constexpr ACT, then three float64 scalars."""
 
     ACT: str
     slope: float
@@ -32,8 +32,9 @@ class Activation(NamedTuple):
     clamp: float
 
 
-def activation(act: str, alpha: float, gain: float, clamp: float | None, dtype: torch.dtype) -> Activation:
-    """`dtype`: of the output."""
+def activation_of(given: tuple[Any, ...], dtype: torch.dtype) -> Activation:
+    """`given`: act, alpha, gain and clamp, with which an operator's schema ends; `dtype`: of the output."""
+    act, alpha, gain, clamp = given
     kind = act if act in ("tanh", "sigmoid") else "piecewise"
     return Activation(kind, float(_SLOPES.get(act, alpha)), float(gain), rounded(clamp, dtype))
 
@@ -51,9 +52,9 @@ def rounded(clamp: float | None, dtype: torch.dtype) -> float:
 
 
 @triton.jit
-def scalars(slope, gain, clamp, WIDE: tl.constexpr):
+def scalars(slope, gain, clamp, ACC: tl.constexpr):
     """The three arguments in the type that a kernel computes in."""
-    return tl.full([], slope, WIDE), tl.full([], gain, WIDE), tl.full([], clamp, WIDE)
+    return tl.full([], slope, ACC), tl.full([], gain, ACC), tl.full([], clamp, ACC)
 
 
 @triton.jit

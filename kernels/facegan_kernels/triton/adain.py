@@ -17,16 +17,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
+from facegan_kernels.dtypes import acc_dtype
+
+from .layout import Tiles, acc_type, is_channels_last, match_layout, offsets, on_its_device, place, tiles, to_dense
 from .tuning import tile
 
 MULTIPROCESSORS = 128  # about as many as a large GPU has: fewer programs than that leave some idle
 
 
 @triton.jit
-def _read(x, n, p, c, C, P, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr):
+def _read(x, n, p, c, C, P, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
     """A tile [pixels, channels], zero outside."""
-    return tl.load(x + offsets(n, p, c, C, P, CHANNELS_LAST), (p < P)[:, None] & (c < C)[None, :], 0.0).to(WIDE)
+    return tl.load(x + offsets(n, p, c, C, P, CHANNELS_LAST), (p < P)[:, None] & (c < C)[None, :], 0.0).to(ACC)
 
 
 @triton.jit
@@ -35,12 +37,12 @@ def _write(y, value, n, p, c, C, P, CHANNELS_LAST: tl.constexpr):
 
 
 @triton.jit
-def _mask(mask, n, p, P, WIDE: tl.constexpr):
+def _mask(mask, n, p, P, ACC: tl.constexpr):
     """[pixels, 1]; without a mask 1 inside of the plane."""
     if mask is None:
-        return (p < P).to(WIDE)[:, None]
+        return (p < P).to(ACC)[:, None]
     else:
-        return tl.load(mask + n * P + p, p < P, 0.0).to(WIDE)[:, None]
+        return tl.load(mask + n * P + p, p < P, 0.0).to(ACC)[:, None]
 
 
 @triton.jit
@@ -64,9 +66,9 @@ def _statistics(x, weight, eps):
 
 
 @triton.jit
-def _row(values, n, c, C, WIDE: tl.constexpr):
+def _row(values, n, c, C, ACC: tl.constexpr):
     """[1, channels] out of [N, C]."""
-    return tl.load(values + n * C + c, c < C, 0.0).to(WIDE)[None, :]
+    return tl.load(values + n * C + c, c < C, 0.0).to(ACC)[None, :]
 
 
 @triton.jit
@@ -78,21 +80,21 @@ def _content_gradient(dy, dt, x_hat, ratio, sum_dt, sum_dt_x, weight):
 @triton.jit
 def _whole_forward(
     content, style, scale, shift, mask, y, alpha: tl.float64, eps: tl.float64, C, P, S,
-    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y where whole planes are tiles; `scale` and `shift` take the place of the style where there is none."""
     n, _, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
-    alpha, eps = tl.full([], alpha, WIDE), tl.full([], eps, WIDE)
+    alpha, eps = tl.full([], alpha, ACC), tl.full([], eps, ACC)
     p = tl.arange(0, PIXELS)
-    x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
+    x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, ACC), _mask(mask, n, p, P, ACC)
     if style is not None:
         q = tl.arange(0, STYLE_PIXELS)
-        s, m_s = _read(style, n, q, c, C, S, CHANNELS_LAST, WIDE), m
+        s, m_s = _read(style, n, q, c, C, S, CHANNELS_LAST, ACC), m
         if mask is None:
-            m_s = _mask(None, n, q, S, WIDE)
+            m_s = _mask(None, n, q, S, ACC)
         b, a = _statistics(s, m_s / _total(m_s), eps)
     else:
-        a, b = _row(scale, n, c, C, WIDE), _row(shift, n, c, C, WIDE)
+        a, b = _row(scale, n, c, C, ACC), _row(shift, n, c, C, ACC)
     mean, sigma = _statistics(x, m / _total(m), eps)
     blend = alpha * m
     _write(y, (1 - blend) * x + blend * ((a / sigma) * (x - mean) + b), n, p, c, C, P, CHANNELS_LAST)
@@ -101,23 +103,23 @@ def _whole_forward(
 @triton.jit
 def _whole_backward(
     dy, content, style, scale, mask, d_content, d_style, d_scale, d_shift, alpha: tl.float64, eps: tl.float64, C, P, S,
-    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, STYLE_PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """All gradients where whole planes are tiles."""
     n, _, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
-    alpha, eps = tl.full([], alpha, WIDE), tl.full([], eps, WIDE)
+    alpha, eps = tl.full([], alpha, ACC), tl.full([], eps, ACC)
     p = tl.arange(0, PIXELS)
-    x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
-    g = _read(dy, n, p, c, C, P, CHANNELS_LAST, WIDE)
+    x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, ACC), _mask(mask, n, p, P, ACC)
+    g = _read(dy, n, p, c, C, P, CHANNELS_LAST, ACC)
     if style is not None:
         q = tl.arange(0, STYLE_PIXELS)
-        s, m_s = _read(style, n, q, c, C, S, CHANNELS_LAST, WIDE), m
+        s, m_s = _read(style, n, q, c, C, S, CHANNELS_LAST, ACC), m
         if mask is None:
-            m_s = _mask(None, n, q, S, WIDE)
+            m_s = _mask(None, n, q, S, ACC)
         weight_s = m_s / _total(m_s)
         b, a = _statistics(s, weight_s, eps)
     else:
-        a = _row(scale, n, c, C, WIDE)
+        a = _row(scale, n, c, C, ACC)
     weight = m / _total(m)
     mean, sigma = _statistics(x, weight, eps)
     x_hat, dt = (x - mean) / sigma, g * (alpha * m)
@@ -134,26 +136,26 @@ def _whole_backward(
 @triton.jit(do_not_specialize=["N", "steps", "blocks"])
 def _partial_moments(
     x, dy, mask, parts, alpha: tl.float64, N, C, P, steps, blocks,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """Of this program's pixels: weight, mean and sum of squares about it; given dy also the sums of dt and of dt (x - mean).
 
     parts: [3 or 5, blocks, N, C]
     """
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
-    weight = tl.zeros((PIXELS, 1), WIDE)
-    mean, squares = tl.zeros((PIXELS, CHANNELS), WIDE), tl.zeros((PIXELS, CHANNELS), WIDE)
-    sum_dt, sum_dt_x = tl.zeros((PIXELS, CHANNELS), WIDE), tl.zeros((PIXELS, CHANNELS), WIDE)
+    weight = tl.zeros((PIXELS, 1), ACC)
+    mean, squares = tl.zeros((PIXELS, CHANNELS), ACC), tl.zeros((PIXELS, CHANNELS), ACC)
+    sum_dt, sum_dt_x = tl.zeros((PIXELS, CHANNELS), ACC), tl.zeros((PIXELS, CHANNELS), ACC)
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
-        value, m = _read(x, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
+        value, m = _read(x, n, p, c, C, P, CHANNELS_LAST, ACC), _mask(mask, n, p, P, ACC)
         weight += m
         d = value - mean
         moved = d * (m / _positive(weight))
         mean += moved
         squares += d * (value - mean) * m
         if dy is not None:
-            dt = _read(dy, n, p, c, C, P, CHANNELS_LAST, WIDE) * (tl.full([], alpha, WIDE) * m)
+            dt = _read(dy, n, p, c, C, P, CHANNELS_LAST, ACC) * (tl.full([], alpha, ACC) * m)
             sum_dt_x += dt * (value - mean) - moved * sum_dt
             sum_dt += dt
     total = tl.sum(weight, 0)[None, :]
@@ -169,12 +171,12 @@ def _partial_moments(
 
 
 @triton.jit(do_not_specialize=["blocks"])
-def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNELS: tl.constexpr, WIDE: tl.constexpr):
+def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNELS: tl.constexpr, ACC: tl.constexpr):
     """Mean, sigma and weight of whole planes, and the sums of dt and of dt x_hat: [3 or 5, N C]."""
     i = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     inside, plane = i < NC, NC * blocks
-    total, mean, squares = tl.zeros((CHANNELS,), WIDE), tl.zeros((CHANNELS,), WIDE), tl.zeros((CHANNELS,), WIDE)
-    sum_dt, sum_dt_x = tl.zeros((CHANNELS,), WIDE), tl.zeros((CHANNELS,), WIDE)
+    total, mean, squares = tl.zeros((CHANNELS,), ACC), tl.zeros((CHANNELS,), ACC), tl.zeros((CHANNELS,), ACC)
+    sum_dt, sum_dt_x = tl.zeros((CHANNELS,), ACC), tl.zeros((CHANNELS,), ACC)
     for block in range(blocks):
         at = parts + block * NC + i
         weight = tl.load(at, inside, 0.0)
@@ -188,7 +190,7 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
         mean += moved
         total += weight
     total = _positive(total)
-    sigma = tl.sqrt(squares / total + tl.full([], eps, WIDE))
+    sigma = tl.sqrt(squares / total + tl.full([], eps, ACC))
     tl.store(out + i, mean, inside)
     tl.store(out + NC + i, sigma, inside)
     tl.store(out + 2 * NC + i, total, inside)
@@ -200,36 +202,36 @@ def _combine(parts, out, NC, blocks, eps: tl.float64, SUMS: tl.constexpr, CHANNE
 @triton.jit(do_not_specialize=["N", "steps"])
 def _forward(
     content, moments, scale, shift, mask, y, alpha: tl.float64, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y from the content's moments; the last samples, still in the L2 cache, come first."""
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     n = N - 1 - n
-    mean, sigma = _row(moments, n, c, C, WIDE), _row(moments + N * C, n, c, C, WIDE)
-    ratio, b = _row(scale, n, c, C, WIDE) / tl.where((c < C)[None, :], sigma, 1.0), _row(shift, n, c, C, WIDE)
+    mean, sigma = _row(moments, n, c, C, ACC), _row(moments + N * C, n, c, C, ACC)
+    ratio, b = _row(scale, n, c, C, ACC) / tl.where((c < C)[None, :], sigma, 1.0), _row(shift, n, c, C, ACC)
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
-        x, blend = _read(content, n, p, c, C, P, CHANNELS_LAST, WIDE), tl.full([], alpha, WIDE) * _mask(mask, n, p, P, WIDE)
+        x, blend = _read(content, n, p, c, C, P, CHANNELS_LAST, ACC), tl.full([], alpha, ACC) * _mask(mask, n, p, P, ACC)
         _write(y, (1 - blend) * x + blend * (ratio * (x - mean) + b), n, p, c, C, P, CHANNELS_LAST)
 
 
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward_content(
     dy, content, moments, scale, mask, d_content, alpha: tl.float64, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     n = N - 1 - n
     NC = N * C
-    mean, sigma, total = _row(moments, n, c, C, WIDE), _row(moments + NC, n, c, C, WIDE), _row(moments + 2 * NC, n, c, C, WIDE)
-    sum_dt, sum_dt_x = _row(moments + 3 * NC, n, c, C, WIDE), _row(moments + 4 * NC, n, c, C, WIDE)
+    mean, sigma, total = _row(moments, n, c, C, ACC), _row(moments + NC, n, c, C, ACC), _row(moments + 2 * NC, n, c, C, ACC)
+    sum_dt, sum_dt_x = _row(moments + 3 * NC, n, c, C, ACC), _row(moments + 4 * NC, n, c, C, ACC)
     per_sigma, per_total = 1 / tl.where((c < C)[None, :], sigma, 1.0), 1 / tl.where((c < C)[None, :], total, 1.0)
-    ratio = _row(scale, n, c, C, WIDE) * per_sigma
+    ratio = _row(scale, n, c, C, ACC) * per_sigma
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
-        x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
-        g = _read(dy, n, p, c, C, P, CHANNELS_LAST, WIDE)
-        dt = g * (tl.full([], alpha, WIDE) * m)
+        x, m = _read(content, n, p, c, C, P, CHANNELS_LAST, ACC), _mask(mask, n, p, P, ACC)
+        g = _read(dy, n, p, c, C, P, CHANNELS_LAST, ACC)
+        dt = g * (tl.full([], alpha, ACC) * m)
         gradient = _content_gradient(g, dt, (x - mean) * per_sigma, ratio, sum_dt, sum_dt_x, m * per_total)
         _write(d_content, gradient, n, p, c, C, P, CHANNELS_LAST)
 
@@ -237,59 +239,59 @@ def _backward_content(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward_style(
     style, moments, sums, mask, d_style, N, C, P, steps,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     n = N - 1 - n
     NC = N * C
-    mean, sigma, total = _row(moments, n, c, C, WIDE), _row(moments + NC, n, c, C, WIDE), _row(moments + 2 * NC, n, c, C, WIDE)
+    mean, sigma, total = _row(moments, n, c, C, ACC), _row(moments + NC, n, c, C, ACC), _row(moments + 2 * NC, n, c, C, ACC)
     per_total = 1 / tl.where((c < C)[None, :], total, 1.0)
-    constant = _row(sums, n, c, C, WIDE) * per_total
-    linear = _row(sums + NC, n, c, C, WIDE) * per_total / tl.where((c < C)[None, :], sigma, 1.0)
+    constant = _row(sums, n, c, C, ACC) * per_total
+    linear = _row(sums + NC, n, c, C, ACC) * per_total / tl.where((c < C)[None, :], sigma, 1.0)
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
-        s, m = _read(style, n, p, c, C, P, CHANNELS_LAST, WIDE), _mask(mask, n, p, P, WIDE)
+        s, m = _read(style, n, p, c, C, P, CHANNELS_LAST, ACC), _mask(mask, n, p, P, ACC)
         _write(d_style, (constant + (s - mean) * linear) * m, n, p, c, C, P, CHANNELS_LAST)
 
 
 @on_its_device
 def adain(content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> Tensor:
-    content = dense(content)
-    return _map(content, like(style, content), None, None, alpha, _dense_mask(mask, content), eps)
+    content = to_dense(content)
+    return _map(content, match_layout(style, content), None, None, alpha, _dense_mask(mask, content), eps)
 
 
 @on_its_device
 def adain_affine(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    return _map(dense(x), None, scale.contiguous(), shift.contiguous(), 1.0, None, eps)
+    return _map(to_dense(x), None, scale.contiguous(), shift.contiguous(), 1.0, None, eps)
 
 
 @on_its_device
 def adain_backward(dy: Tensor, content: Tensor, style: Tensor, alpha: float, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    given, content = style, dense(content)
-    style, dy, mask = like(style, content), like(dy, content), _dense_mask(mask, content)
+    given, content = style, to_dense(content)
+    style, dy, mask = match_layout(style, content), match_layout(dy, content), _dense_mask(mask, content)
     d_content, d_style = torch.empty_like(content), torch.empty_like(style)
     if not content.numel():
-        return d_content, like(d_style.zero_(), given)
+        return d_content, match_layout(d_style.zero_(), given)
     whole = _whole(content, style)
     if whole is not None:
         whole.launch(_whole_backward, dy, content, style, None, mask, d_content, d_style, None, None, alpha, eps)
-        return d_content, like(d_style, given)
+        return d_content, match_layout(d_style, given)
     of_style, of_content = _moments(style, None, mask, alpha, eps), _moments(content, dy, mask, alpha, eps)
     _launch(_backward_content, content, dy, content, of_content, of_style[1], mask, d_content, alpha)
     _launch(_backward_style, style, style, of_style, of_content[3:], mask, d_style)
-    return d_content, like(d_style, given)
+    return d_content, match_layout(d_style, given)
 
 
 @on_its_device
 def adain_affine_backward(dy: Tensor, x: Tensor, scale: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    x = dense(x)
-    dy, scale, dx = like(dy, x), scale.contiguous(), torch.empty_like(x)
+    x = to_dense(x)
+    dy, scale, dx = match_layout(dy, x), scale.contiguous(), torch.empty_like(x)
     if not x.numel():
-        d_scale, d_shift = x.new_zeros((2, *x.shape[:2]), dtype=wide(x.dtype))
+        d_scale, d_shift = x.new_zeros((2, *x.shape[:2]), dtype=acc_dtype(x.dtype))
         return dx, d_scale, d_shift
     whole = _whole(x, None)
     if whole is not None:
-        d_scale, d_shift = (x.new_empty(x.shape[:2], dtype=wide(x.dtype)) for _ in range(2))
+        d_scale, d_shift = (x.new_empty(x.shape[:2], dtype=acc_dtype(x.dtype)) for _ in range(2))
         whole.launch(_whole_backward, dy, x, None, scale, None, dx, None, d_scale, d_shift, 1.0, eps)
         return dx, d_scale, d_shift
     moments = _moments(x, dy, None, 1.0, eps)
@@ -318,10 +320,10 @@ def _map(
 def _moments(x: Tensor, dy: Tensor | None, mask: Tensor | None, alpha: float, eps: float) -> Tensor:
     """Mean, sigma and weight of each plane; given dy also the sums of dt and of dt x_hat: [3 or 5, N, C]."""
     (n, c), t, sums = x.shape[:2], _tiles(x), 3 if dy is None else 5
-    parts = x.new_empty((sums, t.blocks_p, n, c), dtype=wide(x.dtype))
+    parts = x.new_empty((sums, t.blocks_p, n, c), dtype=acc_dtype(x.dtype))
     _launch(_partial_moments, x, x, dy, mask, parts, alpha, blocks=t.blocks_p)
     moments = parts.new_empty((sums, n, c))
-    _combine[(triton.cdiv(n * c, 128),)](parts, moments, n * c, t.blocks_p, eps, sums, 128, _wide(x))
+    _combine[(triton.cdiv(n * c, 128),)](parts, moments, n * c, t.blocks_p, eps, sums, 128, acc_type(x))
     return moments
 
 
@@ -334,7 +336,7 @@ def _launch(kernel: Any, x: Tensor, *args: Any, **options: Any) -> None:
     t, (n, c) = _tiles(x), x.shape[:2]
     kernel[(t.programs,)](
         *args, N=n, C=c, P=x.shape[2] * x.shape[3], steps=t.steps, **options,
-        PIXELS=t.pixels, CHANNELS=t.channels, CHANNELS_LAST=is_channels_last(x), WIDE=_wide(x),
+        PIXELS=t.pixels, CHANNELS=t.channels, CHANNELS_LAST=is_channels_last(x), ACC=acc_type(x),
         num_warps=_warps(t.pixels * t.channels),
     )  # fmt: skip
 
@@ -360,7 +362,7 @@ class _Whole(NamedTuple):
         pixels = plane[0] * plane[1]
         kernel[(n * triton.cdiv(c, self.channels),)](
             *args, c, pixels, self.style_plane, triton.next_power_of_2(pixels), triton.next_power_of_2(self.style_plane),
-            self.channels, is_channels_last(self.x), _wide(self.x), num_warps=_warps(self.elements),
+            self.channels, is_channels_last(self.x), acc_type(self.x), num_warps=_warps(self.elements),
         )  # fmt: skip
 
 
@@ -373,12 +375,8 @@ def _whole(x: Tensor, style: Tensor | None) -> _Whole | None:
     channels = min(max(tile(x.element_size()) // larger, narrowest), all_channels)
     elements = larger * channels
     idle = elements > tile(x.element_size()) and n * triton.cdiv(c, channels) < MULTIPROCESSORS
-    return None if idle or elements * wide(x.dtype).itemsize > 4 * _MOST else _Whole(x, style_plane, channels, elements)
+    return None if idle or elements * acc_dtype(x.dtype).itemsize > 4 * _MOST else _Whole(x, style_plane, channels, elements)
 
 
 def _dense_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
-    return None if mask is None else mask.to(wide(x.dtype)).contiguous()
-
-
-def _wide(x: Tensor) -> tl.dtype:
-    return tl.float64 if x.dtype == torch.float64 else tl.float32
+    return None if mask is None else mask.to(acc_dtype(x.dtype)).contiguous()

@@ -8,18 +8,19 @@ and which of the two it is costs a kernel a load that is masked away. An image i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import activate, activation, scalars, times_slope, times_slope_derivative
-from .layout import dense, like, on_its_device, wide
-from .tuning import tile
+from facegan_kernels.dtypes import acc_dtype
 
-_HOMOGENEOUS = ("linear", "relu", "lrelu")  # their slope is a constant but for its steps
+from .activation import activate, activation_of, scalars, times_slope, times_slope_derivative
+from .layout import acc_type, match_layout, on_its_device, to_dense
+from .tuning import tile
 
 
 @triton.jit
@@ -51,7 +52,7 @@ def _channel(block_column, FEW: tl.constexpr, COLUMNS: tl.constexpr):
 @triton.jit
 def _along(
     values, r, c, block_row, block_column, rows, columns, channels, along,
-    FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    FEW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     """What belongs to a program's one tile out of one value per channel, to broadcast against it.
 
@@ -74,31 +75,31 @@ def _along(
 @triton.jit(do_not_specialize=["rows", "channels", "along"])
 def _forward(
     x, b, y, rows, columns, channels, along, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
-    v = tl.load(x + at, inside).to(WIDE)
-    v += _along(b, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
+    v = tl.load(x + at, inside).to(ACC)
+    v += _along(b, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(ACC)
     tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
 
 
 @triton.jit(do_not_specialize=["rows", "reads_y", "by_row", "steps"])
 def _backward(
     dy, y, dx, sums, rows, columns, reads_y, by_row, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """dx, and this program's part of its sums along the other axis: [blocks of columns, rows] or [blocks of rows, columns];
     of few channels [programs, FEW]. y is not read where the slope is one number."""
     read = tl.where(reads_y > 0, columns, 0)
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     r, c, block_row, block_column = _tile(columns, steps, by_row, FEW, ROWS, COLUMNS)
-    total = tl.zeros((ROWS, COLUMNS), WIDE)
+    total = tl.zeros((ROWS, COLUMNS), ACC)
     for _ in range(steps):
         at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
-        g = tl.load(dy + at, inside, 0.0).to(WIDE)
-        output = tl.load(y + at, (r < rows)[:, None] & (c < read)[None, :], 0.0).to(WIDE)
+        g = tl.load(dy + at, inside, 0.0).to(ACC)
+        output = tl.load(y + at, (r < rows)[:, None] & (c < read)[None, :], 0.0).to(ACC)
         g = times_slope(g, output, ACT, slope, gain, clamp)
         tl.store(dx + at, g, inside)
         if sums is not None:
@@ -124,16 +125,16 @@ def _backward(
 def _double_backward(
     ddx, ddb, dy, y, d_dy, d_y, rows, columns, channels, along,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+    FEW: tl.constexpr, ACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     r, c, block_row, block_column = _tile(columns, 1, 0, FEW, ROWS, COLUMNS)
     at, inside = r[:, None] * columns + c[None, :], (r < rows)[:, None] & (c < columns)[None, :]
-    t, output = tl.load(ddx + at, inside).to(WIDE), tl.load(y + at, inside).to(WIDE)
-    t += _along(ddb, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(WIDE)
+    t, output = tl.load(ddx + at, inside).to(ACC), tl.load(y + at, inside).to(ACC)
+    t += _along(ddb, r, c, block_row, block_column, rows, columns, channels, along, FEW, ROWS, COLUMNS).to(ACC)
     tl.store(d_dy + at, times_slope(t, output, ACT, slope, gain, clamp), inside)
     if d_y is not None:
-        t *= tl.load(dy + at, inside).to(WIDE)
+        t *= tl.load(dy + at, inside).to(ACC)
         tl.store(d_y + at, times_slope_derivative(t, output, ACT, gain, clamp), inside)
 
 
@@ -184,28 +185,26 @@ def _matrix(x: Tensor, dim: int | None) -> _Matrix:
 
 
 @on_its_device
-def bias_act(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
-    x = dense(x)
+def bias_act(x: Tensor, b: Tensor | None, dim: int, *activation: Any) -> Tensor:
+    x = to_dense(x)
     y = torch.empty_like(x)
     if x.numel():
-        m, a = _matrix(x, None if b is None else dim), activation(act, alpha, gain, clamp, x.dtype)
+        m, a = _matrix(x, None if b is None else dim), activation_of(activation, x.dtype)
         rows, columns = m.tiles
         _forward[(rows * columns,)](
             x, x if b is None else b.contiguous(), y, *m[:3], m.along(b), a.slope, a.gain, a.clamp,
-            m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(x),
+            m.FEW, a.ACT, m.ROWS, m.COLUMNS, acc_type(x),
         )  # fmt: skip
     return y
 
 
 @on_its_device
-def bias_act_backward(
-    dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None, bias: bool
-) -> tuple[Tensor, Tensor]:
-    dy = dense(dy)
-    y, dx = like(y, dy), torch.empty_like(dy)
+def bias_act_backward(dy: Tensor, y: Tensor, dim: int, bias: bool, *activation: Any) -> tuple[Tensor, Tensor]:
+    dy = to_dense(dy)
+    y, dx = match_layout(y, dy), torch.empty_like(dy)
     if not y.numel():
         return dx, y.new_zeros(y.shape[dim] if bias else 0)
-    m, a = _matrix(dy, dim if bias else None), activation(act, alpha, gain, clamp, y.dtype)
+    m, a = _matrix(dy, dim if bias else None), activation_of(activation, y.dtype)
     # Given a bias a program takes many tiles, so that few partial sums are written, yet enough are left to fill a GPU.
     tiles_r, tiles_c = m.tiles
     steps, along = 1, tiles_c if m.by_row else tiles_r
@@ -219,30 +218,25 @@ def bias_act_backward(
     sums = None
     if bias:
         shape = (blocks_c, m.FEW) if m.FEW else (blocks_c, m.rows) if m.by_row else (blocks_r, m.columns)
-        sums = y.new_empty(shape, dtype=wide(y.dtype))
-    needs_y = a.ACT != "piecewise" or a.slope != 1 or clamp is not None
+        sums = y.new_empty(shape, dtype=acc_dtype(y.dtype))
+    needs_y = a.ACT != "piecewise" or a.slope != 1 or a.clamp != math.inf
     _backward[(blocks_r * blocks_c,)](
         dy, y, dx, sums, m.rows, m.columns, int(needs_y), int(m.by_row), steps, a.slope, a.gain, a.clamp,
-        m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
+        m.FEW, a.ACT, m.ROWS, m.COLUMNS, acc_type(y),
     )  # fmt: skip
     return dx, y.new_empty(0) if sums is None else sums.view(-1, m.channels).sum(0).to(y.dtype)
 
 
 @on_its_device
-def bias_act_double_backward(
-    ddx: Tensor, ddb: Tensor | None, dy: Tensor, y: Tensor, dim: int, act: str, alpha: float, gain: float, clamp: float | None
-) -> tuple[Tensor, Tensor]:
-    y = dense(y)
-    d_dy, d_y = torch.empty_like(y), None if act in _HOMOGENEOUS else torch.empty_like(y)
+def bias_act_double_backward(ddx: Tensor, ddb: Tensor | None, dy: Tensor, y: Tensor, dim: int, *activation: Any) -> tuple[Tensor, Tensor]:
+    y = to_dense(y)
+    a = activation_of(activation, y.dtype)
+    d_dy, d_y = torch.empty_like(y), None if a.ACT == "piecewise" else torch.empty_like(y)
     if y.numel():
-        m, a = _matrix(y, None if ddb is None else dim), activation(act, alpha, gain, clamp, y.dtype)
+        m = _matrix(y, None if ddb is None else dim)
         rows, columns = m.tiles
         _double_backward[(rows * columns,)](
-            like(ddx, y), y if ddb is None else ddb.contiguous(), like(dy, y), y, d_dy, d_y,
-            *m[:3], m.along(ddb), a.slope, a.gain, a.clamp, m.FEW, a.ACT, m.ROWS, m.COLUMNS, _wide(y),
+            match_layout(ddx, y), y if ddb is None else ddb.contiguous(), match_layout(dy, y), y, d_dy, d_y,
+            *m[:3], m.along(ddb), a.slope, a.gain, a.clamp, m.FEW, a.ACT, m.ROWS, m.COLUMNS, acc_type(y),
         )  # fmt: skip
     return d_dy, y.new_empty(0) if d_y is None else d_y
-
-
-def _wide(x: Tensor) -> tl.dtype:
-    return tl.float64 if x.dtype == torch.float64 else tl.float32

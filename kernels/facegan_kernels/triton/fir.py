@@ -58,11 +58,14 @@ def _across(band, main, halo, v, OPERAND: tl.constexpr):
 
 
 @triton.jit
-def _scatter(
-    sums, zero, taps, bands, main, halo, j: tl.constexpr, KH: tl.constexpr, SEPARABLE: tl.constexpr,
-    UP: tl.constexpr, DOWN: tl.constexpr, PHASE: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr, OPERAND: tl.constexpr,
-):  # fmt: skip
+def _scatter(sums, zero, taps, bands, main, halo, j: tl.constexpr, ROWS: tl.constexpr, SEPARABLE: tl.constexpr, OPERAND: tl.constexpr):
     """The sums of the rows of y under way, those of this step first, with what row j of this step's window adds to each."""
+    KH: tl.constexpr = ROWS[0]
+    UP: tl.constexpr = ROWS[1]
+    DOWN: tl.constexpr = ROWS[2]
+    OUT: tl.constexpr = ROWS[3]
+    IN: tl.constexpr = ROWS[4]
+    PHASE: tl.constexpr = ROWS[6]
     new = ()
     if SEPARABLE:
         row = _across(bands, main, halo, zero, OPERAND)
@@ -82,21 +85,32 @@ def _scatter(
 def fir(
     x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_column, pad_x, strips, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    KH: tl.constexpr, KW: tl.constexpr, SEPARABLE: tl.constexpr,
-    UP_Y: tl.constexpr, DOWN_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_X: tl.constexpr,
-    PHASE: tl.constexpr, WINDOW: tl.constexpr, OUT: tl.constexpr, IN: tl.constexpr,
-    BEFORE: tl.constexpr, AFTER: tl.constexpr, HALO: tl.constexpr, UNIT: tl.constexpr,
-    ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
-    COLUMNS: tl.constexpr, PLANES: tl.constexpr,
+    ROWS: tl.constexpr, ALONG: tl.constexpr, TILE: tl.constexpr,
+    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     """y = clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows.
 
-    A step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and moves on by IN rows. The columns of x are the
-    main ones, as many as belong to COLUMNS, and BEFORE + AFTER beside them. PHASE is the first window's first tap in the first row.
+    ROWS is (KH, UP, DOWN, OUT, IN, WINDOW, PHASE): a step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and
+    moves on by IN rows; PHASE is the first window's first tap in the first row. ALONG is (KW, UP, DOWN, BEFORE, AFTER, HALO): the
+    columns of x are the main ones, as many as belong to COLUMNS, and BEFORE + AFTER beside them, loaded as HALO. TILE is (COLUMNS,
+    PLANES, UNIT). They are tuples of constants, which Triton takes by position; numbers that vary are no tuples, as those of a tuple
+    would be specialised.
 
     Compiled once for all sizes: what addresses need to be known of them is that UNIT divides the distances between rows, `x_row`
     and `y_row`, and in NCHW the first column. They are given in this unit.
     """
+    OUT: tl.constexpr = ROWS[3]
+    IN: tl.constexpr = ROWS[4]
+    WINDOW: tl.constexpr = ROWS[5]
+    KH: tl.constexpr = ROWS[0]
+    KW: tl.constexpr = ALONG[0]
+    UP: tl.constexpr = ALONG[1]
+    DOWN: tl.constexpr = ALONG[2]
+    BEFORE: tl.constexpr = ALONG[3]
+    AFTER: tl.constexpr = ALONG[4]
+    COLUMNS: tl.constexpr = TILE[0]
+    PLANES: tl.constexpr = TILE[1]
+    UNIT: tl.constexpr = TILE[2]
     slope, gain, clamp = scalars(slope, gain, clamp, tl.float32)
     pid = tl.program_id(0)
     blocks, tiles = tl.cdiv(C, PLANES), tl.cdiv(OW, COLUMNS)
@@ -109,13 +123,13 @@ def fir(
         strip, pid = pid % strips, pid // strips
         block, n = pid % blocks, pid // blocks
     n = n.to(tl.int64)
-    INNER: tl.constexpr = COLUMNS * DOWN_X // UP_X
+    INNER: tl.constexpr = COLUMNS * DOWN // UP
     plane, out = block * PLANES + tl.arange(0, PLANES), tile * COLUMNS + tl.arange(0, COLUMNS)
     x_row, y_row = x_row * UNIT, y_row * UNIT
     if not CHANNELS_LAST:
         first_column, W, OW = first_column * UNIT, x_row, y_row  # the same numbers, known to be multiples: bounds must be, too
     column = tile * INNER + first_column + tl.arange(0, INNER)
-    beside = tl.arange(0, HALO)
+    beside = tl.arange(0, ALONG[5])
     beside_column = tile * INNER + first_column + tl.where(beside < BEFORE, beside - BEFORE, beside + (INNER - BEFORE))
     in_main = ((column >= 0) & (column < W))[:, None]
     in_halo = ((beside < BEFORE + AFTER) & (beside_column >= 0) & (beside_column < W))[:, None]
@@ -130,8 +144,8 @@ def fir(
     bands = ()
     for k in tl.static_range(1 if SEPARABLE else KH):
         first_tap = f + (0 if SEPARABLE else _tap(k, KH, flip) * KW)
-        bands += _band(first_tap, out, column, pad_x, flip, KW, UP_X, DOWN_X, dtype)
-        bands += _band(first_tap, out, beside_column, pad_x, flip, KW, UP_X, DOWN_X, dtype)
+        bands += _band(first_tap, out, column, pad_x, flip, KW, UP, DOWN, dtype)
+        bands += _band(first_tap, out, beside_column, pad_x, flip, KW, UP, DOWN, dtype)
     taps = ()
     if SEPARABLE:
         for k in tl.static_range(KH):
@@ -160,7 +174,7 @@ def fir(
             row = x + i.to(tl.int64) * x_row
             main = tl.load(row + at_main, in_main & live, other=0.0)
             halo = tl.load(row + at_halo, in_halo & live, other=0.0)
-            under_way = _scatter(under_way, zero, taps, bands, main, halo, j, KH, SEPARABLE, UP_Y, DOWN_Y, PHASE, OUT, IN, OPERAND)
+            under_way = _scatter(under_way, zero, taps, bands, main, halo, j, ROWS, SEPARABLE, OPERAND)
         for u in tl.static_range(OUT):
             v = under_way[u]
             o = step * OUT + u
@@ -185,10 +199,10 @@ def fir(
 def fir_direct(
     x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """The same, one load per tap: for float64, and for factors and filters that `fir` does not take."""
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = e < total
     if CHANNELS_LAST:
@@ -199,7 +213,7 @@ def fir_direct(
         ox, pixel = e % OW, e // OW
         oy, pixel = pixel % OH, pixel // OH
         c, n = pixel % C, pixel // C
-    v = tl.zeros((BLOCK,), WIDE)
+    v = tl.zeros((BLOCK,), ACC)
     for ky in range(KH):
         iy = oy * down_y - top + tl.where(flip > 0, ky, KH - 1 - ky)
         for kx in range(KW):
@@ -207,12 +221,12 @@ def fir_direct(
             present = live & (iy >= 0) & (iy < H * up_y) & (iy % up_y == 0) & (ix >= 0) & (ix < W * up_x) & (ix % up_x == 0)
             row, column = iy // up_y, ix // up_x
             at = ((n * H + row) * W + column) * C + c if CHANNELS_LAST else ((n * C + c) * H + row) * W + column
-            tap = tl.load(f + ky).to(WIDE) * tl.load(f + kx).to(WIDE) if SEPARABLE else tl.load(f + ky * KW + kx).to(WIDE)
-            v += tap * tl.load(x + at, present, other=0.0).to(WIDE)
+            tap = tl.load(f + ky).to(ACC) * tl.load(f + kx).to(ACC) if SEPARABLE else tl.load(f + ky * KW + kx).to(ACC)
+            v += tap * tl.load(x + at, present, other=0.0).to(ACC)
     if d is not None:
-        v = v * tl.load(d + n * C + c, live, other=0.0).to(WIDE)
+        v = v * tl.load(d + n * C + c, live, other=0.0).to(ACC)
     if noise is not None:
-        v = v + tl.load(noise + n * noise_stride + oy * OW + ox, live, other=0.0).to(WIDE)
+        v = v + tl.load(noise + n * noise_stride + oy * OW + ox, live, other=0.0).to(ACC)
     if b is not None:
-        v = v + tl.load(b + c, live, other=0.0).to(WIDE)
+        v = v + tl.load(b + c, live, other=0.0).to(ACC)
     tl.store(y + e, activate(v, ACT, slope, gain, clamp), live)

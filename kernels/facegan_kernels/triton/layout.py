@@ -80,7 +80,7 @@ def tiles(x: Tensor, elements: int, most_steps: int) -> Tiles:
     return Tiles(pixels, channels, steps, blocks_p, blocks_c, n * blocks_p * blocks_c)
 
 
-def dense(x: Tensor) -> Tensor:
+def to_dense(x: Tensor) -> Tensor:
     """x in the format that its strides suggest, NCHW or channels_last, with the strides of fresh memory (as facegan/ops/formats.py)."""
     return _as_format(x, _format(x))
 
@@ -90,7 +90,7 @@ def _format(x: Tensor) -> torch.memory_format:
     return torch._prims_common.suggest_memory_format(x) if x.numel() else torch.contiguous_format
 
 
-def like(x: Tensor, other: Tensor) -> Tensor:
+def match_layout(x: Tensor, other: Tensor) -> Tensor:
     """x laid out as the dense tensor `other`."""
     if x.stride() == other.stride() and x.shape == other.shape:
         return x
@@ -110,8 +110,9 @@ def is_channels_last(x: Tensor) -> bool:
     return bool(torch._prims_common.suggest_memory_format(x) == torch.channels_last)
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def acc_type(x: Tensor) -> tl.dtype:
+    """`acc_dtype` for a kernel."""
+    return tl.float64 if x.dtype == torch.float64 else tl.float32
 
 
 _TYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}

@@ -15,9 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import NONE, Activation, activation
+from .activation import NONE, Activation, activation_of
 from .fir import fir, fir_direct
-from .layout import dense, on_its_device
+from .layout import acc_type, on_its_device, to_dense
 
 TYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}
 FACTORS = {1, 2, 4}
@@ -31,7 +31,7 @@ def upfirdn2d(
     x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], flip_filter: bool, gain: float
 ) -> Tensor:
     """As `facegan.ops.upfirdn2d`: y [N, C, H', W'] of the dtype and memory format of x [N, C, H, W]; f [K] or [KH, KW]."""
-    x = dense(x)
+    x = to_dense(x)
     y = _result(x, f, up, down, padding)
     if y.numel():
         _filter(x, f, y, up, down, padding, flip_filter, NONE._replace(gain=float(gain)))
@@ -39,23 +39,14 @@ def upfirdn2d(
 
 
 def fir_epilogue(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor,
-    padding: Sequence[int],
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor, padding: Sequence[int], activation: tuple[Any, ...]
 ) -> Tensor:
     """clamp(gain * act(FIR(x) * d + noise + b)) with FIR = upfirdn2d(x, f, 1, 1, padding); d [N, C], noise [1 or N, 1, H', W'], b [C]."""
-    x = dense(x)
+    x = to_dense(x)
     y = _result(x, f, (1, 1), (1, 1), padding)
     if y.numel():
         d, noise, b = (t if t is None else t.contiguous() for t in (d, noise, b))
-        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation(act, alpha, gain, clamp, x.dtype), d, noise, b)
+        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation_of(activation, x.dtype), d, noise, b)
     return y
 
 
@@ -92,9 +83,9 @@ def _filter(
     if x.dtype in TYPES and {*up, *down} <= FACTORS and max(f.shape) <= MOST_TAPS[f.ndim]:
         _strips(tensors, sizes, samples, up, down, padding, options)
     else:
-        total, wide = y.numel(), tl.float64 if x.dtype == torch.float64 else tl.float32
+        total = y.numel()
         where = (*up, *down, padding[0], padding[2], f.shape[0], f.shape[-1])
-        fir_direct[(triton.cdiv(total, 256),)](*tensors, total, *sizes, *where, **options, WIDE=wide, BLOCK=256)
+        fir_direct[(triton.cdiv(total, 256),)](*tensors, total, *sizes, *where, **options, ACC=acc_type(x), BLOCK=256)
 
 
 def _strips(
@@ -132,9 +123,9 @@ def _strips(
         *tensors, channels, height, width, out_height, out_width, width * pitch // unit, out_width * pitch // unit, noise_stride,
         first_row=first_row, first_column=first_column if channels_last else first_column // unit, pad_x=padding[2],
         strips=strips, steps=steps,
-        KH=kh, KW=kw, UP_Y=up[0], DOWN_Y=down[0], UP_X=up[1], DOWN_X=down[1], PHASE=phase, WINDOW=window, OUT=made, IN=used,
-        BEFORE=before, AFTER=after, HALO=max(16, triton.next_power_of_2(before + after)), UNIT=unit,
-        **options, OPERAND=operand, COLUMNS=columns, PLANES=planes, num_warps=4, num_stages=3,
+        ROWS=(kh, up[0], down[0], made, used, window, phase),
+        ALONG=(kw, up[1], down[1], before, after, max(16, triton.next_power_of_2(before + after))),
+        TILE=(columns, planes, unit), **options, OPERAND=operand, num_warps=4, num_stages=3,
     )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layout import dense, is_channels_last, like, offsets, on_its_device, operand, place, tiles, wide
+from facegan_kernels.dtypes import acc_dtype
+
+from ..layout import is_channels_last, match_layout, offsets, on_its_device, operand, place, tiles, to_dense
 
 FEW = 16  # output channels, at most, for which this is a matter of bandwidth
 
@@ -19,7 +21,7 @@ FEW = 16  # output channels, at most, for which this is a matter of bandwidth
 @triton.jit
 def _forward(
     x, w, y, OUT, C, P,
-    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     n, block_p, _ = place(1, P, 1, PIXELS, 1, CHANNELS_LAST)
     p, o = block_p * PIXELS + tl.arange(0, PIXELS), tl.arange(0, FEW)
@@ -36,7 +38,7 @@ def _forward(
 @triton.jit(do_not_specialize=["N", "steps"])
 def _backward(
     dy, x, w, dx, dw, N, OUT, C, P, steps,
-    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr,
+    FEW: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
     """dx, and the weight's gradient over this program's pixels into dw [blocks, N, OUT, C]."""
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
@@ -69,7 +71,7 @@ def _library(x: Tensor, w: Tensor, channels_last: bool) -> Tensor:
 
 @on_its_device
 def pointwise(x: Tensor, w: Tensor) -> Tensor:
-    x = dense(x)
+    x = to_dense(x)
     if not _is_served(x, w):
         return _library(x, w, is_channels_last(x))
     n, c, height, width = x.shape
@@ -86,12 +88,12 @@ def pointwise(x: Tensor, w: Tensor) -> Tensor:
 
 @on_its_device
 def pointwise_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    x = dense(x)
-    dy = like(dy, x)
+    x = to_dense(x)
+    dy = match_layout(dy, x)
     if not x.numel():
-        return torch.empty_like(x), dy.new_zeros(w.shape, dtype=wide(x.dtype))
+        return torch.empty_like(x), dy.new_zeros(w.shape, dtype=acc_dtype(x.dtype))
     if not _is_served(x, w):
-        return _library(dy, w.mT, is_channels_last(x)), dy.to(wide(x.dtype)).flatten(2) @ x.to(wide(x.dtype)).flatten(2).mT
+        return _library(dy, w.mT, is_channels_last(x)), dy.to(acc_dtype(x.dtype)).flatten(2) @ x.to(acc_dtype(x.dtype)).flatten(2).mT
     elements = 1024 if x.dtype == torch.float32 else 4096  # float32 takes three products for one, and as many more registers
     (n, c, height, width), t = x.shape, tiles(x, elements, 16)
     pixels, channels = max(16, t.pixels), max(16, t.channels)

@@ -48,7 +48,7 @@ def convolution(shape: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor, tuple[A
 
 
 def kernel(dy: Tensor, x: Tensor, w: Tensor, options: tuple[Any, ...]) -> Tensor | None:
-    from facegan_kernels.native.weight_grad import conv2d_weight_grad
+    from facegan_kernels.native.conv2d_weight_grad import conv2d_weight_grad
 
     return conv2d_weight_grad(dy, x, w, options)
 

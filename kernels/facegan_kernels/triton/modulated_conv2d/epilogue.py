@@ -1,4 +1,4 @@
-"""The memory-bound passes around the convolution of a synthesis layer: `facegan/ops/modulation.py` states their formulas.
+"""The memory-bound passes around the convolution of a synthesis layer: `facegan/ops/modulated_conv2d/reference.py` states their formulas.
 
 Everything is one of three kernels over tiles [pixels, channels] (see `layout`): scale and activate (`modulate`,
 `modulated_epilogue`), the gradient with all sums that go with it (`modulate_backward`, `modulated_epilogue_backward`) and the
@@ -8,33 +8,37 @@ bit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .activation import NONE, Activation, activate, activation, scalars, times_slope, unclamped
-from .layout import Tiles, dense, is_channels_last, like, offsets, on_its_device, place, tiles, wide
-from .tuning import tile
+from facegan_kernels.dtypes import acc_dtype
+
+from ..activation import NONE, Activation, activate, activation_of, scalars, times_slope, unclamped
+from ..layout import Tiles, acc_type, is_channels_last, match_layout, offsets, on_its_device, place, tiles, to_dense
+from ..tuning import tile
 
 
 @triton.jit
 def _forward(
     x, d, noise, b, y, C, P, noise_stride, slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """y = clamp(gain * act(x * d + noise + b)), one tile."""
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     n, block_p, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
     p = block_p * PIXELS + tl.arange(0, PIXELS)
     inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
-    v = tl.load(x + at, inside).to(WIDE)
+    v = tl.load(x + at, inside).to(ACC)
     if d is not None:
-        v = v * tl.load(d + n * C + c, c < C).to(WIDE)[None, :]
+        v = v * tl.load(d + n * C + c, c < C).to(ACC)[None, :]
     if noise is not None:
-        v = v + tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
+        v = v + tl.load(noise + n * noise_stride + p, p < P).to(ACC)[:, None]
     if b is not None:
-        v = v + tl.load(b + c, c < C).to(WIDE)[None, :]
+        v = v + tl.load(b + c, c < C).to(ACC)[None, :]
     tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
 
 
@@ -42,24 +46,24 @@ def _forward(
 def _backward(
     dy, y, d, noise, dz, sums, dn, N, C, P, noise_stride, steps, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     ACT: tl.constexpr, SUMS: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """dz = g d with g = dy slope(y); the sums over this program's pixels into sums [blocks, SUMS, N, C], those of g over its
     channels into dn [blocks, N, P]."""
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     block_c = tl.min(c) // CHANNELS
-    with_y = tl.zeros((PIXELS, CHANNELS), WIDE)
-    with_noise = tl.zeros((PIXELS, CHANNELS), WIDE)
-    alone = tl.zeros((PIXELS, CHANNELS), WIDE)
+    with_y = tl.zeros((PIXELS, CHANNELS), ACC)
+    with_noise = tl.zeros((PIXELS, CHANNELS), ACC)
+    alone = tl.zeros((PIXELS, CHANNELS), ACC)
     factor = None
     if d is not None:
-        factor = tl.load(d + n * C + c, c < C).to(WIDE)[None, :]
+        factor = tl.load(d + n * C + c, c < C).to(ACC)[None, :]
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
         inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
-        output = tl.load(y + at, inside, 0.0).to(WIDE)
-        g = tl.load(dy + at, inside, 0.0).to(WIDE)
+        output = tl.load(y + at, inside, 0.0).to(ACC)
+        g = tl.load(dy + at, inside, 0.0).to(ACC)
         with_y += unclamped(g * output, output, clamp)
         g = times_slope(g, output, ACT, slope, gain, clamp)
         if dn is not None:
@@ -67,7 +71,7 @@ def _backward(
         if SUMS == 3:
             alone += g
             if noise is not None:
-                with_noise += g * tl.load(noise + n * noise_stride + p, p < P, 0.0).to(WIDE)[:, None]
+                with_noise += g * tl.load(noise + n * noise_stride + p, p < P, 0.0).to(ACC)[:, None]
         if d is not None:
             g = g * factor
         tl.store(dz + at, g, inside)
@@ -82,38 +86,38 @@ def _backward(
 def _double_backward(
     gdz, gsums, gdn, dy, y, d, noise, d_dy, d_y, d_d, d_noise, N, C, P, noise_stride, gdn_stride, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, WIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
     """Gradients of dy, y, d (partial: [blocks, N, C]) and noise (partial: [blocks, N, P]), given those of dz, sums and dn."""
-    slope, gain, clamp = scalars(slope, gain, clamp, WIDE)
+    slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     n, block_p, c = place(C, P, steps, PIXELS, CHANNELS, CHANNELS_LAST)
     block_c = tl.min(c) // CHANNELS
-    with_g = tl.zeros((PIXELS, CHANNELS), WIDE)
+    with_g = tl.zeros((PIXELS, CHANNELS), ACC)
     at_c = n * C + c
     factor, of_y, of_noise, of_sum = None, None, None, None
     if d is not None:
-        factor = tl.load(d + at_c, c < C).to(WIDE)[None, :]
+        factor = tl.load(d + at_c, c < C).to(ACC)[None, :]
     if gsums is not None:
-        of_y = tl.load(gsums + at_c, c < C).to(WIDE)[None, :]
-        of_sum = tl.load(gsums + 2 * N * C + at_c, c < C).to(WIDE)[None, :]
+        of_y = tl.load(gsums + at_c, c < C).to(ACC)[None, :]
+        of_sum = tl.load(gsums + 2 * N * C + at_c, c < C).to(ACC)[None, :]
         if noise is not None:
-            of_noise = tl.load(gsums + N * C + at_c, c < C, 0.0).to(WIDE)[None, :]
+            of_noise = tl.load(gsums + N * C + at_c, c < C, 0.0).to(ACC)[None, :]
     for step in range(steps):
         p = (block_p * steps + step) * PIXELS + tl.arange(0, PIXELS)
         inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
-        output = tl.load(y + at, inside, 0.0).to(WIDE)
-        given = tl.load(dy + at, inside, 0.0).to(WIDE)
-        of_g = tl.load(gdz + at, inside, 0.0).to(WIDE)
+        output = tl.load(y + at, inside, 0.0).to(ACC)
+        given = tl.load(dy + at, inside, 0.0).to(ACC)
+        of_g = tl.load(gdz + at, inside, 0.0).to(ACC)
         g = times_slope(given, output, ACT, slope, gain, clamp)
         if d is not None:
             with_g += of_g * g
             of_g = of_g * factor
         if gdn is not None:
-            of_g = of_g + tl.load(gdn + n * gdn_stride + p, p < P).to(WIDE)[:, None]
+            of_g = of_g + tl.load(gdn + n * gdn_stride + p, p < P).to(ACC)[:, None]
         if gsums is not None:
             of_g = of_g + of_sum
             if noise is not None:
-                of_g = of_g + of_noise * tl.load(noise + n * noise_stride + p, p < P).to(WIDE)[:, None]
+                of_g = of_g + of_noise * tl.load(noise + n * noise_stride + p, p < P).to(ACC)[:, None]
                 tl.store(d_noise + (block_c.to(tl.int64) * N + n) * P + p, tl.sum(g * of_noise, 1), p < P)
         of_dy = times_slope(of_g, output, ACT, slope, gain, clamp)
         if gsums is not None:
@@ -125,10 +129,10 @@ def _double_backward(
 
 
 def _options(x: Tensor, activation: Activation) -> dict[str, object]:
-    return activation._asdict() | dict(CHANNELS_LAST=is_channels_last(x), WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32)
+    return activation._asdict() | dict(CHANNELS_LAST=is_channels_last(x), ACC=acc_type(x))
 
 
-def _dense(v: Tensor | None) -> Tensor | None:
+def _contiguous(v: Tensor | None) -> Tensor | None:
     return None if v is None else v.contiguous()
 
 
@@ -144,31 +148,22 @@ def modulate(x: Tensor, s: Tensor) -> Tensor:
 
 @on_its_device
 def modulated_epilogue(
-    x: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    f: Tensor | None,
-    padding: list[int],
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor | None, padding: list[int], *activation: Any
 ) -> Tensor:
     if f is not None:
-        from .upfirdn2d import fir_epilogue
+        from ..upfirdn2d import fir_epilogue
 
-        return fir_epilogue(x, d, noise, b, f, padding, act, alpha, gain, clamp)
-    return _mapped(x, d, noise, b, activation(act, alpha, gain, clamp, x.dtype))
+        return fir_epilogue(x, d, noise, b, f, padding, activation)
+    return _mapped(x, d, noise, b, activation_of(activation, x.dtype))
 
 
 def _mapped(x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, act: Activation) -> Tensor:
-    x = dense(x)
+    x = to_dense(x)
     y = torch.empty_like(x)
     if x.numel():
         t = tiles(x, 8192, 1)
         _forward[(t.programs,)](
-            x, _dense(d), _dense(noise), _dense(b), y, x.shape[1], x.shape[2] * x.shape[3], _stride(noise),
+            x, _contiguous(d), _contiguous(noise), _contiguous(b), y, x.shape[1], x.shape[2] * x.shape[3], _stride(noise),
             PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(x, act),
         )  # fmt: skip
     return y
@@ -182,34 +177,26 @@ def modulate_backward(g: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
 
 @on_its_device
 def modulated_epilogue_backward(
-    dy: Tensor,
-    y: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    noise_batch: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, *activation: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation(act, alpha, gain, clamp, y.dtype))
+    return _gradients(dy, y, d, None if d is None else noise, noise_batch, 3, activation_of(activation, y.dtype))
 
 
 def _gradients(
     dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, noise_batch: int, rows: int, act: Activation
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dz, the first `rows` of the sums, dn)."""
-    dy = dense(dy)
-    y, (n, c, height, width) = like(y, dy), dy.shape
+    dy = to_dense(dy)
+    y, (n, c, height, width) = match_layout(y, dy), dy.shape
     dz = torch.empty_like(dy)
     if not dy.numel():
         dn = dy.new_zeros((noise_batch, 1, height, width) if noise_batch else 0)
-        return dz, dy.new_zeros((rows, n, c), dtype=wide(dy.dtype)), dn
+        return dz, dy.new_zeros((rows, n, c), dtype=acc_dtype(dy.dtype)), dn
     t = tiles(dy, tile(dy.element_size()) // (2 if dy.dtype == torch.float32 else 1), 16)  # float32 would spill at the full tile
-    sums = dy.new_empty((t.blocks_p, rows, n, c), dtype=wide(dy.dtype))
+    sums = dy.new_empty((t.blocks_p, rows, n, c), dtype=acc_dtype(dy.dtype))
     partial = _noise_sums(dy, noise_batch, t)
     _backward[(t.programs,)](
-        dy, y, _dense(d), _dense(noise), dz, sums, partial, n, c, height * width, _stride(noise), t.steps,
+        dy, y, _contiguous(d), _contiguous(noise), dz, sums, partial, n, c, height * width, _stride(noise), t.steps,
         SUMS=rows, PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(dy, act),
     )  # fmt: skip
     return dz, _summed(sums), dy.new_empty(0) if partial is None else _noise_summed(partial, noise_batch, dy)
@@ -222,7 +209,7 @@ def _summed(partial: Tensor) -> Tensor:
 def _noise_sums(x: Tensor, noise_batch: int, t: Tiles) -> Tensor | None:
     """Where the sums over channels go, [blocks, N, 1, H, W]."""
     n, _, height, width = x.shape
-    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=wide(x.dtype)) if noise_batch else None
+    return x.new_empty((t.blocks_c, n, 1, height, width), dtype=acc_dtype(x.dtype)) if noise_batch else None
 
 
 def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
@@ -234,38 +221,28 @@ def _noise_summed(partial: Tensor, noise_batch: int, x: Tensor) -> Tensor:
 
 @on_its_device
 def modulated_epilogue_double_backward(
-    gdz: Tensor,
-    gsums: Tensor | None,
-    gdn: Tensor | None,
-    dy: Tensor,
-    y: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    gdz: Tensor, gsums: Tensor | None, gdn: Tensor | None, dy: Tensor, y: Tensor, d: Tensor | None, noise: Tensor | None, *activation: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     noise = None if d is None or gsums is None else noise
     noise_batch = 0 if noise is None else noise.shape[0]
-    shape, (n, c, height, width) = dense(y), y.shape
-    dy = dense(dy)
-    gdz, y = like(gdz, dy), like(y, dy)
+    shape, (n, c, height, width) = to_dense(y), y.shape
+    dy = to_dense(dy)
+    gdz, y = match_layout(gdz, dy), match_layout(y, dy)
     d_dy, d_y = torch.empty_like(dy), dy.new_empty(0) if gsums is None else torch.empty_like(dy)
     if not dy.numel():
-        d_d = dy.new_zeros(0 if d is None else (n, c), dtype=wide(dy.dtype))
+        d_d = dy.new_zeros(0 if d is None else (n, c), dtype=acc_dtype(dy.dtype))
         return d_dy, d_y, d_d, dy.new_zeros(0 if noise is None else noise.shape)
     t = tiles(dy, 2048, 16)
-    of_d = None if d is None else dy.new_empty((t.blocks_p, n, c), dtype=wide(dy.dtype))
+    of_d = None if d is None else dy.new_empty((t.blocks_p, n, c), dtype=acc_dtype(dy.dtype))
     of_noise = _noise_sums(dy, noise_batch, t)
     _double_backward[(t.programs,)](
-        gdz, _dense(gsums), _dense(gdn), dy, y, _dense(d), _dense(noise), d_dy, d_y, of_d, of_noise,
+        gdz, _contiguous(gsums), _contiguous(gdn), dy, y, _contiguous(d), _contiguous(noise), d_dy, d_y, of_d, of_noise,
         n, c, height * width, _stride(noise), _stride(gdn), t.steps,
-        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, activation(act, alpha, gain, clamp, dy.dtype)),
+        PIXELS=t.pixels, CHANNELS=t.channels, num_warps=4, **_options(dy, activation_of(activation, dy.dtype)),
     )  # fmt: skip
     return (
         d_dy,
-        d_y if gsums is None else like(d_y, shape),
-        dy.new_empty(0, dtype=wide(dy.dtype)) if of_d is None else _summed(of_d),
+        d_y if gsums is None else match_layout(d_y, shape),
+        dy.new_empty(0, dtype=acc_dtype(dy.dtype)) if of_d is None else _summed(of_d),
         dy.new_empty(0) if of_noise is None else _noise_summed(of_noise, noise_batch, dy),
     )

@@ -8,15 +8,17 @@ library's convolution leaves two more passes over each. Everything is channels_l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from .activation import activate, activation, scalars
-from .layout import on_its_device, operand
-from .modulated_conv2d import modulate, modulated_epilogue
+from ..activation import activate, activation_of, scalars
+from ..layout import on_its_device, operand
+from .epilogue import modulate, modulated_epilogue
 
 
 def configuration(c_out: int) -> dict[str, int]:
@@ -30,7 +32,7 @@ def configuration(c_out: int) -> dict[str, int]:
 def _layer(
     x, w, s, d, noise, b, y, C, C_OUT, H, W, H_OUT, W_OUT, padding, noise_stride,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
-    PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr,
+    PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr
 ):  # fmt: skip
     """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot shall see.
 
@@ -70,17 +72,7 @@ def _layer(
 
 @on_its_device
 def modulated_conv2d_fused(
-    x: Tensor,
-    weight: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    padding: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
 ) -> Tensor:
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape
@@ -89,7 +81,7 @@ def modulated_conv2d_fused(
         return torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device).contiguous(memory_format=memory_format)
     if x.dtype == torch.float64:
         z = conv2d(modulate(x, s), weight, padding=padding) if c else x.new_zeros((n, c_out, h_out, w_out))
-        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, act, alpha, gain, clamp)
+        y = modulated_epilogue(z, d, noise, b, None, [0] * 4, *activation)
         return y.contiguous(memory_format=memory_format)
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     y = torch.empty((n, c_out, h_out, w_out), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -98,7 +90,7 @@ def modulated_conv2d_fused(
     tiles, pixels = configuration(c_out), h_out * w_out
     _layer[(n * triton.cdiv(pixels, tiles["PIXELS"]) * triton.cdiv(c_out, tiles["OUT"]),)](
         x, weight, s.contiguous(), d, noise, b, y, c, c_out, height, width, h_out, w_out, padding, noise_stride,
-        SIZE=size, **activation(act, alpha, gain, clamp, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
+        SIZE=size, **activation_of(activation, x.dtype)._asdict(), PRECISION=_precision(), DTYPE=operand(x.dtype), **tiles,
     )  # fmt: skip
     return y.contiguous(memory_format=memory_format)
 

@@ -1,4 +1,4 @@
-"""The weight's gradient of a convolution on the CPU (csrc/cpu/weight_grad.cpp), of which oneDNN does half as much in a second as of
+"""The weight's gradient of a convolution on the CPU (csrc/cpu/conv2d_weight_grad.cpp), of which oneDNN does half as much in a second as of
 the convolution itself."""
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ about five times float32's rounding. Weights are transformed once for as long as
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from facegan_kernels.native import as_format, channels_last, require
-from facegan_kernels.native.prepacked import convolved, once, packed, packs
+from facegan_kernels.native.prepacking import cached_on, can_prepack, prepack, prepacked_convolution
 
 require()
 _input = torch.ops.facegan.winograd_input.default
@@ -24,17 +26,7 @@ _BYTES = 8 << 20  # of the two buffers: what stays in a last-level cache
 
 
 def modulated_conv2d_fused(
-    x: Tensor,
-    weight: Tensor,
-    s: Tensor,
-    d: Tensor | None,
-    noise: Tensor | None,
-    b: Tensor | None,
-    padding: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
+    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
 ) -> Tensor:
     """The layer for float32 x [N, I, H, W] on the CPU, weight [O, I, 3, 3] and padding 1; the result has x's format."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or weight.shape[2:] != (3, 3) or padding != 1:
@@ -49,25 +41,25 @@ def modulated_conv2d_fused(
     v = x.new_empty((size, _POINTS, c))
     s = s.to(x.dtype).contiguous()
     d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (d, noise, b))
-    tail = (0 if noise is None else noise.shape[0], act, alpha, gain, clamp)
+    noise_batch = 0 if noise is None else noise.shape[0]
     for chunk in range(chunks):
         first = min(chunk * size, tiles - size)
         _input(x, s, v, h, w, c, first, size)
-        _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, *tail)
+        _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, noise_batch, *activation)
     return as_format(y, in_channels_last)
 
 
 def _products(v: Tensor, weight: Tensor) -> Tensor:
     """v [tiles, 36, I], point by point times the transformed weight [O, I, 3, 3] -> [tiles, 36, O]."""
     tiles, _, c = v.shape
-    if not packs(v):
-        return torch.bmm(v.transpose(0, 1), once(weight, "winograd", None, _transform).transpose(1, 2)).transpose(0, 1).contiguous()
+    if not can_prepack(v):
+        return torch.bmm(v.transpose(0, 1), cached_on(weight, "winograd", None, _transform).transpose(1, 2)).transpose(0, 1).contiguous()
     maps = v.view(1, tiles, 1, _POINTS * c).permute(0, 3, 1, 2)  # channels_last, a pixel a tile
 
     def grouped(w: Tensor) -> Tensor:
-        return packed(_transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
+        return prepack(_transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
 
-    m = convolved(maps, once(weight, "winograd", tiles, grouped), 1, 0, groups=_POINTS)
+    m = prepacked_convolution(maps, cached_on(weight, "winograd", tiles, grouped), 1, 0, groups=_POINTS)
     return m.permute(0, 2, 3, 1).contiguous().view(tiles, _POINTS, -1)
 
 

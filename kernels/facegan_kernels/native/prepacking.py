@@ -15,34 +15,34 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from facegan_kernels.native import as_format, channels_last, require, wide
+from facegan_kernels.native import channels_last, require
 
 require()
 
 _SAMPLES = 1024  # elements of a weight that are compared in every call
 
 
-class _Kept(NamedTuple):
+class _Cache(NamedTuple):
     state: tuple[int, int]
     sample: Tensor
-    made: dict[str, tuple[Hashable, Any]]  # name -> what it was made for, what was made
+    entries: dict[str, tuple[Hashable, Any]]  # name -> what it was made for, what was made
 
 
-_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> _Kept
+_caches: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # weight -> _Cache
 
 
-def once(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], Any]) -> Any:
-    """`make(weight)`, kept under `name` until the weight changes or dies, or another purpose asks for it."""
+def cached_on(weight: Tensor, name: str, purpose: Hashable, make: Callable[[Tensor], Any]) -> Any:
+    """Return `make(weight)`, kept under `name` until the weight changes or dies, or another purpose asks for it."""
     # `weight.data.copy_(...)` leaves version and place as they are, so a sample of the values is compared as well
     step = max(1, weight.numel() // _SAMPLES)
     sample = _flat(weight.detach())[::step]
     state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
-    kept: _Kept | None = _kept.get(weight)
-    if kept is None or kept.state != state or not torch.equal(kept.sample, sample):
-        kept = _kept[weight] = _Kept(state, sample.clone(), {})
-    if name not in kept.made or kept.made[name][0] != purpose:
-        kept.made[name] = purpose, make(weight.detach())
-    return kept.made[name][1]
+    cache: _Cache | None = _caches.get(weight)
+    if cache is None or cache.state != state or not torch.equal(cache.sample, sample):
+        cache = _caches[weight] = _Cache(state, sample.clone(), {})
+    if name not in cache.entries or cache.entries[name][0] != purpose:
+        cache.entries[name] = purpose, make(weight.detach())
+    return cache.entries[name][1]
 
 
 def _flat(weight: Tensor) -> Tensor:
@@ -57,42 +57,22 @@ def _one_dnn() -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for pair in pairs for name in pair)
 
 
-def packs(x: Tensor) -> bool:
+def can_prepack(x: Tensor) -> bool:
     """Whether x can be convolved by a packed weight."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0 and _one_dnn() and bool(torch.backends.mkldnn.enabled)
 
 
-def packed(weight: Tensor, x: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
-    """The weight in the format that suits the convolution of x; for other shapes of x it may have to be reordered in every call."""
+def prepack(weight: Tensor, x: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
+    """Return the weight in the format that suits the convolution of x; for other shapes of x it may have to be reordered in every call."""
     options: tuple[Any, ...] = ([stride] * 2, [1, 1], groups, list(x.shape))
     if transposed:
         return torch.ops.mkldnn._reorder_convolution_transpose_weight(weight.contiguous(), [padding] * 2, [0, 0], *options)
     return torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, *options)
 
 
-def convolved(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
-    """The convolution of x by a `packed` weight."""
+def prepacked_convolution(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool = False, groups: int = 1) -> Tensor:
+    """Convolve x by a weight that `prepack` made."""
     options: tuple[Any, ...] = ([stride] * 2, [1, 1], groups, "none", [], "")  # followed by nothing
     if transposed:
         return torch.ops.mkldnn._convolution_transpose_pointwise(x, weight, None, [padding] * 2, [0, 0], *options)
     return torch.ops.mkldnn._convolution_pointwise(x, weight, None, [padding] * 2, *options)
-
-
-def prepacked_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
-    """x [N, I, H, W] convolved by weight [O, I, K, K], as a layer's `Resampling` has it."""
-    options = (stride, padding, transposed)
-
-    def turned(w: Tensor) -> Tensor:
-        return w.flip(2, 3).transpose(0, 1) if transposed else w
-
-    if not packs(x):
-        return torch.convolution(x, turned(weight), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
-    kept = once(weight, "packed", (x.shape, options), lambda w: packed(turned(w), x, *options))
-    return as_format(convolved(x, kept, *options), channels_last(x))
-
-
-def prepacked_demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """`1 / sqrt(sum_{i,k} (s_i w_{oik})^2 + 1e-8)`, [N, O] (Karras et al. 2020, eq. 3)."""
-    dtype = wide(styles.dtype)
-    squares: Tensor = once(weight, "squares", dtype, lambda w: w.to(dtype).square().sum((2, 3)).T.contiguous())
-    return torch.rsqrt(styles.to(dtype).square() @ squares + 1e-8)

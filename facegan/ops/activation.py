@@ -1,0 +1,91 @@
+"""An activation with its slope, gain and clamp as one value, and its formulas: `y = clamp(gain * act(x))`.
+
+Every activation here has a derivative that is a function of its output, so that a backward pass needs y alone:
+with `a = y / gain`, act' is 1 or alpha by the sign of a (linear, relu, lrelu), `1 - a^2` (tanh), `a (1 - a)` (sigmoid).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegan.errors import FaceganError
+
+# He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
+DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
+HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
+ACTIVATION_SCHEMA = "str act, float alpha, float gain, float? clamp"  # the last arguments of a registered operator
+
+
+class Activation(NamedTuple):
+    """The function `clamp(gain * act(x))`; `bias_act` says what the fields may be."""
+
+    act: str = "linear"
+    alpha: float = 0.2  # slope of lrelu below zero
+    gain: float = 1.0
+    clamp: float | None = None
+
+
+LINEAR = Activation()  # the identity
+
+
+def filled_activation(act: str, alpha: float, gain: float | None, clamp: float | None) -> Activation:
+    """Return the arguments as one value, with the default gain in place of None."""
+    return Activation(act, alpha, DEFAULT_GAINS[act] if gain is None else gain, clamp)
+
+
+def check_activation(op: str, act: str, alpha: float, gain: float | None, clamp: float | None) -> Activation:
+    """Return the arguments as one value, after the checks that all ops with an activation share."""
+    if act not in DEFAULT_GAINS:
+        raise FaceganError(f"{op}: act is {act!r}; expected one of {', '.join(DEFAULT_GAINS)}.")
+    if alpha < 0:
+        raise FaceganError(f"{op}: alpha is {alpha}; expected a slope that is not negative.")
+    if clamp is not None and not clamp > 0:
+        raise FaceganError(f"{op}: clamp is {clamp}; expected a positive limit, or None for no limit.")
+    if gain is not None and (gain == 0 or not math.isfinite(gain)):
+        raise FaceganError(f"{op}: gain is {gain}; expected a finite number other than zero, or None for the default.")
+    return Activation(act, alpha, DEFAULT_GAINS[act] if gain is None else gain, clamp)
+
+
+def activate(x: Tensor, act: str, alpha: float, inplace: bool) -> Tensor:
+    """Apply the bare activation; `inplace` only on a tensor that nobody else holds."""
+    if act == "lrelu":
+        return F.leaky_relu(x, alpha, inplace=inplace)
+    if act == "relu":
+        return F.relu(x, inplace=inplace)
+    if act == "tanh":
+        return torch.tanh(x)
+    if act == "sigmoid":
+        return torch.sigmoid(x)
+    return x
+
+
+def activation_slope(y: Tensor, activation: Activation) -> Tensor:
+    """Return d y / d x as a function of y, differentiable in y."""
+    act, alpha, gain, clamp = activation
+    if act == "linear":
+        slope = torch.full_like(y, gain)
+    elif act == "tanh":
+        slope = gain - y * y / gain  # gain (1 - a^2)
+    elif act == "sigmoid":
+        slope = y - y * y / gain  # gain a (1 - a)
+    else:
+        below = gain * alpha if act == "lrelu" else 0.0
+        above = y.new_full((), gain)  # of y's dtype; two plain numbers would meet in float32
+        slope = torch.where(y > 0 if gain > 0 else y < 0, above, below)
+    return unclamped(slope, y, clamp)
+
+
+def slope_derivative(y: Tensor, activation: Activation) -> Tensor:
+    """Return d slope / d y of tanh and sigmoid; the other slopes are constant but for their steps."""
+    derivative = -2 * y / activation.gain if activation.act == "tanh" else 1 - 2 * y / activation.gain
+    return unclamped(derivative, y, activation.clamp)
+
+
+def unclamped(x: Tensor, y: Tensor, clamp: float | None) -> Tensor:
+    """Return x, zero where the output y was clamped."""
+    return x if clamp is None else torch.where(y.abs() < clamp, x, 0.0)

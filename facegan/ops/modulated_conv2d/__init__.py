@@ -1,0 +1,148 @@
+"""The synthesis layer of StyleGAN2 (Karras et al. 2020, eqs. 1 and 3): modulate, convolve, demodulate, noise, bias, activation.
+
+Scaling the input channels by the style and the output channels by the demodulation coefficients equals convolving with
+modulated weights, with one weight for the whole batch and without the [N, O, I, K, K] tensor of the grouped form.
+
+| file | what |
+|---|---|
+| `reference.py` | the layer and its parts in PyTorch |
+| `algorithms.py`, `measured.py` | the algorithms, and the choice of one; which is the faster, measured and remembered |
+| `autograd.py` | gradients of every order, with their derivation |
+| `registered.py` | the registered operators: schemas, fake kernels |
+| `kernels/facegan_kernels/{triton,native}/modulated_conv2d/`, `csrc/{cpu,cuda}/modulated_conv2d.*` | kernels |
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from facegan import backend
+from facegan.errors import FaceganError
+from facegan.ops.activation import HOMOGENEOUS, LINEAR, check_activation
+from facegan.ops.bias_act import bias_act
+from facegan.ops.conv2d import Resampling, conv2d
+from facegan.ops.modulated_conv2d import registered  # noqa: F401  (registers the operators)
+from facegan.ops.modulated_conv2d.algorithms import Algorithm, Layer, Operands, choose, filter_after, operands, value, wants_graph
+from facegan.ops.modulated_conv2d.autograd import Demodulation, SynthesisLayer
+from facegan.ops.modulated_conv2d.reference import demodulation, modulated_conv2d_ref, resampling_filter, synthesis_layer
+from facegan.ops.registration import applied, operators
+from facegan.ops.upfirdn2d import upfirdn2d
+
+__all__ = ["modulated_conv2d", "modulated_conv2d_ref"]
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    demodulate: bool = True,
+    up: int = 1,
+    down: int = 1,
+    padding: int = 0,
+    resample_filter: Tensor | None = None,
+    noise: Tensor | None = None,
+    bias: Tensor | None = None,
+    act: str = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """Compute one synthesis layer.
+
+    The styles scale the input channels, the weights are shared by the batch; demodulation brings the output channels back to unit
+    variance (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", eqs. 1 and 3).
+
+    Args:
+        x: [N, I, H, W] floating point.
+        weight: [O, I, K, K], correlated with x (on `up` layers with x upsampled); cast to x's dtype.
+        styles: [N, I], factors of the input channels.
+        demodulate: divide by the norm of the modulated weights, `sqrt(sum_{i,k} (s_i w)^2 + 1e-8)`.
+        up: factor by which `resample_filter` enlarges the map before the convolution.
+        down: factor by which it reduces the map after it; one of the two is 1.
+        padding: of the convolution, in pixels at the higher resolution; K // 2 yields H * up or H / down.
+        resample_filter: [KF]; None for [1, 3, 3, 1] / 8.
+        noise: [H', W'], [1, 1, H', W'] or [N, 1, H', W'], already multiplied by its strength; None for none.
+        bias: [O]; None for none.
+        act: as in `bias_act`, where alpha is 0.2.
+        gain: as in `bias_act`.
+        clamp: as in `bias_act`.
+
+    Returns:
+        [N, O, H', W'] in x's dtype and memory format. Under autocast that dtype is autocast's.
+
+    Raises:
+        FaceganError: shapes do not fit together, `up` and `down` are both above 1, an option is out of range, or an algorithm is
+            pinned that the backend does not have.
+        BackendUnavailable: the backend that was asked for by name cannot serve.
+    """
+    activation = check_activation("modulated_conv2d", act, LINEAR.alpha, gain, clamp)
+    _check(x, weight, styles, bias)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    chosen = backend.select("modulated_conv2d", x)
+    f = resampling_filter(resample_filter, up, down, x.device)
+    noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
+    return _run(Layer(x, weight, styles, demodulate, f, up, down, padding, noise, bias, activation), chosen)
+
+
+def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> None:
+    if x.ndim != 4 or not x.is_floating_point():
+        raise FaceganError(f"modulated_conv2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, I, H, W].")
+    if weight.ndim != 4 or weight.shape[1] != x.shape[1] or weight.shape[2] != weight.shape[3]:
+        raise FaceganError(f"modulated_conv2d: weight has shape {list(weight.shape)}; expected [O, {x.shape[1]}, K, K].")
+    if styles.shape != x.shape[:2]:
+        raise FaceganError(f"modulated_conv2d: styles have shape {list(styles.shape)}; expected [N, I] = {list(x.shape[:2])} as x has.")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise FaceganError(f"modulated_conv2d: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}].")
+
+
+def _checked_noise(noise: Tensor | None, x: Tensor, height: int, width: int) -> Tensor | None:
+    """The noise as [1 or N, 1, H', W'] in x's dtype."""
+    if noise is None:
+        return None
+    shaped = noise[None, None] if noise.ndim == 2 else noise
+    if shaped.shape not in ((1, 1, height, width), (x.shape[0], 1, height, width)):
+        raise FaceganError(
+            f"modulated_conv2d: noise has shape {list(noise.shape)}; expected [H, W] or [N, 1, H, W] with N 1 or "
+            f"{x.shape[0]} and H, W = {height}, {width}, the size of the layer's output."
+        )
+    return shaped.to(x.dtype)
+
+
+def _run(layer: Layer, backend_name: str) -> Tensor:
+    algorithm = choose(layer, backend_name)
+    if algorithm is Algorithm.REFERENCE:
+        return synthesis_layer(*layer)
+    x, weight, styles, activation, bias, ops = layer.x, layer.weight, layer.styles, layer.activation, layer.bias, operators(backend_name)
+    if algorithm is Algorithm.POINTWISE:
+        y: Tensor = ops.pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
+        return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
+    if activation.act not in HOMOGENEOUS:  # the fused epilogue inverts its activation
+        return bias_act(_run(layer._replace(bias=None, activation=LINEAR), backend_name), bias, 1, *activation)
+    d, graph = None, algorithm is not Algorithm.COMPOSED and wants_graph(layer)
+    if layer.demodulate and not graph and algorithm in (Algorithm.PREPACKED, Algorithm.FUSED):
+        d = ops.prepacked_demodulation(weight, styles)
+    elif layer.demodulate:
+        own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(weight, styles)
+        d = (Demodulation.apply if own_graph else demodulation)(weight, styles)
+    given = operands(layer, d, ops)
+    if algorithm is Algorithm.COMPOSED:
+        return _composed(given)
+    return _with_graph(*given, algorithm) if graph else value(given, algorithm)
+
+
+_with_graph = applied(SynthesisLayer)
+
+
+def _composed(given: Operands) -> Tensor:
+    x, w, s, d, noise, b, f, steps, activation, ops = given
+    if steps.before is not None:
+        x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
+    x = ops.modulate(x, s)
+    x = conv2d(x, steps.weight(w), **steps.convolution)
+    if steps.up > 1:
+        x = upfirdn2d(x, f, up=steps.up, padding=steps.after or 0)
+        steps = Resampling()
+    y: Tensor = ops.modulated_epilogue(x, d, noise, b, *filter_after(f, steps), *activation)
+    return y
