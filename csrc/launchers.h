@@ -26,8 +26,8 @@ void bias_act(
     const Tensor& x, const OptionalTensor& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
     double gain, double clamp);
 void bias_act_backward(
-    const Tensor& dy, const Tensor& y, const Tensor& dx, const OptionalTensor& db, int64_t outer, int64_t c, int64_t inner,
-    int64_t act, double alpha, double gain, double clamp);
+    const Tensor& dy, const Tensor& y, const Tensor& dx, const OptionalTensor& db, int64_t outer, int64_t c, int64_t inner, int64_t act,
+    double alpha, double gain, double clamp);
 // d_y is wanted for tanh and sigmoid alone.
 void bias_act_double_backward(
     const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy, const OptionalTensor& d_y,
@@ -46,11 +46,11 @@ void adain_backward(
     const Tensor& dy, const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& d_content,
     const Tensor& d_style, int64_t n, int64_t c, int64_t hw, int64_t style_hw, bool channels_last, double alpha, double eps);
 void adain_affine(
-    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw,
-    bool channels_last, double eps);
+    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last,
+    double eps);
 void adain_affine_backward(
-    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift,
-    int64_t n, int64_t c, int64_t hw, bool channels_last, double eps);
+    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift, int64_t n,
+    int64_t c, int64_t hw, bool channels_last, double eps);
 
 void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last);
 void modulate_backward(
@@ -64,14 +64,14 @@ void modulated_epilogue(
 // sums [3, n, c]; dn [dn_batch, 1, H, W] in T.
 void modulated_epilogue_backward(
     const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const Tensor& dz, const Tensor& sums,
-    const OptionalTensor& dn, int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch,
-    int64_t act, double alpha, double gain, double clamp);
+    const OptionalTensor& dn, int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act,
+    double alpha, double gain, double clamp);
 // gsums [3, n, c] in W; noise is passed only with d, d_noise (of noise_batch) only with noise and gsums.
 void modulated_epilogue_double_backward(
-    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn, const Tensor& dy, const Tensor& y,
-    const OptionalTensor& d, const OptionalTensor& noise, const Tensor& d_dy, const OptionalTensor& d_y, const OptionalTensor& d_d,
-    const OptionalTensor& d_noise, int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t gdn_batch, int64_t noise_batch,
-    int64_t act, double alpha, double gain, double clamp);
+    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn, const Tensor& dy, const Tensor& y, const OptionalTensor& d,
+    const OptionalTensor& noise, const Tensor& d_dy, const OptionalTensor& d_y, const OptionalTensor& d_d, const OptionalTensor& d_noise,
+    int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain,
+    double clamp);
 
 }  // namespace launchers
 }  // namespace facegan

@@ -133,8 +133,7 @@ class Call {
   Tensor empty(const int64_t* sizes, int64_t rank, ScalarType dtype, bool channels_last) const {
     AtenTensorHandle fresh = nullptr;
     const auto strides = dense_strides(sizes, rank, channels_last);
-    TORCH_ERROR_CODE_CHECK(
-        aoti_torch_empty_strided(rank, sizes, strides.data(), code(dtype), device_type_, device_index_, &fresh));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(rank, sizes, strides.data(), code(dtype), device_type_, device_index_, &fresh));
     return Tensor(fresh);
   }
 
@@ -235,8 +234,8 @@ inline std::tuple<Tensor, Tensor> bias_act_backward(
 }
 
 inline std::tuple<Tensor, Tensor> bias_act_double_backward(
-    const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y_, int64_t dim, const std::string& act,
-    double alpha, double gain, const std::optional<double>& clamp) {
+    const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y_, int64_t dim, const std::string& act, double alpha,
+    double gain, const std::optional<double>& clamp) {
   const Call call("bias_act_double_backward", y_);
   const Tensor y = call.map(y_), d_dy = call.empty_map(y);
   const int64_t kind = call.act(act);
@@ -245,8 +244,8 @@ inline std::tuple<Tensor, Tensor> bias_act_double_backward(
   const Along along(call, y, dim, ddb.has_value());
   if (y.numel() > 0) {
     launchers::bias_act_double_backward(
-        call.map(ddx), call.row(ddb), call.map(dy), y, d_dy, varies ? OptionalTensor(d_y) : std::nullopt, along.outer, along.c,
-        along.inner, kind, alpha, gain, call.limit(clamp));
+        call.map(ddx), call.row(ddb), call.map(dy), y, d_dy, varies ? OptionalTensor(d_y) : std::nullopt, along.outer, along.c, along.inner,
+        kind, alpha, gain, call.limit(clamp));
   }
   return {call.result(d_dy), call.result(d_y)};
 }
@@ -276,8 +275,8 @@ inline Tensor upfirdn2d(
     zero(y);
   } else if (y.numel() > 0) {
     launchers::upfirdn2d(
-        x, call.factor(f), y, in.n, in.c, in.h, in.w, oh, ow, call.channels_last(), taps.kh, taps.kw, up[0], up[1], down[0],
-        down[1], padding[0], padding[2], flip_filter, gain);
+        x, call.factor(f), y, in.n, in.c, in.h, in.w, oh, ow, call.channels_last(), taps.kh, taps.kw, up[0], up[1], down[0], down[1],
+        padding[0], padding[2], flip_filter, gain);
   }
   return call.result(y);
 }
@@ -295,8 +294,7 @@ inline Tensor adain(const Tensor& content, const Tensor& style, double alpha, co
   const Tensor c = call.map(content), y = call.empty_map(c);
   const Extent e(c);
   if (c.numel() > 0)
-    launchers::adain(
-        c, call.map(style), call.factor(mask), y, e.n, e.c, e.hw(), Extent(style).hw(), call.channels_last(), alpha, eps);
+    launchers::adain(c, call.map(style), call.factor(mask), y, e.n, e.c, e.hw(), Extent(style).hw(), call.channels_last(), alpha, eps);
   return call.result(y);
 }
 
@@ -310,8 +308,7 @@ inline std::tuple<Tensor, Tensor> adain_backward(
     zero(d_style);
   } else {
     launchers::adain_backward(
-        call.map(dy), c, s, call.factor(mask), d_content, d_style, e.n, e.c, e.hw(), Extent(s).hw(), call.channels_last(), alpha,
-        eps);
+        call.map(dy), c, s, call.factor(mask), d_content, d_style, e.n, e.c, e.hw(), Extent(s).hw(), call.channels_last(), alpha, eps);
   }
   return {call.result(d_content), call.result(d_style, style)};
 }
@@ -320,8 +317,7 @@ inline Tensor adain_affine(const Tensor& x_, const Tensor& scale, const Tensor& 
   const Call call("adain_affine", x_);
   const Tensor x = call.map(x_), y = call.empty_map(x);
   const Extent e(x);
-  if (x.numel() > 0)
-    launchers::adain_affine(x, call.factor(scale), call.factor(shift), y, e.n, e.c, e.hw(), call.channels_last(), eps);
+  if (x.numel() > 0) launchers::adain_affine(x, call.factor(scale), call.factor(shift), y, e.n, e.c, e.hw(), call.channels_last(), eps);
   return call.result(y);
 }
 
@@ -382,14 +378,14 @@ inline Tensor modulated_epilogue(
     in = Extent(x), filter = std::nullopt, kh = kw = 0;
   }
   launchers::modulated_epilogue(
-      x, call.factor(d), call.row(noise), call.row(b), filter, y, in.n, in.c, in.h, in.w, oh, ow, call.channels_last(), batch(noise),
-      kh, kw, filter ? padding[0] : 0, filter ? padding[2] : 0, call.act(act), alpha, gain, call.limit(clamp));
+      x, call.factor(d), call.row(noise), call.row(b), filter, y, in.n, in.c, in.h, in.w, oh, ow, call.channels_last(), batch(noise), kh,
+      kw, filter ? padding[0] : 0, filter ? padding[2] : 0, call.act(act), alpha, gain, call.limit(clamp));
   return call.result(y);
 }
 
 inline std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_backward(
-    const Tensor& dy_, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise_, int64_t noise_batch,
-    const std::string& act, double alpha, double gain, const std::optional<double>& clamp) {
+    const Tensor& dy_, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise_, int64_t noise_batch, const std::string& act,
+    double alpha, double gain, const std::optional<double>& clamp) {
   const Call call("modulated_epilogue_backward", dy_);
   const Tensor dy = call.map(dy_), dz = call.empty_map(dy);
   const Extent e(dy);
@@ -407,9 +403,8 @@ inline std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_backward(
 }
 
 inline std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_double_backward(
-    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn_, const Tensor& dy_, const Tensor& y,
-    const OptionalTensor& d, const OptionalTensor& noise_, const std::string& act, double alpha, double gain,
-    const std::optional<double>& clamp) {
+    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn_, const Tensor& dy_, const Tensor& y, const OptionalTensor& d,
+    const OptionalTensor& noise_, const std::string& act, double alpha, double gain, const std::optional<double>& clamp) {
   const Call call("modulated_epilogue_double_backward", dy_);
   const Tensor dy = call.map(dy_), d_dy = call.empty_map(dy);
   const Extent e(dy);

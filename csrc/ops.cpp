@@ -9,29 +9,25 @@ STABLE_TORCH_LIBRARY(facegan, library) {
   library.def("bias_act(Tensor x, Tensor? b, int dim, " FACEGAN_ACTIVATION ") -> Tensor");
   library.def("bias_act_backward(Tensor dy, Tensor y, int dim, bool bias, " FACEGAN_ACTIVATION ") -> (Tensor, Tensor)");
   library.def(
-      "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION
-      ") -> (Tensor, Tensor)");
+      "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, int dim, " FACEGAN_ACTIVATION ") -> (Tensor, Tensor)");
 
-  library.def(
-      "upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor");
+  library.def("upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, SymInt[4] padding, bool flip_filter, float gain) -> Tensor");
 
   library.def("adain(Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> Tensor");
-  library.def(
-      "adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)");
+  library.def("adain_backward(Tensor dy, Tensor content, Tensor style, float alpha, Tensor? mask, float eps) -> (Tensor, Tensor)");
   library.def("adain_affine(Tensor x, Tensor scale, Tensor shift, float eps) -> Tensor");
   library.def("adain_affine_backward(Tensor dy, Tensor x, Tensor scale, float eps) -> (Tensor, Tensor, Tensor)");
 
   library.def("modulate(Tensor x, Tensor s) -> Tensor");
   library.def("modulate_backward(Tensor g, Tensor x, Tensor s) -> (Tensor, Tensor)");
   library.def(
-      "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, " FACEGAN_ACTIVATION
-      ") -> Tensor");
+      "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, " FACEGAN_ACTIVATION ") -> Tensor");
   library.def(
       "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, " FACEGAN_ACTIVATION
       ") -> (Tensor, Tensor, Tensor)");
   library.def(
-      "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? noise, "
-      FACEGAN_ACTIVATION ") -> (Tensor, Tensor, Tensor, Tensor)");
+      "modulated_epilogue_double_backward(Tensor gdz, Tensor? gsums, Tensor? gdn, Tensor dy, Tensor y, Tensor? d, Tensor? "
+      "noise, " FACEGAN_ACTIVATION ") -> (Tensor, Tensor, Tensor, Tensor)");
 
   // On the CPU alone (csrc/cpu/conv2d_weight_grad.cpp): of a convolution of x [N, C, H, W] whose result has the gradient dy [N, O, OH, OW], both
   // float32 in channels_last, the weight's gradient [O, kh, kw, C].

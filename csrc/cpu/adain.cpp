@@ -58,9 +58,8 @@ struct Statistics {
 template <typename W, typename T, bool kMasked>
 Statistics<W> statistics(const T* x, const Maps& m, const Weights<W, kMasked>& weights, double eps) {
   std::vector<double> sums(2 * m.c);
-  sweep<1, false, W>(m, sums.data(), nullptr, [=](int64_t i, int64_t, int64_t p) FACEGAN_INLINE {
-    return Terms<W, 1>{{weights.of(p) * W(x[i])}, W(0)};
-  });
+  sweep<1, false, W>(
+      m, sums.data(), nullptr, [=](int64_t i, int64_t, int64_t p) FACEGAN_INLINE { return Terms<W, 1>{{weights.of(p) * W(x[i])}, W(0)}; });
   std::vector<W> rough(m.c);
   for (int64_t ch = 0; ch < m.c; ++ch) rough[ch] = W(sums[ch] * weights.inverse);
   sweep<2, false, W>(m, sums.data(), nullptr, [=, shift = rough.data()](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
@@ -91,8 +90,8 @@ namespace facegan::launchers {
 using namespace cpu;
 
 void adain(
-    const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw, int64_t style_hw,
-    bool channels_last, double alpha_, double eps) {
+    const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw,
+    int64_t style_hw, bool channels_last, double alpha_, double eps) {
   large_pages(y);
   with_dtype("adain", content, [&](auto zero) {
     using T = decltype(zero);
@@ -112,8 +111,9 @@ void adain(
           factors[ch] = masked ? ratio - 1 : 1 - alpha + alpha * ratio;
           shifts[ch] = (masked ? W(1) : alpha) * (of_s.mean[ch] - ratio * of_c.mean[ch]);
         }
-        sweep(m, [=, factor = factors.data(), shift = shifts.data(), out = written<T>(y) + group.map](
-                     int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+        sweep(
+            m, [=, factor = factors.data(), shift = shifts.data(), out = written<T>(y) + group.map](int64_t i, int64_t k, int64_t p)
+                   FACEGAN_INLINE {
           const W x = W(in[i]), t = x * factor[k] + shift[k];
           if constexpr (masked) out[i] = T(x + alpha * weights.of(p) * t);
           else out[i] = T(t);
@@ -124,8 +124,8 @@ void adain(
 }
 
 void adain_backward(
-    const Tensor& dy, const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& d_content, const Tensor& d_style, int64_t n, int64_t c,
-    int64_t hw, int64_t style_hw, bool channels_last, double alpha_, double eps) {
+    const Tensor& dy, const Tensor& content, const Tensor& style, const OptionalTensor& mask, const Tensor& d_content,
+    const Tensor& d_style, int64_t n, int64_t c, int64_t hw, int64_t style_hw, bool channels_last, double alpha_, double eps) {
   large_pages(d_content, d_style);
   with_dtype("adain_backward", content, [&](auto zero) {
     using T = decltype(zero);
@@ -155,23 +155,25 @@ void adain_backward(
           base_c[ch] = W(d_mean * weights.inverse);
           base_s[ch] = W(d_mean * style_weights.inverse);
         }
-        sweep(m, [=, ratio = ratio.data(), base = base_c.data(), slope = slope_c.data(), mean = of_c.mean.data(),
-                  out = written<T>(d_content) + group.map](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+        sweep(
+            m, [=, ratio = ratio.data(), base = base_c.data(), slope = slope_c.data(), mean = of_c.mean.data(),
+                out = written<T>(d_content) + group.map](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
           const W g = W(grad[i]), weight = weights.of(p), blend = alpha * weight;
           const W mean_part = weight * (base[k] + slope[k] * (W(in[i]) - mean[k]));
           out[i] = T(g - blend * g + ratio[k] * (blend * g - mean_part));
         });
-        sweep(style_maps, [=, base = base_s.data(), slope = slope_s.data(), mean = of_s.mean.data(),
-                           out = written<T>(d_style) + group.k * style_hw](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
-          out[i] = T(style_weights.of(p) * (base[k] + slope[k] * (W(from[i]) - mean[k])));
-        });
+        sweep(
+            style_maps, [=, base = base_s.data(), slope = slope_s.data(), mean = of_s.mean.data(),
+                         out = written<T>(d_style) + group.k * style_hw](int64_t i, int64_t k, int64_t p)
+                            FACEGAN_INLINE { out[i] = T(style_weights.of(p) * (base[k] + slope[k] * (W(from[i]) - mean[k]))); });
       });
     });
   });
 }
 
 void adain_affine(
-    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last, double eps) {
+    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last,
+    double eps) {
   large_pages(y);
   with_dtype("adain_affine", x, [&](auto zero) {
     using T = decltype(zero);
@@ -185,15 +187,16 @@ void adain_affine(
         factors[ch] = read<W>(scale)[group.k + ch] * of.inverse_sigma[ch];
         shifts[ch] = read<W>(shift)[group.k + ch] - factors[ch] * of.mean[ch];
       }
-      sweep(m, [=, factor = factors.data(), shift = shifts.data(), out = written<T>(y) + group.map](
-                   int64_t i, int64_t k, int64_t) FACEGAN_INLINE { out[i] = T(W(in[i]) * factor[k] + shift[k]); });
+      sweep(
+          m, [=, factor = factors.data(), shift = shifts.data(), out = written<T>(y) + group.map](int64_t i, int64_t k, int64_t)
+                 FACEGAN_INLINE { out[i] = T(W(in[i]) * factor[k] + shift[k]); });
     });
   });
 }
 
 void adain_affine_backward(
-    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift, int64_t n, int64_t c, int64_t hw,
-    bool channels_last, double eps) {
+    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift, int64_t n,
+    int64_t c, int64_t hw, bool channels_last, double eps) {
   large_pages(dx);
   with_dtype("adain_affine_backward", x, [&](auto zero) {
     using T = decltype(zero);
@@ -217,10 +220,10 @@ void adain_affine_backward(
         written<W>(d_scale)[group.k + ch] = W(of_scale);
         written<W>(d_shift)[group.k + ch] = W(sums[ch]);
       }
-      sweep(m, [=, factor = factors.data(), base = bases.data(), slope = slopes.data(), mean = of.mean.data(),
-                out = written<T>(dx) + group.map](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
-        out[i] = T(factor[k] * (W(grad[i]) - base[k] - slope[k] * (W(in[i]) - mean[k])));
-      });
+      sweep(
+          m, [=, factor = factors.data(), base = bases.data(), slope = slopes.data(), mean = of.mean.data(),
+              out = written<T>(dx) + group.map](int64_t i, int64_t k, int64_t)
+                 FACEGAN_INLINE { out[i] = T(factor[k] * (W(grad[i]) - base[k] - slope[k] * (W(in[i]) - mean[k]))); });
     });
   });
 }

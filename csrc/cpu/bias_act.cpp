@@ -6,9 +6,7 @@ namespace facegan::cpu {
 namespace {
 
 /// [outer, c, inner] as maps: a bias along the last dimension makes pixels of c channels.
-Maps maps_of(int64_t outer, int64_t c, int64_t inner) {
-  return inner == 1 ? Maps{1, c, outer, true} : Maps{outer, c, inner, false};
-}
+Maps maps_of(int64_t outer, int64_t c, int64_t inner) { return inner == 1 ? Maps{1, c, outer, true} : Maps{outer, c, inner, false}; }
 
 /// The bias [c] in W for every sample, zeros when there is none: what an element's channel k of [n, c] points into.
 template <typename T, typename W = Acc<T>>
@@ -27,8 +25,8 @@ namespace facegan::launchers {
 using namespace cpu;
 
 void bias_act(
-    const Tensor& x, const OptionalTensor& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha, double gain,
-    double clamp) {
+    const Tensor& x, const OptionalTensor& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
+    double gain, double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(y);
   with_dtype("bias_act", x, [&](auto zero) {
@@ -44,16 +42,15 @@ void bias_act(
 }
 
 void bias_act_backward(
-    const Tensor& dy, const Tensor& y, const Tensor& dx, const OptionalTensor& db, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
-    double gain, double clamp) {
+    const Tensor& dy, const Tensor& y, const Tensor& dx, const OptionalTensor& db, int64_t outer, int64_t c, int64_t inner, int64_t act,
+    double alpha, double gain, double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(dx);
   with_dtype("bias_act_backward", dy, [&](auto zero) {
     using T = decltype(zero);
     using W = Acc<T>;
     with_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
-      const auto element = [=, dout = read<T>(dy), out = read<T>(y), din = written<T>(dx)](
-                               int64_t i, int64_t, int64_t) FACEGAN_INLINE {
+      const auto element = [=, dout = read<T>(dy), out = read<T>(y), din = written<T>(dx)](int64_t i, int64_t, int64_t) FACEGAN_INLINE {
         const W g = W(dout[i]) * activation.slope(W(out[i]));
         din[i] = T(g);
         return Terms<W, 1>{{g}, W(0)};
@@ -69,8 +66,8 @@ void bias_act_backward(
 }
 
 void bias_act_double_backward(
-    const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy, const OptionalTensor& d_y, int64_t outer, int64_t c,
-    int64_t inner, int64_t act, double alpha, double gain, double clamp) {
+    const Tensor& ddx, const OptionalTensor& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy, const OptionalTensor& d_y,
+    int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha, double gain, double clamp) {
   const Maps maps = maps_of(outer, c, inner);
   large_pages(d_dy);
   with_dtype("bias_act_double_backward", dy, [&](auto zero) {
@@ -85,8 +82,7 @@ void bias_act_double_backward(
         return t;
       };
       if (!d_y) return sweep(maps, first);
-      sweep(maps, [=, dout = read<T>(dy), out = read<T>(y), of_y = written<T>(d_y)](
-                      int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+      sweep(maps, [=, dout = read<T>(dy), out = read<T>(y), of_y = written<T>(d_y)](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
         of_y[i] = T(first(i, k, p) * W(dout[i]) * activation.slope_derivative(W(out[i])));
       });
     });

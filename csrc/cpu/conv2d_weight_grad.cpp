@@ -55,8 +55,9 @@ struct Range {
 std::vector<Range> inside(int64_t taps, int64_t stride, int64_t pad, int64_t size, int64_t outputs) {
   std::vector<Range> ranges;
   for (int64_t tap = 0; tap < taps; ++tap)
-    ranges.push_back({tap < pad ? (pad - tap + stride - 1) / stride : 0,
-                      size - 1 + pad < tap ? 0 : std::min(outputs, (size - 1 + pad - tap) / stride + 1)});
+    ranges.push_back(
+        {tap < pad ? (pad - tap + stride - 1) / stride : 0,
+         size - 1 + pad < tap ? 0 : std::min(outputs, (size - 1 + pad - tap) / stride + 1)});
   return ranges;
 }
 
@@ -153,7 +154,10 @@ void add_outputs(const Convolution& v, const Tile& t, const Taps& taps, const Pa
   const float* dy = packed.dy.data();
   for (int64_t o = outputs.first; o < outputs.last;) {
     const int64_t size = block_size(outputs.last - o);
-    const auto add = size == 6 ? add_block<6, lanes> : size == 4 ? add_block<4, lanes> : size == 2 ? add_block<2, lanes> : add_block<1, lanes>;
+    const auto add = size == 6   ? add_block<6, lanes>
+                     : size == 4 ? add_block<4, lanes>
+                     : size == 2 ? add_block<2, lanes>
+                                 : add_block<1, lanes>;
     add(v, t, taps, dy, packed.x.data(), dw + o * v.output(), channels);
     dy += t.pixels * size;
     o += size;
@@ -188,7 +192,8 @@ class Tiles {
 };
 
 /// Sums the given tiles up in dw, for some channels of dy.
-void add_tiles(const Convolution& v, const Tiles& tiles, const Taps& taps, const float* dy, const float* x, float* dw, Range outputs, Range of) {
+void add_tiles(
+    const Convolution& v, const Tiles& tiles, const Taps& taps, const float* dy, const float* x, float* dw, Range outputs, Range of) {
   Packed packed;
   for (int64_t index = of.first; index < of.last; ++index) {
     const Tile t = tiles[index];
@@ -209,7 +214,8 @@ Tensor conv2d_weight_grad(Tensor dy, Tensor x, int64_t kh, int64_t kw, int64_t s
       x.dim() == 4 && dy.dim() == 4 && x.scalar_type() == ScalarType::Float && dy.scalar_type() == ScalarType::Float &&
           operators::lies(x, true) && operators::lies(dy, true) && x.sizes()[0] == dy.sizes()[0],
       "facegan::conv2d_weight_grad takes float32 maps in channels_last.");
-  const Convolution v{x.sizes()[0], dy.sizes()[2], dy.sizes()[3], dy.sizes()[1], x.sizes()[2], x.sizes()[3], x.sizes()[1], kh, kw, stride, pad};
+  const Convolution v{x.sizes()[0], dy.sizes()[2], dy.sizes()[3], dy.sizes()[1], x.sizes()[2], x.sizes()[3], x.sizes()[1], kh, kw, stride,
+                      pad};
   const int64_t pixels = v.n * v.oh * v.ow, size = v.o * v.output();
   Tensor dw = call.empty_row({v.o, kh, kw, v.c});
   operators::zero(dw);
@@ -223,8 +229,9 @@ Tensor conv2d_weight_grad(Tensor dy, Tensor x, int64_t kh, int64_t kw, int64_t s
   parallel(parts * shares, pixels * size / (parts * shares), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t part = task / shares, share = task % shares;
-      add_tiles(v, tiles, taps, read<float>(dy), read<float>(x), of(part), {v.o * share / shares, v.o * (share + 1) / shares},
-                {tiles.count() * part / parts, tiles.count() * (part + 1) / parts});
+      add_tiles(
+          v, tiles, taps, read<float>(dy), read<float>(x), of(part), {v.o * share / shares, v.o * (share + 1) / shares},
+          {tiles.count() * part / parts, tiles.count() * (part + 1) / parts});
     }
   });
   parallel(size, parts, [&](int64_t begin, int64_t end) {
@@ -241,6 +248,4 @@ Tensor conv2d_weight_grad(Tensor dy, Tensor x, int64_t kh, int64_t kw, int64_t s
 }  // namespace
 }  // namespace facegan::cpu
 
-STABLE_TORCH_LIBRARY_IMPL(facegan, CPU, library) {
-  library.impl("conv2d_weight_grad", TORCH_BOX(&facegan::cpu::conv2d_weight_grad));
-}
+STABLE_TORCH_LIBRARY_IMPL(facegan, CPU, library) { library.impl("conv2d_weight_grad", TORCH_BOX(&facegan::cpu::conv2d_weight_grad)); }

@@ -22,8 +22,7 @@ struct Axis {
   int64_t low = 0, high = 0;  // the input pixels [low, high) that outputs meet; those outside of [0, size) are zero
   std::vector<Phase> phases;
 
-  Axis(int64_t size_, int64_t out_, int64_t up_, int64_t down_, int64_t pad, int64_t taps)
-      : size(size_), out(out_), up(up_), down(down_) {
+  Axis(int64_t size_, int64_t out_, int64_t up_, int64_t down_, int64_t pad, int64_t taps) : size(size_), out(out_), up(up_), down(down_) {
     for (int64_t r = 0; r < std::min(up, out); ++r) {
       const int64_t base = r * down - pad, tap = ((-base) % up + up) % up, first = (base + tap) / up;
       phases.push_back({first, tap, tap < taps ? (taps - tap + up - 1) / up : 0});
@@ -41,13 +40,11 @@ struct Fir {
   std::vector<std::vector<W>> vertical;    // by phase of y; ones for a filter that is not separable
   std::vector<std::vector<W>> horizontal;  // all phases of x in a row; one row for every vertical tap when not separable
 
-  Fir(Axis y_, Axis x_, const W* f, int64_t kh, int64_t kw, bool flip, double gain)
-      : y(y_), x(x_), separable(kw == 0) {
+  Fir(Axis y_, Axis x_, const W* f, int64_t kh, int64_t kw, bool flip, double gain) : y(y_), x(x_), separable(kw == 0) {
     const auto tap = [&](const W* taps, int64_t count, int64_t j) { return taps[flip ? j : count - 1 - j]; };
     for (const Phase& phase : y.phases) {
       vertical.emplace_back();
-      for (int64_t t = 0; t < phase.taps; ++t)
-        vertical.back().push_back(separable ? W(tap(f, kh, phase.tap + t * y.up) * gain) : W(1));
+      for (int64_t t = 0; t < phase.taps; ++t) vertical.back().push_back(separable ? W(tap(f, kh, phase.tap + t * y.up) * gain) : W(1));
     }
     for (int64_t j = 0; j < (separable ? 1 : kh); ++j) {
       const int64_t width = separable ? kh : kw;
@@ -118,16 +115,16 @@ FACEGAN_INLINE inline void filter_row(
     const Axis& x, const W* g, bool add, const W* FACEGAN_RESTRICT padded, W* FACEGAN_RESTRICT out, int64_t c) {
   const Phase* phases = x.phases.data();
   if (c == 1 && x.up == 1 && x.down == 2)
-    return combine(add, out, 0, g, phases->taps, 1, x.out,
-                   [=](int64_t t, int64_t, int64_t i) FACEGAN_INLINE { return padded[2 * i + t]; });
+    return combine(add, out, 0, g, phases->taps, 1, x.out, [=](int64_t t, int64_t, int64_t i) FACEGAN_INLINE { return padded[2 * i + t]; });
   if (c == 1 && !add && x.up == 2 && x.down == 1 && x.out % 2 == 0 && phases[0].taps == 2 && phases[1].taps == 2)
     return interleave<2>(out, padded + phases[0].first - x.low, padded + phases[1].first - x.low, g, x.out / 2);
   const bool whole = x.up == 1 && x.down == 1;  // the row as one pixel of out * c channels
   for (int64_t r = 0; r < int64_t(x.phases.size()); g += phases[r++].taps) {
     const W* source = padded + (phases[r].first - x.low) * c;
     const int64_t step = x.down * c;
-    combine(add, out + r * c, x.up * c, g, phases[r].taps, whole ? 1 : (x.out - r + x.up - 1) / x.up, whole ? x.out * c : c,
-            [=](int64_t t, int64_t m, int64_t i) FACEGAN_INLINE { return source[m * step + t * c + i]; });
+    combine(
+        add, out + r * c, x.up * c, g, phases[r].taps, whole ? 1 : (x.out - r + x.up - 1) / x.up, whole ? x.out * c : c,
+        [=](int64_t t, int64_t m, int64_t i) FACEGAN_INLINE { return source[m * step + t * c + i]; });
   }
 }
 
@@ -137,8 +134,9 @@ FACEGAN_INLINE inline void filter_column(
     const Axis& y, const std::vector<std::vector<W>>& taps, int64_t o, int64_t from, int64_t to, const T* x, int64_t stride,
     W* FACEGAN_RESTRICT out, int64_t width) {
   const T* first = x + (y.phases[o % y.up].first + o / y.up * y.down + from) * stride;
-  combine(false, out, 0, taps[o % y.up].data() + from, to - from, 1, width,
-          [=](int64_t t, int64_t, int64_t i) FACEGAN_INLINE { return first[t * stride + i]; });
+  combine(false, out, 0, taps[o % y.up].data() + from, to - from, 1, width, [=](int64_t t, int64_t, int64_t i) FACEGAN_INLINE {
+    return first[t * stride + i];
+  });
 }
 
 /// Asks for `size` elements that are wanted some rows later: processors fetch ahead by themselves, but not across pages.
@@ -160,8 +158,7 @@ int64_t rows_at_once(const Fir<W>& fir, int64_t c) {
 /// Rows [begin, end) of one plane x [h, w] -> y [oh, ow] (c = 1) or sample [h, w, c] -> [oh, ow, c]. `padded` holds
 /// `rows` rows of zeros. A row in W, which is y's own where T is W, else `scratch`, is finished by `finish(o, row, y_row)`.
 template <typename T, typename W, typename F>
-void fir_rows(
-    const Fir<W>& fir, const T* x, T* y, int64_t c, int64_t begin, int64_t end, int64_t rows, W* padded, W* scratch, F finish) {
+void fir_rows(const Fir<W>& fir, const T* x, T* y, int64_t c, int64_t begin, int64_t end, int64_t rows, W* padded, W* scratch, F finish) {
   const Axis &ay = fir.y, &ax = fir.x;
   const int64_t left = std::max<int64_t>(ax.low, 0), width = std::max<int64_t>(std::min(ax.high, ax.size) - left, 0) * c;
   const int64_t offset = (left - ax.low) * c, pitch = (ax.high - ax.low) * c, stride = ax.size * c;
@@ -205,9 +202,8 @@ void fir_maps(const Fir<W>& fir, const T* x, T* y, int64_t n, int64_t c, bool ch
     for (int64_t i = first; i < last; ++i) {
       const int64_t plane = i / per_plane, begin = i % per_plane * size;
       fir_rows(
-          fir, x + plane * fir.y.size * fir.x.size * inner, y + plane * fir.y.out * row, inner, begin,
-          std::min(begin + size, fir.y.out), rows, padded.data(), scratch.data(),
-          [=](int64_t o, const W* wide, T* narrow) FACEGAN_INLINE { finish(plane, o, wide, narrow); });
+          fir, x + plane * fir.y.size * fir.x.size * inner, y + plane * fir.y.out * row, inner, begin, std::min(begin + size, fir.y.out),
+          rows, padded.data(), scratch.data(), [=](int64_t o, const W* wide, T* narrow) FACEGAN_INLINE { finish(plane, o, wide, narrow); });
     }
   });
 }

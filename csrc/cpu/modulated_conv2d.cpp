@@ -23,8 +23,7 @@ void sum_samples(const std::vector<W>& sums, T* out, int64_t batch, int64_t n, i
     double sum = 0;
     if (batch == 1)
       for (int64_t sample = 0; sample < n; ++sample) sum += sums[sample * hw + i];
-    else
-      sum = sums[i];
+    else sum = sums[i];
     out[i] = T(W(sum));
   }
 }
@@ -41,15 +40,15 @@ void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int6
   with_dtype("modulate", x, [&](auto zero) {
     using T = decltype(zero);
     using W = Acc<T>;
-    sweep({n, c, hw, channels_last},
-          [in = read<T>(x), s = read<W>(s), out = written<T>(y)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
-            out[i] = T(W(in[i]) * s[k]);
-          });
+    sweep({n, c, hw, channels_last}, [in = read<T>(x), s = read<W>(s), out = written<T>(y)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
+      out[i] = T(W(in[i]) * s[k]);
+    });
   });
 }
 
 void modulate_backward(
-    const Tensor& g, const Tensor& x, const Tensor& s, const Tensor& dx, const Tensor& ds, int64_t n, int64_t c, int64_t hw, bool channels_last) {
+    const Tensor& g, const Tensor& x, const Tensor& s, const Tensor& dx, const Tensor& ds, int64_t n, int64_t c, int64_t hw,
+    bool channels_last) {
   large_pages(dx);
   with_dtype("modulate_backward", g, [&](auto zero) {
     using T = decltype(zero);
@@ -58,18 +57,18 @@ void modulate_backward(
     sweep<1, false, W>(
         {n, c, hw, channels_last}, sums.data(), nullptr,
         [grad = read<T>(g), in = read<T>(x), s = read<W>(s), out = written<T>(dx)](int64_t i, int64_t k, int64_t) FACEGAN_INLINE {
-          const W g = W(grad[i]);
-          out[i] = T(g * s[k]);
-          return Terms<W, 1>{{g * W(in[i])}, W(0)};
-        });
+      const W g = W(grad[i]);
+      out[i] = T(g * s[k]);
+      return Terms<W, 1>{{g * W(in[i])}, W(0)};
+    });
     std::copy(sums.begin(), sums.end(), written<W>(ds));
   });
 }
 
 void modulated_epilogue(
-    const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f, const Tensor& y, int64_t n, int64_t c,
-    int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch, int64_t kh, int64_t kw,
-    int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f,
+    const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch,
+    int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
   if (y.numel() == 0) return;
   large_pages(y);
   with_dtype("modulated_epilogue", x, [&](auto zero) {
@@ -78,33 +77,31 @@ void modulated_epilogue(
     const auto ds = per_sample(read<W>(d), n, n, c, W(1)), bs = per_sample(read<T>(b), 1, n, c, W(0));
     const auto noises = per_sample(read<T>(noise), noise_batch, n, oh * ow, W(0));
     with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
-      const auto element = [=, d = ds.data(), noise = noises.data(), b = bs.data()](W v, int64_t k, int64_t p) FACEGAN_INLINE {
-        return T(activation(epilogue(v, d[k], noise[p], b[k])));
-      };
+      const auto element = [=, d = ds.data(), noise = noises.data(), b = bs.data()](W v, int64_t k, int64_t p)
+                               FACEGAN_INLINE { return T(activation(epilogue(v, d[k], noise[p], b[k]))); };
       if (!f) {
-        return sweep({n, c, h * w, channels_last},
-                     [=, in = read<T>(x), out = written<T>(y)](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
-                       out[i] = element(W(in[i]), k, p);
-                     });
+        return sweep(
+            {n, c, h * w, channels_last}, [=, in = read<T>(x), out = written<T>(y)](int64_t i, int64_t k, int64_t p)
+                                              FACEGAN_INLINE { out[i] = element(W(in[i]), k, p); });
       }
       const Fir<W> fir(Axis(h, oh, 1, 1, pad_top, kh), Axis(w, ow, 1, 1, pad_left, kw == 0 ? kh : kw), read<W>(f), kh, kw, false, 1);
-      fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last,
-               [=](int64_t plane, int64_t o, const W* row, T* out) FACEGAN_INLINE {
-                 const int64_t k = channels_last ? plane * c : plane, p = (channels_last ? plane : plane / c) * oh * ow + o * ow;
-                 for (int64_t pixel = 0; pixel < (channels_last ? ow : 1); ++pixel) {
-                   const int64_t first = pixel * c, count = channels_last ? c : ow;
-                   FACEGAN_SIMD
-                   for (int64_t i = 0; i < count; ++i)
-                     out[first + i] = element(row[first + i], channels_last ? k + i : k, channels_last ? p + pixel : p + i);
-                 }
-               });
+      fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last, [=](int64_t plane, int64_t o, const W* row, T* out) FACEGAN_INLINE {
+        const int64_t k = channels_last ? plane * c : plane, p = (channels_last ? plane : plane / c) * oh * ow + o * ow;
+        for (int64_t pixel = 0; pixel < (channels_last ? ow : 1); ++pixel) {
+          const int64_t first = pixel * c, count = channels_last ? c : ow;
+          FACEGAN_SIMD
+          for (int64_t i = 0; i < count; ++i)
+            out[first + i] = element(row[first + i], channels_last ? k + i : k, channels_last ? p + pixel : p + i);
+        }
+      });
     });
   });
 }
 
 void modulated_epilogue_backward(
-    const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const Tensor& dz, const Tensor& sums, const OptionalTensor& dn, int64_t n, int64_t c,
-    int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act, double alpha, double gain, double clamp) {
+    const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const Tensor& dz, const Tensor& sums,
+    const OptionalTensor& dn, int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act,
+    double alpha, double gain, double clamp) {
   const Maps maps{n, c, hw, channels_last};
   large_pages(dz);
   with_dtype("modulated_epilogue_backward", dy, [&](auto zero) {
@@ -129,9 +126,10 @@ void modulated_epilogue_backward(
 }
 
 void modulated_epilogue_double_backward(
-    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn, const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise,
-    const Tensor& d_dy, const OptionalTensor& d_y, const OptionalTensor& d_d, const OptionalTensor& d_noise, int64_t n, int64_t c, int64_t hw,
-    bool channels_last, int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
+    const Tensor& gdz, const OptionalTensor& gsums, const OptionalTensor& gdn, const Tensor& dy, const Tensor& y, const OptionalTensor& d,
+    const OptionalTensor& noise, const Tensor& d_dy, const OptionalTensor& d_y, const OptionalTensor& d_d, const OptionalTensor& d_noise,
+    int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain,
+    double clamp) {
   const Maps maps{n, c, hw, channels_last};
   large_pages(d_dy);
   with_dtype("modulated_epilogue_double_backward", dy, [&](auto zero) {

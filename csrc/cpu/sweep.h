@@ -92,13 +92,7 @@ void sweep_planes(const Maps& m, double* sums, const F& element) {
 /// A chunk of channels_last maps: pixel by pixel; `block` [kSums, c] takes the channels' sums of up to 256 pixels.
 template <int kSums, bool kPixelSums, typename W, typename F>
 void pixels_chunk(
-    F element,
-    Maps m,
-    int64_t sample,
-    int64_t begin,
-    int64_t end,
-    double* FACEGAN_RESTRICT sums,
-    W* FACEGAN_RESTRICT pixel_sums,
+    F element, Maps m, int64_t sample, int64_t begin, int64_t end, double* FACEGAN_RESTRICT sums, W* FACEGAN_RESTRICT pixel_sums,
     W* FACEGAN_RESTRICT block) {
   for (int64_t first = begin; first < end; first += 256) {
     std::fill(block, block + kSums * m.c, W(0));
@@ -148,8 +142,7 @@ void sweep(const Maps& m, double* sums, W* pixel_sums, const F& element) {
   for (int64_t i = 0; i < kSums * m.n * m.c; ++i) sums[i] = 0;
   for (int64_t chunk = 0; chunk < m.n * per_sample; ++chunk)
     for (int64_t s = 0; s < kSums; ++s)
-      for (int64_t ch = 0; ch < m.c; ++ch)
-        sums[(s * m.n + chunk / per_sample) * m.c + ch] += partial[(chunk * kSums + s) * m.c + ch];
+      for (int64_t ch = 0; ch < m.c; ++ch) sums[(s * m.n + chunk / per_sample) * m.c + ch] += partial[(chunk * kSums + s) * m.c + ch];
 }
 
 /// The pass without sums.

@@ -22,9 +22,9 @@ namespace facegan::launchers {
 using namespace cpu;
 
 void upfirdn2d(
-    const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last,
-    int64_t kh, int64_t kw, int64_t up_y, int64_t up_x, int64_t down_y, int64_t down_x, int64_t pad_top, int64_t pad_left,
-    bool flip_filter, double gain) {
+    const Tensor& x, const Tensor& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow,
+    bool channels_last, int64_t kh, int64_t kw, int64_t up_y, int64_t up_x, int64_t down_y, int64_t down_x, int64_t pad_top,
+    int64_t pad_left, bool flip_filter, double gain) {
   if (y.numel() == 0) return;
   large_pages(y);
   with_dtype("upfirdn2d", x, [&](auto zero) {
@@ -33,8 +33,9 @@ void upfirdn2d(
     const Axis rows(h, oh, up_y, down_y, pad_top, kh), columns(w, ow, up_x, down_x, pad_left, kw == 0 ? kh : kw);
     const Fir<W> fir(rows, columns, read<W>(f), kh, kw, flip_filter, gain);
     const int64_t size = channels_last ? ow * c : ow;
-    fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last,
-             [=](int64_t, int64_t, const W* row, T* out) FACEGAN_INLINE { narrow(row, out, size); });
+    fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last, [=](int64_t, int64_t, const W* row, T* out) FACEGAN_INLINE {
+      narrow(row, out, size);
+    });
   });
 }
 

@@ -29,8 +29,9 @@ struct Problem {
 
 /// The style's mean and sigma: of the map, held for as long as that takes, or as given.
 template <typename T, int VEC, bool LAST, int HELD>
-__device__ __forceinline__ void style_statistics(const Member<T, VEC, LAST>& member, const Problem<T>& p, acc_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
-                                                 typename Member<T, VEC, LAST>::Channel& sigma) {
+__device__ __forceinline__ void style_statistics(
+    const Member<T, VEC, LAST>& member, const Problem<T>& p, acc_t<T> weight, typename Member<T, VEC, LAST>::Channel& mean,
+    typename Member<T, VEC, LAST>::Channel& sigma) {
   using W = acc_t<T>;
   if (p.style != nullptr) {  // kernels run only where there are pixels, and there a map has a place; `form` would cost registers
     const Held<T, VEC, LAST, HELD> style(member, p.style, p.style_hw, p.c);
@@ -217,7 +218,8 @@ struct Gradient : Normalised<T, VEC, LAST, 0> {
   const W *g, *scale;  // g: [2, n c]
   int64_t hw;
 
-  Gradient(const Problem<T>& p_, const Statistics<W>& x_, const W* g_, const W* scale_) : Base(p_, x_), g(g_), scale(scale_), hw(STYLE ? p_.style_hw : p_.hw) {}
+  Gradient(const Problem<T>& p_, const Statistics<W>& x_, const W* g_, const W* scale_)
+      : Base(p_, x_), g(g_), scale(scale_), hw(STYLE ? p_.style_hw : p_.hw) {}
 
   __device__ void channel(typename Base::Thread& thread, int64_t n, int64_t at) const {
     constexpr int N = LAST ? VEC : 1;
@@ -230,7 +232,9 @@ struct Gradient : Normalised<T, VEC, LAST, 0> {
 #pragma unroll
     for (int j = 0; j < N; ++j) thread.ratio.v[j] *= thread.inverse.v[j], thread.share.v[j] = 1 / thread.share.v[j];
   }
-  __device__ void pixel(typename Base::Thread& thread, int64_t n, int64_t at) const { thread.m = read<LAST ? 1 : VEC>(p.mask, n * hw + at, W(1)); }
+  __device__ void pixel(typename Base::Thread& thread, int64_t n, int64_t at) const {
+    thread.m = read<LAST ? 1 : VEC>(p.mask, n * hw + at, W(1));
+  }
   __device__ Pair<T, VEC> load(int64_t offset) const {
     if constexpr (STYLE) return {{}, facegan::load<VEC>(p.style + offset)};
     else return {facegan::load<VEC>(p.dy + offset), facegan::load<VEC>(p.x + offset)};
@@ -275,7 +279,8 @@ void forward(const Launcher& launch, const Problem<T>& p) {
   W* const at = output<W>(memory);
   const auto x = streamed_statistics<T, VEC, LAST>(launch, at, p.x, p.mask, p.n, p.c, p.hw, p.eps);
   Statistics<W> style{p.shift, p.scale, nullptr};
-  if (p.form == Form::map) style = streamed_statistics<T, VEC, LAST>(launch, at + 7 * p.n * p.c, p.style, p.mask, p.n, p.c, p.style_hw, p.eps);
+  if (p.form == Form::map)
+    style = streamed_statistics<T, VEC, LAST>(launch, at + 7 * p.n * p.c, p.style, p.mask, p.n, p.c, p.style_hw, p.eps);
   run(launch, Apply<T, VEC, LAST>(p, x, style), p.n, p.c, p.hw);
 }
 
@@ -329,43 +334,67 @@ void solve(const Launcher& launch, const Problem<T>& p, bool last) {
 
 namespace launchers {
 
-void adain(const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw,
-           int64_t style_hw, bool channels_last, double alpha, double eps) {
+void adain(
+    const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& y, int64_t n, int64_t c, int64_t hw,
+    int64_t style_hw, bool channels_last, double alpha, double eps) {
   const Launcher launch("adain", content);
   with_dtype("adain", content, [&](auto t) {
     using T = decltype(t);
     using W = acc_t<T>;
-    solve<false>(launch, Problem<T>{nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
+    solve<false>(
+        launch,
+        Problem<T>{
+            nullptr, input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(y), nullptr, nullptr, nullptr, n, c,
+            hw, style_hw, W(alpha), W(eps), Form::map},
+        channels_last);
   });
 }
 
-void adain_backward(const Tensor& dy, const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& d_content,
-                    const Tensor& d_style, int64_t n, int64_t c, int64_t hw, int64_t style_hw, bool channels_last, double alpha, double eps) {
+void adain_backward(
+    const Tensor& dy, const Tensor& content, const Tensor& style, const std::optional<Tensor>& mask, const Tensor& d_content,
+    const Tensor& d_style, int64_t n, int64_t c, int64_t hw, int64_t style_hw, bool channels_last, double alpha, double eps) {
   const Launcher launch("adain_backward", dy);
   with_dtype("adain_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = acc_t<T>;
-    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style), nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map}, channels_last);
+    solve<true>(
+        launch,
+        Problem<T>{
+            input<T>(dy), input<T>(content), input<T>(style), nullptr, nullptr, input<W>(mask), output<T>(d_content), output<T>(d_style),
+            nullptr, nullptr, n, c, hw, style_hw, W(alpha), W(eps), Form::map},
+        channels_last);
   });
 }
 
-void adain_affine(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last,
-                  double eps) {
+void adain_affine(
+    const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& y, int64_t n, int64_t c, int64_t hw, bool channels_last,
+    double eps) {
   const Launcher launch("adain_affine", x);
   with_dtype("adain_affine", x, [&](auto t) {
     using T = decltype(t);
     using W = acc_t<T>;
-    solve<false>(launch, Problem<T>{nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
+    solve<false>(
+        launch,
+        Problem<T>{
+            nullptr, input<T>(x), nullptr, input<W>(scale), input<W>(shift), nullptr, output<T>(y), nullptr, nullptr, nullptr, n, c, hw, hw,
+            W(1), W(eps), Form::affine},
+        channels_last);
   });
 }
 
-void adain_affine_backward(const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift,
-                           int64_t n, int64_t c, int64_t hw, bool channels_last, double eps) {
+void adain_affine_backward(
+    const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dx, const Tensor& d_scale, const Tensor& d_shift, int64_t n,
+    int64_t c, int64_t hw, bool channels_last, double eps) {
   const Launcher launch("adain_affine_backward", dy);
   with_dtype("adain_affine_backward", dy, [&](auto t) {
     using T = decltype(t);
     using W = acc_t<T>;
-    solve<true>(launch, Problem<T>{input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale), output<W>(d_shift), n, c, hw, hw, W(1), W(eps), Form::affine}, channels_last);
+    solve<true>(
+        launch,
+        Problem<T>{
+            input<T>(dy), input<T>(x), nullptr, input<W>(scale), nullptr, nullptr, output<T>(dx), nullptr, output<W>(d_scale),
+            output<W>(d_shift), n, c, hw, hw, W(1), W(eps), Form::affine},
+        channels_last);
   });
 }
 

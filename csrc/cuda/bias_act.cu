@@ -125,8 +125,9 @@ void over(const Launcher& launch, int64_t outer, int64_t c, int64_t inner, bool 
 
 namespace launchers {
 
-void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act,
-              double alpha, double gain, double clamp) {
+void bias_act(
+    const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
+    double gain, double clamp) {
   const Launcher launch("bias_act", x);
   with_dtype("bias_act", x, [&](auto t) {
     using T = decltype(t);
@@ -139,8 +140,9 @@ void bias_act(const Tensor& x, const std::optional<Tensor>& b, const Tensor& y, 
   });
 }
 
-void bias_act_backward(const Tensor& dy, const Tensor& y, const Tensor& dx, const std::optional<Tensor>& db, int64_t outer, int64_t c,
-                       int64_t inner, int64_t act, double alpha, double gain, double clamp) {
+void bias_act_backward(
+    const Tensor& dy, const Tensor& y, const Tensor& dx, const std::optional<Tensor>& db, int64_t outer, int64_t c, int64_t inner,
+    int64_t act, double alpha, double gain, double clamp) {
   const Launcher launch("bias_act_backward", dy);
   with_dtype("bias_act_backward", dy, [&](auto t) {
     using T = decltype(t);
@@ -154,16 +156,17 @@ void bias_act_backward(const Tensor& dy, const Tensor& y, const Tensor& dx, cons
   });
 }
 
-void bias_act_double_backward(const Tensor& ddx, const std::optional<Tensor>& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy,
-                              const std::optional<Tensor>& d_y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
-                              double gain, double clamp) {
+void bias_act_double_backward(
+    const Tensor& ddx, const std::optional<Tensor>& ddb, const Tensor& dy, const Tensor& y, const Tensor& d_dy,
+    const std::optional<Tensor>& d_y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha, double gain, double clamp) {
   const Launcher launch("bias_act_double_backward", ddx);
   with_dtype("bias_act_double_backward", ddx, [&](auto t) {
     using T = decltype(t);
     const T *pddx = input<T>(ddx), *pddb = input<T>(ddb), *pdy = input<T>(dy), *py = input<T>(y);
     T *pd_dy = output<T>(d_dy), *pd_y = output<T>(d_y);
     const AnyActivation<acc_t<T>> activation(act, alpha, gain, clamp);
-    over<T>(launch, outer, c, inner, ddb.has_value(), aligned({pddx, pddb, pdy, py, pd_dy, pd_y}), [&](auto vec, auto last, const auto& go) {
+    over<T>(
+        launch, outer, c, inner, ddb.has_value(), aligned({pddx, pddb, pdy, py, pd_dy, pd_y}), [&](auto vec, auto last, const auto& go) {
       go(DoubleBackward<T, vec.value, last.value>(pddx, pddb, pdy, py, pd_dy, pd_y, activation));
     });
   });

@@ -132,7 +132,10 @@ __device__ __forceinline__ void store(T* p, const Values<acc_t<T>, N>& values) {
     static_assert(N * sizeof(T) == 16, "one access of 16 bytes");
     constexpr int kInWord = 4 / sizeof(T);
     const T* type = nullptr;
-    store_words(p, make_uint4(pack(values.v, type), pack(values.v + kInWord, type), pack(values.v + 2 * kInWord, type), pack(values.v + 3 * kInWord, type)));
+    store_words(
+        p,
+        make_uint4(
+            pack(values.v, type), pack(values.v + kInWord, type), pack(values.v + 2 * kInWord, type), pack(values.v + 3 * kInWord, type)));
   }
 }
 

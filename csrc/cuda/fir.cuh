@@ -90,8 +90,8 @@ struct FirTiling {
 
 /// NCHW. The tile is float [slots, rows, pitch]; one element of padding after every kStep keeps the lanes in different banks.
 template <typename B, int UP, int DOWN>
-__global__ void __launch_bounds__(128) fir_planes(const Fir f, const FirTiling t, const B body, const typename B::T* x, const float* filter,
-                                                  typename B::T* y, bool vector_store) {
+__global__ void __launch_bounds__(128) fir_planes(
+    const Fir f, const FirTiling t, const B body, const typename B::T* x, const float* filter, typename B::T* y, bool vector_store) {
   using T = typename B::T;
   using R = Resampling<UP, DOWN>;
   using V = typename B::Elements;
@@ -177,8 +177,8 @@ __global__ void __launch_bounds__(128) fir_planes(const Fir f, const FirTiling t
 
 /// channels_last. The tile is T [rows, columns, slots * VEC]; a thread has VEC channels of one column.
 template <typename B, int UP, int DOWN>
-__global__ void __launch_bounds__(256) fir_pixels(const Fir f, const FirTiling t, const B body, const typename B::T* x, const float* filter,
-                                                  typename B::T* y) {
+__global__ void __launch_bounds__(256)
+    fir_pixels(const Fir f, const FirTiling t, const B body, const typename B::T* x, const float* filter, typename B::T* y) {
   using T = typename B::T;
   using R = Resampling<UP, DOWN>;
   using V = typename B::Elements;
@@ -236,8 +236,8 @@ __global__ void __launch_bounds__(256) fir_pixels(const Fir f, const FirTiling t
 
 /// Any filter, factors and layout: one output (VEC channels of it) per thread, read through the cache; a block is in one row.
 template <typename B>
-__global__ void __launch_bounds__(kThreads, 4) fir_any(const Fir f, const B body, const typename B::T* __restrict__ x,
-                                                       const typename B::W* __restrict__ filter, typename B::T* y) {
+__global__ void __launch_bounds__(kThreads, 4)
+    fir_any(const Fir f, const B body, const typename B::T* __restrict__ x, const typename B::W* __restrict__ filter, typename B::T* y) {
   using W = typename B::W;
   constexpr int VEC = B::kVec;
   const uint32_t vectors = static_cast<uint32_t>(B::kLast ? f.c / VEC : 1), tiles = (f.ow * vectors + kThreads - 1) / kThreads;
@@ -288,7 +288,8 @@ inline int log2_at_least(int64_t wanted, int most) {
 }
 
 template <int UP, int DOWN, typename B>
-void run_fir_planes(const Launcher& launch, const Fir& f, const B& body, const typename B::T* x, const float* filter, typename B::T* y, bool vector_store) {
+void run_fir_planes(
+    const Launcher& launch, const Fir& f, const B& body, const typename B::T* x, const float* filter, typename B::T* y, bool vector_store) {
   using R = Resampling<UP, DOWN>;
   constexpr int kStep = B::kVec * DOWN / UP;
   const int height = f.oh + (UP == 2 ? f.pad_top & 1 : 0);
@@ -326,7 +327,8 @@ void run_fir_pixels(const Launcher& launch, const Fir& f, const B& body, const t
 
 /// Filters x into y; `make(width, last)` is the body whose `transform` the result goes through, parameters_aligned about its pointers.
 template <typename T, typename F>
-void run_fir(const Launcher& launch, const Fir& f, const T* x, const acc_t<T>* filter, T* y, bool last, bool parameters_aligned, const F& make) {
+void run_fir(
+    const Launcher& launch, const Fir& f, const T* x, const acc_t<T>* filter, T* y, bool last, bool parameters_aligned, const F& make) {
   if (f.n * f.c * f.oh * f.ow == 0) return;
   constexpr int VEC = kVector<T>;
   const bool vectors = VEC > 1 && parameters_aligned && aligned({y}) && (last ? f.c % VEC == 0 && aligned({x}) : f.ow % VEC == 0);

@@ -180,7 +180,8 @@ struct EpilogueDoubleBackward : Body<T, VEC, LAST, 1, NOISE ? 1 : 0> {
   const T *dy, *y;
   T *d_dy, *d_y;
 
-  EpilogueDoubleBackward(const Parameters<T>& p, const Cotangents<T>& g, const AnyActivation<W>& a, const T* dy_, const T* y_, T* d_dy_, T* d_y_)
+  EpilogueDoubleBackward(
+      const Parameters<T>& p, const Cotangents<T>& g, const AnyActivation<W>& a, const T* dy_, const T* y_, T* d_dy_, T* d_y_)
       : parameters(p), cotangents(g), activation(a), dy(dy_), y(y_), d_dy(d_dy_), d_y(d_y_) {}
 
   struct Thread {
@@ -251,8 +252,9 @@ void modulate(const Tensor& x, const Tensor& s, const Tensor& y, int64_t n, int6
   });
 }
 
-void modulate_backward(const Tensor& g, const Tensor& x, const Tensor& s, const Tensor& dx, const Tensor& ds, int64_t n, int64_t c,
-                       int64_t hw, bool channels_last) {
+void modulate_backward(
+    const Tensor& g, const Tensor& x, const Tensor& s, const Tensor& dx, const Tensor& ds, int64_t n, int64_t c, int64_t hw,
+    bool channels_last) {
   const Launcher launch("modulate_backward", g);
   with_dtype("modulate_backward", g, [&](auto t) {
     using T = decltype(t);
@@ -266,10 +268,10 @@ void modulate_backward(const Tensor& g, const Tensor& x, const Tensor& s, const 
   });
 }
 
-void modulated_epilogue(const Tensor& x, const std::optional<Tensor>& d, const std::optional<Tensor>& noise, const std::optional<Tensor>& b,
-                        const std::optional<Tensor>& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow,
-                        bool channels_last, int64_t noise_batch, int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act,
-                        double alpha, double gain, double clamp) {
+void modulated_epilogue(
+    const Tensor& x, const std::optional<Tensor>& d, const std::optional<Tensor>& noise, const std::optional<Tensor>& b,
+    const std::optional<Tensor>& f, const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last,
+    int64_t noise_batch, int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
   const Launcher launch("modulated_epilogue", x);
   with_dtype("modulated_epilogue", x, [&](auto t) {
     using T = decltype(t);
@@ -293,10 +295,10 @@ void modulated_epilogue(const Tensor& x, const std::optional<Tensor>& d, const s
   });
 }
 
-void modulated_epilogue_backward(const Tensor& dy, const Tensor& y, const std::optional<Tensor>& d, const std::optional<Tensor>& noise,
-                                 const Tensor& dz, const Tensor& sums, const std::optional<Tensor>& dn, int64_t n, int64_t c, int64_t hw,
-                                 bool channels_last, int64_t noise_batch, int64_t dn_batch, int64_t act, double alpha, double gain,
-                                 double clamp) {
+void modulated_epilogue_backward(
+    const Tensor& dy, const Tensor& y, const std::optional<Tensor>& d, const std::optional<Tensor>& noise, const Tensor& dz,
+    const Tensor& sums, const std::optional<Tensor>& dn, int64_t n, int64_t c, int64_t hw, bool channels_last, int64_t noise_batch,
+    int64_t dn_batch, int64_t act, double alpha, double gain, double clamp) {
   const Launcher launch("modulated_epilogue_backward", dy);
   with_dtype("modulated_epilogue_backward", dy, [&](auto t) {
     using T = decltype(t);
@@ -308,18 +310,19 @@ void modulated_epilogue_backward(const Tensor& dy, const Tensor& y, const std::o
     const Total channels{output<W>(sums), 3 * n * c}, pixels{output<T>(dn), dn_batch * hw, true};
     with_map<T>(c, hw, channels_last, {pdy, py, pdz, parameters.d, parameters.noise}, [&](auto vec, auto last) {
       const auto go = [&](auto noise_sum) {
-        run(launch, EpilogueBackward<T, vec.value, last.value, noise_sum.value>(parameters, activation, pdy, py, pdz), n, c, hw, channels, pixels);
+        run(launch, EpilogueBackward<T, vec.value, last.value, noise_sum.value>(parameters, activation, pdy, py, pdz), n, c, hw, channels,
+            pixels);
       };
       dn.has_value() ? go(std::true_type()) : go(std::false_type());
     });
   });
 }
 
-void modulated_epilogue_double_backward(const Tensor& gdz, const std::optional<Tensor>& gsums, const std::optional<Tensor>& gdn,
-                                        const Tensor& dy, const Tensor& y, const std::optional<Tensor>& d, const std::optional<Tensor>& noise,
-                                        const Tensor& d_dy, const std::optional<Tensor>& d_y, const std::optional<Tensor>& d_d,
-                                        const std::optional<Tensor>& d_noise, int64_t n, int64_t c, int64_t hw, bool channels_last,
-                                        int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
+void modulated_epilogue_double_backward(
+    const Tensor& gdz, const std::optional<Tensor>& gsums, const std::optional<Tensor>& gdn, const Tensor& dy, const Tensor& y,
+    const std::optional<Tensor>& d, const std::optional<Tensor>& noise, const Tensor& d_dy, const std::optional<Tensor>& d_y,
+    const std::optional<Tensor>& d_d, const std::optional<Tensor>& d_noise, int64_t n, int64_t c, int64_t hw, bool channels_last,
+    int64_t gdn_batch, int64_t noise_batch, int64_t act, double alpha, double gain, double clamp) {
   const Launcher launch("modulated_epilogue_double_backward", dy);
   with_dtype("modulated_epilogue_double_backward", dy, [&](auto t) {
     using T = decltype(t);
@@ -332,11 +335,13 @@ void modulated_epilogue_double_backward(const Tensor& gdz, const std::optional<T
     // Without d nobody asks for its gradient: the body's sum over pixels then goes to a scratch that is dropped.
     const std::optional<Tensor> unasked = d_d.has_value() ? std::nullopt : std::optional<Tensor>(launch.scratch<W>(n * c));
     const Total channels{output<W>(d_d.has_value() ? d_d : unasked), n * c}, pixels{output<T>(d_noise), noise_batch * hw, true};
-    const std::initializer_list<const void*> pointers{pdy, py, pd_dy, pd_y, cotangents.gdz, cotangents.gsums, cotangents.gdn, parameters.d, parameters.noise};
+    const std::initializer_list<const void*> pointers{
+        pdy, py, pd_dy, pd_y, cotangents.gdz, cotangents.gsums, cotangents.gdn, parameters.d, parameters.noise};
     with_map<T>(c, hw, channels_last, pointers, [&](auto vec, auto last) {
       const auto go = [&](auto noise_sum) {
-        run(launch, EpilogueDoubleBackward<T, vec.value, last.value, noise_sum.value>(parameters, cotangents, activation, pdy, py, pd_dy, pd_y),
-            n, c, hw, channels, pixels);
+        run(launch,
+            EpilogueDoubleBackward<T, vec.value, last.value, noise_sum.value>(parameters, cotangents, activation, pdy, py, pd_dy, pd_y), n,
+            c, hw, channels, pixels);
       };
       d_noise.has_value() ? go(std::true_type()) : go(std::false_type());
     });

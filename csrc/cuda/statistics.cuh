@@ -54,7 +54,8 @@ struct Member {
   bool live;
   int lanes, span;  // threads in between, and from end to end of, what is summed
 
-  __device__ explicit Member(const Teams& t) : hw(t.hw), stride(LAST ? t.c : 1), lanes(1 << t.lanes_log2), span(1 << (t.team_log2 + t.lanes_log2)) {
+  __device__ explicit Member(const Teams& t)
+      : hw(t.hw), stride(LAST ? t.c : 1), lanes(1 << t.lanes_log2), span(1 << (t.team_log2 + t.lanes_log2)) {
     const int team = 1 << t.team_log2;
     if constexpr (LAST) {
       const uint32_t chunks = static_cast<uint32_t>((t.c / VEC + lanes - 1) / lanes);
@@ -127,7 +128,8 @@ struct Held {
   }
 
   /// Mean and sigma; `inverse_mass` is one over the sum of the pixels' weights.
-  __device__ void statistics(const M& member, int64_t pixels, const W* mask, W inverse_mass, W eps, typename M::Channel& mean, typename M::Channel& sigma) const {
+  __device__ void statistics(
+      const M& member, int64_t pixels, const W* mask, W inverse_mass, W eps, typename M::Channel& mean, typename M::Channel& sigma) const {
     const auto weights = [&](int k) { return read<LAST ? 1 : VEC>(mask, member.n * pixels + member.pixel(k), W(1)); };
     typename M::Channel sums{};
     each(member, pixels, [&](int k, const auto& x) {
@@ -203,7 +205,8 @@ constexpr int kSamples = 64;
 
 /// center[n c] = the mean of some pixels of the channel, spread over the plane.
 template <typename T>
-__global__ void __launch_bounds__(128) sample_kernel(const T* x, const acc_t<T>* mask, acc_t<T>* center, int64_t planes, int64_t c, int64_t hw, bool last) {
+__global__ void __launch_bounds__(128)
+    sample_kernel(const T* x, const acc_t<T>* mask, acc_t<T>* center, int64_t planes, int64_t c, int64_t hw, bool last) {
   using W = acc_t<T>;
   const int64_t i = int64_t(blockIdx.x) * 128 + threadIdx.x;
   if (i >= planes) return;
@@ -223,7 +226,8 @@ __global__ void __launch_bounds__(128) sample_kernel(const T* x, const acc_t<T>*
 
 /// From the moments [3, planes] about center to mean, sigma and mass.
 template <typename W>
-__global__ void __launch_bounds__(128) moments_kernel(const W* moments, const W* center, W* mean, W* sigma, W* mass, int64_t planes, W eps) {
+__global__ void __launch_bounds__(128)
+    moments_kernel(const W* moments, const W* center, W* mean, W* sigma, W* mass, int64_t planes, W eps) {
   const int64_t i = int64_t(blockIdx.x) * 128 + threadIdx.x;
   if (i >= planes) return;
   const W total = max(moments[i], W(1.2e-38)), shift = moments[planes + i] / total;
@@ -234,13 +238,16 @@ __global__ void __launch_bounds__(128) moments_kernel(const W* moments, const W*
 
 /// Streams x once for the statistics of its channels; they lie in `memory`, 7 n c values that the caller keeps.
 template <typename T, int VEC, bool LAST>
-Statistics<acc_t<T>> streamed_statistics(const Launcher& launch, acc_t<T>* memory, const T* x, const acc_t<T>* mask, int64_t n, int64_t c, int64_t hw, double eps) {
+Statistics<acc_t<T>> streamed_statistics(
+    const Launcher& launch, acc_t<T>* memory, const T* x, const acc_t<T>* mask, int64_t n, int64_t c, int64_t hw, double eps) {
   using W = acc_t<T>;
   const int64_t planes = n * c, blocks = ceil_div(planes, 128);
   W *mean = memory, *sigma = mean + planes, *mass = sigma + planes, *center = mass + planes, *moments = center + planes;
   launch(sample_kernel<T>, blocks, 128, 0, x, mask, center, planes, c, hw, LAST);
   run(launch, Moments<T, VEC, LAST>(x, mask, center, c, hw), n, c, hw, Total{moments, 3 * planes});
-  launch(moments_kernel<W>, blocks, 128, 0, static_cast<const W*>(moments), static_cast<const W*>(center), mean, sigma, mass, planes, static_cast<W>(eps));
+  launch(
+      moments_kernel<W>, blocks, 128, 0, static_cast<const W*>(moments), static_cast<const W*>(center), mean, sigma, mass, planes,
+      static_cast<W>(eps));
   return {mean, sigma, mass};
 }
 

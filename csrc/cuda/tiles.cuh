@@ -69,7 +69,8 @@ __device__ __forceinline__ void reduce_columns(Values<W, VEC>& values, int lanes
 }
 
 template <typename B>
-__global__ void __launch_bounds__(kThreads) tile_kernel(const Tiling t, const B body, typename B::W* row_partial, typename B::W* column_partial) {
+__global__ void __launch_bounds__(kThreads)
+    tile_kernel(const Tiling t, const B body, typename B::W* row_partial, typename B::W* column_partial) {
   using W = typename B::W;
   constexpr int kRows = B::kRowSums, kColumns = B::kColumnSums;
   const int lanes = 1 << t.lanes_log2, lane = threadIdx.x & (lanes - 1), groups = kThreads >> t.lanes_log2;
