@@ -28,7 +28,7 @@ lint: docs       ## formatting, ruff, types, layers, spelling, and the documenta
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/clang-format --dry-run --Werror $(filter-out %.py %.md,$(SOURCES))
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.py %.md,$(SOURCES)) tests/kernels/emulation/*.h tests/kernels/emulation/*.c*
 
 docs: $(READY)   ## the documentation as a site in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

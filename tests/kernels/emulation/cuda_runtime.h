@@ -70,7 +70,9 @@ const char* signature() {
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
-  const auto call = [kernel, copies = std::tuple<std::decay_t<Parameters>...>(std::forward<Arguments>(arguments)...)] { std::apply(kernel, copies); };
+  const auto call = [kernel, copies = std::tuple<std::decay_t<Parameters>...>(std::forward<Arguments>(arguments)...)] {
+    std::apply(kernel, copies);
+  };
   const auto invoke = [](const void* memory) { (*static_cast<const decltype(call)*>(memory))(); };
   return emulation::run(*config, {invoke, &call, sizeof(call), emulation::signature<Parameters...>()});
 }

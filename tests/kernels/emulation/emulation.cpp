@@ -134,8 +134,9 @@ cudaError_t run(const cudaLaunchConfig_t& config, const Call& call) {
   const bool reverse = order != nullptr && std::string(order) == "reverse";
   message.clear();
   if (config.gridDim.x == 0 || config.blockDim.x == 0 || config.blockDim.x > kMostThreads || config.dynamicSmemBytes > kSharedLimit) {
-    return failed("emulation: a launch of " + std::to_string(config.gridDim.x) + " blocks of " + std::to_string(config.blockDim.x) +
-                  " threads with " + std::to_string(config.dynamicSmemBytes) + " bytes of shared memory");
+    return failed(
+        "emulation: a launch of " + std::to_string(config.gridDim.x) + " blocks of " + std::to_string(config.blockDim.x) +
+        " threads with " + std::to_string(config.dynamicSmemBytes) + " bytes of shared memory");
   }
   for (unsigned i = 0; i < config.blockDim.x; ++i)
     if (fibers[i] == nullptr) fibers[i] = std::make_unique<Fiber>();

@@ -4,7 +4,20 @@
 namespace facegan {
 namespace {
 
-enum class Fault : int64_t { none, null_read, null_write, read_past, write_past, write_before, constant, foreign, shared, alignment, shuffle, division };
+enum class Fault : int64_t {
+  none,
+  null_read,
+  null_write,
+  read_past,
+  write_past,
+  write_before,
+  constant,
+  foreign,
+  shared,
+  alignment,
+  shuffle,
+  division
+};
 
 /// x and y [32], `foreign` a tensor that the operator was not given; `zero` is 0, and what it takes a null pointer to be.
 __global__ void faulty(Fault fault, const float* x, float* y, float* null, float* foreign, int zero) {
@@ -28,11 +41,15 @@ __global__ void faulty(Fault fault, const float* x, float* y, float* null, float
 
 void commit(const Tensor& x, const Tensor& y, int64_t fault, int64_t foreign) {
   const Launcher launch("fault", x);
-  launch(faulty, 2, 32, 32 * sizeof(float), static_cast<Fault>(fault), input<float>(x), output<float>(y), static_cast<float*>(nullptr), reinterpret_cast<float*>(foreign), 0);
+  launch(
+      faulty, 2, 32, 32 * sizeof(float), static_cast<Fault>(fault), input<float>(x), output<float>(y), static_cast<float*>(nullptr),
+      reinterpret_cast<float*>(foreign), 0);
 }
 
 }  // namespace
 }  // namespace facegan
 
-STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) { library.def("fault(Tensor x, Tensor(a!) y, int fault, int foreign) -> ()"); }
+STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) {
+  library.def("fault(Tensor x, Tensor(a!) y, int fault, int foreign) -> ()");
+}
 STABLE_TORCH_LIBRARY_IMPL(facegan_emulated_launchers, FACEGAN_DISPATCH_KEY, m) { m.impl("fault", TORCH_BOX(&facegan::commit)); }

@@ -8,8 +8,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) {
   // The bias runs along c of [outer, c, inner].
   library.def("bias_act(Tensor x, Tensor? b, Tensor(a!) y, int outer, int c, int inner, " FACEGAN_ACTIVATION ") -> ()");
   library.def(
-      "bias_act_backward(Tensor dy, Tensor y, Tensor(a!) dx, Tensor(b!)? db, int outer, int c, int inner, " FACEGAN_ACTIVATION
-      ") -> ()");
+      "bias_act_backward(Tensor dy, Tensor y, Tensor(a!) dx, Tensor(b!)? db, int outer, int c, int inner, " FACEGAN_ACTIVATION ") -> ()");
   // d_y is wanted for tanh and sigmoid alone.
   library.def(
       "bias_act_double_backward(Tensor ddx, Tensor? ddb, Tensor dy, Tensor y, Tensor(a!) d_dy, Tensor(b!)? d_y, int outer, "
@@ -40,8 +39,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) {
   // x is h x w, y and noise are oh x ow; f as in upfirdn2d, not flipped, absent for none (then oh x ow is h x w, kh and kw 0).
   library.def(
       "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, Tensor(a!) y, int n, int c, int h, int w, "
-      "int oh, int ow, bool channels_last, int noise_batch, int kh, int kw, int pad_top, int pad_left, " FACEGAN_ACTIVATION
-      ") -> ()");
+      "int oh, int ow, bool channels_last, int noise_batch, int kh, int kw, int pad_top, int pad_left, " FACEGAN_ACTIVATION ") -> ()");
   // sums [3, n, c]; dn [dn_batch, 1, H, W] in T.
   library.def(
       "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, Tensor(a!) dz, Tensor(b!) sums, "

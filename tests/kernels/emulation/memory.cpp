@@ -131,8 +131,8 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
 }
 
 // What the compiler calls.
-#define FACEGAN_ACCESS(bytes)                                                                       \
-  void __asan_load##bytes##_noabort(uintptr_t at) { check(at, bytes, false); }                      \
+#define FACEGAN_ACCESS(bytes)                                                  \
+  void __asan_load##bytes##_noabort(uintptr_t at) { check(at, bytes, false); } \
   void __asan_store##bytes##_noabort(uintptr_t at) { check(at, bytes, true); }
 
 extern "C" {
