@@ -14,5 +14,5 @@ class Interrupted(Exception):
     """A signal asked the run to stop; its state has been saved."""
 
     def __init__(self, signum: int, stage: str, step: int) -> None:
-        super().__init__(f"stopped in {stage} at step {step}; run the same command again to go on")
+        super().__init__(f"stopped in {stage} at step {step}; run the same command again to resume")
         self.signum = signum

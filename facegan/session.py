@@ -68,7 +68,7 @@ def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:
 
 
 def run(config: TrainConfig) -> Path:
-    """Train, or go on training, the run in `config.out`; returns its folder."""
+    """Train, or resume, the run in `config.out`; returns its folder."""
     accelerator = accelerator_for(config)
     wanted(config.cuda_graphs, accelerator.device, accelerator.num_processes)  # refuses now, not at the first step
     context = make_context(config, accelerator)

@@ -1,4 +1,4 @@
-"""The critics of a run as one function of images: what a search of styles goes by, and never the judge."""
+"""The critics of a run as one function of images: what guides a search of styles; never the judge."""
 
 from __future__ import annotations
 

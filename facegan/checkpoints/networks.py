@@ -88,7 +88,7 @@ def open_networks(path: str | Path) -> StyleGAN2Checkpoint:
 
 
 def _open_run(path: Path) -> StyleGAN2Checkpoint:
-    """The networks as trained, or as they are in the newest snapshot while training goes on."""
+    """The networks as trained, or as they are in the newest snapshot while training runs."""
     folder = RunFolder(path)
     found = folder.load_stage(STAGE) if folder.finished(STAGE) else folder.newest_checkpoint(STAGE)
     if found is None:

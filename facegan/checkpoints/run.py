@@ -62,13 +62,13 @@ def is_run(folder: str | Path) -> bool:
 
 
 class RunFolder:
-    """A run on disk: what it was asked for, what it learnt from, and what it made so far."""
+    """A run on disk: what it was asked for, what it learned from, and what it made so far."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.checkpoints, self.stages = self.root / "checkpoints", self.root / "stages"
         self.metrics, self.config_file = self.root / "metrics.jsonl", self.root / CONFIG
-        self.extended: set[str] = set()  # stages that have ended, and are to go on
+        self.extended: set[str] = set()  # stages that have ended, and are to be continued
         self.outlasted = False  # a stage has ended after more steps than it is to have
 
     # --- configuration
@@ -165,7 +165,7 @@ class RunFolder:
         self._keep(stage, keep)
 
     def extend(self, stage: str, steps: int) -> None:
-        """Have a stage that has ended go on where it is to have more `steps` than it took; before `claim`.
+        """Continue a stage that has ended where it is to have more `steps` than it took; before `claim`.
 
         Raises:
             FaceganError: its state at the end was not kept.

@@ -1,6 +1,6 @@
 """Which files are pictures that can be read here, and how they are opened: the formats of photographs, by their names.
 
-Left to itself Pillow goes by a file's content and would start Ghostscript for PostScript called `x.png`.
+Left to itself Pillow looks at a file's content and would start Ghostscript for PostScript called `x.png`.
 """
 
 from __future__ import annotations

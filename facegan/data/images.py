@@ -228,7 +228,7 @@ def _load(folder: Path) -> Entry | None:
     try:
         notes = json.loads((folder / "meta.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r")[: notes["count"]]
-    except (OSError, ValueError, KeyError):  # absent, or damaged since: made anew
+    except (OSError, ValueError, KeyError):  # absent, or damaged since: made again
         return None
     if images.nbytes <= _IN_MEMORY:
         images = np.array(images)

@@ -85,7 +85,7 @@ class ZipSource(Source):
         regular_file(path, 1 << 62, "folder or .zip archive")
         try:
             with open(path, "rb") as file:
-                end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what ZipFile goes by, before it reads the list
+                end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what ZipFile relies on, before it reads the list
             if end and end[5] > _DIRECTORY_LIMIT:
                 raise ValueError(f"its list of members has {end[5]:,} bytes, expected at most {_DIRECTORY_LIMIT:,}")
             self._archive = zipfile.ZipFile(path)

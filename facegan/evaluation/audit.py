@@ -1,7 +1,7 @@
 """What else changes with the attributes: sex, age, skin and smile among the real groups and the generated faces.
 
 Almost all bald faces of CelebA are men's, so a generator of baldness may well draw men whatever else it was asked for. The
-judge also learnt the other columns of the table; here it says how often it sees four of them, beside how often real images
+judge also learned the other columns of the table; here it says how often it sees four of them, beside how often real images
 are labelled so. Its own bias (a rare column is called too often) is the same for real and generated faces: compare the judge
 with the judge.
 """
@@ -62,7 +62,7 @@ def _beside(judged: dict[str, float], labelled: dict[str, float | None]) -> dict
 
 def audit(judge: Judge, real: dict[str, dict[str, dict[str, float | None]]], logits: Tensor) -> dict[str, Any]:
     """Of generated faces by their logits: {column: {accuracy, groups: {group: {judge, labels}}, generated, shift}}. `accuracy` is the
-    judge's balanced accuracy on this column, `shift` how much oftener it sees it in the samples than in the real joint faces."""
+    judge's balanced accuracy on this column, `shift` how much more often it sees it in the samples than in the real joint faces."""
     generated, table = judge_rates(judge, logits), {}
     for column in next(iter(real.values())):
         own, joint = generated.get(column), real["joint"][column]["judge"]

@@ -1,4 +1,4 @@
-"""Whether samples differ: from each other (LPIPS, or distances of features), and from the images the generator learnt from."""
+"""Whether samples differ: from each other (LPIPS, or distances of features), and from the images the generator learned from."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def diversity(samples: JudgedSamples, real: SampleFn, real_features: Tensor, mea
     return found
 
 
-# --- from what was learnt
+# --- from what was learned
 
 
 def nearest(small: Tensor, data: FaceData, rows: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -127,7 +127,7 @@ def memorisation(
 ) -> tuple[dict[str, Any], Image.Image]:
     """Whether `samples` are copies of the training images (`rows` of `data`), and a picture of those that come closest.
 
-    `held_out`: rows of real faces of the same kind as the training images, which the generator never learnt from.
+    `held_out`: rows of real faces of the same kind as the training images, which the generator never learned from.
     `ratio`: median distance to the nearest training image over that of held_out: 1 is as far as held_out are, well below 1 is
     copied. Softness alone changes distances of pixels, so the held_out are first blurred to the samples' sharpness.
     `closer_than_any_held_out`: share of the samples nearer to a training image than every held-out face; it finds a few copies among
@@ -152,4 +152,4 @@ def memorisation(
     size = shown.shape[-1]
     partners = partners if partners.shape[-1] == size else F.interpolate(partners, size=(size, size), mode="area")
     titles = [f"{names[i]}: {own[i]:.3f}" for i in closest.tolist()]
-    return metadata, comparison(torch.stack([shown, partners], 1), ["sample", "learnt from"], titles)
+    return metadata, comparison(torch.stack([shown, partners], 1), ["sample", "learned from"], titles)

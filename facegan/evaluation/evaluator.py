@@ -109,7 +109,7 @@ class Evaluator:
 
     @cached_property
     def alone(self) -> list[np.ndarray]:
-        """Per attribute k the rows of X_k that the judge never learnt from."""
+        """Per attribute k the rows of X_k that the judge never learned from."""
         return [self.some(np.intersect1d(only, self.split.train)) for only in self.groups.only]
 
     @cached_property
@@ -173,7 +173,7 @@ class Evaluator:
         return audit(self.judge, self.real_audit, seen.logits)
 
     def learnt_rows(self, trained: TrainedRun) -> np.ndarray:
-        """The rows that a run learnt from by its own record; without one for these data, all that it might have learnt from."""
+        """The rows that a run learned from by its own record; without one for these data, all that it might have learned from."""
         own = trained.folder.record()["data_fingerprint"] == self.data.fingerprint
         rows = np.flatnonzero(np.isin(self.data.table.ids, sorted(recorded_ids(trained)))) if own else self.split.train
         return rows if len(rows) else self.split.train
@@ -223,18 +223,18 @@ def floor_of(run: str, device: torch.device) -> TrainedRun | None:
     """The generator of attribute 1 that --floor names."""
     floor = TrainedRun(run, "phase1", device) if run else None
     if floor and floor.num_labels:
-        raise FaceganError(f"`floor={run}` is a conditional network, which learnt other attributes too: name a run whose phase 1 is not")
+        raise FaceganError(f"`floor={run}` is a conditional network, which learned other attributes too: name a run whose phase 1 is not")
     return floor
 
 
 def recorded_ids(trained: TrainedRun) -> set[str]:
-    """Every image that any stage of the run learnt from, as the run wrote them down."""
+    """Every image that any stage of the run learned from, as the run wrote them down."""
     files = (trained.folder.root / "ids").glob("*.txt")
     return {name for file in files for name in trained.folder.ids(file.stem)}
 
 
 def is_other_synthetic(trained: TrainedRun, name: str) -> bool:
-    """Whether the run learnt from synthetic faces and `name` is other data: ids are numbers there, and mean other faces."""
+    """Whether the run learned from synthetic faces and `name` is other data: ids are numbers there, and mean other faces."""
     seed = synthetic_seed(trained.config.data, trained.config.seed)
     return seed is not None and name != f"synthetic-{seed}"
 

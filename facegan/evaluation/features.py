@@ -31,7 +31,7 @@ from facegan.tensors import read_tensors
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # the first digits, which torch.hub's convention puts into the name of a file of weights
 ATTR_NOTE = (
-    "Figures named _attr are of the judge's features, whose networks learnt from the joint faces that they compare with, one half each: "
+    "Figures named _attr are of the judge's features, whose networks learned from the joint faces that they compare with, one half each: "
     "they rank rows, and are no KID, precision or recall of the literature."
 )
 LARGEST = 1 << 30  # bytes of a file of weights; VGG16 has 553 MB
@@ -65,7 +65,7 @@ def attr_features(judge: Judge, images: Tensor, batch: int = 256, progress: bool
     quarters of the face.
 
     The head's own 4 x 4 places make a thousand features a net, of which a reference of a hundred faces knows little; one
-    place for the whole face forgets whether it is the hair or the beard that is missing. Each classifier has learnt from
+    place for the whole face forgets whether it is the hair or the beard that is missing. Each classifier has learned from
     one half of the joint images, so halves of these look a little more apart than held_out would.
     Raises FaceganError for images that are not the judge's (:meth:`Judge.prepared`).
     """
@@ -131,7 +131,7 @@ def data_features(extractor: Extractor, data: FaceData, rows: np.ndarray, cache_
     path = cache_directory(cache_dir) / "features" / f"{key}.safetensors"
     try:
         return read_tensors(path)["features"]
-    except (FaceganError, KeyError):  # absent, or damaged since: made anew
+    except (FaceganError, KeyError):  # absent, or damaged since: made again
         pass
     found = [extractor(to_float(np.ascontiguousarray(data.images[part]))) for part in _pieces(extractor, rows)]
     features = torch.cat(found)

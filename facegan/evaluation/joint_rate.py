@@ -64,7 +64,7 @@ def normalised_joint_rate(
 ) -> Interval:
     """``(rate - floor) / (ceiling - floor)`` with a percentile bootstrap over all of them together.
 
-    Verdicts are 1-D arrays in [0, 1], one per image. Several floors may be given: the larger one counts, chosen anew
+    Verdicts are 1-D arrays in [0, 1], one per image. Several floors may be given: the larger one counts, chosen again
     inside each resample, so that the choice is part of the uncertainty. Where the ceiling is not above the floor the
     measure says nothing: the result is NaN (or, in single resamples, an infinite limit), never a number.
     """

@@ -65,7 +65,7 @@ def _fid(a: Tensor, b: Tensor) -> float | None:
 
 
 def _precision_recall(a: Tensor, b: Tensor) -> tuple[float | None, float | None]:
-    """On equal numbers, as in the paper: recall goes by balls that shrink as samples are added. The larger set is cut
+    """On equal numbers, as in the paper: recall uses balls that shrink as samples are added. The larger set is cut
     into pieces as large as the smaller one, and the figures are their means."""
     size = min(len(a), len(b))
     if size <= NEIGHBOURS:

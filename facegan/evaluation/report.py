@@ -121,7 +121,7 @@ def measure(
 
     ``sharpness``: the samples' median. ``floors``: joint verdicts [n] each, on faces that should carry attribute 1 alone: of the
     Phase-1 generator, of real ones blurred like the samples. ``ceiling``: joint verdicts [n] on real joint images, each by the
-    classifier that learnt from the half (`Split.joint_halves`) where it is *not*.
+    classifier that learned from the half (`Split.joint_halves`) where it is *not*.
     Returns a dict for JSON: ``attributes``, ``samples`` (their number), ``joint`` {rate, low, high}, ``floor``,
     ``floors`` {name: rate}, ``ceiling``, ``normalised`` {rate, low, high}, ``marginals`` {name: rate},
     ``marginal_intervals`` {name: {rate, low, high}}, ``sharpness``, ``judge`` (its card). A limit that does not exist, as

@@ -13,7 +13,7 @@ LPIPS_NEEDED = f"{NEEDED} and VGG16's weights (`lpips=FILE`)"
 
 
 def judge_line(card: dict[str, Any]) -> str:
-    """What the judge's word is worth, measured on real faces that it never learnt from."""
+    """What the judge's word is worth, measured on real faces that it never learned from."""
     keys = ("balanced_accuracy", "calibration_error")
     accuracy, error = (", ".join(f"{name} {number(value)}" for name, value in card[key].items()) for key in keys)
     return f"{accuracy} balanced accuracy; {error} calibration error; ceiling {number(card['ceiling'])}"

@@ -163,7 +163,7 @@ class Operator:
             return self.overload(*args)
 
     def _refuse_tangents(self, args: tuple[Any, ...]) -> None:
-        """A kernel that knows nothing of tangents would lose them without a word."""
+        """A kernel that knows nothing of tangents would drop them silently."""
         if any(isinstance(a, Tensor) and forward_ad.unpack_dual(a).tangent is not None for a in args):
             raise backend.untransformable(self.definition.op, self.operators.backend)
 

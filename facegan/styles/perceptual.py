@@ -96,7 +96,7 @@ class Pyramid:
 
     def features(self, images: Tensor) -> Tensor:
         x = _shrunk(images)
-        taps = constant((0.125, 0.375, 0.375, 0.125), x.device)  # of `setup_filter`, which would send them anew
+        taps = constant((0.125, 0.375, 0.375, 0.125), x.device)  # of `setup_filter`, which would send them again
         kept: list[Tensor] = []
         while x.shape[2] > 4:
             small = downsample2d(x, taps)

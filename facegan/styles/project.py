@@ -180,7 +180,7 @@ class Projector:
                 raise FaceganError(
                     f"a single projection at {self.config.resolution} px does not fit in memory; free some, or use a smaller network"
                 )
-            log.warning("a batch of %d does not fit in memory: going on with %d", len(now), len(now) // 2)
+            log.warning("a batch of %d does not fit in memory: continuing with %d", len(now), len(now) // 2)
             batches = _chunks([target for part in (now, *batches) for target in part], len(now) // 2)
 
     def _fits(self, targets: Sequence[Target], out: Path) -> bool:

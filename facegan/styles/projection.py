@@ -197,7 +197,7 @@ class Projection:
         return self.w.detach().expand(-1, self.generator.config.num_ws, -1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What an interrupted projection goes on from: tensors and metadata."""
+        """What an interrupted projection resumes from: tensors and metadata."""
         tensors = {"w": self.w, "noise": self.noise, "start": self.start, **checkpoint.pack_optimizer("adam", self.optimizer)}
         return tensors, {"step": self.step}
 

@@ -18,7 +18,7 @@ from facegan.errors import FaceganError
 from facegan.styles.recipe import Mode, Recipe, mixed, uniform
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # that a layer may take
-STARTS = 3  # ranges of layers to go on from, besides the start that the caller gives
+STARTS = 3  # ranges of layers to continue from, besides the start that the caller gives
 ROUNDS = 4  # through all layers, at most
 
 Pair = tuple[int, int]  # row, column

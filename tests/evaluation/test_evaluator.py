@@ -153,7 +153,7 @@ def test_a_run_that_shares_images_with_the_judge_is_refused(run: Path, report: d
     known = Judge.load(next(judges.iterdir())).learnt_ids[0][0]
     with open(leaked / "ids/phase1.txt", "a") as file:
         file.write(known + "\n")
-    with pytest.raises(FaceganError, match=f"judge: it learnt from 1 images that .*leaked learnt from too, such as {known}"):
+    with pytest.raises(FaceganError, match=f"judge: it learned from 1 images that .*leaked learned from too, such as {known}"):
         evaluate.evaluate(str(leaked), data="", stage="", samples=2, judge="", out=str(tmp_path / "out"))
 
 

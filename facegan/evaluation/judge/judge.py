@@ -75,7 +75,7 @@ class Card(TypedDict):
 
 
 class Judge:
-    """Two classifiers, how trustworthy they are (``card``), and the ids of the images each learnt from."""
+    """Two classifiers, how trustworthy they are (``card``), and the ids of the images each learned from."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Judge:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the data's table, beside the attributes, that both classifiers learnt to tell."""
+        """The columns of the data's table, beside the attributes, that both classifiers learned to tell."""
         first, second = (member["columns"] for member in self.card["members"])
         return tuple(name for name in first if name in second)
 
@@ -160,7 +160,7 @@ class Judge:
         return self.pair_verdicts(images).mean(0)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything learnt, as saved."""
+        """Everything learned, as saved."""
         named = {f"{i}.{name}": value for i, net in enumerate(self.nets) for name, value in net.state_dict().items()}
         return {name: value.contiguous().cpu() for name, value in (named | {"temperatures": self.temperatures}).items()}
 
@@ -225,7 +225,7 @@ def train_judge(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Judge:
-    """Train the pair and measure it on images it never learnt from.
+    """Train the pair and measure it on images it never learned from.
 
     On a CPU the same seed gives the same bits (with the same number of threads); the global random state is untouched.
     Raises FaceganError when a group has no images to learn from, or when the split hands joint images to both sides.
@@ -266,7 +266,7 @@ def train_judge(
 
 
 def _figures(judge: Judge, data: FaceData, groups: Groups, split: Split) -> dict[str, Any]:
-    """The card's measurements: on the generator side's images, which the judge never learnt from, and for the ceiling
+    """The card's measurements: on the generator side's images, which the judge never learned from, and for the ceiling
     on the joint half that the classifier in question never saw."""
     names = judge.attributes
     order = np.random.Generator(np.random.Philox(judge.card["config"]["seed"]))
@@ -356,28 +356,28 @@ def load_or_train(
 
 
 def refuse_partial(judge: Judge, data: FaceData, split: Split) -> None:
-    """Raise FaceganError unless ``judge`` is of these images, and learnt from none that it must not know: the generator
+    """Raise FaceganError unless ``judge`` is of these images, and learned from none that it must not know: the generator
     side's, and the joint half on which each classifier gives the ceiling."""
     if judge.card["data"]["fingerprint"] != data.fingerprint:
         raise FaceganError(
-            f"judge: it learnt from {judge.card['data']['name']!r}, and the images of {data.name!r} are others, or "
+            f"judge: it learned from {judge.card['data']['name']!r}, and the images of {data.name!r} are others, or "
             "differ in size or labels; train a judge on these, as happens where none is named."
         )
-    for learnt, unseen in zip(judge.learnt_ids, reversed(split.joint_halves), strict=True):
+    for learned, unseen in zip(judge.learnt_ids, reversed(split.joint_halves), strict=True):
         for rows, owner in ((split.train, "the generator's side"), (unseen, "the joint half that measures the ceiling")):
-            shared = {data.table.ids[row] for row in rows}.intersection(learnt)
+            shared = {data.table.ids[row] for row in rows}.intersection(learned)
             if shared:
                 raise FaceganError(
-                    f"judge: it learnt from {len(shared)} images of {owner}, such as {min(shared)}, so its verdict would "
+                    f"judge: it learned from {len(shared)} images of {owner}, such as {min(shared)}, so its verdict would "
                     "mean nothing; train a judge on this split, as happens where none is named."
                 )
 
 
 def refuse_learnt(judge: Judge, ids: set[str], owner: str) -> None:
-    """Raise FaceganError where ``ids``, the images that a run says it learnt from, and those of ``judge`` overlap."""
+    """Raise FaceganError where ``ids``, the images that a run says it learned from, and those of ``judge`` overlap."""
     shared = ids.intersection(set().union(*judge.learnt_ids))
     if shared:
         raise FaceganError(
-            f"judge: it learnt from {len(shared)} images that {owner} learnt from too, such as {min(shared)}, so its verdict "
+            f"judge: it learned from {len(shared)} images that {owner} learned from too, such as {min(shared)}, so its verdict "
             "would mean nothing; rate the run by the data and labels that it was trained on."
         )

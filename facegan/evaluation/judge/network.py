@@ -36,7 +36,7 @@ class JudgeConfig:
     smoothing: float = 0.03  # labels become 0.03 and 0.97
     bootstrap: float = 0.1  # share of the net's own opinion in the target (Reed et al. 2015, "soft")
     shares: tuple[float, float, float] = (0.55, 0.2, 0.25)  # of clean, mildly and strongly spoiled images in a batch
-    ramp: float = 0.6  # share of the steps in which spoiling grows to that: thin lines are learnt from clean faces
+    ramp: float = 0.6  # share of the steps in which spoiling grows to that: thin lines are learned from clean faces
     auxiliary: float = 1.0  # weight of the table's other columns, which teach what faces are; 0 leaves them out
     blend: float = 0.15  # share of images averaged with another
     validation: float = 0.15  # of the identities, for the choice of step and temperature

@@ -1,4 +1,4 @@
-"""report.md, report.json and the pictures, written anew whenever a task has ended: a partial report is always there."""
+"""report.md, report.json and the pictures, written again whenever a task has ended: a partial report is always there."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def audit(summary: dict[str, Any]) -> str:
         return "Not measured: the data has none of the audited columns.\n"
     lines = [["row", *columns]]
     lines += [[titled(name, row), *(number(row["shifts"].get(column), 2, "+", "-") for column in columns)] for name, row in rows.items()]
-    return f"{grid(lines)}\n\nHow much oftener than in real joint faces the judge sees it, as a share of faces; mean over seeds.\n"
+    return f"{grid(lines)}\n\nHow much more often the judge sees it than in real joint faces, as a share of faces; mean over seeds.\n"
 
 
 def judges(summary: dict[str, Any]) -> str:

@@ -107,7 +107,7 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
     from facegan.data.attributes import names  # here, as the help lists the rows at once
 
     row = ROWS[name]
-    # The recipes differ in length, and a comparison must not: `best`'s, where the user has no word on it.
+    # The recipes differ in length, and a comparison must not: `best`'s, where the user does not say.
     flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}
     if row.alone:
         lengths = configured(**{**flags, "epochs": given.get("epochs", RECIPES["best"]["epochs"])})

@@ -154,7 +154,7 @@ def fixed(config: TrainConfig) -> dict[str, Any]:
 def prepare_judges(studies: Sequence[Study], failures: dict[Task, str]) -> None:
     """Train the judge of every seed's data now, into the cache, and not by several children at once.
 
-    Where data have no judge (as without joint faces to measure by), the tasks of these attributes fail, and the others go on.
+    Where data have no judge (as without joint faces to measure by), the tasks of these attributes fail, and the others continue.
     """
     for study in studies:
         for seed in sorted({task.seed for task in study.tasks if task.requested and not task.done}):

@@ -192,7 +192,7 @@ def normalised_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def shifts(reports: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """{audited column: how much oftener than in real joint faces the judge sees it}."""
+    """{audited column: how much more often the judge sees it than in real joint faces}."""
     columns = dict.fromkeys(column for report in reports for column in report.get("audit") or {})
     return {column: average([(report.get("audit") or {}).get(column, {}).get("shift") for report in reports]) for column in columns}
 

@@ -194,7 +194,7 @@ class AdversarialStage(Stage[MethodAConfig]):
 
     # --- what a subclass may add
     def critic_target(self, fake: Tensor) -> Tensor | None:
-        """Scores [N] that the discriminators shall keep close to, for the a3 term."""
+        """Scores [N] that the discriminators should stay close to, for the a3 term."""
         return None
 
     def critic_scores(self, batch: Batch, fake: Tensor) -> Tensor | None:

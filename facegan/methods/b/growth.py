@@ -48,6 +48,6 @@ def seen_at(images: Tensor, level: Level | None) -> Tensor:
     images = F.avg_pool2d(images, images.shape[2] // level.side) if level.side < images.shape[2] else images
     if level.weight is None:
         return images
-    # Enlarged as the generator enlarges its fading colours: the discriminator shall not tell the two by the filter.
+    # Enlarged as the generator enlarges its fading colours: the discriminator must not tell the two apart by the filter.
     coarse = upsample2d(F.avg_pool2d(images, 2), _filter(images.device))
     return level.faded(coarse, images)

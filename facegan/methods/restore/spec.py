@@ -12,7 +12,7 @@ EXAMPLES = """examples:
   facegan restore small/ --weights runs/restore --out large
   facegan train --method restore --prior ffhq256.pkl --data faces/ --resolution 256 --kimg 200 --out runs/restore256
   accelerate launch train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --mixed-precision bf16 --out runs/large
-The same command again resumes a run; --kimg and --accumulate may change on the way. More --kimg lets one that has ended go on."""
+The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended."""
 
 RESTORE = MethodSpec(
     config=RestoreConfig,

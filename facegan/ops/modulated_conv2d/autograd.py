@@ -25,7 +25,7 @@ from facegan.ops.registration import Operators, uncast
 
 
 class SynthesisLayer(torch.autograd.Function):
-    """Keeps x and y only: the modulated input is made anew for the weight gradient, one cheap pass for a whole activation."""
+    """Keeps x and y only: the modulated input is recomputed for the weight gradient, one cheap pass for a whole activation."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:

@@ -45,7 +45,7 @@ def _band(f, out, column, pad, flip, K: tl.constexpr, UP: tl.constexpr, DOWN: tl
 
 @triton.jit
 def _across(band, main, halo, v, OPERAND: tl.constexpr):
-    """v + band @ row, where `band` is (high, low) for `main`, then for `halo`; OPERAND is the type that tl.dot shall see."""
+    """v + band @ row, where `band` is (high, low) for `main`, then for `halo`; OPERAND is the type that tl.dot should see."""
     main, halo = main.to(OPERAND), halo.to(OPERAND)
     if main.dtype == tl.float32 and band[0].dtype == tl.float32:
         v = tl.dot(band[2], halo, v, input_precision="tf32x3")

@@ -119,5 +119,5 @@ _TYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.float16: t
 
 
 def operand(dtype: torch.dtype) -> tl.dtype:
-    """The type that tl.dot shall see: Triton's interpreter multiplies matrices of bfloat16 as if they were integers."""
+    """The type that tl.dot should see: Triton's interpreter multiplies matrices of bfloat16 as if they were integers."""
     return tl.float32 if triton.knobs.runtime.interpret else _TYPES[dtype]

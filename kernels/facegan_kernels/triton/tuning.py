@@ -3,7 +3,7 @@
 Kernels whose only limit is memory bandwidth need no tuning: 16-byte accesses with a few in flight per thread come within a few per
 cent of the best, and what they sum keeps the same order in every run.
 
-A kernel is compiled anew for every value of a constexpr, and for every argument that becomes a multiple of 16, or 1, unless it is
+A kernel is compiled again for every value of a constexpr, and for every argument that becomes a multiple of 16, or 1, unless it is
 named in `do_not_specialize`: the sizes that no address of a large tensor needs are, and so are numbers, so that another batch size
 or layer compiles nothing. `python -m benchmarks.kernel_check --training stylegan2-256` counts what is left.
 """

@@ -37,7 +37,7 @@ def modulated_conv2d_fused(
     y = torch.empty((n, o, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     tiles = n * -(-h // _TILE) * -(-w // _TILE)
     chunks = -(-tiles // max(64, _BYTES // (_POINTS * 4 * (c + o))))
-    size = -(-tiles // chunks)  # the same for all, as the weight's format goes by it: the last chunk repeats some tiles
+    size = -(-tiles // chunks)  # the same for all, as the weight's format depends on it: the last chunk repeats some tiles
     v = x.new_empty((size, _POINTS, c))
     s = s.to(x.dtype).contiguous()
     d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (d, noise, b))

@@ -34,7 +34,7 @@ def _layer(
     slope: tl.float64, gain: tl.float64, clamp: tl.float64, SIZE: tl.constexpr, ACT: tl.constexpr,
     PRECISION: tl.constexpr, DTYPE: tl.constexpr, PIXELS: tl.constexpr, OUT: tl.constexpr, BYTES: tl.constexpr
 ):  # fmt: skip
-    """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot shall see.
+    """x [N, H, W, C], w [C_OUT, SIZE, SIZE, C], y [N, H_OUT, W_OUT, C_OUT]; DTYPE is the type that tl.dot should see.
 
     A step of the loop takes one tap and BYTES of each pixel's channels.
     """
