@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from facegan import backend
-from facegan.ops.activation import ACTIVATION_SCHEMA, Activation
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation, as_activation
 from facegan.ops.formats import to_dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
@@ -75,11 +75,11 @@ def register(
 
 def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which takes an `Activation` last, as one of the schema's arguments."""
-    return lambda *args: function(*args[:-4], Activation._make(args[-4:]))
+    return lambda *args: function(*args[:-4], as_activation(Activation, args[-4:]))
 
 
 def _packing_before_operators(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: function(*args[:-5], Activation._make(args[-5:-1]), args[-1])
+    return lambda *args: function(*args[:-5], as_activation(Activation, args[-5:-1]), args[-1])
 
 
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:
