@@ -125,15 +125,15 @@ class _BiasAct(torch.autograd.Function):
         y: Tensor = ops.bias_act.kernel(x, b, dim, *activation)
         ctx.save_for_backward(y)
         ctx.set_materialize_grads(False)  # a second-order graph meets y without a gradient of its own
-        ctx.dim, ctx.activation, ctx.ops = dim, activation, ops
         ctx.bias = b is not None and ctx.needs_input_grad[1]
+        ctx.options, ctx.ops = (dim, ctx.bias, *activation), ops
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 5
-        dx, db = ctx.ops.bias_act_backward(dy, *ctx.saved_tensors, ctx.dim, ctx.bias, *ctx.activation)
+        dx, db = ctx.ops.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
         return dx, db if ctx.bias else None, None, None, None
 
 
@@ -142,15 +142,15 @@ class _BiasActBackward(torch.autograd.Function):
     def forward(ctx: Any, dy: Tensor, y: Tensor, dim: int, bias: bool, activation: Activation, ops: Operators) -> tuple[Tensor, Tensor]:
         # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
         ctx.save_for_backward(y if activation.act in HOMOGENEOUS else dy, y)
-        ctx.dim, ctx.activation, ctx.bias, ctx.ops = dim, activation, bias, ops
+        ctx.options, ctx.bias, ctx.ops = (dim, *activation), bias, ops
         dx, db = ops.bias_act_backward.kernel(dy, y, dim, bias, *activation)
         return dx, db
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
         dy, y = ctx.saved_tensors
-        d_dy, d_y = ctx.ops.bias_act_double_backward(ddx, ddb if ctx.bias else None, dy, y, ctx.dim, *ctx.activation)
-        return d_dy, d_y if ctx.activation.act not in HOMOGENEOUS else None, None, None, None, None
+        d_dy, d_y = ctx.ops.bias_act_double_backward(ddx, ddb if ctx.bias else None, dy, y, *ctx.options)
+        return d_dy, d_y if ctx.options[1] not in HOMOGENEOUS else None, None, None, None, None
 
 
 register(

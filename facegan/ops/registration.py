@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from facegan import backend
-from facegan.ops.activation import ACTIVATION_SCHEMA, Activation
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation, as_activation
 from facegan.ops.formats import to_dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
@@ -40,6 +40,7 @@ class Definition(NamedTuple):
     autograd: Callable[..., Any]
     reference: Callable[..., Any]
     optional: bool
+    ends_in_activation: bool
 
 
 _definitions: dict[str, Definition] = {}
@@ -67,19 +68,16 @@ def register(
     """
     name, rest = schema.split("(", 1)
     autograd = applied(autograd) if isinstance(autograd, type) else autograd
-    if f"{ACTIVATION_SCHEMA})" in rest:
-        fake, reference, autograd = _packing(fake), _packing(reference), _packing_before_operators(autograd)
+    ends_in_activation = f"{ACTIVATION_SCHEMA})" in rest
+    if ends_in_activation:
+        fake, reference = _packing(fake), _packing(reference)
     backend.register(op, name, reference, optional)
-    _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional)
+    _definitions[name] = Definition(op, name, f"({rest}", fake, autograd, reference, optional, ends_in_activation)
 
 
 def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which takes an `Activation` last, as one of the schema's arguments."""
-    return lambda *args: function(*args[:-4], Activation._make(args[-4:]))
-
-
-def _packing_before_operators(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: function(*args[:-5], Activation._make(args[-5:-1]), args[-1])
+    return lambda *args: function(*args[:-4], as_activation(Activation, args[-4:]))
 
 
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:
@@ -134,7 +132,7 @@ class Operator:
     def __init__(self, definition: Definition, of: Operators) -> None:
         """Register the operator in its backend's namespace."""
         self.definition, self.operators = definition, of
-        self.autograd = definition.autograd
+        self.autograd, self.ends_in_activation = definition.autograd, definition.ends_in_activation
         # Where a backend has no kernel, eager code takes PyTorch's own operators and graph without a detour.
         self.plain = definition.reference if definition.optional and not backend.kernel_exists(definition.name, of.backend) else None
         self.overload = _overload(definition, of)
@@ -151,6 +149,8 @@ class Operator:
         if torch.is_grad_enabled() and _any_requires_grad(*args):
             if _transforms_active():
                 raise backend.untransformable(self.definition.op, self.operators.backend)
+            if self.ends_in_activation:
+                return self.autograd(*args[:-4], as_activation(Activation, args[-4:]), self.operators)
             return self.autograd(*args, self.operators)
         with _below_autograd():
             return self.overload(*args)
