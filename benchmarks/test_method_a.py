@@ -126,7 +126,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Phase1]:
     """Without what the plain step leaves out."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    bare = dict(recipe="seed", r1_gamma=0.0, ema_images=0.0, augment="none")
+    bare = dict(recipe="thesis", r1_gamma=0.0, ema_images=0.0, augment="none")
     yield phase_1(tmp_path, request.param, resolution=RESOLUTION, width=WIDTH, **bare)
     torch.set_num_threads(threads)
 

@@ -8,6 +8,7 @@ Names are imported when they are first used, PyTorch with them.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "load", "load_restorer", "ops", "train"]
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program that imports it decides what is shown
 
 
 def __getattr__(name: str) -> Any:

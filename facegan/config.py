@@ -7,14 +7,17 @@ one method are in `facegan/methods/<method>/config.py`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
-from facegan.files import quoted
+from facegan.schema import checked
 
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
 METHOD_HELP = "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are mixed; restore: a network that sharpens faces"
@@ -29,7 +32,7 @@ def option(default: Any, help: str, choices: Any = None, group: str = "", **more
         choices: its only values, for a field whose type does not say.
         group: the heading that it is listed under.
         more: for the parser. `metavar` stands for the value, `place` makes it a positional of that name, `nargs` lets it take several
-            words, `required` makes it indispensable, `parse` reads a word, `shown` is the default as a person would write it.
+            words, `required` makes it indispensable, `parse` reads a tuple's text, `shown` is the default as a person would write it.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "group": group, **more})
 
@@ -47,19 +50,40 @@ def listed(items: str | Sequence[str], mark: str = ",") -> tuple[str, ...]:
     return tuple(part.strip() for part in parts)
 
 
-def choices(kind: Any) -> tuple[str, ...] | None:
-    """Of Literal["a", "b"], or that or None; of another annotation None."""
-    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
-    return get_args(literal) or None
+_kinds = functools.cache(get_type_hints)  # name -> type, of a class
+
+
+def _plain(value: Any, kind: Any, about: Mapping[str, Any], name: str) -> Any:
+    """`value` in the form in which JSON, with tuples, has what a field of type `kind` takes."""
+    value = value.tolist() if hasattr(value, "tolist") else str(value) if isinstance(value, Path) else value  # numpy's, as numbers
+    if get_origin(kind) is not tuple:
+        return value
+    if isinstance(value, str) and not about.get("nargs"):
+        of, count, text = get_args(kind)[0], len(get_args(kind)), value
+        value = about["parse"](text) if "parse" in about else listed(text)
+        if get_args(kind)[-1] is not Ellipsis and len(value) != count:
+            raise FaceganError(f"{name} is {text[:60]!r}: expected {count} numbers, got {len(value)}")
+        try:
+            return tuple(value) if of is str else tuple(map(of, value))
+        except ValueError:
+            raise FaceganError(f"{name} is {text[:60]!r}: expected numbers joined by commas") from None
+    items = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    return tuple(str(each) if isinstance(each, Path) else each for each in items)
 
 
 class _RecipesFirst(type):
     """Calls of a class take what is not given from the recipe that is named, so that an object is what its recipe says."""
 
+    RECIPES: dict[str, dict[str, Any]]
+    __dataclass_fields__: dict[str, dataclasses.Field[Any]]
+
     def __call__(cls, *args: Any, **values: Any) -> Any:
-        recipes = getattr(cls, "RECIPES", {})
+        recipes, known = cls.RECIPES, cls.__dataclass_fields__.keys()
+        for name in values.keys() - known:
+            nearest = ", ".join(f"`{each}`" for each in difflib.get_close_matches(name, known, cutoff=0.0))
+            raise FaceganError(f"`{name}` is no option here: expected others, such as {nearest}")
         if recipes and not args:
-            name = values.get("recipe", cls.__dataclass_fields__["recipe"].default)  # type: ignore[attr-defined]
+            name = values.get("recipe", cls.__dataclass_fields__["recipe"].default)
             if name not in recipes:
                 raise FaceganError(f"`recipe` is {name!r}: expected one of {', '.join(recipes)}")
             values = {**recipes[name], **values}
@@ -68,23 +92,18 @@ class _RecipesFirst(type):
 
 @dataclass(frozen=True)
 class Options(metaclass=_RecipesFirst):
-    """Base of all options. Lists, and lists written as one text, become tuples, so that options compare and hash by value."""
+    """Base of all options: every value is of its field's type. Paths become texts, sequences tuples, and the text of a list that list."""
 
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __post_init__(self) -> None:
+        kinds = _kinds(type(self))
         for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, list) or (isinstance(value, str) and isinstance(item.default, tuple)):
-                object.__setattr__(self, item.name, listed(value))
-        hints = get_type_hints(type(self))
-        for item in fields(self):
-            value, known = getattr(self, item.name), item.metadata["choices"] or choices(hints[item.name])
-            if known and value is not None and value not in known:
-                raise FaceganError(f"`{item.name}` is {quoted(value)!r}: expected one of {', '.join(known)}")
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, float) and not abs(number) <= MOST:  # NaN too
-                    raise FaceganError(f"`{item.name}` is {number}: expected a number up to {MOST:g}")
+            kind, about, name = kinds[item.name], item.metadata, f"`{item.name}`"
+            value = checked(_plain(getattr(self, item.name), kind, about, name), kind, "", name)
+            if about["choices"] and value not in about["choices"]:
+                raise FaceganError(f"{name} is {value[:60]!r}: expected one of {', '.join(about['choices'])}")
+            object.__setattr__(self, item.name, value)
 
     def to_json(self) -> dict[str, Any]:
         """Every field by its name, in the types of JSON."""
@@ -148,6 +167,10 @@ class TrainConfig(Options):
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"`resolution` is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
         check_device(self.device)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not abs(value) <= MOST:
+                raise FaceganError(f"`{item.name}` is {value}: expected a number up to {MOST:g}")
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):

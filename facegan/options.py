@@ -146,8 +146,8 @@ class Convert(Options):
 class MixOptions(Options):
     """How styles are mixed."""
 
-    rows: tuple[str, ...] = option((), f"what the columns are mixed into: {STYLES}", nargs="+", metavar="STYLE", required=True)
-    cols: tuple[str, ...] = option((), "what is mixed in, named likewise", nargs="+", metavar="STYLE", required=True)
+    rows: tuple[Any, ...] = option((), f"what the columns are mixed into: {STYLES}", nargs="+", metavar="STYLE", required=True)
+    cols: tuple[Any, ...] = option((), "what is mixed in, named likewise", nargs="+", metavar="STYLE", required=True)
     recipe: str = option("", "mode and weights from a recipe.json, e.g. of mix-search, or `default`: the one beside the network "
                          "(default: that one, if there is one and no layers are given)", metavar="FILE")  # fmt: skip
     layers: str = option("", "layers that the column joins: 4-7, 4,6, all, or by size (default: 32-64px)")
@@ -192,7 +192,7 @@ class MixSearch(SearchOptions, Network):
 class WalkOptions(Options):
     """A closed walk through styles."""
 
-    rows: tuple[str, ...] = option((), f"where it leads through: {STYLES}", nargs="+", metavar="STYLE", required=True)
+    rows: tuple[Any, ...] = option((), f"where it leads through: {STYLES}", nargs="+", metavar="STYLE", required=True)
     frames: int = option(30, "from each style to the next")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
     noise_mode: NoiseMode = option("const", "the same noise for every face, other noise for each, or none")

@@ -36,7 +36,7 @@ def checked(value: Any, kind: Any, where: object, name: str = "") -> Any:
         kind: bool, int, float (finite; whole numbers are taken), str, Any, Literal, `X | None`, Annotated with a Range, list, tuple and
             dict of str of such, a TypedDict (which may hold more keys than it names) or a dataclass (which may not, and is built;
             `choices` in a field's metadata are its only values).
-        where: the file, for the message; `name`: the value's place in it.
+        where: the file, for the message, if there is one; `name`: the value's place in it.
 
     Raises:
         FaceganError: it is of another kind or out of range, or something is missing.
@@ -108,5 +108,7 @@ def _one_of(values: Any) -> str:
 
 
 def _refuse(value: Any, expected: str, where: object, name: str) -> NoReturn:
-    holds = f"{name} is {quoted(value)}" if name else f"it holds {quoted(value)}"
-    raise FaceganError(f"{where}: {holds}; expected {expected}")
+    holds = f"{name or 'it'} {'is' if name else 'holds'} "
+    if not where:
+        raise FaceganError(f"{holds}{repr(value[:60]) if isinstance(value, str) else quoted(value)}: expected {expected}")
+    raise FaceganError(f"{where}: {holds}{quoted(value)}; expected {expected}")

@@ -63,7 +63,7 @@ def load(source: str | Path, *, stage: str = "", device: str = AUTO, cuda_graphs
     if is_network(place):
         return StyleGAN.from_pretrained(place, stage=stage, device=device, cuda_graphs=cuda_graphs)
     if is_restorer(place):
-        raise FaceganError(f"{source} is a restorer: open it with facegan.load_restorer")
+        raise FaceganError(f"{source} is a restorer, which makes no faces of its own: open it with `facegan.load_restorer`")
     return AttributeGAN.from_pretrained(place, stage=stage, device=device, cuda_graphs=cuda_graphs)
 
 

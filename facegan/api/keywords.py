@@ -25,7 +25,6 @@ def takes(options: type[Options], *positional: str) -> Callable[[Callable[..., R
 
     def wrap(method: Callable[..., R]) -> Callable[..., R]:
         own = list(inspect.signature(method).parameters.values())[2:]  # after self and the options
-        known = [item.name for item in fields(options)]
 
         @functools.wraps(method)
         def call(self: Any, *args: Any, **keywords: Any) -> R:
@@ -33,14 +32,11 @@ def takes(options: type[Options], *positional: str) -> Callable[[Callable[..., R
                 raise FaceganError(f"{method.__name__}: expected at most {', '.join(positional) or 'nothing'} without names, each once")
             values = dict(zip(positional, args, strict=False)) | keywords
             extra = {each.name: values.pop(each.name) for each in own if each.name in values}
-            unknown = sorted({*values} - {*known})
-            if unknown:
-                raise FaceganError(f"{method.__name__}: {unknown[0]!r} is no keyword of it; expected some of {', '.join(known)}")
             return method(self, options(**values), **extra)
 
         kinds = inspect.Parameter
-        names = [*positional, *(name for name in known if name not in positional)]
         by_name = {item.name: item for item in fields(options)}
+        names = [*positional, *(name for name in by_name if name not in positional)]
         parameters = [kinds("self", kinds.POSITIONAL_OR_KEYWORD)] + [
             kinds(name, kinds.POSITIONAL_OR_KEYWORD if name in positional else kinds.KEYWORD_ONLY,
                   default=by_name[name].default, annotation=by_name[name].type)

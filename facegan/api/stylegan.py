@@ -79,7 +79,7 @@ class StyleGAN:
         graphed = Graphed(face, self.device, self.cuda_graphs, name="the generator")
         images = []
         with torch.no_grad():
-            for seed in tqdm(options.seeds, desc="faces", unit="face"):
+            for seed in tqdm(options.seeds, desc="faces", unit="face", disable=None):
                 z = np.random.RandomState(seed).randn(1, self.config.z_dim).astype(np.float32)
                 images.append(graphed(z, c, random_noise(self.config, options.noise_mode, 1, self.device, seed)).cpu())
         return Faces(torch.cat(images), tuple(f"seed{seed:04d}" for seed in options.seeds), options.seeds, truncated=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
-from functools import partial
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facegan.cli.messages import with_flags
-from facegan.config import MOST, Options, choices, listed
-from facegan.errors import FaceganError
+from facegan.config import MOST, Options
 from facegan.methods import METHODS
 
 RAW = argparse.RawDescriptionHelpFormatter
@@ -36,31 +34,9 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number") from None
 
 
-def several(kind: Any, text: str) -> tuple[Any, ...]:
-    """`"1,1,0.1"` -> (1.0, 1.0, 0.1) for tuple[float, float, float]."""
-    arguments = get_args(kind)
-    parts, count = listed(text), None if arguments[-1] is Ellipsis else len(arguments)
-    if count is not None and len(parts) != count:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r}: expected {count} numbers joined by commas, got {len(parts)}")
-    return tuple(_type_of(arguments[0], {})(part) for part in parts)
-
-
-def _type_of(kind: Any, about: Mapping[str, Any]) -> Callable[[str], Any]:
-    """What reads one word of a field."""
-    if "parse" in about:
-        return partial(_read, about["parse"])
-    if get_origin(kind) is tuple:
-        return str if about.get("nargs") else partial(several, kind)
-    if type(None) in get_args(kind):
-        return _type_of(get_args(kind)[0], about)
-    return {int: whole, float: finite}.get(kind, str)
-
-
-def _read(parse: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parse(text)
-    except FaceganError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _type_of(kind: Any) -> Callable[[str], Any]:
+    """What reads one word of a field; the options themselves read lists."""
+    return _type_of(get_args(kind)[0]) if type(None) in get_args(kind) else {int: whole, float: finite}.get(kind, str)
 
 
 def _metavar(kind: Any) -> str:
@@ -81,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
         common: dict[str, Any] = dict(help=_help(options, item), default=argparse.SUPPRESS)
         common |= {name: about[name] for name in ("metavar", "nargs") if about.get(name)}
         if "place" in about:
-            parser.add_argument(item.name, **common | dict(metavar=about["place"], type=_type_of(kind, about)))
+            parser.add_argument(item.name, **common | dict(metavar=about["place"], type=_type_of(kind)))
             continue
         heading = about["group"] or "options"
         groups[heading] = groups.get(heading) or (parser.add_argument_group(heading) if about["group"] else parser._optionals)
@@ -89,10 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
         if kind is bool:
             common["action"] = argparse.BooleanOptionalAction
         else:
-            known = tuple(METHODS) if item.name == "method" else about["choices"] or choices(kind)
-            common |= dict(type=_type_of(kind, about), choices=known)
-            common.setdefault("metavar", None if known else _metavar(kind))
+            choices = tuple(METHODS) if item.name == "method" else about["choices"] or _choices(kind)
+            common |= dict(type=_type_of(kind), choices=choices)
+            common.setdefault("metavar", None if choices else _metavar(kind))
         groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
+
+
+def _choices(kind: Any) -> tuple[str, ...] | None:
+    """Of Literal["a", "b"], or that or None."""
+    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
+    return get_args(literal) or None
 
 
 def _help(options: type[Options], item: Field[Any]) -> str:

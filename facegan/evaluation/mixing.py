@@ -94,7 +94,7 @@ def search_and_compare(
     table: list[dict[str, Any]] = []
     pictures: list[Tensor] = []
     shown = min(SHOWN, *(len(way.ws) for way in ways))
-    for way in tqdm(ways, desc="ways of mixing", unit="way"):
+    for way in tqdm(ways, desc="ways of mixing", unit="way", disable=None):
         images = draw(way.ws)
         table.append(rated(way, images, row_images, critics, evaluator))
         pictures.append(images[:shown])

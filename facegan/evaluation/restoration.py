@@ -116,7 +116,8 @@ def evaluate_restorer(path: str, options: EvaluateOptions, device: torch.device)
         degraded = degraded_faces(faces.images, degradation, device)
         ways: dict[str, Way | None] = {"Lanczos": lambda x: x, "Lanczos + NLM": denoised(faces.images, degraded),
                                 "restorer": lambda x: restored_faces(restorer, x.to(device))}  # fmt: skip
-        results = {way: rounded_as_written(apply(degraded)) for way, apply in tqdm(ways.items(), desc=name) if apply is not None}
+        progress = tqdm(ways.items(), desc=name, disable=None)
+        results = {way: rounded_as_written(apply(degraded)) for way, apply in progress if apply is not None}
         rows[name] = {way: figures(faces.images, result, measure) for way, result in results.items()}
         shown[name] = [faces.images, *results.values()]
     report = {"weights": path, "faces": faces.description, "count": len(faces.images), "conditions": rows}

@@ -53,7 +53,7 @@ class Faces:
     def save(self, folder: str | Path) -> Path:
         """Write NAME.png of each and grid.png, whose path is returned."""
         out = Path(folder)
-        for name, picture in tqdm(zip(self.names, self, strict=True), total=len(self), desc="pictures", unit="face"):
+        for name, picture in tqdm(zip(self.names, self, strict=True), total=len(self), desc="pictures", unit="face", disable=None):
             save_png(picture, out / f"{name}.png")
         save_png(self.grid(), out / "grid.png")
         return out / "grid.png"

@@ -42,7 +42,7 @@ def restore(request: Restore) -> Path:
     )
     log.info(method.description)
     sheet, problems = BeforeAfter(), []
-    with tqdm(total=total, desc="restoring", unit="face") as bar:
+    with tqdm(total=total, desc="restoring", unit="face", disable=None) as bar:
         while group := list(islice(faces, request.batch)):
             found = [item if isinstance(item, Problem) else method.refusal(item) or writer.refusal(item) or item for item in group]
             wanted = [item for item in found if isinstance(item, Face)]

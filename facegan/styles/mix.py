@@ -138,7 +138,7 @@ def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe:
         raise FaceganError(f"{len(rows)} rows and {len(columns)} columns make {count} faces: expected at most {MOST_PAIRS}")
     row_ws, column_ws = stacked(rows), stacked(columns)
     ws = mixed(row_ws[:, None], column_ws[None], recipe, draw.w_avg)
-    everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face")
+    everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face", disable=None)
     images = torch.cat([draw(w[None]) for w in everything])
     row_images, column_images, mixes = images.split([len(rows), len(columns), count])
     row_names, column_names = (tuple(style.name for style in styles) for styles in (rows, columns))
@@ -168,5 +168,5 @@ def walk(styles: Sequence[Style], frames: int) -> Tensor:
 
 def frames_of(draw: Renderer, ws: Tensor) -> Iterator[Image.Image]:
     """The pictures of a walk, one after the other."""
-    for w in tqdm(ws, desc="frames", unit="frame"):
+    for w in tqdm(ws, desc="frames", unit="frame", disable=None):
         yield to_pil(draw(w[None])[0]).convert("RGB")

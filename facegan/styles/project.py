@@ -217,7 +217,7 @@ class Projector:
                     projection.load_state(tensors, checked(metadata, _Unfinished, checkpoint.METADATA))
         steps = self.settings.steps
         title = targets[0].name if len(targets) == 1 else f"{targets[0].name} ... {targets[-1].name}"
-        with Interruption() as interruption, tqdm(total=steps, initial=projection.step, desc=title, unit="step") as bar:
+        with Interruption() as interruption, tqdm(total=steps, initial=projection.step, desc=title, unit="step", disable=None) as bar:
             while projection.step < steps:
                 distances = projection.advance()
                 if bar.update() or projection.step == steps:  # as often as the bar is drawn: asking the device makes it wait

@@ -27,8 +27,8 @@ RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # Adam's learning rate, and the shar
 W_NOISE, W_NOISE_SHARE = 0.05, 0.75  # of sigma_w at the first step, and the share of the steps in which it falls to 0
 AUTOCORRELATION = 1e5
 # `latent_distance` above which a photo is flagged: more than any of 64 synthetic and 64 photographed faces had that were projected
-# into W of their own 64 px networks (synthetic at most 2.9, photos 3.7; in W+ five photos had at most 2.0). It finds only what lies far
-# out: faces turned by 90 degrees or half out of the picture had 2.6 to 3.4, and plain areas are imitated too well to be found.
+# into W of their own 64 px networks (synthetic at most 2.9, photos 3.7; in W+ five photos had at most 2.0). It finds only what lies
+# far out: faces turned by 90 degrees or half out of the picture had 2.6 to 3.4, and plain areas are imitated too well to be found.
 MOST_DISTANT = {"w": 4.0, "w+": 3.0}
 
 
@@ -197,7 +197,7 @@ class Projection:
         return self.w.detach().expand(-1, self.generator.config.num_ws, -1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What an interrupted projection resumes from: tensors and metadata."""
+        """What an interrupted projection goes on from: tensors and metadata."""
         tensors = {"w": self.w, "noise": self.noise, "start": self.start, **checkpoint.pack_optimizer("adam", self.optimizer)}
         return tensors, {"step": self.step}
 

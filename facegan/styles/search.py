@@ -101,7 +101,7 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode]) -> Found:
     num_ws = len(start.weights)
     spans = [range(first, last + 1) for first in range(num_ws) for last in range(first, num_ws)]
     candidates = [uniform(mode, span, num_ws) for mode in modes for span in spans]
-    ranges = [(recipe, objective(recipe)) for recipe in tqdm(candidates, desc="ranges of layers", unit="recipe")]
+    ranges = [(recipe, objective(recipe)) for recipe in tqdm(candidates, desc="ranges of layers", unit="recipe", disable=None)]
     ranges.sort(key=lambda item: item[1], reverse=True)
     starts = [start, *(recipe for recipe, _ in ranges[:STARTS])]
     ends = [ascend(objective, recipe, modes) for recipe in starts]
@@ -113,7 +113,7 @@ def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode]) -> Recip
     """Coordinate ascent over the layers' weights: every layer takes its best weight, until none changes any more."""
     unchanged = 0
     layers = range(len(recipe.weights))
-    with tqdm(total=ROUNDS * len(layers), desc=f"weights from {recipe.describe()}", unit="layer") as bar:
+    with tqdm(total=ROUNDS * len(layers), desc=f"weights from {recipe.describe()}", unit="layer", disable=None) as bar:
         for layer in [*layers] * ROUNDS:
             better = max([recipe, *neighbours(recipe, layer, modes)], key=objective)
             unchanged = unchanged + 1 if better == recipe else 0

@@ -144,7 +144,7 @@ class StageRun:
         if self.main:
             ids = self.context.data.table.ids
             self.context.folder.write_ids(self.stage.name, [ids[index] for index in self.stage.used])
-        bar = tqdm(total=self.stage.steps, initial=step, desc=self.stage.title, unit="step", disable=not self.main)
+        bar = tqdm(total=self.stage.steps, initial=step, desc=self.stage.title, unit="step", disable=not self.main or None)
         with Interruption() as interruption, bar:
             ended, signum = step >= self.stage.steps, 0
             while not ended:

@@ -213,7 +213,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FaceganError, match="cannot be read as weights alone"):
         open_restorer(tmp_path / "GPEN.pth")
     (tmp_path / "GPEN.onnx").touch()
-    with pytest.raises(FaceganError, match="of no known kind; expected a run of `train `method` restore`, .* or GPEN's .pth"):
+    with pytest.raises(FaceganError, match="of no known kind; expected a run of `train --method restore`, .* or GPEN's .pth"):
         open_restorer(tmp_path / "GPEN.onnx")
     with pytest.raises(FaceganError, match="does not exist; expected"):
         open_restorer(tmp_path / "absent.pth")

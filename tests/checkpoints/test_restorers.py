@@ -17,6 +17,7 @@ from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.options import SYNTHETIC
 
 CONFIG = StyleGAN2Config(resolution=8, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8, noise="concat", conv_clamp=256.0)
 
@@ -116,7 +117,7 @@ def test_a_shipped_network_is_opened_by_its_name_and_a_path_comes_first(weights,
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(FaceganError, match="nowhere does not exist; expected a run of `train `method` restore`, a folder with"):
+    with pytest.raises(FaceganError, match="nowhere does not exist; expected a run of `train --method restore`, a folder with"):
         open_restorer(tmp_path / "nowhere")
     with pytest.raises(FaceganError, match="holds no model.safetensors and config.json of a restorer; expected a run"):
         open_restorer(tmp_path)
@@ -124,8 +125,8 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 def test_a_generator_is_no_restorer_and_a_restorer_no_generator(folder):
-    with pytest.raises(FaceganError, match="does not describe a restorer; expected a run of `train `method` restore`"):
-        open_restorer(networks.SYNTHETIC)
+    with pytest.raises(FaceganError, match="does not describe a restorer; expected a run of `train --method restore`"):
+        open_restorer(SYNTHETIC)
     with pytest.raises(FaceganError, match="does not describe a StyleGAN2 network"):
         open_networks(folder)
 

@@ -255,7 +255,7 @@ def test_what_a_network_may_have_seen_goes_with_it(
     assert open_networks(train(method="b", init_from=str(tmp_path / "net"), kimg=0.008, phase2_epochs=0)).may_have_seen_joint_faces
     assert "may have seen faces with all attributes" in caplog.text
     other = train(method="b", attributes="glasses,smile", kimg=0.008, phase2_epochs=0)  # learns from bald and bearded faces
-    with pytest.raises(FaceganError, match=r"`init_from` .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
+    with pytest.raises(FaceganError, match=r"`init_from=.*` learned from \d+ faces that carry, or may carry, all attributes of this run"):
         train(method="b", init_from=str(other), kimg=0.008, phase2_epochs=0)
 
 
@@ -285,7 +285,7 @@ def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: 
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(MixedFaces, "forward", exhausted)
-    with pytest.raises(FaceganError, match="`accumulate` 2, which takes 4 images at once for the same result"):
+    with pytest.raises(FaceganError, match="`accumulate=2`, which takes 4 images at once for the same result"):
         train(method="b", phase2_epochs=0)
 
 
@@ -328,11 +328,11 @@ def test_gamma_and_presets_follow_the_paper() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (dict(growing=16), "--growing is 16"), (dict(freeze_d=2), "--freeze-d is 2"), (dict(accumulate=3), "--accumulate is 3"),
-        (dict(r1_gamma=-2.0), "--r1-gamma is -2"), (dict(augment_p=1.5), "--augment-p is 1.5"), (dict(pl_every=0), "--pl-every is 0"),
-        (dict(kimg=-1.0), "--kimg is -1"), (dict(growing=4, init_from="x", kimg=200.0), "--growing and --init-from"),
-        (dict(style_mixing=float("nan")), "--style-mixing is nan"), (dict(resolution=48), "--resolution is 48"),
-        (dict(ada_kimg=0.0), "--ada-kimg is 0"), (dict(growing=4, kimg=1.0, grow_kimg=0.6), "--kimg is 1: growing to 16 px takes 2 x"),
+        (dict(growing=16), "`growing` is 16"), (dict(freeze_d=2), "`freeze_d` is 2"), (dict(accumulate=3), "`accumulate` is 3"),
+        (dict(r1_gamma=-2.0), "`r1_gamma` is -2"), (dict(augment_p=1.5), "`augment_p` is 1.5"), (dict(pl_every=0), "`pl_every` is 0"),
+        (dict(kimg=-1.0), "`kimg` is -1"), (dict(growing=4, init_from="x", kimg=200.0), "`growing` and `init_from`"),
+        (dict(style_mixing=float("nan")), "`style_mixing` is nan"), (dict(resolution=48), "`resolution` is 48"),
+        (dict(ada_kimg=0.0), "`ada_kimg` is 0"), (dict(growing=4, kimg=1.0, grow_kimg=0.6), "`kimg` is 1: growing to 16 px takes 2 x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

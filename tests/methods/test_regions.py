@@ -81,7 +81,7 @@ def test_halves() -> None:
     masks = regions.halves((bald, beard), 64)
     assert (masks[0, 0, :35] == 1).all() and (masks[0, 0, 35:] == 0).all()
     assert (masks[1, 0, 32:] == 1).all() and (masks[1, 0, :32] == 0).all()
-    with pytest.raises(FaceganError, match="knows no region for 'a'.*use `masks` regression"):
+    with pytest.raises(FaceganError, match="knows no region for 'a'.*use `masks=regression`"):
         regions.halves((A, B), 64)
 
 

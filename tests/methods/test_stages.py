@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from facegan.checkpoints import checkpoint
+from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.merged import unpack_generator
 from facegan.graphs import Graphed
 from facegan.methods.a import phase1
@@ -75,7 +76,7 @@ def truth_of(name: str, table: dict[str, dict[str, bool]]) -> dict[str, bool]:
     return table[name if name in table else name + ".png"]
 
 
-@pytest.fixture(scope="module", params=["seed", "best", "conditional"])
+@pytest.fixture(scope="module", params=["thesis", "best", "conditional"])
 def finished(request: pytest.FixtureRequest, train: Train) -> tuple[str, Path]:
     return request.param, train(recipe=request.param, pretrain_epochs=2, epochs=0 if request.param == "conditional" else 4)
 
@@ -105,7 +106,7 @@ def test_each_stage_uses_its_groups_alone(finished: tuple[str, Path], faces: Pat
 
         return {kind(truth_of(name, table)) for name in seen[stage]}
 
-    stages = {"seed": ["phase2-bald", "phase3-beard"], "best": ["phase3-beard"], "conditional": []}[recipe]
+    stages = {"thesis": ["phase2-bald", "phase3-beard"], "best": ["phase3-beard"], "conditional": []}[recipe]
     assert {"pretrain", "phase1", *stages} <= seen.keys()
     assert groups("pretrain") == {"bald", "beard", "other"}
     assert groups("phase1") == ({"bald", "beard", "other"} if recipe == "conditional" else {"bald"})
@@ -144,7 +145,7 @@ def stage_ends(run: Path) -> list[dict]:
 # --- phase 1
 
 
-@pytest.mark.parametrize("recipe", ["seed", "best", "conditional"])
+@pytest.mark.parametrize("recipe", ["thesis", "best", "conditional"])
 def test_phase_1_goes_on_with_both_networks_of_pre_training(recipe: str, train: Train) -> None:
     """A phase of no steps ends on what it began with."""
     run = train(recipe=recipe, pretrain_epochs=2, phase1_epochs=0, phase2_epochs=0, epochs=0)
@@ -257,7 +258,7 @@ def test_a_critic_validates_on_people_it_never_trains_on_and_keeps_its_best_weig
     metadata = json.loads((run / "stages/phase2-bald/state.json").read_text())
     assert 0.8 < metadata["balanced_accuracy"] <= 1 and 0 <= metadata["blurry_accuracy"] <= 1
     assert 10 <= metadata["best_step"] <= metadata["steps"] <= 60
-    critic = phase2.load_critic(context.folder, "phase2-bald")
+    critic = load_critic(context.folder, "phase2-bald")
     stage = phase2.Phase2(context, 0)
     yes = torch.cat([critic(part) for part in stage.validation["positives"].split(8)]).gt(0.5).double().mean()
     no = torch.cat([critic(part) for part in stage.validation["negatives"].split(8)]).le(0.5).double().mean()
@@ -420,9 +421,9 @@ def test_own_samples_take_at_most_a_quarter_and_only_what_is_accepted(context_of
         *(dict(merge=merge) for merge in ("none", "image", "regional")),
         *(dict(discriminators="regional", masks=masks, merge="none") for masks in ("regression", "saliency", "halves")),
         dict(discriminators="both", merge="regional"),
-        *(dict(f=f) for f in ("identity", "clamp", "sigmoid")),
+        *(dict(critic_score_fn=name) for name in ("identity", "clamp", "sigmoid")),
         dict(self_augment=True, critics="all"),
-        dict(conditional=True, alpha="1,1,0", beta="1,0", phase2_epochs=0),
+        dict(conditional=True, d_loss_weights="1,1,0", g_loss_weights="1,0", phase2_epochs=0),
         dict(conditional=True, discriminators="regional", merge="regional"),
         dict(grow=False, z_shape="2,4,4", inherit_discriminator=True),
         dict(discriminators="both", masks="halves", inherit_discriminator=True, merge="none"),

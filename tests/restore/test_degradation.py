@@ -239,11 +239,12 @@ def test_the_canvas_holds_the_largest_of_the_small_images(factor, canvas):
 @pytest.mark.parametrize(
     ("ranges", "words"),
     [
-        (dict(blur=(2, 1)), "blur is 2,1: expected two numbers in order, from 0 to 100"),
-        (dict(blur=(-1, 1)), "blur is -1,1"), (dict(downsample=(0.1, 2)), "downsample is 0.1,2: .* from 0.25 to 32"),
-        (dict(downsample=(1, 64)), "downsample is 1,64"), (dict(noise=(0, 300)), "noise is 0,300"), (dict(jpeg=(0, 100)), "jpeg is 0,100"),
-        (dict(jpeg=(60, 101)), "jpeg is 60,101"), (dict(fade=(0, 1.5)), "fade is 0,1.5"), (dict(fade=(math.nan, 1)), "fade is nan,1"),
-        (dict(noise=(0, math.inf)), "noise is 0,inf"),
+        (dict(blur=(2, 1)), "`blur` is 2,1: expected two numbers in order, from 0 to 100"),
+        (dict(blur=(-1, 1)), "`blur` is -1,1"), (dict(downsample=(0.1, 2)), "`downsample` is 0.1,2: .* from 0.25 to 32"),
+        (dict(downsample=(1, 64)), "`downsample` is 1,64"), (dict(noise=(0, 300)), "`noise` is 0,300"),
+        (dict(jpeg=(0, 100)), "`jpeg` is 0,100"),
+        (dict(jpeg=(60, 101)), "`jpeg` is 60,101"), (dict(fade=(0, 1.5)), "`fade` is 0,1.5"), (dict(fade=(math.nan, 1)), "`fade` is nan,1"),
+        (dict(noise=(0, math.inf)), "`noise` is 0,inf"),
     ],
 )  # fmt: skip
 def test_ranges_of_nonsense_are_refused(ranges, words):

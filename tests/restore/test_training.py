@@ -189,9 +189,9 @@ def test_a_run_opens_restores_and_converts(trained: Path, tmp_path: Path, capsys
     assert torch.equal(weights.state[name], stored[f"network/restorer_ema/{name}"]) and "network/D/b4.out.weight" in stored
     assert main(["convert", str(trained), str(tmp_path / "slim"), "--slim"]) == 0
     assert "joint" not in capsys.readouterr().out and not open_restorer(tmp_path / "slim").may_have_seen_joint_faces
-    for command in (["generate", str(trained)], ["restore", "--from-run", str(trained)]):  # it makes no faces of its own
+    for command in (["generate", str(trained)], ["restore", "--from-run", str(trained)]):
         assert main([*command, "--out", str(tmp_path / "out")]) == 2
-        assert "does not describe a StyleGAN2 network" in capsys.readouterr().err.splitlines()[-1]
+        assert "is a restorer, which makes no faces of its own" in capsys.readouterr().err.splitlines()[-1]
     samples = sorted(path.name for path in (trained / "samples").iterdir())
     assert samples[-1].startswith("restorer-") and samples[-1].endswith(".png")
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
@@ -302,13 +302,13 @@ def test_an_unfinished_run_is_opened_as_far_as_it_is(train: Train, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(resolution=32), "makes 32 px faces, this run 16 px: change --resolution"), (dict(c_dim=2), r"this one has 2 label\(s\)"),
+        (dict(resolution=32), "makes 32 px faces, this run 16 px: change `resolution`"), (dict(c_dim=2), r"this one has 2 label\(s\)"),
         (dict(architecture="resnet"), "architecture resnet"), (dict(architecture="stylegan1"), "architecture stylegan1"),
     ],
     ids=["size", "labels", "resnet", "stylegan1"],
 )  # fmt: skip
 def test_a_prior_that_cannot_be_one_is_refused(options: dict, words: str, train: Train, saved: Callable[..., str]) -> None:
-    with pytest.raises(FaceganError, match=f"`prior` .*{words}") as refused:
+    with pytest.raises(FaceganError, match=f"`prior=.*{words}") as refused:
         train(method="restore", prior=saved(**options))
     assert "\n" not in str(refused.value)
 
@@ -328,7 +328,7 @@ def test_what_a_prior_may_have_seen_goes_with_the_restorer(
     assert main(["convert", str(run), str(tmp_path / "net")]) == 0
     assert "may have seen joint faces" in capsys.readouterr().out and open_restorer(tmp_path / "net").may_have_seen_joint_faces
     other = train(method="b", attributes="glasses,smile", kimg=0.008, phase2_epochs=0)  # learns from bald and bearded faces
-    with pytest.raises(FaceganError, match=r"`prior` .* learned from \d+ faces that carry, or may carry, all attributes of this run"):
+    with pytest.raises(FaceganError, match=r"`prior=.*` learned from \d+ faces that carry, or may carry, all attributes of this run"):
         train(method="restore", kimg=0.008, prior=str(other))
 
 
@@ -346,13 +346,13 @@ def test_the_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (dict(prior=""), "--prior is missing: train one by `facegan train --method b --noise concat --resolution 16"),
-        (dict(accumulate=3), "--accumulate is 3"), (dict(r1_gamma=-2.0), "--r1-gamma is -2"), (dict(l1_weight=-1.0), "--l1-weight is -1"),
-        (dict(adversarial_weight=0.0, l1_weight=0.0, feature_weight=0.0), "--adversarial-weight, --l1-weight and --feature-weight are"),
-        (dict(blur="3"), "--blur is '3': expected 2 numbers, got 1"), (dict(jpeg="60,x"), "--jpeg is '60,x': expected numbers"),
-        (dict(downsample="8,0.8"), "--downsample is 8,0.8: expected two numbers in order"), (dict(noise="0,300"), "--noise is 0,300"),
-        (dict(decoder_lr=float("nan")), "--decoder-lr is nan"), (dict(l1_kimg=9.0), "--l1-kimg is 9: expected 0 to"),
-        (dict(kimg=-1.0), "--kimg is -1"), (dict(r1_every=0), "--r1-every is 0"),
+        (dict(prior=""), "`prior` is missing: train one by `facegan train --method b --noise concat --resolution 16"),
+        (dict(accumulate=3), "`accumulate` is 3"), (dict(r1_gamma=-2.0), "`r1_gamma` is -2"), (dict(l1_weight=-1.0), "`l1_weight` is -1"),
+        (dict(adversarial_weight=0.0, l1_weight=0.0, feature_weight=0.0), "`adversarial_weight`, `l1_weight` and `feature_weight` are"),
+        (dict(blur="3"), "`blur` is '3': expected 2 numbers, got 1"), (dict(jpeg="60,x"), "`jpeg` is '60,x': expected numbers"),
+        (dict(downsample="8,0.8"), "`downsample` is 8,0.8: expected two numbers in order"), (dict(noise="0,300"), "`noise` is 0,300"),
+        (dict(decoder_lr=float("nan")), "`decoder_lr` is nan"), (dict(l1_kimg=9.0), "`l1_kimg` is 9: expected 0 to"),
+        (dict(kimg=-1.0), "`kimg` is -1"), (dict(r1_every=0), "`r1_every` is 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -372,7 +372,7 @@ def test_memory_that_does_not_suffice_is_a_sentence_that_says_what_would(train: 
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(stages, "degrade", exhausted)
-    with pytest.raises(FaceganError, match="`accumulate` 2, which takes 4 images at once for the same result"):
+    with pytest.raises(FaceganError, match="`accumulate=2`, which takes 4 images at once for the same result"):
         train(method="restore")
 
 

@@ -56,6 +56,6 @@ def test_without_a_compiler_it_is_left_out_with_a_sentence(
     with caplog.at_level(logging.WARNING):
         train(compile=True, phase1_epochs=1, phase2_epochs=0, epochs=0)
     assert {record.message for record in caplog.records if "compile" in record.message} == {
-        "--compile is left out: torch.compile needs a C++ compiler, and there is none on the path"
+        "`compile` is left out: torch.compile needs a C++ compiler, and there is none on the path"
     }
     assert compiled.unavailable(torch.device("cpu")) is not None

@@ -261,11 +261,12 @@ def test_a_tape_is_the_training_step_of_its_operators() -> None:
 FAST = dict(r1_every=2, log_every=1, snapshot_every=100)
 FAST_OF = {"a": dict(**FAST, phase1_epochs=7, phase2_epochs=7, epochs=9), "b": dict(**FAST, phase2_epochs=7), "restore": FAST}
 TRAININGS: dict[str, dict[str, Any]] = {
-    "seed": dict(pretrain_epochs=5, r1_gamma=0.1, augment="color,translation", ema_images=50.0, self_augment=True, self_augment_buffer=24),
+    "thesis": dict(pretrain_epochs=5, r1_gamma=0.1, augment="color,translation", ema_images=50.0, self_augment=True,
+                   self_augment_buffer=24),
     "image": dict(merge="image", critic_views=3, critic_gradient_penalty=0.1, ema_images=0.0, mixed_precision="bf16"),
     "regional": dict(discriminators="both", merge="regional", masks="halves", critics="all", blurry_negatives=False, replay=0.25),
     "conditional": dict(recipe="conditional", pretrain_epochs=5, epochs=0, phase2_epochs=0),
-    "conditional-regional": dict(conditional=True, discriminators="regional", merge="regional", f="sigmoid", z_shape="2,4,4"),
+    "conditional-regional": dict(conditional=True, discriminators="regional", merge="regional", critic_score_fn="sigmoid", z_shape="2,4,4"),
     "styles": dict(method="b", kimg=0.112, r1_gamma=0.5, ada_kimg=0.05, ada_target=0.0, pl_every=2),
     "fixed": dict(method="b", kimg=0.096, r1_gamma=0.5, augment="fixed", augment_p=0.5, accumulate=2, mixed_precision="bf16",
                   architecture="resnet"),
@@ -276,7 +277,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-STOPPED = {"seed": ("phase3-beard", 5), "styles": ("stylegan2", 7)}  # and then resumed: after this step of this stage
+STOPPED = {"thesis": ("phase3-beard", 5), "styles": ("stylegan2", 7)}  # and then resumed: after this step of this stage
 
 
 def stop_at(patch: pytest.MonkeyPatch, stage: str, step: int) -> None:

@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "styles": dict(method="b", kimg=0.08, r1_gamma=0.5, ada_kimg=0.2, accumulate=2, lr=0.002),
     "growing": dict(method="b", kimg=0.08, conditional=True, growing=8, grow_kimg=0.03, augment="none", lr=0.002),
     "restorer": dict(method="restore", kimg=0.08, r1_gamma=0.5, accumulate=2, lr=0.005),
-    "conditional": dict(conditional=True, epochs=0, phase2_epochs=0, alpha="1,1,0", beta="1,0"),
+    "conditional": dict(conditional=True, epochs=0, phase2_epochs=0, d_loss_weights="1,1,0", g_loss_weights="1,0"),
 }  # fmt: skip
 COMMON = dict(batch=16, images_per_epoch=16, lr=0.02, log_every=1)
 COMMON_OF = {"a": dict(phase1_epochs=3, phase2_epochs=3, epochs=4, inherit_lr=1.0), "b": dict(phase2_epochs=3), "restore": {}}

@@ -237,7 +237,7 @@ def train_judge(
             "measured; make the split with facegan.data.splits.split for the same groups."
         )
     nets, temperatures, ids, members = [], [], [], []
-    with tqdm(total=2 * config.steps, desc="judge", unit="step", disable=not progress) as bar:
+    with tqdm(total=2 * config.steps, desc="judge", unit="step", disable=not progress or None) as bar:
         for member, half in enumerate(split.joint_halves):
             material, rows, columns = material_of(data, groups, split.judge, half, config)
             net, record = fit(material, config, member, device, bar)

@@ -117,7 +117,7 @@ class MethodAConfig(CriticConfig):
 
     @property
     def may_grow(self) -> frozenset[str]:
-        """--epochs, where phase 3 is one stage in which nothing happens at a share of its length."""
+        """`epochs`, where phase 3 is one stage in which nothing happens at a share of its length."""
         from facegan.data.attributes import names
 
         single = self.discriminators != "full" or len(names(self.attributes)) == 2

@@ -56,7 +56,7 @@ def start(context: Context[MethodBConfig]) -> StyleGAN2Checkpoint:
         return StyleGAN2Checkpoint(wanted, {}, may_have_seen_joint_faces=False)
     found = open_networks(config.init_from)
     refuse_other_colours(found, config.init_from, "trained on")
-    clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "--init-from")
+    clean = not found.may_have_seen_joint_faces and without_joint_faces(context, config.init_from, "init_from")
     theirs = found.config
     if theirs.resolution != config.resolution or theirs.c_dim not in (0, wanted.c_dim):
         raise FaceganError(

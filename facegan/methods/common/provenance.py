@@ -8,7 +8,7 @@ from facegan.errors import FaceganError
 from facegan.training.stage import Context
 
 
-def without_joint_faces(context: Context, path: str, flag: str) -> bool:
+def without_joint_faces(context: Context, path: str, option: str) -> bool:
     """Whether it is known what that network learned from; FaceganError where joint faces of this run were among it."""
     if method_of(path) != "b" or RunFolder(path).record()["data_fingerprint"] != context.data.fingerprint:
         return False
@@ -16,7 +16,7 @@ def without_joint_faces(context: Context, path: str, flag: str) -> bool:
     seen = {ids[index] for index in context.groups.excluded}.intersection(RunFolder(path).ids(STAGE))
     if seen:
         raise FaceganError(
-            f"{flag} {path} learned from {len(seen)} faces that carry, or may carry, all attributes of this run, such as "
+            f"`{option}={path}` learned from {len(seen)} faces that carry, or may carry, all attributes of this run, such as "
             f"{min(seen)}: nothing here may have seen them, so start from another network, or train from scratch"
         )
     return True

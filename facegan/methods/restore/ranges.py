@@ -24,7 +24,7 @@ class Degradation:
             low, high = getattr(self, item.name)
             least, most = limits[item.name]
             if not least <= low <= high <= most:
-                raise FaceganError(f"{item.name} is {low:g},{high:g}: expected two numbers in order, from {least:g} to {most:g}")
+                raise FaceganError(f"`{item.name}` is {low:g},{high:g}: expected two numbers in order, from {least:g} to {most:g}")
 
     def canvas(self, resolution: int) -> int:
         """The side on which the small images lie, in whole blocks of JPEG."""

@@ -59,7 +59,7 @@ def first_networks(context: Context[RestoreConfig]) -> tuple[StyleGAN2Checkpoint
         raise FaceganError(
             f"`prior={config.prior}` makes {prior.config.resolution} px faces, this run {config.resolution} px: change `resolution`"
         )
-    clean = without_joint_faces(context, config.prior, "--prior") and not prior.may_have_seen_joint_faces
+    clean = without_joint_faces(context, config.prior, "prior") and not prior.may_have_seen_joint_faces
     try:
         shape = decoder_config(prior.config)
     except FaceganError as error:
