@@ -28,7 +28,7 @@ def option(default: Any, help: str, choices: Any = None, group: str = "", **more
         choices: its only values, for a field whose type does not say.
         group: the heading that it is listed under.
         more: for the parser. `metavar` stands for the value, `place` makes it a positional of that name, `nargs` lets it take several
-            words, `required` makes it indispensable, `parse` reads a word, `shown` is the default as a person would write it.
+            words, `required` makes it indispensable, `parse` reads a tuple's text, `shown` is the default as a person would write it.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "group": group, **more})
 
@@ -68,8 +68,10 @@ class Options(metaclass=_RecipesFirst):
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, list) or (isinstance(value, str) and isinstance(item.default, tuple)):
-                object.__setattr__(self, item.name, listed(value))
+            if isinstance(value, str) and isinstance(item.default, tuple):
+                object.__setattr__(self, item.name, item.metadata.get("parse", listed)(value))
+            elif isinstance(value, (list, range)):
+                object.__setattr__(self, item.name, tuple(value))
 
     def to_json(self) -> dict[str, Any]:
         """Every field by its name, in the types of JSON."""

@@ -35,7 +35,7 @@ COLUMNS = (
 FACES, SIDE = 240, 16
 TINY = dict(resolution=SIDE, batch=8, minimum_images=4, images_per_epoch=8, snapshot_every=3, log_every=2, device="cpu")
 TINY_OF = {
-    "a": dict(recipe="seed", width=0.25, phase1_epochs=6, phase2_epochs=6, epochs=6, harvest_every=1),
+    "a": dict(recipe="thesis", width=0.25, phase1_epochs=6, phase2_epochs=6, epochs=6, harvest_every=1),
     "b": dict(kimg=6 * 8 / 1000, width=0.25, phase2_epochs=6, r1_every=2, pl_every=2, ema_kimg=0.05),
     "restore": dict(kimg=6 * 8 / 1000, r1_every=2, ema_kimg=0.05),
 }

@@ -7,7 +7,9 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -55,27 +57,58 @@ def refusal(capsys: pytest.CaptureFixture) -> Callable[[list[str]], str]:
     return refusal
 
 
-def test_help_of_every_command_shows_its_defaults(capsys: pytest.CaptureFixture) -> None:
-    commands = (["train"], ["generate"], ["evaluate"], ["demo"], ["data", "inspect"], ["data", "synth"])
-    for command in commands:
-        with pytest.raises(SystemExit) as left:
-            cli.main([*command, "--help"])
-        assert left.value.code == 0
-        text = capsys.readouterr().out
-        assert "default" in text and "--" in text, command
-    from dataclasses import fields
-
-    from facegan.methods.a.config import MethodAConfig
-
-    with pytest.raises(SystemExit):
-        cli.main(["train", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert all("--" + item.name.replace("_", "-") in text for item in fields(MethodAConfig))
-    assert "(default: 1,1,0.1" in text and "(default: feature" in text
+def help_of(words: Sequence[str], capsys: pytest.CaptureFixture) -> str:
+    """What --help prints, on one line."""
+    capsys.readouterr()
     with pytest.raises(SystemExit) as left:
-        cli.main(["--help"])
-    text = capsys.readouterr().out
-    assert left.value.code == 0 and all(name in text for name in ("train", "generate", "evaluate", "data", "demo"))
+        cli.main([*words, "--help"])
+    assert left.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_names_every_command_and_family(capsys: pytest.CaptureFixture) -> None:
+    text = help_of([], capsys)
+    assert all(f" {name} {sentence} " in f"{text} " for name, (_, sentence) in cli.COMMANDS.items() if " " not in name)
+    for family, sentence in cli.FAMILIES.items():
+        assert f" {family} {sentence} " in f"{text} "
+        below = help_of([family], capsys)
+        members = {name: text for name, (_, text) in cli.COMMANDS.items() if name.startswith(f"{family} ")}
+        assert len(members) > 1 and all(f" {name.split()[1]} {text} " in f"{below} " for name, text in members.items())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_every_command_has_all_its_options(name: str, capsys: pytest.CaptureFixture) -> None:
+    words = name.split()
+    text = help_of(words, capsys)
+    command = import_module(cli.COMMANDS[name][0]).COMMANDS[name]
+    options = [item for each in command.options_for(words) for item in fields(each)]
+    assert options and not [item.name for item in options if f"`{item.name}`" in text]
+    for item in options:
+        if "place" in item.metadata:
+            assert item.metadata["place"] in text
+        else:
+            flag = f"--{item.name.replace('_', '-')} "
+            assert flag in text and (f"[{flag}" in text) is not item.metadata.get("required", False), item.name
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("train", "(default: regional; thesis: full; plain: full; conditional: full)"),
+        ("train", "--epochs INT"),
+        ("train", "--device TEXT"),
+        ("train --method b", "--kimg FLOAT"),
+        ("generate", "one seed, one face (default: 0-15)"),
+        ("mix", "a weight per layer, e.g. 4:0.5,5-7:1, instead of --layers"),
+        ("project", "instead of --target: --attribute NAME"),
+        ("walk", "from each style to the next (default: 30)"),
+        ("walk", "frames a second (default: 24)"),
+        ("project", "steps of the optimiser (default: 1000)"),
+        ("ablate", "seeds of every row, counted from --seed (default: 3)"),
+    ],
+)
+def test_help_shows_the_defaults_in_force(words: str, shown: str, capsys: pytest.CaptureFixture) -> None:
+    assert shown in help_of(words.split(), capsys)
 
 
 HEAVY = ("torch", "numpy", "accelerate", "PIL", "safetensors", "tqdm")
@@ -112,7 +145,7 @@ def test_help_of_every_command_imports_nothing_that_computes() -> None:
 
 def test_every_command_that_computes_has_the_same_device_flag() -> None:
     for words in (["train"], ["generate"], ["evaluate"], ["ablate"], ["restore"], ["project"], ["mix"], ["edit"], ["demo"]):
-        required = {"generate": ["RUN", "--out=x"], "evaluate": ["RUN"], "mix": ["--rows=0"], "edit": ["PHOTO"], "restore": ["--out=x"]}
+        required = {"generate": ["RUN", "--out=x"], "evaluate": ["RUN"], "mix": ["--rows=0", "--cols=1", "--out=x"], "edit": ["PHOTO"], "restore": ["--out=x"]}
         line = [*words, *required.get(words[0], [])]
         given = vars(cli.parser(line).parse_args([*line, "--device", "cuda:3"]))
         assert given["device"] == "cuda:3"
@@ -285,7 +318,7 @@ def test_phase_1_of_another_run_is_taken_over(words: Callable, refusal: Callable
         ["generate", "synthetic64", "--out=o", "--truncation=VALUE"],
         ["mix", "--rows=0", "--cols=1", "--out=o", "--truncation=VALUE"],
         ["mix", "--rows=0", "--cols=1", "--out=o", "--weight=VALUE"],
-        ["mix", "--rows=0-1", "--video=o.gif", "--fps=VALUE"],
+        ["walk", "--rows=0-1", "--out=o.gif", "--fps=VALUE"],
         ["edit", "photo.png", "--add=beard", "--strength=VALUE"],
     ],
 )

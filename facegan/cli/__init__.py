@@ -16,7 +16,7 @@ from typing import Any
 
 from facegan import __version__
 from facegan.cli.messages import FlagFormatter, fields_of, with_flags
-from facegan.cli.parser import RAW, add_arguments
+from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
@@ -105,5 +105,6 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             each.epilog = command.examples_for(words)
             for options in command.options_for(words):
                 add_arguments(each, options)
+            name_flags(each)
             each.set_defaults(command=command.run)
     return root

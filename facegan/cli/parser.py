@@ -9,9 +9,8 @@ from dataclasses import Field, fields
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from facegan.cli.messages import with_flags
+from facegan.cli.messages import fields_of, with_flags
 from facegan.config import MOST, Options, listed
-from facegan.errors import FaceganError
 from facegan.methods import METHODS
 
 RAW = argparse.RawDescriptionHelpFormatter
@@ -47,20 +46,11 @@ def several(kind: Any, text: str) -> tuple[Any, ...]:
 
 def _type_of(kind: Any, about: Mapping[str, Any]) -> Callable[[str], Any]:
     """What reads one word of a field."""
-    if "parse" in about:
-        return partial(_read, about["parse"])
     if get_origin(kind) is tuple:
-        return str if about.get("nargs") else partial(several, kind)
+        return str if about.get("nargs") or "parse" in about else partial(several, kind)
     if type(None) in get_args(kind):
         return _type_of(get_args(kind)[0], about)
     return {int: whole, float: finite}.get(kind, str)
-
-
-def _read(parse: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parse(text)
-    except FaceganError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _metavar(kind: Any) -> str:
@@ -95,6 +85,16 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
         groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
 
 
+def name_flags(parser: argparse.ArgumentParser) -> None:
+    """Write fields in backticks as flags, in all of the parser's help."""
+    known = fields_of(parser)
+    parser.epilog = with_flags(parser.epilog or "", known)
+    for action in parser._actions:
+        action.help = with_flags(action.help or "", known)
+    for group in parser._action_groups:
+        group.title = with_flags(group.title or "", known)
+
+
 def _choices(kind: Any) -> tuple[str, ...] | None:
     """Of Literal["a", "b"], or that or None."""
     literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
@@ -103,7 +103,7 @@ def _choices(kind: Any) -> tuple[str, ...] | None:
 
 def _help(options: type[Options], item: Field[Any]) -> str:
     """The field's sentence, with the default in force: the default recipe's, then what other recipes have."""
-    text = with_flags(item.metadata["help"], (each.name for each in fields(options))).replace("%", "%%")
+    text = item.metadata["help"].replace("%", "%%")
     recipes = options.RECIPES
     chosen = str(next((each.default for each in fields(options) if each.name == "recipe"), ""))
     default = recipes.get(chosen, {}).get(item.name, item.default)

@@ -37,7 +37,7 @@ from facegan.styles.store import Style, resolve
 
 log = logging.getLogger("facegan.styles")
 
-AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where --truncation gives none
+AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where `truncation` gives none
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
 
@@ -132,7 +132,7 @@ def may_have_seen(network: str, networks: StyleGAN2Checkpoint, attributes: Seque
 
 
 def open_critics(request: SearchOptions, network: str, device: torch.device) -> Critics:
-    """Those of --critics, by default of the network's own run."""
+    """Those of `critics`, by default of the network's own run."""
     run = request.critics or network
     if not is_run(run):
         raise FaceganError(f"the search needs critics, and {run} is no run of `facegan train`: name one with `critics=RUN`")
@@ -147,7 +147,7 @@ def open_critics(request: SearchOptions, network: str, device: torch.device) -> 
 
 
 def open_evaluator(request: SearchOptions, network: str, attributes: Sequence[str], device: torch.device) -> Evaluator | None:
-    """The judge over the data of --data or of the critics' run; None, with a sentence, where there are none."""
+    """The judge over the data of `data` or of the critics' run; None, with a sentence, where there are none."""
     run = request.critics or network
     config = RunFolder(run).config()
     data = request.data or config.data

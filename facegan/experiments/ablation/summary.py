@@ -66,7 +66,7 @@ class _Line(TypedDict):
 
 
 class _Search(TypedDict):
-    """search.json of `facegan mix --search`."""
+    """search.json of `facegan mix-search`."""
 
     table: list[_Line]
     judge: dict[str, Any] | None
