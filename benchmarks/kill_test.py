@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FLAGS = """--data synthetic --num 200 --resolution 16 --width 0.25 --batch 8 --minimum-images 4 --images-per-epoch 8 --device cpu
---recipe seed --pretrain-epochs 10 --phase1-epochs 20 --phase2-epochs 20 --epochs 30 --merge regional --self-augment
+--recipe thesis --pretrain-epochs 10 --phase1-epochs 20 --phase2-epochs 20 --epochs 30 --merge regional --self-augment
 --ema-images 100 --r1-gamma 0.1 --augment color,translation --harvest-every 2 --snapshot-every 4 --log-every 1"""
 CLOCKS = {"seconds", "images_per_second", "data_wait"}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +20,9 @@ import torch
 from facegan import cli
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.run import RunFolder
+from facegan.cli.messages import fields_of, with_flags
+from facegan.cli.parser import add_arguments, finite
+from facegan.errors import FaceganError
 from facegan.training import loop
 
 SHORT = dict(phase1_epochs=4, phase2_epochs=2, epochs=2, snapshot_every=2)
@@ -111,6 +116,52 @@ def test_help_shows_the_defaults_in_force(words: str, shown: str, capsys: pytest
     assert shown in help_of(words.split(), capsys)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("`out` is missing", "--out is missing"),
+        ("`out=x y` or `r1_gamma=5`, `r1_gamma`", "--out x y or --r1-gamma 5, --r1-gamma"),
+        ("`seeds` of `facegan train --out`, `Out`, `out-2`, out=3", "`seeds` of `facegan train --out`, `Out`, `out-2`, out=3"),
+    ],
+)
+def test_fields_in_backticks_are_written_as_flags(text: str, said: str) -> None:
+    assert with_flags(text, {"out", "r1_gamma"}) == said
+
+
+def test_the_fields_are_those_of_the_command_that_is_typed() -> None:
+    assert {"rows", "noise_mode", "out"} <= fields_of(cli.parser(["mix"]))
+    assert {"sources", "out"} <= fields_of(cli.parser(["styles", "average"])) and "rows" not in fields_of(cli.parser(["train"]))
+
+
+def test_debugging_keeps_the_traceback(refusal: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ["data", "inspect", str(tmp_path / "nowhere")]
+    assert "no such folder or file" in refusal(line)
+    monkeypatch.setenv("FACEGAN_DEBUG", "1")
+    with pytest.raises(FaceganError, match="no such folder or file"):
+        cli.main(line)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST])
+def test_what_cannot_be_written_asks_for_room(code: int, refusal: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), "faces/a.png")
+
+    monkeypatch.setattr("facegan.data.synthetic.write_celeba_layout", full)
+    said = refusal(["data", "synth", "--out", "faces"])
+    assert said == f"facegan: faces/a.png: {os.strerror(code)}; make room, or name a place where you may write\n"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), ConnectionResetError(errno.ECONNRESET, "reset"), OSError("odd")])
+def test_any_other_error_of_the_system_keeps_its_traceback(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("facegan.data.synthetic.write_celeba_layout", broken)
+    with pytest.raises(OSError) as raised:
+        cli.main(["data", "synth", "--out", "faces"])
+    assert raised.value is error
+
+
 HEAVY = ("torch", "numpy", "accelerate", "PIL", "safetensors", "tqdm")
 ALL_HELP = """
 import argparse, contextlib, io, json, sys
@@ -143,20 +194,45 @@ def test_help_of_every_command_imports_nothing_that_computes() -> None:
     assert [line for line in found if line[1:] != [True, []]] == []
 
 
+def test_the_first_help_imports_nothing_that_computes() -> None:
+    line = [sys.executable, "-X", "importtime", "-m", "facegan.cli", "--help"]
+    ended = subprocess.run(line, capture_output=True, text=True, check=True)
+    imported = {row.rpartition("|")[2].strip().partition(".")[0] for row in ended.stderr.splitlines()}
+    assert "argparse" in imported and imported.isdisjoint(HEAVY) and ended.stdout.startswith("usage: facegan")
+
+
 def test_every_command_that_computes_has_the_same_device_flag() -> None:
-    for words in (["train"], ["generate"], ["evaluate"], ["ablate"], ["restore"], ["project"], ["mix"], ["edit"], ["demo"]):
-        required = {"generate": ["RUN", "--out=x"], "evaluate": ["RUN"], "mix": ["--rows=0", "--cols=1", "--out=x"], "edit": ["PHOTO"], "restore": ["--out=x"]}
-        line = [*words, *required.get(words[0], [])]
+    required = {
+        "generate": "RUN --out x", "evaluate": "RUN", "restore": "--out x", "edit": "PHOTO", "walk": "--rows 0-1 --out x",
+        "mix": "--rows 0 --cols 1 --out x", "mix-search": "--rows 0 --cols 1 --out x",
+    }  # fmt: skip
+    for command in ("train", "tune", "ablate", "demo", "project", *required):
+        line = [command, *required.get(command, "").split()]
         given = vars(cli.parser(line).parse_args([*line, "--device", "cuda:3"]))
         assert given["device"] == "cuda:3"
         assert vars(cli.parser(line).parse_args(line)).get("device", "auto") == "auto"
 
 
-@pytest.mark.parametrize("arguments", [[], ["train", "--no-such-flag"], ["train", "--batch", "many"], ["train", "--merge", "blend"]])
-def test_words_that_do_not_parse(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("styles", "the following arguments are required: COMMAND"),
+        ("train --no-such-flag", "unrecognized arguments: --no-such-flag"),
+        ("train --batch many", "argument --batch: 'many' is no whole number"),
+        ("train --merge blend", "argument --merge: invalid choice: 'blend'"),
+        ("train --d-loss-weights 1,2", "argument --d-loss-weights: '1,2': expected 3 numbers joined by commas, got 2"),
+        ("train --g-loss-weights a,b", "argument --g-loss-weights: 'a' is no number"),
+        ("train --z-shape 4,x", "argument --z-shape: 'x' is no whole number"),
+        ("train --width nan", "argument --width: 'nan' is no number"),
+        ("mix --mode sum", "argument --mode: invalid choice: 'sum'"),
+    ],
+)
+def test_words_that_do_not_parse(line: str, said: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert left.value.code == 2 and "usage:" in capsys.readouterr().err
+        cli.main(line.split())
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.startswith("usage: facegan") and said in error.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +244,8 @@ def test_words_that_do_not_parse(arguments: list[str], capsys: pytest.CaptureFix
         (["--attributes=bald"], "expected at least two"),
         (["--attributes=bald,bald"], "more than once"),
         (["--minimum-images=5000"], "at least 5000 are needed"),
-        (["--alpha=1,2"], "--alpha"), (["--beta=a,b"], "--beta"), (["--resolution=20"], "--resolution is 20"),
-        (["--batch=12"], "--batch is 12: expected a multiple of 8"), (["--out="], "--out is missing"), (["--width=nan"], "--width"),
+        (["--resolution=20"], "--resolution is 20"), (["--d-loss-weights=1,-1,1"], "--d-loss-weights"),
+        (["--batch=12"], "--batch is 12: expected a multiple of 8"), (["--out="], "--out is missing"), (["--width=-1"], "--width is -1"),
         (["--phase1-from=/no/such/run"], "is not a run"),
         (["--discriminators=regional", "--masks=halves", "--attributes=bald,Young", "--merge=none"], "knows no region"),
     ],
@@ -333,18 +409,13 @@ def test_numbers_that_are_none_are_refused_in_every_flag(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_flag_takes_a_plain_float() -> None:
-    """Those of `facegan train` are checked as a whole, in `TrainConfig.check`."""
-    commands = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    checked_otherwise = {"train", "ablate", "tune"}
-    plain = [
-        (name, action.dest)
-        for name, parser in commands.items()  # type: ignore[union-attr]
-        if name not in checked_otherwise
-        for action in parser._actions
-        if action.type is float
-    ]
-    assert plain == []
+def test_no_flag_takes_a_plain_number() -> None:
+    for name, (module, _) in cli.COMMANDS.items():
+        parser, options = argparse.ArgumentParser(), import_module(module).COMMANDS[name].options_for(name.split())
+        for each in options:
+            add_arguments(parser, each)
+        assert not [action.dest for action in parser._actions if action.type in (float, int)], name
+    assert {action.dest for action in parser._actions if action.type is finite} >= {"lr", "width", "r1_gamma"}  # of tune
 
 
 @pytest.mark.parametrize("label", ["nan,1", "1,inf", "1,1e308"])

@@ -218,4 +218,4 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture) -> None:
         cli.main(["ablate", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert cli.main(["ablate", "--method=restore", "--out=x"]) == 2 and "--method is restore: expected a or b" in capsys.readouterr().err
-    assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again goes on" in text
+    assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again resumes" in text

@@ -352,7 +352,7 @@ def test_mix_writes_pairs_grid_and_recipe(network: Path, generator: Generator, t
 def test_the_default_layers_are_said(network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert main(["mix", "--network", str(network), "--rows", "0", "--cols", "1", "--out", str(tmp_path)]) == 0
-    assert "16-32px, layers 3-7 of 0-7" in caplog.text
+    assert "no --layers: the columns' styles go to those of 16-32px, layers 3-7 of 0-7" in caplog.text
     assert json.loads((tmp_path / "recipe.json").read_text()) == {"mode": "crossover", "weights": [0.0] * 3 + [1.0] * 5}
 
 

@@ -298,8 +298,8 @@ def test_facts_that_are_none_are_told(tmp_path):
     texts += [json.dumps({name: value for name, value in good.items() if name != lost}) for lost in good]
     texts += [json.dumps(good | {name: wrong}) for name in good for wrong in (None, [good], "x" * 50_000 if name == "steps" else {})]
     for text in [json.dumps(good), *texts]:
-        metadata = np.frombuffer(text.encode(), np.uint8)
-        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), metadata=metadata)
+        facts = np.frombuffer(text.encode(), np.uint8)
+        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), facts=facts)
         if text == json.dumps(good):
             assert project.read_metadata(tmp_path / "x.npz") == good
             continue

@@ -290,7 +290,7 @@ def test_without_data_the_table_goes_without_the_judge(
     ("words", "said"),
     [
         (["--critics", "RUN", "--attributes", "bald,hat"], "has no critic for hat (it has: bald, beard): train it with --critics all"),
-        (["--critics", "RUN", "--attributes", "bald"], "--attributes is bald: RUN held out only faces that carry all of bald,beard, so"),
+        (["--critics", "RUN", "--attributes", "bald"], "--attributes is bald: RUN held out only faces that carry all of bald, beard, so"),
         (["--critics", "RUN", "--attributes", "beard,bald,beard"], "name all, or a run trained for these"),
         (["--critics", "RUN", "--rows", "0"], "--rows and --cols name 1 and 4 styles: expected at least 2 of each"),
         (["--critics", "/no/run"], "/no/run is no run of `facegan train`"),
