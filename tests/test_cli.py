@@ -151,7 +151,9 @@ def test_what_cannot_be_written_asks_for_room(code: int, refusal: Callable, monk
     assert said == f"facegan: faces/a.png: {os.strerror(code)}; make room, or name a place where you may write\n"
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), ConnectionResetError(errno.ECONNRESET, "reset"), OSError("odd")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "gone"), ConnectionResetError(errno.ECONNRESET, "reset"), OSError("odd")]
+)
 def test_any_other_error_of_the_system_keeps_its_traceback(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise error

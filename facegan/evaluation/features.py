@@ -111,7 +111,8 @@ def checked(path: Path, prefix: str, url: str, option: str) -> str:
                 found.update(part)
             digest = found.hexdigest()
     except (OSError, FaceganError) as error:
-        raise FaceganError(f"`{option}={path}` cannot be read ({error.strerror if isinstance(error, OSError) else error}); {wanted}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FaceganError(f"`{option}={path}` cannot be read ({reason}); {wanted}") from None
     if not digest.startswith(prefix):
         raise FaceganError(f"`{option}={path}` has sha256 {digest[:8]}…; {wanted}")
     return digest

@@ -105,12 +105,13 @@ def search_and_compare(
         if line["judge"]:
             line["judge"].pop("judge", None)  # the same card in every line
     learned = may_have_seen(network, networks, critics.attributes)
+    row_names, column_names = ([style.name for style in styles] for styles in (rows, columns))
     record = {
         "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
-        "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
+        "rows": row_names, "columns": column_names, "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
-        "judge": card, "network_may_have_seen_joint_faces": learned, "request": {"network": network, **request.to_json()},
-        "command": command_line(),
+        "judge": card, "network_may_have_seen_joint_faces": learned, "command": command_line(),
+        "request": {"network": network, **replace(request, rows=row_names, cols=column_names).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)

@@ -34,6 +34,7 @@ from facegan.evaluation.quality import compare
 from facegan.evaluation.report import EvaluationReport
 from facegan.evaluation.summary import summary
 from facegan.extras import available
+from facegan.methods import config_of
 from facegan.options import parse_seeds
 from facegan.pixels import to_float
 
@@ -69,7 +70,7 @@ def evaluated(run: Path, **options: object) -> EvaluationReport:
 def drawn(run: Path, stage: str, seeds: list[int], y: list[float] | None = None) -> torch.Tensor:
     """The faces of seeds straight from the stage's files."""
     generator = unpack_generator(*checkpoint.load(run / "stages" / stage))
-    z = [np.random.RandomState(seed).randn(*RunFolder(run).config().z_shape) for seed in seeds]
+    z = [np.random.RandomState(seed).randn(*config_of(RunFolder(run)).z_shape) for seed in seeds]
     asked = None if y is None else torch.tensor([y] * len(seeds))
     return generator(torch.tensor(np.stack(z), dtype=torch.float32), asked)
 

@@ -207,7 +207,7 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     assert searched["cpu_seconds"] == pytest.approx(6) and record["rows"]["fixed layers"]["cpu_seconds"] == pytest.approx(4.5)
     text = (tmp_path / "b/report.md").read_text()
     assert [f"    facegan {word} " in text for word in ("train", "project", "mix-search")] == [True] * 3
-    assert "whatever --samples says" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
+    assert "whatever `samples` says: `styles=S` gives" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran
     assert cli.main([*words, "--kimg=0.032"]) == 2 and "--kimg 0.016 there, 0.032 here" in capsys.readouterr().err

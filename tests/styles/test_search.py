@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import facegan
 from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.run import RunFolder
@@ -267,6 +268,18 @@ def test_the_recipe_is_used_again(searched: tuple, tmp_path: Path) -> None:
     words = ["mix", "--network", str(folder), "--rows", "0-3", "--cols", "10-14", "--recipe", str(out / "recipe.json")]
     assert main([*words, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "grid.png").read_bytes() == (out / "grid.png").read_bytes()
+
+
+def test_python_searches_among_styles_as_among_names(searched: tuple, run: Path, judges: Path, tmp_path: Path) -> None:
+    record, out, folder = searched
+    net = facegan.load(folder, device="cpu")
+    rows, columns = net.styles("0-3"), net.styles("10-14")
+    found = net.search_recipe(rows=rows, cols=columns, critics=str(run), num_random=3, batch=7, out=tmp_path)
+    assert asdict(found.recipe)["weights"] == tuple(record["recipe"]["weights"]) and found.text in (out / "table.md").read_text()
+    own = {"seconds", "command"}
+    ours, theirs = ({key: value for key, value in each.items() if key not in own}
+                    for each in (json.loads((tmp_path / "search.json").read_text()), record))  # fmt: skip
+    assert ours == theirs and found.to_json()["rows"] == record["rows"]
 
 
 def test_without_data_the_table_goes_without_the_judge(
