@@ -111,7 +111,7 @@ def search_and_compare(
         "rows": row_names, "columns": column_names, "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
         "judge": card, "network_may_have_seen_joint_faces": learned, "command": command_line(),
-        "request": {"network": network, **replace(request, rows=row_names, cols=column_names).to_json()},
+        "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(column_names)).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
