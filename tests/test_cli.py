@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import math
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,9 @@ import torch
 from facegan import cli
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.run import RunFolder
+from facegan.cli.messages import fields_of, with_flags
+from facegan.cli.parser import add_arguments, finite
+from facegan.errors import FaceganError
 from facegan.training import loop
 
 SHORT = dict(phase1_epochs=4, phase2_epochs=2, epochs=2, snapshot_every=2)
@@ -55,27 +62,106 @@ def refusal(capsys: pytest.CaptureFixture) -> Callable[[list[str]], str]:
     return refusal
 
 
-def test_help_of_every_command_shows_its_defaults(capsys: pytest.CaptureFixture) -> None:
-    commands = (["train"], ["generate"], ["evaluate"], ["demo"], ["data", "inspect"], ["data", "synth"])
-    for command in commands:
-        with pytest.raises(SystemExit) as left:
-            cli.main([*command, "--help"])
-        assert left.value.code == 0
-        text = capsys.readouterr().out
-        assert "default" in text and "--" in text, command
-    from dataclasses import fields
-
-    from facegan.methods.a.config import MethodAConfig
-
-    with pytest.raises(SystemExit):
-        cli.main(["train", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert all("--" + item.name.replace("_", "-") in text for item in fields(MethodAConfig))
-    assert "(default: 1,1,0.1" in text and "(default: feature" in text
+def help_of(words: Sequence[str], capsys: pytest.CaptureFixture) -> str:
+    """What --help prints, on one line."""
+    capsys.readouterr()
     with pytest.raises(SystemExit) as left:
-        cli.main(["--help"])
-    text = capsys.readouterr().out
-    assert left.value.code == 0 and all(name in text for name in ("train", "generate", "evaluate", "data", "demo"))
+        cli.main([*words, "--help"])
+    assert left.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_names_every_command_and_family(capsys: pytest.CaptureFixture) -> None:
+    text = help_of([], capsys)
+    assert all(f" {name} {sentence} " in f"{text} " for name, (_, sentence) in cli.COMMANDS.items() if " " not in name)
+    for family, sentence in cli.FAMILIES.items():
+        assert f" {family} {sentence} " in f"{text} "
+        below = help_of([family], capsys)
+        members = {name: text for name, (_, text) in cli.COMMANDS.items() if name.startswith(f"{family} ")}
+        assert len(members) > 1 and all(f" {name.split()[1]} {text} " in f"{below} " for name, text in members.items())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_every_command_has_all_its_options(name: str, capsys: pytest.CaptureFixture) -> None:
+    words = name.split()
+    text = help_of(words, capsys)
+    command = import_module(cli.COMMANDS[name][0]).COMMANDS[name]
+    options = [item for each in command.options_for(words) for item in fields(each)]
+    assert options and not [item.name for item in options if f"`{item.name}`" in text]
+    for item in options:
+        if "place" in item.metadata:
+            assert item.metadata["place"] in text
+        else:
+            flag = f"--{item.name.replace('_', '-')} "
+            assert flag in text and (f"[{flag}" in text) is not item.metadata.get("required", False), item.name
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("train", "(default: regional; thesis: full; plain: full; conditional: full)"),
+        ("train", "--epochs INT"),
+        ("train", "--device TEXT"),
+        ("train --method b", "--kimg FLOAT"),
+        ("generate", "one seed, one face (default: 0-15)"),
+        ("mix", "a weight per layer, e.g. 4:0.5,5-7:1, instead of --layers"),
+        ("project", "instead of --target: --attribute NAME"),
+        ("walk", "from each style to the next (default: 30)"),
+        ("walk", "frames a second (default: 24)"),
+        ("project", "steps of the optimiser (default: 1000)"),
+        ("ablate", "seeds of every row, counted from --seed (default: 3)"),
+    ],
+)
+def test_help_shows_the_defaults_in_force(words: str, shown: str, capsys: pytest.CaptureFixture) -> None:
+    assert shown in help_of(words.split(), capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("`out` is missing", "--out is missing"),
+        ("`out=x y` or `r1_gamma=5`, `r1_gamma`", "--out x y or --r1-gamma 5, --r1-gamma"),
+        ("`seeds` of `facegan train --out`, `Out`, `out-2`, out=3", "`seeds` of `facegan train --out`, `Out`, `out-2`, out=3"),
+    ],
+)
+def test_fields_in_backticks_are_written_as_flags(text: str, said: str) -> None:
+    assert with_flags(text, {"out", "r1_gamma"}) == said
+
+
+def test_the_fields_are_those_of_the_command_that_is_typed() -> None:
+    assert {"rows", "noise_mode", "out"} <= fields_of(cli.parser(["mix"]))
+    assert {"sources", "out"} <= fields_of(cli.parser(["styles", "average"])) and "rows" not in fields_of(cli.parser(["train"]))
+
+
+def test_debugging_keeps_the_traceback(refusal: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ["data", "inspect", str(tmp_path / "nowhere")]
+    assert "no such folder or file" in refusal(line)
+    monkeypatch.setenv("FACEGAN_DEBUG", "1")
+    with pytest.raises(FaceganError, match="no such folder or file"):
+        cli.main(line)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST])
+def test_what_cannot_be_written_asks_for_room(code: int, refusal: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), "faces/a.png")
+
+    monkeypatch.setattr("facegan.data.synthetic.write_celeba_layout", full)
+    said = refusal(["data", "synth", "--out", "faces"])
+    assert said == f"facegan: faces/a.png: {os.strerror(code)}; make room, or name a place where you may write\n"
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "gone"), ConnectionResetError(errno.ECONNRESET, "reset"), OSError("odd")]
+)
+def test_any_other_error_of_the_system_keeps_its_traceback(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("facegan.data.synthetic.write_celeba_layout", broken)
+    with pytest.raises(OSError) as raised:
+        cli.main(["data", "synth", "--out", "faces"])
+    assert raised.value is error
 
 
 HEAVY = ("torch", "numpy", "accelerate", "PIL", "safetensors", "tqdm")
@@ -110,20 +196,45 @@ def test_help_of_every_command_imports_nothing_that_computes() -> None:
     assert [line for line in found if line[1:] != [True, []]] == []
 
 
+def test_the_first_help_imports_nothing_that_computes() -> None:
+    line = [sys.executable, "-X", "importtime", "-m", "facegan.cli", "--help"]
+    ended = subprocess.run(line, capture_output=True, text=True, check=True)
+    imported = {row.rpartition("|")[2].strip().partition(".")[0] for row in ended.stderr.splitlines()}
+    assert "argparse" in imported and imported.isdisjoint(HEAVY) and ended.stdout.startswith("usage: facegan")
+
+
 def test_every_command_that_computes_has_the_same_device_flag() -> None:
-    for words in (["train"], ["generate"], ["evaluate"], ["ablate"], ["restore"], ["project"], ["mix"], ["edit"], ["demo"]):
-        required = {"generate": ["RUN", "--out=x"], "evaluate": ["RUN"], "mix": ["--rows=0"], "edit": ["PHOTO"], "restore": ["--out=x"]}
-        line = [*words, *required.get(words[0], [])]
+    required = {
+        "generate": "RUN --out x", "evaluate": "RUN", "restore": "--out x", "edit": "PHOTO", "walk": "--rows 0-1 --out x",
+        "mix": "--rows 0 --cols 1 --out x", "mix-search": "--rows 0 --cols 1 --out x",
+    }  # fmt: skip
+    for command in ("train", "tune", "ablate", "demo", "project", *required):
+        line = [command, *required.get(command, "").split()]
         given = vars(cli.parser(line).parse_args([*line, "--device", "cuda:3"]))
         assert given["device"] == "cuda:3"
         assert vars(cli.parser(line).parse_args(line)).get("device", "auto") == "auto"
 
 
-@pytest.mark.parametrize("arguments", [[], ["train", "--no-such-flag"], ["train", "--batch", "many"], ["train", "--merge", "blend"]])
-def test_words_that_do_not_parse(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("styles", "the following arguments are required: COMMAND"),
+        ("train --no-such-flag", "unrecognized arguments: --no-such-flag"),
+        ("train --batch many", "argument --batch: 'many' is no whole number"),
+        ("train --merge blend", "argument --merge: invalid choice: 'blend'"),
+        ("train --d-loss-weights 1,2", "argument --d-loss-weights: '1,2': expected 3 numbers joined by commas, got 2"),
+        ("train --g-loss-weights a,b", "argument --g-loss-weights: 'a' is no number"),
+        ("train --z-shape 4,x", "argument --z-shape: 'x' is no whole number"),
+        ("train --width nan", "argument --width: 'nan' is no number"),
+        ("mix --mode sum", "argument --mode: invalid choice: 'sum'"),
+    ],
+)
+def test_words_that_do_not_parse(line: str, said: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert left.value.code == 2 and "usage:" in capsys.readouterr().err
+        cli.main(line.split())
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.startswith("usage: facegan") and said in error.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +246,8 @@ def test_words_that_do_not_parse(arguments: list[str], capsys: pytest.CaptureFix
         (["--attributes=bald"], "expected at least two"),
         (["--attributes=bald,bald"], "more than once"),
         (["--minimum-images=5000"], "at least 5000 are needed"),
-        (["--alpha=1,2"], "--alpha"), (["--beta=a,b"], "--beta"), (["--resolution=20"], "--resolution is 20"),
-        (["--batch=12"], "--batch is 12: expected a multiple of 8"), (["--out="], "--out is missing"), (["--width=nan"], "--width"),
+        (["--resolution=20"], "--resolution is 20"), (["--d-loss-weights=1,-1,1"], "--d-loss-weights"),
+        (["--batch=12"], "--batch is 12: expected a multiple of 8"), (["--out="], "--out is missing"), (["--width=-1"], "--width is -1"),
         (["--phase1-from=/no/such/run"], "is not a run"),
         (["--discriminators=regional", "--masks=halves", "--attributes=bald,Young", "--merge=none"], "knows no region"),
     ],
@@ -285,7 +396,7 @@ def test_phase_1_of_another_run_is_taken_over(words: Callable, refusal: Callable
         ["generate", "synthetic64", "--out=o", "--truncation=VALUE"],
         ["mix", "--rows=0", "--cols=1", "--out=o", "--truncation=VALUE"],
         ["mix", "--rows=0", "--cols=1", "--out=o", "--weight=VALUE"],
-        ["mix", "--rows=0-1", "--video=o.gif", "--fps=VALUE"],
+        ["walk", "--rows=0-1", "--out=o.gif", "--fps=VALUE"],
         ["edit", "photo.png", "--add=beard", "--strength=VALUE"],
     ],
 )
@@ -300,18 +411,13 @@ def test_numbers_that_are_none_are_refused_in_every_flag(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_flag_takes_a_plain_float() -> None:
-    """Those of `facegan train` are checked as a whole, in `TrainConfig.check`."""
-    commands = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    checked_otherwise = {"train", "ablate", "tune"}
-    plain = [
-        (name, action.dest)
-        for name, parser in commands.items()  # type: ignore[union-attr]
-        if name not in checked_otherwise
-        for action in parser._actions
-        if action.type is float
-    ]
-    assert plain == []
+def test_no_flag_takes_a_plain_number() -> None:
+    for name, (module, _) in cli.COMMANDS.items():
+        parser, options = argparse.ArgumentParser(), import_module(module).COMMANDS[name].options_for(name.split())
+        for each in options:
+            add_arguments(parser, each)
+        assert not [action.dest for action in parser._actions if action.type in (float, int)], name
+    assert {action.dest for action in parser._actions if action.type is finite} >= {"lr", "width", "r1_gamma"}  # of tune
 
 
 @pytest.mark.parametrize("label", ["nan,1", "1,inf", "1,1e308"])

@@ -148,7 +148,7 @@ def test_mix(both: Callable[..., PretendGPU], network: Path) -> None:
 
 def test_search(both: Callable[..., PretendGPU], method_b: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facegan.styles.search.ROUNDS", 0)  # the ranges of layers are enough of it
-    both("mix", "--network", method_b, "--rows", "0-2", "--cols", "3-5", "--search", "--num-random", "2", "--mode", "crossover")
+    both("mix-search", "--network", method_b, "--rows", "0-2", "--cols", "3-5", "--num-random", "2", "--mode", "crossover")
 
 
 def test_project_and_edit(both: Callable[..., PretendGPU], network: Path, method_b: Path, tmp_path: Path) -> None:

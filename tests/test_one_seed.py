@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from facegan.api.generate import generate
 
+import facegan
 from facegan.checkpoints.trained import GPU_PART, PART, TrainedRun
 
 FLAGS = {
@@ -20,11 +20,12 @@ FLAGS = {
 
 @pytest.mark.parametrize("method", FLAGS)
 def test_a_face_of_sixty_four_is_the_face_alone(method: str, train: Callable[..., Path], tmp_path: Path) -> None:
-    run = str(train(**FLAGS[method]))
-    label = "1,1" if method == "b" and TrainedRun(run, device="cpu").num_labels else ""
-    generate(run, "0-63", str(tmp_path / "all"), label=label, device="cpu")
+    run = train(**FLAGS[method])
+    label = (1, 1) if method == "b" and TrainedRun(run, device="cpu").num_labels else ()
+    gan = facegan.load(run, device="cpu")
+    gan.generate(seeds=range(64), label=label).save(tmp_path / "all")
     for seeds in ("7", "63", "5,40-57,0"):
-        generate(run, seeds, str(tmp_path / seeds), label=label, device="cpu")
+        gan.generate(seeds=seeds, label=label).save(tmp_path / seeds)
         for file in (tmp_path / seeds).glob("seed*.png"):
             assert file.read_bytes() == (tmp_path / "all" / file.name).read_bytes(), (seeds, file.name)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from facegan.cli.messages import with_flags
+from facegan.cli.messages import fields_of, with_flags
 from facegan.config import MOST, Options
 from facegan.methods import METHODS
 
@@ -71,6 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
         groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
 
 
+def name_flags(parser: argparse.ArgumentParser) -> None:
+    """Write fields in backticks as flags, in all of the parser's help."""
+    known = fields_of(parser)
+    parser.epilog = with_flags(parser.epilog or "", known)
+    for action in parser._actions:
+        action.help = with_flags(action.help or "", known)
+    for group in parser._action_groups:
+        group.title = with_flags(group.title or "", known)
+
+
 def _choices(kind: Any) -> tuple[str, ...] | None:
     """Of Literal["a", "b"], or that or None."""
     literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
@@ -79,7 +89,7 @@ def _choices(kind: Any) -> tuple[str, ...] | None:
 
 def _help(options: type[Options], item: Field[Any]) -> str:
     """The field's sentence, with the default in force: the default recipe's, then what other recipes have."""
-    text = with_flags(item.metadata["help"], (each.name for each in fields(options))).replace("%", "%%")
+    text = item.metadata["help"].replace("%", "%%")
     recipes = options.RECIPES
     chosen = str(next((each.default for each in fields(options) if each.name == "recipe"), ""))
     default = recipes.get(chosen, {}).get(item.name, item.default)

@@ -59,10 +59,14 @@ def run_walk(values: dict[str, Any]) -> None:
 
 
 def run_project(values: dict[str, Any]) -> None:
-    """Project photos into a folder of styles."""
+    """Project photos into a folder of styles; those that had to be left out are told once the others are written."""
+    from facegan.styles.project import left_out
+
     options = o.Project(**values)
     styles = network(options).project(out=options.out, **o.of(options, o.ProjectOptions))
     print(styles.folder / "projection.png")
+    if styles.problems:
+        raise left_out(styles.problems, len(styles) + len(styles.problems))
 
 
 def run_edit(values: dict[str, Any]) -> None:

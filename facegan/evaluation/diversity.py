@@ -41,7 +41,7 @@ SHOWN = 8
 def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips:
     """LPIPS over VGG16 with the weights in a file; nothing is downloaded."""
     path = Path(weights)
-    checked(path, VGG16_SHA256, VGG16_URL, "--lpips")
+    checked(path, VGG16_SHA256, VGG16_URL, "lpips")
     model = library("lpips").LPIPS(net="vgg", pnet_rand=True, verbose=False)
     try:
         given = torch.load(path, map_location="cpu", weights_only=True)
@@ -53,7 +53,7 @@ def lpips_with(weights: str | Path, device: torch.device | str = "cpu") -> Lpips
 
 
 def lpips_here(weights: str = "", device: torch.device | str = "cpu") -> Lpips | None:
-    """LPIPS by --lpips, or by what is on this machine; None without either."""
+    """LPIPS by the file `lpips`, or by what is on this machine; None without either."""
     if weights:
         return lpips_with(weights, device)
     try:

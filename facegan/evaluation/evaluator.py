@@ -220,7 +220,7 @@ class Evaluator:
 
 
 def floor_of(run: str, device: torch.device) -> TrainedRun | None:
-    """The generator of attribute 1 that --floor names."""
+    """The generator of attribute 1 that `floor` names."""
     floor = TrainedRun(run, "phase1", device) if run else None
     if floor and floor.num_labels:
         raise FaceganError(f"`floor={run}` is a conditional network, which learned other attributes too: name a run whose phase 1 is not")

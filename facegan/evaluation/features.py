@@ -85,7 +85,7 @@ class Inception:
     @torch.random.fork_rng(devices=[])  # first weights are drawn, and replaced
     def __init__(self, weights: str | Path, device: torch.device | str = AUTO) -> None:
         path = Path(weights)
-        self.identity = f"inception-{checked(path, INCEPTION_SHA256, INCEPTION_URL, '`weights`')}"
+        self.identity = f"inception-{checked(path, INCEPTION_SHA256, INCEPTION_URL, 'weights')}"
         extractor = library("torch_fidelity").FeatureExtractorInceptionV3
         self.device = resolve_device(device)
         self.net = extractor("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)).to(self.device)
@@ -100,9 +100,9 @@ class Inception:
         return torch.cat(found)
 
 
-def checked(path: Path, prefix: str, url: str, flag: str) -> str:
+def checked(path: Path, prefix: str, url: str, option: str) -> str:
     """The sha256 of a file of weights; a FaceganError unless it is there and begins with `prefix`."""
-    wanted = f"expected {url.rpartition('/')[2]} (sha256 {prefix}…): download it from {url} and name it with {flag}"
+    wanted = f"expected {url.rpartition('/')[2]} (sha256 {prefix}…): download it from {url} and name it with `{option}`"
     try:
         regular_file(path, LARGEST, "file of weights")
         with open(path, "rb") as file:
@@ -111,9 +111,10 @@ def checked(path: Path, prefix: str, url: str, flag: str) -> str:
                 found.update(part)
             digest = found.hexdigest()
     except (OSError, FaceganError) as error:
-        raise FaceganError(f"{flag} {path} cannot be read ({error.strerror if isinstance(error, OSError) else error}); {wanted}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FaceganError(f"`{option}={path}` cannot be read ({reason}); {wanted}") from None
     if not digest.startswith(prefix):
-        raise FaceganError(f"{flag} {path} has sha256 {digest[:8]}…; {wanted}")
+        raise FaceganError(f"`{option}={path}` has sha256 {digest[:8]}…; {wanted}")
     return digest
 
 

@@ -37,7 +37,7 @@ from facegan.styles.store import Style, resolve
 
 log = logging.getLogger("facegan.styles")
 
-AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where --truncation gives none
+AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where `truncation` gives none
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
 
@@ -105,12 +105,13 @@ def search_and_compare(
         if line["judge"]:
             line["judge"].pop("judge", None)  # the same card in every line
     learned = may_have_seen(network, networks, critics.attributes)
+    row_names, column_names = ([style.name for style in styles] for styles in (rows, columns))
     record = {
         "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
-        "rows": [row.name for row in rows], "columns": [column.name for column in columns], "pairs_searched": seen, "pairs_kept": kept,
+        "rows": row_names, "columns": column_names, "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
-        "judge": card, "network_may_have_seen_joint_faces": learned, "request": {"network": network, **request.to_json()},
-        "command": command_line(),
+        "judge": card, "network_may_have_seen_joint_faces": learned, "command": command_line(),
+        "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(column_names)).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
@@ -132,7 +133,7 @@ def may_have_seen(network: str, networks: StyleGAN2Checkpoint, attributes: Seque
 
 
 def open_critics(request: SearchOptions, network: str, device: torch.device) -> Critics:
-    """Those of --critics, by default of the network's own run."""
+    """Those of `critics`, by default of the network's own run."""
     run = request.critics or network
     if not is_run(run):
         raise FaceganError(f"the search needs critics, and {run} is no run of `facegan train`: name one with `critics=RUN`")
@@ -147,7 +148,7 @@ def open_critics(request: SearchOptions, network: str, device: torch.device) -> 
 
 
 def open_evaluator(request: SearchOptions, network: str, attributes: Sequence[str], device: torch.device) -> Evaluator | None:
-    """The judge over the data of --data or of the critics' run; None, with a sentence, where there are none."""
+    """The judge over the data of `data` or of the critics' run; None, with a sentence, where there are none."""
     run = request.critics or network
     config = RunFolder(run).config()
     data = request.data or config.data

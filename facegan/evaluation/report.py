@@ -14,6 +14,7 @@ from torch import Tensor
 
 from facegan.checkpoints.run import write_json
 from facegan.errors import FaceganError
+from facegan.evaluation import restoration_rates
 from facegan.evaluation.joint_rate import Interval, normalised_joint_rate, wilson
 from facegan.evaluation.judge.judge import Judge
 from facegan.evaluation.summary import summary
@@ -79,7 +80,8 @@ class EvaluationReport:
 
     def describe(self) -> str:
         """Every figure in words, beside its reference."""
-        return summary(self.details)
+        restored = self.details.get("restored")
+        return "\n\n".join([summary(self.details), *([restoration_rates.summary(restored)] if restored else [])])
 
     def save(self, folder: str | Path) -> Path:
         """Write the pictures and, last, report.json, whose path is returned: where it is, everything is."""

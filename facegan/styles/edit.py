@@ -86,7 +86,7 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path) ->
 
 
 def open_critics(options: EditOptions, network: str, device: torch.device) -> Critics | None:
-    """Those of --critics, by default of the network's own run; None, with a sentence, where that has none."""
+    """Those of `critics`, by default of the network's own run; None, with a sentence, where that has none."""
     if options.critics:
         return Critics(options.critics, device=device)
     try:

@@ -79,10 +79,10 @@ def project(projector: Projector, options: ProjectOptions, network: str, out: Pa
     targets, problems = find_targets(options, network, projector.config.resolution)
     targets, others = projector.acceptable(targets, out)
     problems += others
-    for problem in problems:
-        log.warning("left out: %s", problem)
     if not targets:
         raise left_out(problems, len(problems))
+    for problem in problems:
+        log.warning("left out: %s", problem)
     projector.run(targets, out, options.batch)
     return write_report(projector, targets, problems, out)
 

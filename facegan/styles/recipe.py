@@ -78,7 +78,7 @@ class Recipe:
         try:
             recipe: Recipe = checked(read_json(Path(path), LARGEST), cls, path)
         except FaceganError as error:
-            raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix --search` writes.") from None
+            raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix-search` writes.") from None
         if len(recipe.weights) != num_ws:
             held = len(recipe.weights)
             raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search again, or give `layers`.")

@@ -45,7 +45,7 @@ def split_pairs(rows: Sequence[str], columns: Sequence[str], seed: int, most: in
     are those of a hash of the names.
     """
     if min(len(rows), len(columns)) < 2:
-        raise FaceganError(f"`search` has {len(rows)} x {len(columns)} styles: expected at least 2 x 2, half of them to report on")
+        raise FaceganError(f"`rows` and `cols` name {len(rows)} and {len(columns)} styles: expected at least 2 of each, half to report on")
 
     def draw(*names: str) -> bytes:
         return hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()

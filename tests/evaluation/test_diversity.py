@@ -88,7 +88,7 @@ def test_lpips_from_a_file_is_the_librarys(tmp_path, monkeypatch):
     # the file as torchvision has it: places in `features`, which lpips cuts into slices
     torch.save({f"features.{name.partition('.')[2]}": value for name, value in own.net.state_dict().items()}, tmp_path / "vgg16.pth")
     digest = hashlib.sha256((tmp_path / "vgg16.pth").read_bytes()).hexdigest()
-    with pytest.raises(FaceganError, match="`lpips` .* expected vgg16-397923af.pth"):
+    with pytest.raises(FaceganError, match="`lpips=.*` has sha256 .* expected vgg16-397923af.pth"):
         lpips_with(tmp_path / "vgg16.pth")
     monkeypatch.setattr(diversity, "VGG16_SHA256", digest[:8])
     images = torch.rand(2, 3, 32, 32) * 2 - 1

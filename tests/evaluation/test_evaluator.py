@@ -12,26 +12,30 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from facegan.api.generate import generate
 from PIL import Image
 
+import facegan
 from facegan import __version__, cli
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.merged import unpack_generator
 from facegan.checkpoints.run import RunFolder
-from facegan.checkpoints.trained import parse_seeds
+from facegan.checkpoints.trained import TrainedRun
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces
 from facegan.data.splits import split
 from facegan.errors import FaceganError
-from facegan.evaluation import evaluator as evaluate
+from facegan.evaluation import evaluator
 from facegan.evaluation.features import attr_features
 from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.judge import Judge
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.evaluation.quality import compare
+from facegan.evaluation.report import EvaluationReport
+from facegan.evaluation.summary import summary
 from facegan.extras import available
+from facegan.methods import config_of
+from facegan.options import parse_seeds
 from facegan.pixels import to_float
 
 SAMPLES = 20
@@ -55,14 +59,18 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def report(run: Path, judges: Path) -> dict:
-    evaluate.evaluate(str(run), data="", stage="", samples=SAMPLES, judge="", out="")
+    assert cli.main(["evaluate", str(run), "--samples", str(SAMPLES)]) == 0
     return json.loads((run / "evaluation/report.json").read_text())
+
+
+def evaluated(run: Path, **options: object) -> EvaluationReport:
+    return facegan.load(run).evaluate(**options)
 
 
 def drawn(run: Path, stage: str, seeds: list[int], y: list[float] | None = None) -> torch.Tensor:
     """The faces of seeds straight from the stage's files."""
     generator = unpack_generator(*checkpoint.load(run / "stages" / stage))
-    z = [np.random.RandomState(seed).randn(*RunFolder(run).config().z_dims) for seed in seeds]
+    z = [np.random.RandomState(seed).randn(*config_of(RunFolder(run)).z_shape) for seed in seeds]
     asked = None if y is None else torch.tensor([y] * len(seeds))
     return generator(torch.tensor(np.stack(z), dtype=torch.float32), asked)
 
@@ -98,7 +106,7 @@ def test_the_figures_are_those_of_judge_and_critics(report: dict, run: Path, jud
     for name in ("bald", "beard"):
         metadata = json.loads((run / "stages" / f"phase2-{name}" / checkpoint.METADATA).read_text())
         assert report["critics"][name] == {key: metadata[key] for key in ("balanced_accuracy", "blurry_accuracy")}
-    said = evaluate.summary(report)
+    said = summary(report)
     assert f"bald {report['critics']['bald']['balanced_accuracy']:.3f} (blurry" in said and "beard " in said
 
 
@@ -106,10 +114,9 @@ def test_a_judge_of_other_data_is_refused(report: dict, run: Path, judges: Path,
     own = next(judges.iterdir())
     others = shutil.copytree(faces, tmp_path / "others")
     (others / "identity_CelebA.txt").unlink()  # nobody known twice: another split
-    ask = partial(evaluate.evaluate, str(run), stage="", samples=2, judge=str(own), out=str(tmp_path / "out"))
-    assert ask(data=str(faces))["samples"] == 2
+    assert evaluated(run, samples=2, judge=str(own), data=str(faces)).samples == 2
     with pytest.raises(FaceganError, match="the images of 'others' are others"):
-        ask(data=str(others))
+        evaluated(run, samples=2, judge=str(own), data=str(others))
 
 
 def test_the_report_says_how_the_faces_look_and_what_else_changed(report: dict, run: Path, judges: Path) -> None:
@@ -130,7 +137,7 @@ def test_the_report_says_how_the_faces_look_and_what_else_changed(report: dict, 
     assert report["audit"].keys() == {"Male", "Young", "Smiling"}  # the columns that these faces have
     male = report["audit"]["Male"]
     assert male["groups"].keys() == {"bald only", "beard only", "joint"} and male["groups"]["joint"]["labels"] == 1
-    said = evaluate.summary(report)
+    said = summary(report)
     for words in ("calibration error", "ceiling", "lpips", "not measured", "nearest", "audit", "per cent the judge sees"):
         assert words in said
     assert Image.open(run / "evaluation/nearest.png").width > 300
@@ -140,12 +147,10 @@ def recorded(run: Path) -> set[str]:
     return {name for file in (run / "ids").iterdir() for name in file.read_text().split()}
 
 
-def test_without_the_extra_a_report_says_so_and_does_not_fail(
-    run: Path, judges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluate, "available", lambda: False)
-    report = evaluate.evaluate(str(run), data="", stage="", samples=4, judge="", out=str(tmp_path))
-    assert "KID, FID, precision, recall: not measured, needs pip install 'facegan[metrics]'" in evaluate.summary(report)
+def test_without_the_extra_a_report_says_so_and_does_not_fail(run: Path, judges: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "available", lambda: False)
+    said = evaluated(run, samples=4).describe()
+    assert "KID, FID, precision, recall: not measured, needs pip install 'facegan[metrics]'" in said
 
 
 def test_a_run_that_shares_images_with_the_judge_is_refused(run: Path, report: dict, judges: Path, tmp_path: Path) -> None:
@@ -154,18 +159,18 @@ def test_a_run_that_shares_images_with_the_judge_is_refused(run: Path, report: d
     with open(leaked / "ids/phase1.txt", "a") as file:
         file.write(known + "\n")
     with pytest.raises(FaceganError, match=f"judge: it learned from 1 images that .*leaked learned from too, such as {known}"):
-        evaluate.evaluate(str(leaked), data="", stage="", samples=2, judge="", out=str(tmp_path / "out"))
+        evaluated(leaked, samples=2)
 
 
 def test_drawn_faces_of_another_seed_share_numbers_and_no_faces(run: Path) -> None:
     trained = SimpleNamespace(config=SimpleNamespace(data="synthetic:4", seed=0))
-    assert evaluate.is_other_synthetic(trained, "synthetic-5") and not evaluate.is_other_synthetic(trained, "synthetic-4")
-    assert not evaluate.is_other_synthetic(evaluate.TrainedRun(run), "others")
+    assert evaluator.is_other_synthetic(trained, "synthetic-5") and not evaluator.is_other_synthetic(trained, "synthetic-4")
+    assert not evaluator.is_other_synthetic(TrainedRun(run), "others")
 
 
-def test_a_critic_of_the_run_is_no_judge(run: Path, tmp_path: Path) -> None:
+def test_a_critic_of_the_run_is_no_judge(run: Path) -> None:
     with pytest.raises(FaceganError, match="judge: .*phase2-bald does not hold a complete judge"):
-        evaluate.evaluate(str(run), data="", stage="", samples=2, judge=str(run / "stages/phase2-bald"), out=str(tmp_path))
+        evaluated(run, samples=2, judge=str(run / "stages/phase2-bald"))
 
 
 def test_a_bad_file_of_weights_ends_it_before_any_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -179,8 +184,7 @@ def test_a_conditional_run_leaks_and_is_floored_by_the_run_it_is_compared_with(
     train: Callable, run: Path, judges: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     conditional = train(recipe="conditional", epochs=0, phase2_epochs=0)
-    rate = partial(evaluate.evaluate, str(conditional), data="", stage="", samples=SAMPLES, judge="")
-    report, floored = rate(out=str(tmp_path / "own")), rate(out=str(tmp_path / "floored"), floor=str(run))
+    report, floored = (evaluated(conditional, samples=SAMPLES, floor=floor).to_json() for floor in ("", str(run)))
     judge, seeds = Judge.load(next(judges.iterdir())), list(range(SAMPLES))
     both, alone = (drawn(conditional, "phase1", seeds, y) for y in ([1.0, 1.0], [1.0, 0.0]))
     assert (both - alone).abs().max() > 1e-3
@@ -189,15 +193,15 @@ def test_a_conditional_run_leaks_and_is_floored_by_the_run_it_is_compared_with(
         np.testing.assert_allclose(found["joint"]["rate"], judge.verdicts(both)[:, -1].mean())
         np.testing.assert_allclose([found["leak"]["rate"], found["floors"]["phase1"]], [leak, floor])
     assert floored["floor_run"] == str(run)
-    assert report["critics"] == {} and report["self_score"] is None and "no critics" in evaluate.summary(report)
-    assert "of the faces asked for attribute 1 alone" in evaluate.summary(report)
+    assert report["critics"] == {} and report["self_score"] is None and "no critics" in summary(report)
+    assert "of the faces asked for attribute 1 alone" in summary(report)
     assert cli.main(["evaluate", str(run), "--floor", str(conditional), "--out", str(tmp_path / "x")]) == 2
     assert "is a conditional network" in capsys.readouterr().err
 
 
 def test_one_seed_is_one_face_in_any_company(run: Path, tmp_path: Path) -> None:
-    generate(str(run), "3,0-1,12345", str(tmp_path / "four"))
-    generate(str(run), "3", str(tmp_path / "one"))
+    facegan.load(run).generate(seeds="3,0-1,12345").save(tmp_path / "four")
+    facegan.load(run).generate(seeds=[3]).save(tmp_path / "one")
     names = ["grid.png", "seed0000.png", "seed0001.png", "seed0003.png", "seed12345.png"]
     assert sorted(path.name for path in (tmp_path / "four").iterdir()) == names
     assert (tmp_path / "four/seed0003.png").read_bytes() == (tmp_path / "one/seed0003.png").read_bytes()
@@ -208,20 +212,20 @@ def test_one_seed_is_one_face_in_any_company(run: Path, tmp_path: Path) -> None:
 
 def test_best_goes_by_the_critic_least_convinced(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scores = lowest_scores(run, drawn(run, "phase3-beard", list(range(12)))).numpy()
-    generate(str(run), "0-11", str(tmp_path / "best"), best=3)
-    best = {f"seed{seed:04d}.png" for seed in np.argsort(-scores)[:3]}
-    assert {path.name for path in (tmp_path / "best").glob("seed*")} == best and not caplog.records
+    faces = facegan.load(run).generate(seeds=range(12), best=3)
+    assert faces.seeds == tuple(sorted(np.argsort(-scores)[:3])) and len(faces) == 3 and not caplog.records
+    torch.testing.assert_close(faces.tensors, drawn(run, "phase3-beard", list(faces.seeds)), rtol=1e-4, atol=1e-5)
     half = shutil.copytree(run, tmp_path / "half")
     shutil.rmtree(half / "stages/phase2-beard")
-    generate(str(half), "0-3", str(tmp_path / "warned"), best=1)
-    assert "goes by bald alone: this run has no critic for beard" in caplog.text
+    facegan.load(half).generate(seeds="0-3", best=1)
+    assert "`best` uses bald alone: this run has no critic for beard" in caplog.text
     shutil.rmtree(half / "stages/phase2-bald")
     with pytest.raises(FaceganError, match="`best` needs critics"):
-        generate(str(half), "0-3", str(tmp_path / "none"), best=1)
+        facegan.load(half).generate(seeds="0-3", best=1)
 
 
 def test_seeds_are_read_as_written() -> None:
-    assert parse_seeds("0-3, 7,2") == [0, 1, 2, 3, 7, 2] and parse_seeds("4294967295") == [2**32 - 1]
+    assert parse_seeds("0-3, 7,2") == (0, 1, 2, 3, 7, 2) and parse_seeds("4294967295") == (2**32 - 1,)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_bad_file_of_weights_is_told_with_file_url_digest_and_flag(tmp_path, c
         path.write_bytes(content)
     with pytest.raises(FaceganError) as caught:
         Inception(path)
-    for words in (str(path), said, features.INCEPTION_URL, "6726825d", "--weights"):
+    for words in (str(path), said, features.INCEPTION_URL, "6726825d", f"`weights={path}` ", "name it with `weights`"):
         assert words in str(caught.value)
 
 
@@ -72,7 +72,7 @@ def test_inception_is_torch_fidelitys_on_bytes(tmp_path, monkeypatch):
 class Counting:
     """An extractor that knows how often it was asked."""
 
-    suffix, words, identity, calls = "_count", "counted", "counting-1", 0
+    suffix, description, identity, calls = "_count", "counted", "counting-1", 0
 
     def __call__(self, images, progress=False):
         self.calls += 1

@@ -13,8 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from facegan.evaluation import evaluator as evaluate
+import facegan
+from facegan.checkpoints.trained import TrainedRun
+from facegan.data.attributes import group, resolve
+from facegan.data.faces import open_faces
+from facegan.data.splits import split
 from facegan.evaluation import processes
+from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.judge.judge import load_or_train
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.evaluation.processes import distributed_map
@@ -41,15 +46,15 @@ def flat(report: object, path: str = "") -> dict[str, object]:
 
 def test_two_processes_give_the_one_process_figures(train: Callable[..., Path], tmp_path: Path) -> None:
     run = train(phase1_epochs=2, epochs=2, phase2_epochs=2)
-    tiny = evaluate.Evaluator(evaluate.TrainedRun(run).config, judge=str(judge_for(run, tmp_path / "judge")))
-    assert tiny.lpips is None
-    evaluate.evaluate(str(run), "", "", SAMPLES, str(tmp_path / "judge"), str(tmp_path / "one"))
+    judge = str(judge_for(run, tmp_path / "judge"))
+    assert Evaluator(TrainedRun(run).config, judge=judge).lpips is None
+    facegan.load(run).evaluate(samples=SAMPLES, judge=judge).save(tmp_path / "one")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
               "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    words = ["evaluate", str(run), "--samples", str(SAMPLES), "--judge", str(tmp_path / "judge"), "--out", str(tmp_path / "two")]
+    words = ["evaluate", str(run), "--samples", str(SAMPLES), "--judge", judge, "--out", str(tmp_path / "two")]
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "facegan.cli", *words], env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -72,9 +77,9 @@ def test_two_processes_give_the_one_process_figures(train: Callable[..., Path], 
 
 def judge_for(run: Path, folder: Path) -> Path:
     """A judge of a few steps for the data of a run, saved."""
-    config = evaluate.TrainedRun(run).config
-    data = evaluate.open_faces(config.data, config.resolution, num=config.num, seed=config.seed)
-    groups = evaluate.group(data.table, evaluate.resolve(config.attributes, data.table), minimum=config.minimum_images)
+    config = TrainedRun(run).config
+    data = open_faces(config.data, config.resolution, num=config.num, seed=config.seed)
+    groups = group(data.table, resolve(config.attributes, data.table), minimum=config.minimum_images)
     tiny = JudgeConfig(steps=6, batch=20, width=4, checks=1)
-    load_or_train(data, groups, evaluate.split(data.identities, groups), tiny, cache_dir=folder / "cache").save(folder)
+    load_or_train(data, groups, split(data.identities, groups), tiny, cache_dir=folder / "cache").save(folder)
     return folder

@@ -18,11 +18,12 @@ from facegan.cli import main
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces
 from facegan.data.splits import split
-from facegan.evaluation import evaluator as evaluate
 from facegan.evaluation import restoration as quality
 from facegan.evaluation import restoration_rates as attributes
+from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.network import JudgeConfig
+from facegan.methods import config_of
 from facegan.methods.restore.ranges import Degradation
 from facegan.pixels import to_float, to_uint8
 
@@ -53,7 +54,7 @@ def test_psnr_is_that_of_the_levels() -> None:
 
 
 def test_the_faces_are_those_that_the_run_never_learned_from(trained: Path) -> None:
-    config = RunFolder(trained).config()
+    config = config_of(RunFolder(trained))
     data = open_faces(config.data, 16)
     parts = split(data.identities, group(data.table, resolve(config.attributes, data.table), minimum=config.minimum_images))
     found, conditions = quality.held_out(str(trained), "", 16, 10_000)
@@ -129,7 +130,7 @@ def test_before_and_after_are_the_judges_verdicts(trained: Path, generator: Path
     assert main(["evaluate", str(generator), "--samples", "24", "--restore", str(trained)]) == 0
     printed = capsys.readouterr().out
     restored = json.loads((generator / "evaluation" / "report.json").read_text())["restored"]
-    evaluator = evaluate.Evaluator(TrainedRun(generator).config)
+    evaluator = Evaluator(TrainedRun(generator).config)
     before = TrainedRun(generator).faces(range(24))
     with torch.no_grad():
         after = (open_restorer(trained).restorer()(to_float(to_uint8(before))) / 2 + 0.5).clamp(0, 1).mul(255).floor() / 127.5 - 1
@@ -147,7 +148,7 @@ def test_before_and_after_are_the_judges_verdicts(trained: Path, generator: Path
 def test_a_restorer_that_changes_nothing_keeps_everything(
     trained: Path, generator: Path, judges: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluator = evaluate.Evaluator(TrainedRun(generator).config)
+    evaluator = Evaluator(TrainedRun(generator).config)
     faces = to_float(to_uint8(TrainedRun(generator).faces(range(12))))
     monkeypatch.setattr(attributes.RestorerPipeline, "__call__", lambda _network, items: [item.image for item in items])
     report, _ = attributes.before_and_after_rates(evaluator, faces.__getitem__, 12, attributes.RestorerPipeline(str(trained), 0))

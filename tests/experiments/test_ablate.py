@@ -63,7 +63,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def to_argv(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def words(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     out = str(tmp_path_factory.mktemp("ablation"))
     return ["ablate", "--data", str(faces), "--out", out, "--rows", "best-merge", "--seeds", "2", *FLAGS]
 
@@ -163,7 +163,7 @@ def test_one_judge_that_cannot_be_made_fails_its_tasks_alone(faces: Path, tmp_pa
         (["--seeds=0"], "--seeds is 0: expected at least 1"),
         (["--jobs=0"], "--jobs is 0: expected at least 1"),
         (["--rows=bets"], "--rows has 'bets'"),
-        (["--epochs=1", "--rows=seed"], "would never begin"),
+        (["--epochs=1", "--rows=thesis"], "would never begin"),
         (["--attributes=bald,beard", "--pairs", "bald,beard"], "give one of them"),
         (["--weights=nowhere.pth"], "--weights nowhere.pth cannot be read"),
         (["--lpips=nowhere.pth"], "--lpips nowhere.pth cannot be read"),
@@ -206,8 +206,8 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     # train and two projections, 1.5 CPU seconds each; what is searched costs the search too
     assert searched["cpu_seconds"] == pytest.approx(6) and record["rows"]["fixed layers"]["cpu_seconds"] == pytest.approx(4.5)
     text = (tmp_path / "b/report.md").read_text()
-    assert [f"    facegan {word} " in text for word in ("train", "project", "mix")] == [True] * 3
-    assert "whatever --samples says" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
+    assert [f"    facegan {word} " in text for word in ("train", "project", "mix-search")] == [True] * 3
+    assert "whatever `samples` says: `styles=S` gives" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran
     assert cli.main([*words, "--kimg=0.032"]) == 2 and "--kimg 0.016 there, 0.032 here" in capsys.readouterr().err
@@ -218,4 +218,4 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture) -> None:
         cli.main(["ablate", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert cli.main(["ablate", "--method=restore", "--out=x"]) == 2 and "--method is restore: expected a or b" in capsys.readouterr().err
-    assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again goes on" in text
+    assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again resumes" in text

@@ -35,7 +35,7 @@ def made_up(rate: float, seed: int, quality: dict[str, float]) -> dict[str, Any]
 
 
 def study_of(root: Path, seeds: int) -> Study:
-    (study,) = studies_of(GIVEN, Settings(root, tuple(range(seeds)), SAMPLES), (), ",".join(RATES))
+    (study,) = studies_of(GIVEN, Settings(root, tuple(range(seeds)), SAMPLES), (), tuple(RATES))
     for task in study.tasks:
         folder = RunFolder(task.folder)
         task.folder.mkdir(parents=True)
@@ -102,7 +102,7 @@ def test_differences_are_paired_over_seeds(three: Study) -> None:
     assert found["verdict"] == "no clear difference" and found["seeds"] == [0, 1, 2] and found["low"] < 0 < found["high"]
     assert found["marginals"]["bald"]["rate"] == pytest.approx(differences.mean() / 2)
     assert found["marginals"]["beard"]["rate"] == pytest.approx(-differences.mean())
-    assert rows["best"]["differences"]["plain"]["verdict"] == "helps" and rows["best"]["differences"]["seed"] is None
+    assert rows["best"]["differences"]["plain"]["verdict"] == "helps" and rows["best"]["differences"]["thesis"] is None
     assert rows["phase1"]["differences"] == rows["scratch"]["differences"] == {}
     assert rows["regression"]["differences"] == {"halves": None}  # that row has not been run
 

@@ -78,7 +78,7 @@ def test_a_row_differs_in_the_part_it_names(name: str) -> None:
 def test_all_rows_build_on_rows_above_them() -> None:
     order = list(rows.ROWS)
     assert {*CHANGES} == {*order} - {"phase1", "conditional", "scratch"} == {name for name in order if rows.ROWS[name].on}
-    assert order[0] == rows.START and {*rows.ROWS["best"].against} == {"conditional", "plain", "seed"}
+    assert order[0] == rows.START and {*rows.ROWS["best"].against} == {"conditional", "plain", "thesis"}
     assert all(order.index(other) < order.index(name) for name, row in rows.ROWS.items() for other in (row.on, *row.against) if other)
     assert [name for name in order if not rows.ROWS[name].inherits] == ["conditional", "scratch"]
 
@@ -89,9 +89,10 @@ def test_without_a_word_on_lengths_all_are_equally_long() -> None:
 
 
 def test_rows_are_chosen_by_name_and_bring_the_common_phase_1() -> None:
-    assert rows.chosen("best, seed") == ["phase1", "seed", "best"] and rows.chosen("") == rows.chosen("all") == list(rows.ROWS)
+    assert rows.chosen(("best", "thesis")) == ["phase1", "thesis", "best"]
+    assert rows.chosen(()) == rows.chosen(("all",)) == list(rows.ROWS)
     with pytest.raises(FaceganError, match="`rows` has 'bets'"):
-        rows.chosen("bets")
+        rows.chosen(("bets",))
 
 
 @pytest.mark.parametrize("flag", ["recipe", "merge", "phase1_from", "switch_epoch", "discriminators"])

@@ -1,4 +1,4 @@
-"""Recipes, layers, mixing, the grid, the video and `facegan mix`, against plain restatements."""
+"""Recipes, layers, mixing, the grid, `facegan mix` and `facegan walk`, against plain restatements."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import facegan
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.cli import main
 from facegan.errors import FaceganError
@@ -50,8 +51,10 @@ def network(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def refusal(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    def refusal(*words: str) -> str:
-        assert main(["mix", "--network", str(network), *words]) == 2
+    """Runs `facegan mix` or `walk`, which must fail; returns the one sentence that it said."""
+
+    def refusal(command: str, *words: str) -> str:
+        assert main([command, "--network", str(network), *words]) == 2
         errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facegan: ")]
         assert len(errors) == 1
         return errors[0]
@@ -187,14 +190,14 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
     rows, columns = styles[:2], styles[2:]
     for weight, axis in ((1.0, 1), (0.0, 0)):
         recipe = uniform(mode, range(LAYERS), LAYERS, weight)
-        sources = mix.render_pairs(mix.Renderer(generator, noise_mode), rows, columns, recipe)
+        mixes = mix.mix(mix.Renderer(generator, noise_mode), rows, columns, recipe)
         for i in range(2):
             for j in range(3):
-                assert torch.equal(sources[2][i, j], sources[axis][(i, j)[axis]])
+                assert torch.equal(mixes.tensors[i, j], (mixes.rows, mixes.columns)[axis][(i, j)[axis]])
     if noise_mode == "const":
-        for column, image in zip(columns, sources[1], strict=True):
+        for column, image in zip(columns, mixes.columns, strict=True):
             assert torch.equal(image, generator.synthesis(column.w[None], "const")[0])
-    assert not torch.equal(sources[0][0], sources[0][1])
+    assert not torch.equal(mixes.rows[0], mixes.rows[1])
 
 
 def test_random_noise_has_a_source_of_its_own_that_gives_a_seeds_numbers(generator: Generator) -> None:
@@ -257,23 +260,29 @@ def test_the_grid_has_sources_outside_and_mixes_where_they_meet(resolution: int,
 # --- video
 
 
+def path_through(styles: torch.Tensor, frames: int) -> torch.Tensor:
+    return mix.walk([mix.Style(str(index), w) for index, w in enumerate(styles)], frames)
+
+
 def test_the_walk_is_closed_smooth_and_meets_every_style() -> None:
     styles = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    path = video.walk(styles, 200)
+    path = path_through(styles, 200)
     assert path.shape == (1000, 3, 4) and torch.equal(path[::200], styles)
     speed = path.roll(-1, 0) - path  # the last step leads to the first frame
     jolt = (speed.roll(-1, 0) - speed).abs().max()
     assert jolt < 0.05 * speed.abs().max()  # a straight line would turn at once: by its whole speed
     for k in range(5):  # Catmull & Rom: the velocity at a style is half the way between its neighbours
         torch.testing.assert_close(speed[200 * k] * 200, (styles[(k + 1) % 5] - styles[k - 1]) / 2, rtol=0.1, atol=0.1)
-    middle = video.walk(styles, 2)[1]
+    middle = path_through(styles, 2)[1]
     torch.testing.assert_close(middle, (-styles[4] + 9 * styles[0] + 9 * styles[1] - styles[2]) / 16)
 
 
-def test_a_gif_has_all_its_frames(network: Path, tmp_path: Path) -> None:
+def test_a_gif_has_all_its_frames(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "deep/walk.gif"
-    words = ["--rows", "0-2", "--video", str(path), "--frames", "4", "--fps", "10"]
-    assert main(["mix", "--network", str(network), *words]) == 0
+    words = ["--rows", "0-2", "--out", str(path), "--frames", "4", "--fps", "10"]
+    capsys.readouterr()
+    assert main(["walk", "--network", str(network), *words]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"], gif.info["duration"]) == (12, (256, 256), 0, 100)
         gif.seek(4)  # the second style
@@ -301,7 +310,7 @@ def test_a_gif_takes_as_long_as_it_should_also_where_frames_are_alike(fps: float
 
 def test_an_mp4_goes_through_imageio_ffmpeg(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable) -> None:
     path, sent = tmp_path / "walk.mp4", []
-    words = ["--rows", "0", "7", "--frames", "3", "--video", str(path)]
+    words = ["walk", "--rows", "0", "7", "--frames", "3", "--out", str(path)]
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert "needs imageio-ffmpeg, which is not installed: pip install 'facegan[video]'" in refusal(*words)
 
@@ -316,7 +325,7 @@ def test_an_mp4_goes_through_imageio_ffmpeg(network: Path, tmp_path: Path, monke
             Path(path).write_text("a film")
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", SimpleNamespace(write_frames=write_frames))
-    assert main(["mix", "--network", str(network), *words]) == 0
+    assert main([*words, "--network", str(network)]) == 0
     assert sent == [((256, 256), 24.0), *[256 * 256 * 3] * 6] and path.read_text() == "a film"
 
 
@@ -343,7 +352,7 @@ def test_mix_writes_pairs_grid_and_recipe(network: Path, generator: Generator, t
 def test_the_default_layers_are_said(network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert main(["mix", "--network", str(network), "--rows", "0", "--cols", "1", "--out", str(tmp_path)]) == 0
-    assert "16-32px, layers 3-7 of 0-7" in caplog.text
+    assert "no --layers: the columns' styles go to those of 16-32px, layers 3-7 of 0-7" in caplog.text
     assert json.loads((tmp_path / "recipe.json").read_text()) == {"mode": "crossover", "weights": [0.0] * 3 + [1.0] * 5}
 
 
@@ -358,27 +367,43 @@ def test_truncation_goes_to_seeds(network: Path, generator: Generator, tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--rows 0 --cols 1", "--out is missing"),
-        ("--rows 0", "--cols is missing"),
-        ("--rows 0 --video a.gif", "--rows names 1: expected at least 2"),
-        ("--rows 0-1 --video a.avi", "expected a file that ends in .gif or .mp4"),
-        ("--rows 0-1 --video a.gif --frames 0", "--frames is 0"),
-        ("--rows 0 --cols 1 --out OUT --layers 4-9", "asks for 4-9, but this network has layers 0 to 7"),
-        ("--rows 0 --cols 1 --out OUT --layers 32-64px", "of sizes 4px to 32px"),
-        ("--rows 0 --cols 1 --out OUT --weight 0.5", "crossover takes weights 0 and 1"),
-        ("--rows 0 --cols 1 --out OUT --weights 1:1 --layers 2", "drop --layers and --weight"),
-        ("--rows 0 --cols 1 --out OUT --recipe r.json --mode crossover --layers 2", "drop --layers and --mode"),
-        ("--rows 0 --cols 1 --out OUT --recipe nowhere.json", "nowhere.json is no recipe"),
-        ("--rows 0 --cols 1 1 --out OUT", "style seed0001 is named 2 times"),
-        ("--rows 0-99 --cols 100-199 --out OUT", "make 10000 faces: expected at most 2500"),
-        ("--rows 0 --cols WIDE --out OUT", "w has shape [1, 10, 32]"),
-        ("--rows 0 --cols nobody --out OUT", "style 'nobody' is unknown"),
-        ("--rows 0 --cols 1 --out OUT --batch 0", "--batch is 0"),
-        ("--rows 0 --cols 1 --out OUT --search", "needs critics, and"),
+        ("mix --rows 0 --cols 1 --out OUT --layers 4-9", "asks for 4-9, but this network has layers 0 to 7"),
+        ("mix --rows 0 --cols 1 --out OUT --layers 32-64px", "of sizes 4px to 32px"),
+        ("mix --rows 0 --cols 1 --out OUT --weight 0.5", "crossover takes weights 0 and 1"),
+        ("mix --rows 0 --cols 1 --out OUT --weights 1:1 --layers 2", "drop --layers and --weight"),
+        ("mix --rows 0 --cols 1 --out OUT --recipe r.json --mode crossover --layers 2", "drop --layers and --mode"),
+        ("mix --rows 0 --cols 1 --out OUT --recipe nowhere.json", "nowhere.json is no recipe"),
+        ("mix --rows 0 --cols 1 --out OUT --recipe default", "--recipe is default, but NET/recipe.json does not exist"),
+        ("mix --rows 0 --cols 1 1 --out OUT", "style seed0001 is named 2 times"),
+        ("mix --rows 0-99 --cols 100-199 --out OUT", "make 10000 faces: expected at most 2500"),
+        ("mix --rows 0 --cols WIDE --out OUT", "w has shape [1, 10, 32]"),
+        ("mix --rows 0 --cols nobody --out OUT", "style 'nobody' is unknown"),
+        ("mix-search --rows 0 --cols 1 --out OUT --batch 0", "--batch is 0"),
+        ("mix-search --rows 0 --cols 1 --out OUT", "needs critics, and NET is no run of `facegan train`: name one with --critics RUN"),
+        ("walk --rows 0 --out OUT/a.gif", "expected at least 2 --rows and 1 of --frames, not 1 and 30"),
+        ("walk --rows 0-1 --out OUT/a.gif --frames 0", "expected at least 2 --rows and 1 of --frames, not 2 and 0"),
+        ("walk --rows 0-1 --out OUT/a.avi", "a.avi': expected a file that ends in .gif or .mp4"),
+        ("walk --rows 0-1 --out OUT/a.gif --fps 0", "--fps is 0: expected 0 to 100 frames a second"),
+        ("walk --rows 0-1 --out OUT/a.gif --fps 101", "--fps is 101: expected 0 to 100 frames a second"),
     ],
 )
-def test_mistakes_are_one_sentence_and_status_2(words: str, said: str, refusal: Callable, tmp_path: Path) -> None:
+def test_mistakes_are_one_sentence_and_status_2(words: str, said: str, refusal: Callable, network: Path, tmp_path: Path) -> None:
     write_style(tmp_path / "wide.npz", torch.zeros(10, WIDTH))
-    names = {"OUT": str(tmp_path / "out"), "WIDE": str(tmp_path / "wide.npz")}
-    assert said in refusal(*(names.get(word, word) for word in words.split()))
-    assert not list(tmp_path.glob("out/*.png")) and not Path("a.gif").exists()
+    given = words.replace("OUT", str(tmp_path / "out")).replace("WIDE", str(tmp_path / "wide.npz"))
+    assert said.replace("NET", str(network)) in refusal(*given.split())
+    assert not [path for path in tmp_path.glob("out/*") if path.suffix in (".png", ".gif", ".avi")]
+
+
+@pytest.mark.parametrize("command", ["mix --rows 0 --cols 1", "mix --rows 0 --out OUT", "mix-search --rows 0 --out OUT", "walk --rows 0-1"])
+def test_what_cannot_be_done_without_is_asked_for(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(command.replace("OUT", str(tmp_path / "out")).split())
+    missing = "--cols" if "OUT" in command else "--out"
+    assert left.value.code == 2 and capsys.readouterr().err.endswith(f"the following arguments are required: {missing}\n")
+
+
+def test_python_names_what_is_missing(network: Path) -> None:
+    net = facegan.load(network, device="cpu")
+    for given, missing in ((dict(cols="1"), "rows"), (dict(rows="0"), "cols")):
+        with pytest.raises(FaceganError, match=f"`{missing}` is missing: name the styles to mix, e.g. `{missing}=4-7`"):
+            net.mix(**given)

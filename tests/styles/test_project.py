@@ -18,6 +18,7 @@ from facegan.cli import main
 from facegan.data import group, open_faces, resolve, split
 from facegan.data.images import decode
 from facegan.errors import FaceganError
+from facegan.options import ProjectOptions
 from facegan.styles import project
 from facegan.styles.projection import Projection
 
@@ -214,7 +215,7 @@ def test_the_faces_of_a_run_are_those_it_learned_from(faces, configure, tmp_path
     """All of them: X_k and the generator's side, of the run's own data and attributes."""
     config = configure(out=str(tmp_path / "run"), attributes="beard,glasses")
     RunFolder(config.out).claim(config, "fingerprint")
-    targets, problems = project.find_targets(project.Request(config.out, attribute="glasses", num=10_000), 16)
+    targets, problems = project.find_targets(ProjectOptions(attribute="glasses", num=10_000), config.out, 16)
     data = open_faces(faces, 16)
     groups = group(data.table, resolve("beard,glasses", data.table), minimum=4)
     expected = set(groups.only[1]) & set(split(data.identities, groups).train)
@@ -241,12 +242,13 @@ def test_other_attributes_than_the_runs_are_refused_on_its_own_data(faces, confi
     monkeypatch.chdir(faces.parent)
     for data in ("", str(faces), f"./{faces.name}"):
         for attributes in ("bald,glasses", "bald,beard,glasses", "bald=Bald/!Bald,beard"):
-            request = project.Request(config.out, attribute="bald", attributes=attributes, data=data)
+            options = ProjectOptions(attribute="bald", attributes=attributes, data=data)
             with pytest.raises(FaceganError, match=f"`attributes` is {attributes}: .* held out the faces that carry all of bald,beard"):
-                project.find_targets(request, 16)
-        assert project.find_targets(project.Request(config.out, attribute="bald", attributes="beard, bald", data=data), 16)[0]
+                project.find_targets(options, config.out, 16)
+        assert project.find_targets(ProjectOptions(attribute="bald", attributes="beard, bald", data=data), config.out, 16)[0]
     elsewhere = shutil.copytree(faces, tmp_path / "elsewhere")
-    assert project.find_targets(project.Request(config.out, attribute="bald", attributes="bald,glasses", data=str(elsewhere)), 16)[0]
+    others = ProjectOptions(attribute="bald", attributes="bald,glasses", data=str(elsewhere))
+    assert project.find_targets(others, config.out, 16)[0]
 
 
 def test_only_our_own_leftovers_are_swept(call, photos, tmp_path):
@@ -296,8 +298,8 @@ def test_facts_that_are_none_are_told(tmp_path):
     texts += [json.dumps({name: value for name, value in good.items() if name != lost}) for lost in good]
     texts += [json.dumps(good | {name: wrong}) for name in good for wrong in (None, [good], "x" * 50_000 if name == "steps" else {})]
     for text in [json.dumps(good), *texts]:
-        metadata = np.frombuffer(text.encode(), np.uint8)
-        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), metadata=metadata)
+        facts = np.frombuffer(text.encode(), np.uint8)
+        project.write_style(tmp_path / "x.npz", torch.zeros(6, 32), facts=facts)
         if text == json.dumps(good):
             assert project.read_metadata(tmp_path / "x.npz") == good
             continue

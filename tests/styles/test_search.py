@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import facegan
 from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
 from facegan.checkpoints.run import RunFolder
@@ -24,7 +25,7 @@ from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.judge import Judge
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles.mix import Request
+from facegan.options import SearchOptions
 from facegan.styles.recipe import MODES, Recipe, uniform
 from facegan.styles.search import Found, Objective, Score, score_of, search, split_pairs
 from facegan.styles.store import Style
@@ -115,7 +116,7 @@ def test_no_style_is_in_both_halves_which_go_by_name() -> None:
     few = split_pairs(rows, columns, 0, 4)
     assert few == (seen[:4], kept[:4])
     for sizes in ((1, 7), (5, 1)):
-        with pytest.raises(FaceganError, match=f"`search` has {sizes[0]} x {sizes[1]} styles: expected at least 2 x 2"):
+        with pytest.raises(FaceganError, match=f"`rows` and `cols` name {sizes[0]} and {sizes[1]} styles: expected at least 2"):
             split_pairs(rows[: sizes[0]], columns[: sizes[1]], 0, 10)
 
 
@@ -183,7 +184,7 @@ def searched(run: Path, network: Callable, judges: Path, tmp_path_factory: pytes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Judge, "probabilities", spied)
         patch.setattr(table, "search", watched)
-        words = ["mix", "--network", str(folder), "--rows", "0-3", "--cols", "10-14", "--search", "--critics", str(run)]
+        words = ["mix-search", "--network", str(folder), "--rows", "0-3", "--cols", "10-14", "--critics", str(run)]
         assert main([*words, "--num-random", "3", "--batch", "7", "--out", str(out)]) == 0
     assert "after" in asked and "search" not in asked
     record = json.loads((out / "search.json").read_text())
@@ -269,6 +270,18 @@ def test_the_recipe_is_used_again(searched: tuple, tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").read_bytes() == (out / "grid.png").read_bytes()
 
 
+def test_python_searches_among_styles_as_among_names(searched: tuple, run: Path, judges: Path, tmp_path: Path) -> None:
+    record, out, folder = searched
+    net = facegan.load(folder, device="cpu")
+    rows, columns = net.styles("0-3"), net.styles("10-14")
+    found = net.search_recipe(rows=rows, cols=columns, critics=str(run), num_random=3, batch=7, out=tmp_path)
+    assert asdict(found.recipe)["weights"] == tuple(record["recipe"]["weights"]) and found.text in (out / "table.md").read_text()
+    own = {"seconds", "command"}
+    ours, theirs = ({key: value for key, value in each.items() if key not in own}
+                    for each in (json.loads((tmp_path / "search.json").read_text()), record))  # fmt: skip
+    assert ours == theirs and found.to_json()["rows"] == record["rows"]
+
+
 def test_without_data_the_table_goes_without_the_judge(
     searched: tuple, run: Path, network: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,7 +289,7 @@ def test_without_data_the_table_goes_without_the_judge(
     record = json.loads((elsewhere / "config.json").read_text())
     record["config"]["data"] = "/no/such/place"
     (elsewhere / "config.json").write_text(json.dumps(record))
-    words = ["mix", "--network", str(network(2 * SIDE)), "--rows", "0-1", "--cols", "2-3", "--mode", "crossover", "--search"]
+    words = ["mix-search", "--network", str(network(2 * SIDE)), "--rows", "0-1", "--cols", "2-3", "--mode", "crossover"]
     with caplog.at_level("INFO"):
         assert main([*words, "--critics", str(elsewhere), "--out", str(tmp_path / "out")]) == 0
     assert "goes without the judge: /no/such/place" in caplog.text
@@ -290,9 +303,9 @@ def test_without_data_the_table_goes_without_the_judge(
     ("words", "said"),
     [
         (["--critics", "RUN", "--attributes", "bald,hat"], "has no critic for hat (it has: bald, beard): train it with --critics all"),
-        (["--critics", "RUN", "--attributes", "bald"], "--attributes is bald: RUN held out only faces that carry all of bald,beard, so"),
+        (["--critics", "RUN", "--attributes", "bald"], "--attributes is bald: RUN held out only faces that carry all of bald, beard, so"),
         (["--critics", "RUN", "--attributes", "beard,bald,beard"], "name all, or a run trained for these"),
-        (["--critics", "RUN", "--rows", "0"], "--search has 1 x 4 styles"),
+        (["--critics", "RUN", "--rows", "0"], "--rows and --cols name 1 and 4 styles: expected at least 2 of each"),
         (["--critics", "/no/run"], "/no/run is no run of `facegan train`"),
         (["--critics", "RUN", "--data", "/no/such/place"], "no such folder or file"),
         (["--critics", "RUN", "--judge", "/no/judge"], "does not hold a complete judge"),
@@ -302,7 +315,7 @@ def test_without_data_the_table_goes_without_the_judge(
 def test_mistakes_cost_no_search(
     words: list[str], said: str, run: Path, network: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    arguments = ["mix", "--network", str(network(SIDE)), "--rows", "0-3", "--cols", "4-7", "--search", "--out", str(tmp_path)]
+    arguments = ["mix-search", "--network", str(network(SIDE)), "--rows", "0-3", "--cols", "4-7", "--out", str(tmp_path)]
     assert main([*arguments, *(str(run) if word == "RUN" else word for word in words)]) == 2
     error = capsys.readouterr().err
     assert said.replace("RUN", str(run)) in error and "ranges of layers" not in error and "Traceback" not in error
@@ -311,22 +324,22 @@ def test_mistakes_cost_no_search(
 # --- what the table says of it all
 
 
-def requested(network: object, critics: object, **flags: object) -> Request:
-    return Request(network=str(network), rows=(), critics=str(critics), **flags)
+def requested(critics: object, **fields: object) -> SearchOptions:
+    return SearchOptions(critics=str(critics), **fields)
 
 
 def test_the_order_of_the_attributes_may_change_and_own_selectors_stay(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge rates by what the run was trained for, rows' attribute first."""
     elsewhere = shutil.copytree(run, tmp_path / "run")
     record = json.loads((elsewhere / "config.json").read_text())
-    record["config"]["attributes"] = "bald=Bald & !Blurry/!Bald, beard"
+    record["config"]["attributes"] = ["bald=Bald & !Blurry/!Bald", "beard"]
     (elsewhere / "config.json").write_text(json.dumps(record))
     monkeypatch.setattr(table, "Evaluator", lambda config, *_, device: config)
-    request = requested("net", elsewhere, attributes="beard,skinhead")
+    request = requested(elsewhere, attributes="beard,skinhead")
     cpu = torch.device("cpu")
-    critics = table.open_critics(request, cpu)
+    critics = table.open_critics(request, "net", cpu)
     assert critics.attributes == ["beard", "bald"]
-    assert table.open_evaluator(request, critics.attributes, cpu).attributes == "beard,bald=Bald & !Blurry/!Bald"
+    assert table.open_evaluator(request, "net", critics.attributes, cpu).attributes == ("beard", "bald=Bald & !Blurry/!Bald")
 
 
 def test_a_network_that_may_have_seen_joint_faces_is_said_to(searched: tuple) -> None:
@@ -342,9 +355,9 @@ def test_a_run_has_seen_what_it_did_not_hold_out(run: Path) -> None:
     """A run for bald,beard held out faces with all of bald,beard,glasses too, but none of bald,glasses that it could learn from."""
     clean = StyleGAN2Checkpoint(StyleGAN2Config(resolution=8), {}, may_have_seen_joint_faces=False)
     for attributes, learned in (("beard,bald", False), ("bald,beard,glasses", False), ("bald,glasses", True)):
-        assert table.may_have_seen(requested(run, run), clean, attributes.split(",")) is learned
-        assert table.may_have_seen(requested("no-run", run), clean, attributes.split(",")) is False
-        assert table.may_have_seen(requested(run, run), replace(clean, may_have_seen_joint_faces=True), attributes.split(","))
+        assert table.may_have_seen(str(run), clean, attributes.split(",")) is learned
+        assert table.may_have_seen("no-run", clean, attributes.split(",")) is False
+        assert table.may_have_seen(str(run), replace(clean, may_have_seen_joint_faces=True), attributes.split(","))
 
 
 def test_a_conditional_network_goes_without_averages_over_seeds() -> None:
@@ -352,6 +365,6 @@ def test_a_conditional_network_goes_without_averages_over_seeds() -> None:
     styles = [Style(f"s{i}", torch.randn(config.num_ws, 3)) for i in range(4)]
     recipe = uniform("crossover", [0], config.num_ws)
     objective = SimpleNamespace(scores=lambda recipe: torch.zeros(2, 2))
-    request, rows, columns = requested("net", "run"), styles[:2], styles[2:]
+    request, rows, columns = requested("run"), styles[:2], styles[2:]
     ways = table.all_ways(request, Generator(config), rows, columns, [(0, 1)], recipe, recipe, objective, ["a", "b"])
     assert [way.name.split(":")[0] for way in ways] == ["random mixes", "fixed layers", "searched", "rows alone", "columns alone"]

@@ -51,7 +51,7 @@ ROWS: dict[str, Row] = {
                           dict(**CRITIC, blurry_negatives=False)),
     "blurry":         Row("critic", "+ blurry and harvested negatives for D2", CRITIC),
     "hard-critic":    Row("blurry", "+ a D2 that is harder to attack: gradient penalty, four views", dict(**CRITIC, **HARD)),
-    "equal-critic":   Row("hard-critic", "that critic with half of the loss, in place of 94 %", 
+    "equal-critic":   Row("hard-critic", "that critic with half of the loss, in place of 94 %",
                           dict(**{**CRITIC, "g_loss_weights": EQUAL}, **HARD)),
     "merge-none":     Row("blurry", "+ the data change at the switch, no merge", dict(**SWITCH, merge="none")),
     "merge-image":    Row("merge-none", "+ AdaIN merge of the images with the snapshot H", dict(**SWITCH, merge="image")),
@@ -111,7 +111,7 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
     flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}
     if row.alone:
         lengths = configured(**{**flags, "epochs": given.get("epochs", RECIPES["best"]["epochs"])})
-        steps = len(names(lengths.attributes)) - 1  # of phase 3, each of --epochs
+        steps = len(names(lengths.attributes)) - 1  # of phase 3, each of `epochs`
         flags["phase1_epochs"] = lengths.phase1_epochs + steps * lengths.epochs  # type: ignore[attr-defined]
     elif name != START:
         flags["phase1_from"] = start

@@ -113,7 +113,7 @@ def locked(root: Path) -> Iterator[int]:
 
 def claim(root: Path, record: dict[str, Any]) -> None:
     """Write OUT/ablation.json, or compare with what is there: the rows of one table must mean the same. A default that is spelled
-    out, or another --device, changes nothing."""
+    out, or another `device`, changes nothing."""
     path = root / RECORD
     if not path.exists():
         return write_json(path, {"facegan": __version__, **record})
@@ -127,8 +127,7 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     except (TypeError, LookupError, AttributeError):  # what it holds are no flags
         raise FaceganError(f"{path} is damaged, or of another version: name another folder") from None
     if not same:
-        flags = [(name, f"--{quoted(name.replace('_', '-'))}") for name in changed]
-        said = "; ".join(f"{flag} {shown(old.get(name))} there, {shown(record.get(name))} here" for name, flag in flags)
+        said = "; ".join(f"`{quoted(name)}` {shown(old.get(name))} there, {shown(record.get(name))} here" for name in changed)
         raise FaceganError(f"`out={root}` belongs to another ablation ({said}): name another folder, or give the same options to resume")
 
 

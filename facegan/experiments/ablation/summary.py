@@ -66,7 +66,7 @@ class _Line(TypedDict):
 
 
 class _Search(TypedDict):
-    """search.json of `facegan mix --search`."""
+    """search.json of `facegan mix-search`."""
 
     table: list[_Line]
     judge: dict[str, Any] | None
@@ -141,7 +141,7 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
         for line in record["table"]:
             if line["judge"]:
                 way, _, recipe = line["name"].partition(":")
-                spent = ["train", "project", *(["mix"] if way == SEARCHED else [])]
+                spent = ["train", "project", *(["mix-search"] if way == SEARCHED else [])]
                 extra = {
                     "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(), "curve": [],
                     "judge": record["judge"], "begun": 0.0, "seconds_training": costs.total(task.costs, spent, "seconds"),

@@ -1,6 +1,6 @@
 """Method A: three phases of convolutional GANs and an AdaIN merge (the source's "generation method A").
 
-    pretrain? -> phase1 -> [phase2-<k-1> -> phase3-<k>] for k = 2..K         one full-image discriminator (recipe seed)
+    pretrain? -> phase1 -> [phase2-<k-1> -> phase3-<k>] for k = 2..K         one full-image discriminator (recipe thesis)
     pretrain? -> phase1 -> phase2-<k> for every k -> phase3-<all>            regional discriminators (recipe best)
 
 With one full-image discriminator and K >= 3, each next phase 3 inherits G alone, without its merge with H. Saliency masks need
