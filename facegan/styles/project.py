@@ -272,7 +272,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """How a style was projected; raises FaceganError where it was not."""
     text = read_array(path, "facts").astype(np.uint8)
     if text.size > LONGEST_METADATA:
-        raise FaceganError(f"{path}: metadata have {text.size} bytes; expected at most {LONGEST_METADATA}.")
+        raise FaceganError(f"{path}: facts have {text.size} bytes; expected at most {LONGEST_METADATA}.")
     metadata: dict[str, Any] = checked(parse_json(text.tobytes(), f"{path}: facts"), StyleMetadata, f"{path}: facts")
     return metadata
 
