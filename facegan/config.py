@@ -20,7 +20,6 @@ from facegan.errors import FaceganError
 from facegan.schema import checked
 
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
-METHOD_HELP = "a: three-phase GAN with AdaIN merge; b: StyleGAN2-ADA, whose styles are mixed; restore: a network that sharpens faces"
 MOST = 1e9  # of any number that an option takes: beyond it float32 overflows in the networks
 
 
@@ -127,6 +126,8 @@ class Options(metaclass=_RecipesFirst):
 class TrainConfig(Options):
     """What every training can be told, and every run records."""
 
+    MAKES: ClassVar[str] = "generator"  # "generator", "stylegan2" or "restorer": which reader opens the run
+
     # --- run
     out: str = option("", "folder of the run; the same command again resumes it")
     data: str = option("synthetic", "folder or .zip of labelled faces (see `facegan data inspect`), or 'synthetic'")
@@ -134,7 +135,7 @@ class TrainConfig(Options):
         ("bald", "beard"), "attributes that faces are to carry together, in order; built-in names, columns, or name=SELECTOR/SELECTOR"
     )
     resolution: int = option(64, f"image size in pixels: {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
-    method: str = option("", METHOD_HELP)
+    method: str = option("", "the method")  # the parser lists all of them
     seed: int = option(0, "every random number of the run is a function of it")
     num: int = option(8000, "faces to render when `data` is 'synthetic'")
     batch: int = option(32, "images a step, over all processes together")

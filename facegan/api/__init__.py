@@ -40,7 +40,7 @@ def train(data: str | Path = "synthetic", *, attributes: Sequence[str] | str = (
 
     config = configured(method, data=str(data), attributes=attributes, out=str(out), **options)
     folder = run(config)
-    return load_restorer(folder, device=config.device) if method == "restore" else load(folder, device=config.device)
+    return load_restorer(folder, device=config.device) if config.MAKES == "restorer" else load(folder, device=config.device)
 
 
 def load(source: str | Path, *, stage: str = "", device: str = AUTO, cuda_graphs: str = "auto") -> AttributeGAN | StyleGAN:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facegan.checkpoints import checkpoint, nvidia, rosinality
 from facegan.checkpoints.pretrained import located
-from facegan.checkpoints.run import RunFolder, method_of
+from facegan.checkpoints.run import RunFolder, made_by_run
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole, written
@@ -59,7 +59,7 @@ def is_network(path: str | Path) -> bool:
     path = located(path)
     if not path.is_dir():
         return path.suffix in (".pkl", ".pt", ".pth")
-    return method_of(path) == "b" or metadata_of(path).get("kind") == KIND
+    return made_by_run(path) == KIND or metadata_of(path).get("kind") == KIND
 
 
 def metadata_of(folder: Path) -> dict:
@@ -76,7 +76,7 @@ def open_networks(path: str | Path) -> StyleGAN2Checkpoint:
     code of a file is run."""
     path = located(path)
     if path.is_dir():
-        return _checked(_open_run(path) if method_of(path) == "b" else _open_folder(path), path)
+        return _checked(_open_run(path) if made_by_run(path) == KIND else _open_folder(path), path)
     if not path.exists():
         raise FaceganError(f"{path} does not exist; expected a folder with {WEIGHTS} and {CONFIG}, a .pkl or a .pt file.")
     regular_file(path, LARGEST, "StyleGAN2 checkpoint")

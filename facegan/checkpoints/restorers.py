@@ -11,7 +11,7 @@ from torch import Tensor
 from facegan.checkpoints import checkpoint, gpen
 from facegan.checkpoints.networks import CONFIG, WEIGHTS, metadata_of, read_folder, write_folder
 from facegan.checkpoints.pretrained import located
-from facegan.checkpoints.run import RunFolder, method_of
+from facegan.checkpoints.run import RunFolder, made_by_run
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import regular_file
@@ -46,14 +46,14 @@ def is_restorer(path: str | Path) -> bool:
     path = located(path)
     if path.is_file():
         return path.suffix in (".pth", ".pt") and path.stat().st_size <= LARGEST and gpen.is_gpen(path)
-    return path.is_dir() and (method_of(path) == "restore" or metadata_of(path).get("kind") == KIND)
+    return path.is_dir() and (made_by_run(path) == KIND or metadata_of(path).get("kind") == KIND)
 
 
 def open_restorer(path: str | Path) -> RestorerWeights:
     """The averaged network of a run, finished or not, or what a folder or file holds; no code of a file is run."""
     path = located(path)
     if path.is_dir():
-        weights = _open_run(path) if method_of(path) == "restore" else _open_folder(path)
+        weights = _open_run(path) if made_by_run(path) == KIND else _open_folder(path)
     elif not path.exists():
         raise FaceganError(f"{path} does not exist; expected {EXPECTED}")
     elif path.suffix not in (".pth", ".pt"):

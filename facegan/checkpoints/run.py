@@ -34,6 +34,7 @@ class Record(TypedDict):
     """Of config.json."""
 
     config: dict[str, Any]
+    makes: str  # which reader opens it, see TrainConfig.MAKES
     data_fingerprint: str
 
 
@@ -47,18 +48,17 @@ class StageMetadata(TypedDict):
     seconds: Annotated[float, Range(0)]
 
 
-def method_of(folder: str | Path) -> str | None:
-    """The method that a folder was trained by; None where it is no run."""
+def made_by_run(folder: str | Path) -> str | None:
+    """What a run makes, see `TrainConfig.MAKES`; None where the folder is no run."""
     try:
-        method = RunFolder(folder).record()["config"].get("method")
+        return RunFolder(folder).record()["makes"]
     except FaceganError:
         return None
-    return method if isinstance(method, str) else None
 
 
 def is_run(folder: str | Path) -> bool:
     """Whether this is a folder of `facegan train`, of whatever method."""
-    return method_of(folder) is not None
+    return made_by_run(folder) is not None
 
 
 class RunFolder:
@@ -74,7 +74,7 @@ class RunFolder:
     # --- configuration
     def claim(self, config: TrainConfig, fingerprint: str) -> None:
         """Write config.json into a new folder; in an old one check that it is the same run, unless nothing is lost by another one."""
-        record = {"facegan": __version__, "config": config.to_json(), "data_fingerprint": fingerprint}
+        record = {"facegan": __version__, "makes": config.MAKES, "config": config.to_json(), "data_fingerprint": fingerprint}
         path = self.root / CONFIG
         if path.exists():
             differences = self._differences(config, fingerprint)

@@ -31,7 +31,7 @@ class TrainedRun:
     def __init__(self, root: str | Path, stage: str = "", device: torch.device | str = AUTO, cuda_graphs: str = "auto") -> None:
         self.folder = RunFolder(root)
         self.config = self.folder.config()
-        if self.config.method == "restore":
+        if self.folder.record()["makes"] == "restorer":
             raise FaceganError(f"{root} is a restorer, which makes no faces of its own")
         self.device = resolve_device(device)
         self.generator: Callable[[Tensor, Tensor | None], Tensor]  # z [N, *z_shape], y [N, num_labels] or None -> images

@@ -90,6 +90,8 @@ def _choices(kind: Any) -> tuple[str, ...] | None:
 def _help(options: type[Options], item: Field[Any]) -> str:
     """The field's sentence, with the default in force: the default recipe's, then what other recipes have."""
     text = item.metadata["help"].replace("%", "%%")
+    if item.name == "method":
+        text = "; ".join(f"{name}: {spec.summary}" for name, spec in METHODS.items())
     recipes = options.RECIPES
     chosen = str(next((each.default for each in fields(options) if each.name == "recipe"), ""))
     default = recipes.get(chosen, {}).get(item.name, item.default)

@@ -23,6 +23,7 @@ def never(config: Any) -> bool:
 class MethodSpec:
     """A method's folder as the registry knows it. What needs PyTorch is named, and imported when it is called."""
 
+    summary: str  # half a line of `--help`
     config: type[TrainConfig]
     package: str  # with `stages.stages` and `steps.steps`
     examples: str  # of `facegan train --help`

@@ -48,7 +48,10 @@ def study_of(root: Path, seeds: int) -> Study:
         write_json(task.result, made_up(RATES[task.row][task.seed], task.seed, {"kid_attr": 0.1 * (1 + task.seed), "real_kid_attr": 0.01}))
         points = [{"stage": "phase3-beard", "step": i, "epoch": 4.0 * i, "seconds": 1.0 * i, "joint": 0.1 * i} for i in (1, 2)]
         write_json(task.folder / curve.NAME, points)
-        write_json(task.folder / "config.json", {"config": {**study.config.to_json(), "out": str(task.folder)}, "data_fingerprint": "x"})
+        write_json(
+            task.folder / "config.json",
+            {"config": {**study.config.to_json(), "out": str(task.folder)}, "makes": study.config.MAKES, "data_fingerprint": "x"},
+        )
         save_png(sheet(torch.rand(64, 3, 16, 16) * 2 - 1), task.folder / "samples/phase3-beard-0000004.png")
     return study
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from facegan.config import METHOD_HELP, CriticConfig, option
+from facegan.config import CriticConfig, option
 from facegan.errors import FaceganError
 from facegan.files import quoted
 
@@ -36,7 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 class MethodAConfig(CriticConfig):
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = RECIPES
 
-    method: str = option("a", METHOD_HELP)
+    method: str = option("a", "the method")
     recipe: str = option("best", "set of defaults below; any flag overrides its recipe", tuple(RECIPES))
     phase1_from: str = option("", "take phase 1 (and pre-training) from this finished run instead of training it")
     # --- length

@@ -19,6 +19,7 @@ def smaller_batch(config: MethodAConfig) -> str:
 
 
 METHOD_A = MethodSpec(
+    summary="three-phase GAN with AdaIN merge",
     config=MethodAConfig,
     package="facegan.methods.a",
     examples=EXAMPLES,

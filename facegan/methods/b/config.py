@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-from facegan.config import METHOD_HELP, CriticConfig, option
+from facegan.config import CriticConfig, option
 from facegan.errors import FaceganError
 
 
@@ -56,7 +56,9 @@ PRESETS: dict[str, dict[int, Preset]] = {
 class MethodBConfig(CriticConfig):
     """See the module."""
 
-    method: str = option("b", METHOD_HELP)
+    MAKES: ClassVar[str] = "stylegan2"
+
+    method: str = option("b", "the method")
     # --- length
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks

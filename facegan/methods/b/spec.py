@@ -21,6 +21,7 @@ def sizes_unused(config: MethodBConfig) -> bool:
 
 
 METHOD_B = MethodSpec(
+    summary="StyleGAN2-ADA, whose styles are mixed",
     config=MethodBConfig,
     package="facegan.methods.b",
     examples=EXAMPLES,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from facegan.checkpoints.networks import STAGE
-from facegan.checkpoints.run import RunFolder, method_of
+from facegan.checkpoints.networks import KIND, STAGE
+from facegan.checkpoints.run import RunFolder, made_by_run
 from facegan.errors import FaceganError
 from facegan.training.stage import Context
 
 
 def without_joint_faces(context: Context, path: str, option: str) -> bool:
     """Whether it is known what that network learned from; FaceganError where joint faces of this run were among it."""
-    if method_of(path) != "b" or RunFolder(path).record()["data_fingerprint"] != context.data.fingerprint:
+    if made_by_run(path) != KIND or RunFolder(path).record()["data_fingerprint"] != context.data.fingerprint:
         return False
     ids = context.data.table.ids
     seen = {ids[index] for index in context.groups.excluded}.intersection(RunFolder(path).ids(STAGE))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from facegan.config import METHOD_HELP, TrainConfig, option
+from facegan.config import TrainConfig, option
 from facegan.errors import FaceganError
 from facegan.methods.restore.ranges import Degradation
 
@@ -13,7 +14,9 @@ from facegan.methods.restore.ranges import Degradation
 class RestoreConfig(TrainConfig):
     """See the module."""
 
-    method: str = option("restore", METHOD_HELP)
+    MAKES: ClassVar[str] = "restorer"
+
+    method: str = option("restore", "the method")
     prior: str = option(
         "",
         "StyleGAN2 network to build on: a run of `--method b` (best with `noise=concat`), a folder of `facegan convert`, a .pkl or .pt",

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
 The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended."""
 
 RESTORE = MethodSpec(
+    summary="a network that makes faces larger and sharper",
     config=RestoreConfig,
     package="facegan.methods.restore",
     examples=EXAMPLES,
