@@ -167,6 +167,8 @@ class TrainConfig(Options):
             raise FaceganError("`out` is missing: name the folder of the run, e.g. `out=runs/first`")
         if self.resolution not in RESOLUTIONS:
             raise FaceganError(f"`resolution` is {self.resolution}: expected {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
+        if len(self.attributes) < 2:
+            raise FaceganError(f"`attributes` is {','.join(self.attributes)}: expected at least two, which faces are to carry together")
         check_device(self.device)
         for item in fields(self):
             value = getattr(self, item.name)

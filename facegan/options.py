@@ -156,7 +156,7 @@ class MixOptions(Options):
     weight: float | None = option(None, "of the column in these layers (default: 1)")
     weights: str = option("", "a weight per layer, e.g. 4:0.5,5-7:1, instead of `layers`", metavar="LAYER:WEIGHT,...")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
-    noise_mode: NoiseMode = option("const", "the same noise for every face, other noise for each, or none")
+    noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
     styles: str = option("", "folder in which styles are looked up by name", metavar="DIR")
 
 
@@ -195,7 +195,7 @@ class WalkOptions(Options):
     rows: tuple[Any, ...] = option((), f"where it leads through: {STYLES}", nargs="+", metavar="STYLE", required=True)
     frames: int = option(30, "from each style to the next")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
-    noise_mode: NoiseMode = option("const", "the same noise for every face, other noise for each, or none")
+    noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
     styles: str = option("", "folder in which styles are looked up by name", metavar="DIR")
 
 

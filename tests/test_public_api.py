@@ -74,7 +74,7 @@ SIGNATURES = {
 }
 RESULTS = {
     Faces: "tensors names seeds truncated images grid save",
-    Mixes: "rows columns tensors row_names column_names recipe images grid save",
+    Mixes: "rows columns tensors row_names col_names recipe images grid save",
     Projected: "folder styles photos tensors problems images comparison",
     Edited: "folder style tensors record image to_json describe",
     SearchReport: "folder recipe text record to_json",
@@ -272,11 +272,11 @@ def test_styles_are_projected_mixed_and_walked(net: facegan.StyleGAN, photo: Pat
     assert len(w) == 1 and w.styles[0].name == "photo" and w.tensors.shape == w.photos.shape == (1, 3, 64, 64)
     assert (tmp_path / "styles/photo.npz").is_file() and not w.problems
     mixes = net.mix(rows=[3, "0-1"], cols=w, recipe="default")
-    assert mixes.row_names == ("seed0003", "seed0000", "seed0001") and mixes.column_names == ("photo",)
+    assert mixes.row_names == ("seed0003", "seed0000", "seed0001") and mixes.col_names == ("photo",)
     assert mixes.tensors.shape == (3, 1, 3, 64, 64) and [len(row) for row in mixes.images] == [1, 1, 1]
     assert mixes.save(tmp_path / "mixes") == tmp_path / "mixes/grid.png"
     again = net.mix(rows=tmp_path / "styles", cols=3, recipe=tmp_path / "mixes/recipe.json")
-    assert torch.equal(again.rows, mixes.columns) and torch.equal(again.columns[0], mixes.rows[0])
+    assert torch.equal(again.rows, mixes.cols) and torch.equal(again.columns[0], mixes.rows[0])
     assert net.walk([w.styles[0], 3], out=tmp_path / "walk.gif", frames=2) == tmp_path / "walk.gif"
     assert Image.open(tmp_path / "walk.gif").n_frames == 4
 

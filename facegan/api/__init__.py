@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from facegan.api.attribute_gan import AttributeGAN
 from facegan.api.restorer import Restorer
 from facegan.api.sharing import fetched
 from facegan.api.stylegan import StyleGAN
 from facegan.checkpoints.networks import is_network
 from facegan.checkpoints.restorers import is_restorer
+from facegan.checkpoints.run import is_run
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 
@@ -39,7 +42,8 @@ def train(data: str | Path = "synthetic", *, attributes: Sequence[str] | str = (
     from facegan.session import run
 
     config = configured(method, data=str(data), attributes=attributes, out=str(out), **options)
-    folder = run(config)
+    with torch.random.fork_rng():  # initial weights come from the global generator
+        folder = run(config)
     return load_restorer(folder, device=config.device) if config.MAKES == "restorer" else load(folder, device=config.device)
 
 
@@ -64,6 +68,11 @@ def load(source: str | Path, *, stage: str = "", device: str = AUTO, cuda_graphs
         return StyleGAN.from_pretrained(place, stage=stage, device=device, cuda_graphs=cuda_graphs)
     if is_restorer(place):
         raise FaceganError(f"{source} is a restorer, which makes no faces of its own: open it with `facegan.load_restorer`")
+    if not is_run(place):
+        raise FaceganError(
+            f"{source} is no run, network or checkpoint: expected a folder of `facegan train` or `facegan convert`, a .pkl or .pt file, "
+            "hub:OWNER/NAME, or synthetic64, which comes with the package"
+        )
     return AttributeGAN.from_pretrained(place, stage=stage, device=device, cuda_graphs=cuda_graphs)
 
 

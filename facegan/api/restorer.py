@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from facegan.api.keywords import takes
-from facegan.api.sharing import push_folder
+from facegan.api.sharing import not_a_run, push_folder
 from facegan.checkpoints.restorers import open_restorer, save_restorer
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
@@ -27,6 +27,8 @@ class Restorer:
     """A network that restores faces, or Lanczos interpolation without one; call it with faces."""
 
     def __init__(self, source: str = "", *, scale: int = 0, device: str = AUTO, cuda_graphs: str = "auto") -> None:
+        if scale not in (0, 2, 4):
+            raise FaceganError(f"`scale` is {scale}: expected 2 or 4")
         self.source = source
         self.method = RestorerPipeline(source, scale, device, cuda_graphs) if source else Interpolation(scale or 2)
 
@@ -44,6 +46,8 @@ class Restorer:
             FaceganError: one of them is no face that can be restored; the sentence says why.
         """
         given = list(_faces(faces))
+        if not given or batch < 1:
+            raise FaceganError(f"there are {len(given)} faces and `batch` is {batch}: expected at least one of each")
         problems = [item for item in (self.method.refusal(face) for face in given) if item is not None]
         if problems:
             raise FaceganError(problems[0].sentence)
@@ -64,7 +68,8 @@ class Restorer:
 
     def save_pretrained(self, folder: str | Path, *, slim: bool = False) -> Path:
         """Write model.safetensors and config.json; `slim`: in half precision, which restores as well at half the size."""
-        save_restorer(open_restorer(self._network().path), folder, half=slim)
+        weights = open_restorer(self._network().path)
+        save_restorer(weights, not_a_run(folder), half=slim)
         return Path(folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
@@ -73,7 +78,7 @@ class Restorer:
 
     def _network(self) -> RestorerPipeline:
         if not isinstance(self.method, RestorerPipeline):
-            raise FaceganError("this restorer has no weights: open some with facegan.load_restorer")
+            raise FaceganError("this restorer is plain interpolation: name weights, as in facegan.load_restorer('synthetic128')")
         return self.method
 
 
@@ -86,6 +91,8 @@ def _faces(given: Faces | Image.Image | str | Path | Iterable[Image.Image | str 
         if isinstance(item, Image.Image):
             found.append(face_of(item, f"face{index:04d}", f"picture {index}"))
         else:
+            if not str(item):
+                raise FaceganError("a path is empty: expected a picture, or a folder of them")
             found += read_faces(find_files([str(item)], Path()))
     refused = next((item for item in found if isinstance(item, Problem)), None)
     if refused:

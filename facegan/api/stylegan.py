@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.api.keywords import takes
-from facegan.api.sharing import fetched, push_folder
+from facegan.api.sharing import fetched, not_a_run, push_folder
 from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint, open_networks, save_networks, slimmed
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run
@@ -48,7 +49,7 @@ class StyleGAN:
             FaceganError: there is no such network, the file is damaged, or `stage` is given: only runs of Method A have several.
         """
         if stage not in ("", STAGE):
-            raise FaceganError(f"{source} is a network: `stage` goes with a run of Method A")
+            raise FaceganError(f"{source} is a StyleGAN2 network: `stage` goes with a run of Method A")
         place = str(fetched(source))
         return cls(open_networks(place), place, resolve_device(device), cuda_graphs)
 
@@ -69,7 +70,7 @@ class StyleGAN:
             FaceganError: `label` does not fit the network, or `best` is given, which goes with a run of Method A.
         """
         if options.best:
-            raise FaceganError(f"{self.source} is a network: `best` goes with a run of Method A")
+            raise FaceganError(f"{self.source} is a StyleGAN2 network: `best` goes with a run of Method A")
         c = self._label(options.label)
 
         def face(z: Tensor, c: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -138,7 +139,7 @@ class StyleGAN:
         return mix(self._renderer(options), rows, columns, recipe)
 
     @takes(SearchOptions, "rows", "cols")
-    def search_recipe(self, options: SearchOptions, out: str | Path = "search") -> SearchReport:
+    def search_recipe(self, options: SearchOptions, out: str | Path) -> SearchReport:
         """Search, by critics, for the recipe with which most mixes carry all attributes, and compare it with simpler ways of mixing.
 
         `out`: folder for recipe.json, table.md, search.json and pictures.
@@ -157,7 +158,7 @@ class StyleGAN:
         return search_and_compare(options, self.source, self.networks, draw, rows, columns, start, Path(out))
 
     @takes(WalkOptions, "rows")
-    def walk(self, options: WalkOptions, out: str | Path = "walk.gif", fps: float = 24.0) -> Path:
+    def walk(self, options: WalkOptions, out: str | Path, fps: float = 24.0) -> Path:
         """Write a smooth loop through styles as `out`, a .gif or .mp4 of `fps` frames a second.
 
         Returns:
@@ -228,8 +229,17 @@ class StyleGAN:
         return evaluate_run(TrainedRun(self.source, "", self.device, self.cuda_graphs), options)
 
     def save_pretrained(self, folder: str | Path, *, slim: bool = False) -> Path:
-        """Write model.safetensors and config.json; `slim`: the averaged generator, and the discriminator in half precision."""
-        save_networks(slimmed(self.networks) if slim else self.networks, folder)
+        """Write model.safetensors, config.json, and the styles and recipe beside the network.
+
+        `slim`: the averaged generator alone, and the discriminator in half precision.
+        """
+        save_networks(slimmed(self.networks) if slim else self.networks, not_a_run(folder))
+        for name in ("styles", "recipe.json"):
+            beside = located(self.source) / name
+            if beside.is_dir():
+                shutil.copytree(beside, Path(folder) / name, dirs_exist_ok=True)
+            elif beside.exists():
+                shutil.copy2(beside, Path(folder) / name)
         return Path(folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:

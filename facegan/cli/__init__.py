@@ -88,7 +88,9 @@ def explained(error: BaseException) -> tuple[str, int] | None:
 def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """All commands by name; those that `words` begin with have their arguments too."""
     root = argparse.ArgumentParser(
-        prog="facegan", description="Faces that carry several chosen attributes at once, learned from faces that carry one each."
+        prog="facegan",
+        allow_abbrev=False,
+        description="Faces that carry several chosen attributes at once, learned from faces that carry one each.",
     )
     root.add_argument("--version", action="version", version=__version__)
     commands = root.add_subparsers(required=True, metavar="COMMAND")
@@ -98,7 +100,7 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         if member and family not in families:
             group = commands.add_parser(family, help=FAMILIES[family])
             families[family] = group.add_subparsers(required=True, metavar="COMMAND")
-        short: dict[str, Any] = {"help": sentence, "formatter_class": RAW}
+        short: dict[str, Any] = {"help": sentence, "formatter_class": RAW, "allow_abbrev": False}
         each = families[family].add_parser(member, **short) if member else commands.add_parser(family, **short)
         if list(words[: 1 + bool(member)]) == name.split():
             command = import_module(module).COMMANDS[name]

@@ -56,12 +56,12 @@ def run_evaluate(values: dict[str, Any]) -> None:
         raise FaceganError(f"{options.source} is a restorer: `stage` goes with generators")
     beside = f"evaluation-{options.stage}" if options.stage else "evaluation"
     folder = Path(options.out or (Path(options.source) / beside if Path(options.source).is_dir() else beside))
-    folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
     network = (
         load_restorer(options.source, device=options.device)
         if restorer
         else load(options.source, stage=options.stage, device=options.device)
     )
+    folder.mkdir(parents=True, exist_ok=True)  # before minutes of work
     report = network.evaluate(**o.of(options, o.EvaluateOptions))
     if is_main():
         report.save(folder)

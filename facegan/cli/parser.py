@@ -110,6 +110,6 @@ def _written(value: Any) -> str:
 
 def named_method(arguments: Sequence[str]) -> str:
     """The method that a command line asks for, so that the parser can have that method's flags."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder = argparse.ArgumentParser(prog="facegan", add_help=False, allow_abbrev=False)
     finder.add_argument("--method", choices=tuple(METHODS), default="a")
     return finder.parse_known_args(arguments)[0].method

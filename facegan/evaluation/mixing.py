@@ -78,9 +78,9 @@ def search_and_compare(
     request.at_least(1, "batch", "num_random", "pairs")
     refuse_other_colours(networks, network, "searched")
     began, generator = time.perf_counter(), draw.generator
-    out.mkdir(parents=True, exist_ok=True)  # before minutes of work
     device = generator.mapping.w_avg.device
     critics = open_critics(request, network, device)
+    out.mkdir(parents=True, exist_ok=True)  # before minutes of work
     evaluator = open_evaluator(request, network, critics.attributes, device)
     seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
     w_avg = generator.mapping.w_avg.cpu()
@@ -105,13 +105,13 @@ def search_and_compare(
         if line["judge"]:
             line["judge"].pop("judge", None)  # the same card in every line
     learned = may_have_seen(network, networks, critics.attributes)
-    row_names, column_names = ([style.name for style in styles] for styles in (rows, columns))
+    row_names, col_names = ([style.name for style in styles] for styles in (rows, columns))
     record = {
         "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
-        "rows": row_names, "columns": column_names, "pairs_searched": seen, "pairs_kept": kept,
+        "rows": row_names, "columns": col_names, "pairs_searched": seen, "pairs_kept": kept,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
         "judge": card, "network_may_have_seen_joint_faces": learned, "command": command_line(),
-        "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(column_names)).to_json()},
+        "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(col_names)).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
     text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)

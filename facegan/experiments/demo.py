@@ -97,8 +97,8 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     mixes, size = mix(Renderer(generator), bald, beard, recipe), evaluator.judge.resolution
     report = evaluator.measure(resized(mixes.tensors.flatten(0, 1), size, "the judge"), resized(mixes.rows, size, "the judge"))
     shown = mixes.tensors[:SHOWN, :SHOWN]
-    names = mixes.row_names[:SHOWN], mixes.column_names[:SHOWN]
-    return report, grid(mixes.rows[:SHOWN], mixes.columns[:SHOWN], shown, *names)
+    names = mixes.row_names[:SHOWN], mixes.col_names[:SHOWN]
+    return report, grid(mixes.rows[:SHOWN], mixes.cols[:SHOWN], shown, *names)
 
 
 def restoration(report: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,13 +25,16 @@ class Faces:
         truncated: whether pixels are cut to whole levels as NVIDIA's generate.py does (x * 127.5 + 128), not rounded.
     """
 
-    tensors: Tensor
+    tensors: Tensor = field(repr=False)
     names: tuple[str, ...]
     seeds: tuple[int, ...] = ()
     truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self._picture(self.tensors[index])
 
     def __iter__(self) -> Iterator[Image.Image]:
         return map(self._picture, self.tensors)

@@ -27,7 +27,7 @@ def check_video(path: Path, fps: float) -> None:
     if path.suffix not in SUFFIXES:
         raise FaceganError(f"`out` is {str(path)!r}: expected a file that ends in {' or '.join(SUFFIXES)}")
     if not 0 < fps <= 100:
-        raise FaceganError(f"`fps` is {fps:g}: expected 0 to 100 frames a second")
+        raise FaceganError(f"`fps` is {fps:g}: expected above 0, up to 100 frames a second")
     if path.suffix == ".mp4":
         _ffmpeg()
 

@@ -59,6 +59,8 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path) ->
     """Write NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json; what can be refused is refused first."""
     if not options.add and not options.remove:
         raise FaceganError("nothing to do: name an attribute with `add` or `remove`, such as `add=beard`")
+    if not options.photo or Path(options.photo).is_dir():
+        raise FaceganError(f"`photo` is {options.photo!r}: expected the file of one photo")
     shift = options.strength * direction_of(options, network, projector)
     critics = open_critics(options, network, projector.device)
     targets, problems = read_photos([options.photo], projector.config.resolution)

@@ -33,10 +33,10 @@ class Mixes:
     """Every row's style mixed with every column's, beside the faces of both."""
 
     rows: Tensor  # float32 [R, 3, H, W] in [-1, 1]
-    columns: Tensor  # [C, 3, H, W]
+    cols: Tensor  # [C, 3, H, W]
     tensors: Tensor  # [R, C, 3, H, W]
     row_names: tuple[str, ...]
-    column_names: tuple[str, ...]
+    col_names: tuple[str, ...]
     recipe: Recipe
 
     @property
@@ -46,13 +46,13 @@ class Mixes:
 
     def grid(self) -> Image.Image:
         """The picture of all pairs, sources above and beside."""
-        return grid(self.rows, self.columns, self.tensors, self.row_names, self.column_names)
+        return grid(self.rows, self.cols, self.tensors, self.row_names, self.col_names)
 
     def save(self, folder: str | Path) -> Path:
         """Write `row-NAME_col-NAME.png` of every pair, `recipe.json` to make the same again, and `grid.png`, whose path is returned."""
         out = Path(folder)
         for row, images in zip(self.row_names, self.tensors, strict=True):
-            for column, image in zip(self.column_names, images, strict=True):
+            for column, image in zip(self.col_names, images, strict=True):
                 save_png(to_pil(image), out / f"row-{row}_col-{column}.png")
         self.recipe.write(out / "recipe.json")
         save_png(self.grid(), out / "grid.png")
@@ -141,8 +141,8 @@ def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe:
     everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face", disable=None)
     images = torch.cat([draw(w[None]) for w in everything])
     row_images, column_images, mixes = images.split([len(rows), len(columns), count])
-    row_names, column_names = (tuple(style.name for style in styles) for styles in (rows, columns))
-    return Mixes(row_images, column_images, mixes.unflatten(0, (len(rows), len(columns))), row_names, column_names, recipe)
+    row_names, col_names = (tuple(style.name for style in styles) for styles in (rows, columns))
+    return Mixes(row_images, column_images, mixes.unflatten(0, (len(rows), len(columns))), row_names, col_names, recipe)
 
 
 def walk(styles: Sequence[Style], frames: int) -> Tensor:

@@ -193,9 +193,9 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
         mixes = mix.mix(mix.Renderer(generator, noise_mode), rows, columns, recipe)
         for i in range(2):
             for j in range(3):
-                assert torch.equal(mixes.tensors[i, j], (mixes.rows, mixes.columns)[axis][(i, j)[axis]])
+                assert torch.equal(mixes.tensors[i, j], (mixes.rows, mixes.cols)[axis][(i, j)[axis]])
     if noise_mode == "const":
-        for column, image in zip(columns, mixes.columns, strict=True):
+        for column, image in zip(columns, mixes.cols, strict=True):
             assert torch.equal(image, generator.synthesis(column.w[None], "const")[0])
     assert not torch.equal(mixes.rows[0], mixes.rows[1])
 
