@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,19 @@ def train(configure: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPa
 
     yield train
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Programs of a user, for seconds: `facegan.train` makes small networks and takes few steps where nothing else is asked for, and
+    judges learn as little."""
+    import facegan
+    from facegan.evaluation.judge import judge
+
+    short = dict(phase1_epochs=4, phase2_epochs=4, epochs=4, pretrain_epochs=0, harvest_every=1, width=0.25)
+    monkeypatch.setattr(facegan, "train", partial(facegan.train, **{**TINY, **short}), raising=False)
+    monkeypatch.setattr(judge, "JudgeConfig", partial(judge.JudgeConfig, steps=6, batch=20, width=4, checks=1))
+    monkeypatch.setenv("FACEGAN_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from facegan.api.keywords import takes
 from facegan.api.sharing import push_folder, share_run
 from facegan.checkpoints.trained import TrainedRun
+from facegan.data.attributes import names
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 from facegan.options import EvaluateOptions, GenerateOptions
@@ -43,8 +44,8 @@ class AttributeGAN:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """What its faces are to carry together."""
-        return self.trained.config.attributes
+        """The names of what its faces are to carry together."""
+        return tuple(names(self.trained.config.attributes))
 
     @takes(GenerateOptions, "seeds")
     def generate(self, options: GenerateOptions) -> Faces:
