@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from facegan import backend
-from facegan.ops.activation import ACTIVATION_SCHEMA, Activation, as_activation
+from facegan.ops.activation import ACTIVATION_SCHEMA, Activation, as_named
 from facegan.ops.formats import to_dense
 
 NAMESPACES = {"native": "facegan", "triton": "facegan_triton", "reference": "facegan_reference"}
@@ -77,7 +77,7 @@ def register(
 
 def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which takes an `Activation` last, as one of the schema's arguments."""
-    return lambda *args: function(*args[:-4], as_activation(Activation, args[-4:]))
+    return lambda *args: function(*args[:-4], as_named(Activation, args[-4:]))
 
 
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Any]:
@@ -150,7 +150,7 @@ class Operator:
             if _transforms_active():
                 raise backend.untransformable(self.definition.op, self.operators.backend)
             if self.ends_in_activation:
-                return self.autograd(*args[:-4], as_activation(Activation, args[-4:]), self.operators)
+                return self.autograd(*args[:-4], as_named(Activation, args[-4:]), self.operators)
             return self.autograd(*args, self.operators)
         with _below_autograd():
             return self.overload(*args)

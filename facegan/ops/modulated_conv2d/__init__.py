@@ -19,11 +19,24 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.activation import HOMOGENEOUS, LINEAR, check_activation
+from facegan.ops.activation import HOMOGENEOUS, LINEAR, as_named, check_activation
 from facegan.ops.bias_act import bias_act
 from facegan.ops.conv2d import Resampling, conv2d
 from facegan.ops.modulated_conv2d import registered  # noqa: F401  (registers the operators)
-from facegan.ops.modulated_conv2d.algorithms import Algorithm, Layer, Operands, choose, filter_after, operands, value, wants_graph
+from facegan.ops.modulated_conv2d.algorithms import (
+    COMPOSED,
+    FUSED,
+    POINTWISE,
+    PREPACKED,
+    REFERENCE,
+    Layer,
+    Operands,
+    choose,
+    filter_after,
+    operands,
+    value,
+    wants_graph,
+)
 from facegan.ops.modulated_conv2d.autograd import Demodulation, SynthesisLayer
 from facegan.ops.modulated_conv2d.reference import demodulation, modulated_conv2d_ref, resampling_filter, synthesis_layer
 from facegan.ops.registration import applied, operators
@@ -82,8 +95,10 @@ def modulated_conv2d(
         x = x.to(torch.get_autocast_dtype(x.device.type))
     chosen = backend.select("modulated_conv2d", x)
     f = resampling_filter(resample_filter, up, down, x.device)
-    noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
-    return _run(Layer(x, weight, styles, demodulate, f, up, down, padding, noise, bias, activation), chosen)
+    if noise is not None:
+        noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
+    layer = as_named(Layer, (x, weight, styles, demodulate, f, up, down, padding, noise, bias, activation))
+    return _run(layer, chosen)
 
 
 def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> None:
@@ -97,10 +112,8 @@ def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> No
         raise FaceganError(f"modulated_conv2d: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}].")
 
 
-def _checked_noise(noise: Tensor | None, x: Tensor, height: int, width: int) -> Tensor | None:
+def _checked_noise(noise: Tensor, x: Tensor, height: int, width: int) -> Tensor:
     """The noise as [1 or N, 1, H', W'] in x's dtype."""
-    if noise is None:
-        return None
     shaped = noise[None, None] if noise.ndim == 2 else noise
     if shaped.shape not in ((1, 1, height, width), (x.shape[0], 1, height, width)):
         raise FaceganError(
@@ -112,22 +125,23 @@ def _checked_noise(noise: Tensor | None, x: Tensor, height: int, width: int) -> 
 
 def _run(layer: Layer, backend_name: str) -> Tensor:
     algorithm = choose(layer, backend_name)
-    if algorithm is Algorithm.REFERENCE:
+    if algorithm is REFERENCE:
         return synthesis_layer(*layer)
-    x, weight, styles, activation, bias, ops = layer.x, layer.weight, layer.styles, layer.activation, layer.bias, operators(backend_name)
-    if algorithm is Algorithm.POINTWISE:
+    x, weight, styles, *_, bias, activation = layer
+    ops = operators(backend_name)
+    if algorithm is POINTWISE:
         y: Tensor = ops.pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
         return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
     if activation.act not in HOMOGENEOUS:  # the fused epilogue inverts its activation
         return bias_act(_run(layer._replace(bias=None, activation=LINEAR), backend_name), bias, 1, *activation)
-    d, graph = None, algorithm is not Algorithm.COMPOSED and wants_graph(layer)
-    if layer.demodulate and not graph and algorithm in (Algorithm.PREPACKED, Algorithm.FUSED):
+    d, graph = None, algorithm is not COMPOSED and wants_graph(layer)
+    if layer.demodulate and not graph and algorithm in (PREPACKED, FUSED):
         d = ops.prepacked_demodulation(weight, styles)
     elif layer.demodulate:
         own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(weight, styles)
         d = (Demodulation.apply if own_graph else demodulation)(weight, styles)
     given = operands(layer, d, ops)
-    if algorithm is Algorithm.COMPOSED:
+    if algorithm is COMPOSED:
         return _composed(given)
     return _with_graph(*given, algorithm) if graph else value(given, algorithm)
 
