@@ -102,6 +102,8 @@ class Options(metaclass=_RecipesFirst):
             value = checked(_plain(getattr(self, item.name), kind, about, name), kind, "", name)
             if about["choices"] and value not in about["choices"]:
                 raise FaceganError(f"{name} is {value[:60]!r}: expected one of {', '.join(about['choices'])}")
+            if any(isinstance(number, float) and abs(number) > MOST for number in (value if isinstance(value, tuple) else (value,))):
+                raise FaceganError(f"{name} is {value}: expected numbers from {-MOST:g} to {MOST:g}")
             object.__setattr__(self, item.name, value)
 
     def to_json(self) -> dict[str, Any]:
@@ -170,10 +172,6 @@ class TrainConfig(Options):
         if len(self.attributes) < 2:
             raise FaceganError(f"`attributes` is {','.join(self.attributes)}: expected at least two, which faces are to carry together")
         check_device(self.device)
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not abs(value) <= MOST:
-                raise FaceganError(f"`{item.name}` is {value}: expected a number up to {MOST:g}")
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):

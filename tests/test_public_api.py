@@ -157,6 +157,8 @@ def test_paths_and_numbers_take_their_fields_types() -> None:
         (dict(best="3"), "`best` is '3': expected a whole number"), (dict(best=True), "`best` is True"),
         (dict(noise_mode="loud"), "`noise_mode` is 'loud': expected one of const, random, none"),
         (dict(truncation=float("nan")), "`truncation` is nan"), (dict(label="1,x"), "`label` is '1,x': expected numbers"),
+        (dict(label=[1, 1e308]), r"`label` is \(1.0, 1e\+308\): expected numbers from -1e\+09"),
+        (dict(label="1,nan"), r"`label`\[1\] is nan"),
         (dict(seeds="a"), "`seeds` is 'a': expected numbers and ranges"), (dict(seeds=None), r"`seeds`\[0\] is None"),
     ],
 )  # fmt: skip

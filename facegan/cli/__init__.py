@@ -43,7 +43,7 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "tune": ("facegan.cli.training", "measure which algorithm suits each layer of a training on this GPU, and keep the answers"),
 }
 # what writing meets that only its user can mend; any other OSError may be a fault of ours
-_FULL = {getattr(errno, "E" + name) for name in "NOSPC DQUOT ROFS ACCES PERM NOTDIR ISDIR EXIST NAMETOOLONG FBIG".split()}
+_FULL = {getattr(errno, name) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EEXIST ENOTDIR EISDIR ENAMETOOLONG EFBIG".split()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -151,7 +151,7 @@ def test_what_cannot_be_recorded_goes_on_from_the_state_before(caplog: pytest.Lo
     (record,) = caplog.records
     assert record.message == (
         "CUDA graphs: counting could not be recorded (operation not permitted when stream is capturing); it does without them, "
-        "as with --cuda-graphs off"
+        "as with `cuda_graphs=off`"
     )
 
 
@@ -193,7 +193,7 @@ def test_memory_that_graphs_leave_too_little_of_is_given_back(caplog: pytest.Log
     assert float(graphed(torch.ones(1))) == 16  # from the state before, not from where memory ended
     assert graphed.record is None and not graphed.entries
     assert [record.message for record in caplog.records] == [
-        "CUDA graphs: counting leaves too little memory as a graph; it does without them, as with --cuda-graphs off"
+        "CUDA graphs: counting leaves too little memory as a graph; it does without them, as with `cuda_graphs=off`"
     ]
 
 

@@ -52,13 +52,13 @@ def flags_of(variant: str) -> dict[str, Any]:
 WORKER = """
 import json, os, sys, torch
 from accelerate.state import AcceleratorState, PartialState
-from facegan.training.config import from_json
-from facegan.training.session import run
+from facegan.methods import configured
+from facegan.session import run
 torch.set_num_threads(1)
 torch.optim.Adam = lambda params, lr=0.0, **_: torch.optim.SGD(params, lr=lr)  # a restorer's rates are its groups'
 for port, config in json.loads(sys.stdin.read()):
     os.environ["MASTER_PORT"] = str(port)
-    run(from_json(config))
+    run(configured(**config))
     AcceleratorState._reset_state(True)
 """
 
