@@ -16,7 +16,7 @@ from typing import Any
 
 from facegan import __version__
 from facegan.cli.messages import FlagFormatter, fields_of, with_flags
-from facegan.cli.parser import RAW, add_arguments
+from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     root = parser(words)
     fields = fields_of(root)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(FlagFormatter(fields))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FlagFormatter(fields))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     arguments = vars(root.parse_args(words))
     command = arguments.pop("command")
     keep_memory()
@@ -107,5 +107,6 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             each.epilog = command.examples_for(words)
             for options in command.options_for(words):
                 add_arguments(each, options)
+            name_flags(each)
             each.set_defaults(command=command.run)
     return root

@@ -43,7 +43,7 @@ def test_a_seed_means_what_it_means_to_nvidia(network, tmp_path):
     "arguments,words",
     [
         (["generate", "nowhere.pkl", "--out", "o"], "nowhere.pkl does not exist"),
-        (["generate", "NET", "--best", "3", "--out", "o"], "is a network: --best goes with a run of Method A"),
+        (["generate", "NET", "--best", "3", "--out", "o"], "is a StyleGAN2 network: --best goes with a run of Method A"),
         (["convert", "nowhere", "o"], "nowhere does not exist"),
         (["convert", "BROKEN", "o"], "is refused: it asks for os.system"),
     ],

@@ -46,7 +46,7 @@ import torch
 from triton.compiler import ASTSource, CompiledKernel
 from facegan import backend, warmup
 from facegan.ops import modulated_conv2d
-from facegan.training.config_b import MethodBConfig
+from facegan.methods.b.config import MethodBConfig
 from facegan.warmup.kernels import compiling_for, missing, specialisations
 from facegan.warmup.launches import launcher, recorded
 

@@ -352,7 +352,7 @@ def test_mix_writes_pairs_grid_and_recipe(network: Path, generator: Generator, t
 def test_the_default_layers_are_said(network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert main(["mix", "--network", str(network), "--rows", "0", "--cols", "1", "--out", str(tmp_path)]) == 0
-    assert "no --layers: the columns' styles go to those of 16-32px, layers 3-7 of 0-7" in caplog.text
+    assert "no `layers`: the columns' styles go to those of 16-32px, layers 3-7 of 0-7" in caplog.text
     assert json.loads((tmp_path / "recipe.json").read_text()) == {"mode": "crossover", "weights": [0.0] * 3 + [1.0] * 5}
 
 
@@ -383,8 +383,8 @@ def test_truncation_goes_to_seeds(network: Path, generator: Generator, tmp_path:
         ("walk --rows 0 --out OUT/a.gif", "expected at least 2 --rows and 1 of --frames, not 1 and 30"),
         ("walk --rows 0-1 --out OUT/a.gif --frames 0", "expected at least 2 --rows and 1 of --frames, not 2 and 0"),
         ("walk --rows 0-1 --out OUT/a.avi", "a.avi': expected a file that ends in .gif or .mp4"),
-        ("walk --rows 0-1 --out OUT/a.gif --fps 0", "--fps is 0: expected 0 to 100 frames a second"),
-        ("walk --rows 0-1 --out OUT/a.gif --fps 101", "--fps is 101: expected 0 to 100 frames a second"),
+        ("walk --rows 0-1 --out OUT/a.gif --fps 0", "--fps is 0: expected above 0, up to 100 frames a second"),
+        ("walk --rows 0-1 --out OUT/a.gif --fps 101", "--fps is 101: expected above 0, up to 100 frames a second"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(words: str, said: str, refusal: Callable, network: Path, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_batch_that_does_not_fit_is_halved(call, photos, tmp_path, monkeypatch
 
     monkeypatch.setattr(Projection, "advance", limited)
     status, said = call(photos, batch=8)
-    assert status == 0 and "a batch of 5 does not fit in memory: going on with 2" in said
+    assert status == 0 and "a batch of 5 does not fit in memory: continuing with 2" in said
     same(contents(tmp_path / "styles"), contents(tmp_path / "straight"))
     most = 0
     status, said = call(photos, out=tmp_path / "none")

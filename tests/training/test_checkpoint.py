@@ -82,6 +82,7 @@ def test_a_kill_at_any_moment_of_replacing_leaves_a_whole_folder_or_none(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", mortal(checkpoint.save_file))
         patch.setattr(Path, "rename", mortal(Path.rename))
+        patch.setattr(files.os, "replace", mortal(files.os.replace))
         patch.setattr(files.shutil, "rmtree", mortal(files.shutil.rmtree))
         with pytest.raises(Killed):
             checkpoint.save(tmp_path / "state", NEW, {"step": 2})
