@@ -100,11 +100,7 @@ def _maps(channel_base: int, resolution: int) -> tuple[tuple[int, int], ...]:
 
 
 # network -> (feature maps, px) of its blocks, smallest first
-NETWORKS = {
-    "stylegan2-256": _maps(16384, 256),
-    "stylegan2-1024": _maps(32768, 1024),
-    "method-a": ((128, 8), (64, 16), (32, 32), (16, 64)),
-}
+NETWORKS = {"stylegan2-256": _maps(16384, 256), "stylegan2-1024": _maps(32768, 1024), "method-a": ((128, 8), (64, 16), (32, 32), (16, 64))}
 
 
 def block(

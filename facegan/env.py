@@ -96,13 +96,7 @@ def missing(found: dict[str, Any], requirement: str) -> str | None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m facegan.env", description="What is installed and which backend serves.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--require",
-        action="append",
-        default=[],
-        metavar="X",
-        help="fail unless X is there: cuda, a backend or a package",
-    )
+    parser.add_argument("--require", action="append", default=[], metavar="X", help="fail unless X is there: cuda, a backend or a package")
     arguments = parser.parse_args(argv)
     try:
         found = report()

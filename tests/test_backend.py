@@ -47,10 +47,7 @@ def test_auto_falls_back_and_says_why(clean):
 
 
 def test_a_forced_backend_never_falls_back(clean):
-    with (
-        use_backend("triton"),
-        pytest.raises(BackendUnavailable, match="'triton' cannot serve bias_act on cpu: facegan_kernels"),
-    ):
+    with use_backend("triton"), pytest.raises(BackendUnavailable, match="'triton' cannot serve bias_act on cpu: facegan_kernels"):
         bias_act(torch.zeros(1, 2))
     assert issubclass(BackendUnavailable, FaceganError)
 
@@ -108,10 +105,7 @@ def test_use_backend_ends_with_its_block_and_stays_in_its_context(clean):
 
 
 def test_unknown_names(clean, monkeypatch):
-    with (
-        pytest.raises(FaceganError, match="backend is 'cuda'; expected one of auto, reference, triton, native"),
-        use_backend("cuda"),
-    ):
+    with pytest.raises(FaceganError, match="backend is 'cuda'; expected one of auto, reference, triton, native"), use_backend("cuda"):
         pass
     monkeypatch.setattr(backend, "_default", "gpu")
     with pytest.raises(FaceganError, match="FACEGAN_BACKEND is 'gpu'; expected one of auto"):

@@ -93,8 +93,7 @@ def _resources(cubin: bytes) -> tuple[int, int]:
 def check(cases: Iterable[Case], processes: int = PROCESSES) -> Part:
     """Compiles what `cases` need; a second run is served from Triton's cache."""
     part = Part(
-        "Triton kernels, compiled",
-        ("kernel", "arch", "regs", "stack", "shared", "in the hot part: number x bytes", "mma", "configuration"),
+        "Triton kernels, compiled", ("kernel", "arch", "regs", "stack", "shared", "in the hot part: number x bytes", "mma", "configuration")
     )
     groups: dict[tuple[str, str], list[Case]] = {}  # cases of a group share kernels
     for case in cases:

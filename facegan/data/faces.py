@@ -32,13 +32,7 @@ class FaceData:
 
 
 def open_faces(
-    data: str | Path,
-    resolution: int,
-    *,
-    num: int = 8000,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
+    data: str | Path, resolution: int, *, num: int = 8000, seed: int = 0, cache_dir: str | Path | None = None, progress: bool = True
 ) -> FaceData:
     """Load a data set at `resolution` x `resolution` pixels, each image decoded once and for all (`images`).
 

@@ -16,13 +16,7 @@ from facegan.data.table import AttributeTable
 
 
 def inspect(
-    data: str | Path,
-    attributes: str | Sequence[str],
-    *,
-    check_images: bool = False,
-    num: int = 8000,
-    seed: int = 0,
-    progress: bool = True,
+    data: str | Path, attributes: str | Sequence[str], *, check_images: bool = False, num: int = 8000, seed: int = 0, progress: bool = True
 ) -> str:
     """An aligned report on `data` (as `open_faces` takes it) and `attributes` (as `resolve` does).
 

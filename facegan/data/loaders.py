@@ -16,16 +16,7 @@ import numpy as np
 
 from facegan.data.classes import class_folders
 from facegan.data.formats import is_image, told_masks, told_unread, unread, without_masks
-from facegan.data.layouts import (
-    LAYOUTS,
-    Reader,
-    Rows,
-    celeba,
-    imagefolder,
-    metadata_csv,
-    metadata_jsonl,
-    nvidia,
-)
+from facegan.data.layouts import LAYOUTS, Reader, Rows, celeba, imagefolder, metadata_csv, metadata_jsonl, nvidia
 from facegan.data.sources import Source, open_source
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError

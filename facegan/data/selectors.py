@@ -164,9 +164,7 @@ class _Parser:
         if self.kind == "bad":
             reason = "this quote is never closed, or is empty" if self.token == '"' else f"unexpected {self.token!r}"
             raise SelectorError(
-                f'{reason}; names of other characters than letters, digits and _ - . go in double quotes: "odd name"',
-                self.text,
-                self.place,
+                f'{reason}; names of other characters than letters, digits and _ - . go in double quotes: "odd name"', self.text, self.place
             )
 
     def parse(self) -> Selector:

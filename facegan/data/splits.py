@@ -37,13 +37,7 @@ def split(identities: Sequence[str], groups: Groups, seed: int = 0) -> Split:
 
 
 def holdout(
-    identities: Sequence[str],
-    index: np.ndarray,
-    fraction: float,
-    seed: int,
-    purpose: str,
-    *,
-    strata: Sequence[np.ndarray] = (),
+    identities: Sequence[str], index: np.ndarray, fraction: float, seed: int, purpose: str, *, strata: Sequence[np.ndarray] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split the rows `index` (int64) by person into (rest, held out), each in the order of `index`.
 

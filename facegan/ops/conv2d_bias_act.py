@@ -15,16 +15,7 @@ from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.activation import HOMOGENEOUS, Activation, check_activation
 from facegan.ops.bias_act import bias_act, bias_act_ref
-from facegan.ops.conv2d import (
-    ConvInputGrad,
-    ConvWeightGrad,
-    _backward,
-    _options,
-    conv2d,
-    conv2d_ref,
-    resampling,
-    weight_gradients_wanted,
-)
+from facegan.ops.conv2d import ConvInputGrad, ConvWeightGrad, _backward, _options, conv2d, conv2d_ref, resampling, weight_gradients_wanted
 from facegan.ops.formats import following
 from facegan.ops.registration import Operators, applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d

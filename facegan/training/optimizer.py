@@ -12,10 +12,7 @@ FUSED = ("cpu", "cuda")  # devices on which PyTorch's Adam has a fused kernel, f
 
 
 def adam(
-    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
-    lr: float,
-    betas: tuple[float, float],
-    device: torch.device | str,
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: float, betas: tuple[float, float], device: torch.device | str
 ) -> torch.optim.Adam:
     """Adam for parameters (or groups of them, with rates of their own) that lie on `device`.
 

@@ -67,10 +67,7 @@ def _layout(form: str, columns: list[str], values: np.ndarray) -> tuple[Files, l
     if form == "celeba":
         return _celeba(columns, values), [f"{i + 1:06d}.jpg" for i in range(n)]
     if form == "kaggle":
-        rows = [
-            ["image_id", *columns],
-            *([name, *(2 * row.astype(int) - 1)] for name, row in zip(names, values, strict=True)),
-        ]
+        rows = [["image_id", *columns], *([name, *(2 * row.astype(int) - 1)] for name, row in zip(names, values, strict=True))]
         inside: Files = {f"img_align_celeba/img_align_celeba/{name}": data for name, data in images.items()}
         return {**inside, "list_attr_celeba.csv": _csv_text(rows)}, names
     if form == "celebamask":
@@ -86,10 +83,7 @@ def _layout(form: str, columns: list[str], values: np.ndarray) -> tuple[Files, l
         inside = {f"00000/{name}": data for name, data in images.items()}
         return {**inside, "dataset.json": json.dumps({"labels": labels})}, [f"00000/{name}" for name in names]
     if form == "csv":
-        rows = [
-            ["file_name", "caption", *columns],
-            *([n, "a, b", *r.astype(int)] for n, r in zip(names, values, strict=True)),
-        ]
+        rows = [["file_name", "caption", *columns], *([n, "a, b", *r.astype(int)] for n, r in zip(names, values, strict=True))]
         return {**images, "metadata.csv": _csv_text(rows)}, names
     if form == "jsonl":
         records = [{"file_name": n, **{c: bool(v) for c, v in zip(columns, r, strict=True)}} for n, r in zip(names, values, strict=True)]

@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facegan.data.synthetic import (
-    BEARDS,
-    COLUMNS,
-    HAIRS,
-    render,
-    render_dataset,
-    sample_parameters,
-    write_celeba_layout,
-)
+from facegan.data.synthetic import BEARDS, COLUMNS, HAIRS, render, render_dataset, sample_parameters, write_celeba_layout
 from facegan.errors import FaceganError
 
 # A sharp, upright, centred face without accessories: pixel zones then mean the same in every face.

@@ -83,13 +83,7 @@ def act(v: Tensor, kind: str, alpha: float, gain: float, clamp: float) -> Tensor
 def slope(y: Tensor, kind: str, alpha: float, gain: float, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
     """dy/dv, its derivative by y, and where y is not clamped; v = act^-1(y)."""
     one, a = torch.ones_like(y), y / gain
-    forms = {
-        "linear": one,
-        "relu": (a > 0).to(y),
-        "lrelu": torch.where(a > 0, one, alpha * one),
-        "tanh": 1 - a * a,
-        "sigmoid": a * (1 - a),
-    }
+    forms = {"linear": one, "relu": (a > 0).to(y), "lrelu": torch.where(a > 0, one, alpha * one), "tanh": 1 - a * a, "sigmoid": a * (1 - a)}
     second = {"tanh": -2 * a, "sigmoid": 1 - 2 * a}.get(kind, 0 * one)
     passes = (y.abs() < clamp).to(y) if clamp > 0 else one
     return forms[kind] * gain * passes, second * passes, passes

@@ -67,10 +67,7 @@ def test_shapes_and_formats(dtype, shape, dim, tolerance):
 def test_gradients_of_both_orders(act, clamp):
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     b = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    for function in (
-        lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp),
-        lambda x, b: operator(x, b, act, 1.3, clamp),
-    ):
+    for function in (lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp), lambda x, b: operator(x, b, act, 1.3, clamp)):
         assert torch.autograd.gradcheck(function, (x, b))
         assert torch.autograd.gradgradcheck(function, (x, b))
 

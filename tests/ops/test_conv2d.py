@@ -75,10 +75,7 @@ def test_no_weight_gradients_saves_the_work(monkeypatch):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_memory_format_is_kept(memory_format):
-    x, weight = (
-        torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format),
-        torch.randn(4, 4, 3, 3, requires_grad=True),
-    )
+    x, weight = (torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format), torch.randn(4, 4, 3, 3, requires_grad=True))
     y = conv2d(x.requires_grad_(), weight, padding=1)
     assert y.is_contiguous(memory_format=memory_format)
 

@@ -15,13 +15,7 @@ from facegan.errors import FaceganError
 from facegan.ops import conv2d_bias_act, conv2d_bias_act_ref, conv2d_layer, linear, no_weight_gradients, setup_filter
 
 BACKENDS = ["reference", "native"]
-ACTIVATIONS = {
-    "linear": lambda z: z,
-    "relu": F.relu,
-    "lrelu": lambda z: F.leaky_relu(z, 0.3),
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
+ACTIVATIONS = {"linear": lambda z: z, "relu": F.relu, "lrelu": lambda z: F.leaky_relu(z, 0.3), "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 
 @pytest.fixture(params=BACKENDS)

@@ -91,12 +91,7 @@ def test_upsampling_by_1331_is_bilinear_inside():
 @pytest.mark.parametrize("function", [upfirdn2d, operator])
 @pytest.mark.parametrize(
     "up,down,pads",
-    [
-        ((1, 1), (1, 1), (1, 2, 2, 1)),
-        ((2, 2), (1, 1), (2, 1, 2, 1)),
-        ((1, 1), (2, 2), (1, 1, 1, 1)),
-        ((2, 3), (3, 2), (4, -1, 2, 3)),
-    ],
+    [((1, 1), (1, 1), (1, 2, 2, 1)), ((2, 2), (1, 1), (2, 1, 2, 1)), ((1, 1), (2, 2), (1, 1, 1, 1)), ((2, 3), (3, 2), (4, -1, 2, 3))],
 )
 def test_gradients_of_both_orders(function, up, down, pads):
     x = torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -109,11 +104,7 @@ def test_gradients_of_both_orders(function, up, down, pads):
 def test_opcheck(channels_last):
     x = torch.randn(2, 3, 6, 5)
     x = (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
-    for up, down, pads in (
-        ([2, 2], [1, 1], [2, 1, 2, 1]),
-        ([1, 1], [2, 2], [1, 1, 1, 1]),
-        ([2, 1], [1, 3], [3, 0, -1, 2]),
-    ):
+    for up, down, pads in (([2, 2], [1, 1], [2, 1, 2, 1]), ([1, 1], [2, 2], [1, 1, 1, 1]), ([2, 1], [1, 3], [3, 0, -1, 2])):
         arguments = (x, setup_filter(), up, down, pads, False, 1.5)
         torch.library.opcheck(torch.ops.facegan_reference.upfirdn2d.default, arguments)
 

@@ -43,14 +43,7 @@ def render_dataset(
 
 
 def write_celeba_layout(
-    out: Path,
-    num: int,
-    resolution: int,
-    seed: int,
-    *,
-    image_format: str = "jpg",
-    workers: int | None = None,
-    progress: bool = False,
+    out: Path, num: int, resolution: int, seed: int, *, image_format: str = "jpg", workers: int | None = None, progress: bool = False
 ) -> None:
     """Write faces 0 .. num - 1 of ``seed`` as CelebA is laid out.
 

@@ -18,14 +18,7 @@ TRICKS = dict(augment="color,translation", inherit_discriminator=True)
 RECIPES: dict[str, dict[str, Any]] = {
     "thesis": {},
     "best": dict(
-        **TRICKS,
-        epochs=400,
-        discriminators="regional",
-        masks="regression",
-        inherit_lr=1.0,
-        **ADVERSARIAL,
-        switch_epoch=0,
-        critics="all",
+        **TRICKS, epochs=400, discriminators="regional", masks="regression", inherit_lr=1.0, **ADVERSARIAL, switch_epoch=0, critics="all"
     ),
     "plain": dict(**TRICKS, epochs=400, inherit_lr=1.0, **ADVERSARIAL, switch_epoch=0, grow=False),
     "conditional": dict(**TRICKS, conditional=True, epochs=0, phase2_epochs=0, **ADVERSARIAL),

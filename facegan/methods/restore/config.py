@@ -18,8 +18,7 @@ class RestoreConfig(TrainConfig):
 
     method: str = option("restore", "the method")
     prior: str = option(
-        "",
-        "StyleGAN2 network to build on: a run of `--method b` (best with `noise=concat`), a folder of `facegan convert`, a .pkl or .pt",
+        "", "StyleGAN2 network to build on: a run of `--method b` (best with `noise=concat`), a folder of `facegan convert`, a .pkl or .pt"
     )
     # --- length
     kimg: float = option(500.0, "length of the training in thousands of images", group="length")
