@@ -179,7 +179,7 @@ def write_folder(folder: Path, kind: str, metadata: dict[str, Any], tensors: dic
 
 def slimmed(networks: StyleGAN2Checkpoint) -> StyleGAN2Checkpoint:
     """What making, mixing and projecting faces needs: the averaged generator, and the discriminator, whose features measure
-    likeness, in half precision."""
+    perceptual distance, in half precision."""
     states = {"G_ema": networks.generator().state_dict()}
     if "D" in networks.states:
         states["D"] = {name: value.half() for name, value in networks.states["D"].items()}

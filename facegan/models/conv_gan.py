@@ -21,7 +21,7 @@ from facegan.ops import adain, adain_affine, setup_filter, upsample2d
 
 M = TypeVar("M", bound=nn.Module)
 
-MERGE_RESOLUTIONS = (8, 16, 32)  # METHOD A merges after the blocks of these sizes
+MERGE_RESOLUTIONS = (8, 16, 32)  # Method A merges after the blocks of these sizes
 GROWN_FROM = 16  # G3's extra layers sit at this size and above
 MODULATION_GAIN = 0.5
 RGB_GAIN = 0.25  # the sum over all sizes starts at the contrast of a photograph, not at several times it

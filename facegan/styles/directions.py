@@ -1,4 +1,4 @@
-"""`facegan styles average | collect | direction | list`: what N projections of one attribute have in common (METHOD's styles b and c)."""
+"""`facegan styles average | collect | direction | list`: what N projections of one attribute have in common."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def measured(projector: Projector, photo: Tensor, before: Tensor, after: Tensor,
     """How far the projection is from the photo and the edit from the projection, and the critics' scores of all three."""
     features = [projector.perceptual.features(image) for image in (photo, before, after)]
     report: dict[str, Any] = {
-        "likeness_by": projector.perceptual.description,
+        "perceptual": projector.perceptual.description,
         "projection_distance": distance(features[0], features[1]).item(),
         "identity_drift": distance(features[1], features[2]).item(),
     }

@@ -92,7 +92,7 @@ class DiscriminatorFeatures:
 class Pyramid:
     """No network: bands of a Laplacian pyramid (Burt & Adelson 1983) and their differences between neighbours."""
 
-    description = "a Laplacian pyramid of pixels and gradients (no network judges likeness)"
+    description = "a Laplacian pyramid of pixels and gradients (no network measures the distance)"
 
     def features(self, images: Tensor) -> Tensor:
         x = _shrunk(images)

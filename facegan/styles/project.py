@@ -124,7 +124,7 @@ def refuse_other_attributes(options: ProjectOptions, network: str, config: Train
 
 
 class Projector:
-    """A network with its measure of likeness, and folders of styles that are made with them."""
+    """A network with its perceptual distance, and folders of styles that are made with them."""
 
     def __init__(
         self, networks: StyleGAN2Checkpoint, network: str, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto"
@@ -163,7 +163,7 @@ class Projector:
 
     def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
-        log.info("likeness is measured by %s", self.perceptual.description)
+        log.info("perceptual distance: %s", self.perceptual.description)
         out.mkdir(parents=True, exist_ok=True)
         for leftover in out.glob(f".{UNFINISHED}.*"):  # of interrupted saves; nothing else in a folder that the user names
             shutil.rmtree(leftover, ignore_errors=True)

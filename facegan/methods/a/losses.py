@@ -1,4 +1,4 @@
-"""Method A's objective, equation by equation (METHOD A in docs/method.md; LSGAN: Mao et al. 2017, coding 0/1).
+"""Method A's objective, equation by equation (docs/method.md; LSGAN: Mao et al. 2017, coding 0/1).
 
 All means are over the batch, where the source has sums, so that no weight depends on the batch size.
 """

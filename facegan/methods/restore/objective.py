@@ -28,5 +28,5 @@ class Losses(NamedTuple):
 def losses(restored: Tensor, faces: Tensor, scores: Tensor, features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Losses:
     """`scores` and `features` are D's of the restored faces, `target_features` of the faces themselves; both may be empty."""
     distances = [l1_loss(a.float(), b.float()) for a, b in zip(features, target_features, strict=True)]
-    likeness = torch.stack(distances).sum() if distances else scores.new_zeros(())
-    return Losses(softplus(-scores).mean(), l1_loss(restored, faces), likeness)
+    distance = torch.stack(distances).sum() if distances else scores.new_zeros(())
+    return Losses(softplus(-scores).mean(), l1_loss(restored, faces), distance)
