@@ -11,8 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from tqdm import tqdm
 
 from facegan.data.formats import open_image
 from facegan.errors import FaceganError
-from facegan.files import quoted
+from facegan.files import quoted, written
 
 logger = logging.getLogger("facegan.data")
 
@@ -176,21 +174,14 @@ def cached(
     if found:
         return found
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=folder))
+        with written(folder / key) as partial:
+            partial.mkdir()
+            _store(partial, shape, produce)
     except OSError as error:
-        logger.warning("cannot cache in %s (%s): decoding into memory; $FACEGAN_CACHE names another folder", folder, error)
-        return _collect(shape, produce)
-    try:
-        _store(partial, shape, produce)
-        shutil.rmtree(folder / key, ignore_errors=True)  # an unreadable entry, if anything
-        try:
-            partial.rename(folder / key)
-        except OSError:  # another process was faster; its entry is the same
-            pass
-        entry = _load(folder / key)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not (folder / key).exists():  # else another process was faster; its entry is the same
+            logger.warning("cannot cache in %s (%s): decoding into memory; $FACEGAN_CACHE names another folder", folder, error)
+            return _collect(shape, produce)
+    entry = _load(folder / key)
     if entry is None:
         raise FaceganError(f"cache folder {folder}: what was just written cannot be read back; set FACEGAN_CACHE to another")
     return entry

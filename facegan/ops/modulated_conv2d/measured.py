@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 import facegan
+from facegan.files import write_whole
 
 CHOICES = ("library", "fused")  # values of `Algorithm`
 DEFAULT = "library"
@@ -132,9 +132,6 @@ def _write(place: Path, machine: str, known: Mapping[str, str]) -> None:
     content = _read(place)
     content[machine] = {**content.get(machine, {}), **known}
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=place.name, suffix=".part", delete=False) as partial:
-            json.dump(content, partial, indent=1)
-        os.replace(partial.name, place)
+        write_whole(place, json.dumps(content, indent=1))
     except OSError as error:
         logger.warning("cannot keep the measured algorithms in %s (%s): they are measured again in every run", place, error)
