@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,24 +60,17 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros."""
         noise = None if noise is None else noise * self.noise_strength
-        act, channels = Activation(self.act, DEFAULT_GAINS[self.act] * gain, self.clamp and self.clamp * gain), self.weight.shape[0]
+        channels = self.weight.shape[0]
+        act: dict[str, Any] = dict(act=self.act, gain=DEFAULT_GAINS[self.act] * gain, clamp=self.clamp and self.clamp * gain)
         y = modulated_conv2d(
             x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
-            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act._asdict(),
+            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act,
         )  # fmt: skip
         if not self.concat:
             return y
         # In y's memory format: of two, `cat` takes the slower one.
         beside = torch.zeros_like(y) if noise is None else noise.to(y.dtype).contiguous(memory_format=torch.channels_last)
-        return torch.cat([y, bias_act(beside, self.bias[channels:], **act._asdict())], dim=1)
-
-
-class Activation(NamedTuple):
-    """Of a layer's convolution and noise alike."""
-
-    act: str
-    gain: float
-    clamp: float | None
+        return torch.cat([y, bias_act(beside, self.bias[channels:], **act)], dim=1)
 
 
 class ToRGB(nn.Module):
