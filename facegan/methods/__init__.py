@@ -28,7 +28,7 @@ def method_named(name: Any) -> MethodSpec:
 
 def configured(method: str = "a", **values: Any) -> TrainConfig:
     """A method's configuration, checked: what is not given is its recipe's, or else the default."""
-    config = method_named(method).config(**values)
+    config = method_named(method).config(method=method, **values)
     config.check()
     return config
 
