@@ -109,7 +109,9 @@ def _compile_missing(kernels: Sequence[Specialisation], device: torch.device, pr
         return 0
     count = min(processes or min(len(os.sched_getaffinity(0)), 16), len(wanted))
     title = f"compiling {len(wanted)} kernels for {torch.cuda.get_device_name(device)} (once; kept in {knobs.cache.dir})"
-    with tqdm(total=len(wanted), desc=title, unit="kernel", disable=not progress or None) as bar:
+    if progress:
+        log.info("%s", title)  # a bar is shown on terminals alone
+    with tqdm(total=len(wanted), desc="kernels", unit="kernel", disable=not progress or None) as bar:
         for index, reason in compile_in_processes(wanted, count):
             bar.update()
             if reason is not None:  # the launch itself will say so again, where it is needed

@@ -40,6 +40,8 @@ def run(folder: Path, script: str) -> Any:
 
 
 PRETENDED = """
+import logging
+logging.basicConfig(level=logging.INFO)
 import json, sys
 from unittest import mock
 import torch
@@ -179,7 +181,7 @@ def test_steps_call_the_same_operators_on_numbers(config):
 
 def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_path):
     from facegan import backend
-    from facegan.cli import tuning
+    from facegan.cli import training
     from facegan.errors import FaceganError
     from facegan.ops.modulated_conv2d import measured
     from facegan.warmup import tune
@@ -192,7 +194,7 @@ def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_pat
     ]  # fmt: skip
 
     with pytest.raises(FaceganError, match="nothing to measure, as Triton's kernels run on CUDA devices"):
-        tuning.run_tune({"method": "b", "resolution": 64})
+        training.run_tune({"method": "b", "resolution": 64})
 
     asked: list[tuple[Any, str]] = []
 
@@ -210,7 +212,7 @@ def test_layers_with_a_choice_are_measured_and_kept(monkeypatch, capsys, tmp_pat
     monkeypatch.setattr(measured, "choose", choose)
     monkeypatch.setattr(tune, "steps", steps)
     monkeypatch.setenv("FACEGAN_CACHE", str(tmp_path))
-    tuning.run_tune({"method": "b", "resolution": 64})
+    training.run_tune({"method": "b", "resolution": 64})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["fused", "library", "2"]
     assert str(tmp_path / "algorithms.json") in printed[-1]
