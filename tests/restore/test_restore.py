@@ -201,7 +201,7 @@ def test_without_weights_it_is_lanczos_and_sharpening_and_says_so(scale, tmp_pat
         flags = ["--scale", str(scale)] if scale else []
         assert main(["restore", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *flags]) == 0
     factor = scale or 2
-    assert f"no --weights: faces are enlarged {factor} times by Lanczos and mildly sharpened, no network adds detail" in caplog.text
+    assert f"no `weights`: faces are enlarged {factor} times by Lanczos and mildly sharpened, no network adds detail" in caplog.text
     plain = face(16).resize((16 * factor, 16 * factor), Image.Resampling.LANCZOS)
     found = pixels(tmp_path / "out/a.png").astype(float)
     assert found.shape == (16 * factor, 16 * factor, 3)
@@ -217,7 +217,7 @@ def test_scale_takes_the_faces_that_it_leads_to_the_networks_size(weights, tmp_p
     last, _ = failed([*inputs, "--weights", weights, "--scale", "2", "--out", str(tmp_path / "out")], capsys)
     assert files(tmp_path / "out") == ["16.png", "before-after.png"]
     assert last.startswith("facegan: 2 of 3 faces left out: ")
-    assert f"32.png has 32 px, which --scale 2 makes 64, but {weights} makes 32: omit --scale, or name weights" in caplog.text
+    assert f"32.png has 32 px, which `scale=2` makes 64, but {weights} makes 32: omit `scale`, or name weights" in caplog.text
 
 
 # --- what is left out
