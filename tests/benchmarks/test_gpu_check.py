@@ -20,6 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "benchmarks" / "gpu_check.py")
 
 
+@pytest.fixture(autouse=True)
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmarks that are started are no part of this run, which pytest-xdist may have divided."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[list[str], list[str]]]:
     """planned(*flags): what --plan prints, as names that fit into the time and names that do not."""
