@@ -212,7 +212,7 @@ class StyleGAN:
         from facegan.styles.projection import Settings
 
         settings = Settings(options.space, options.steps, options.seed)
-        return Projector(self.networks, self.source, settings, self.device, self.cuda_graphs)
+        return Projector(self.networks, self.generator, self.source, settings, self.cuda_graphs)
 
     # --- the whole network
     @takes(EvaluateOptions)

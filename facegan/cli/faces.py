@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,11 @@ def run_evaluate(values: dict[str, Any]) -> None:
 
 def run_restore(values: dict[str, Any]) -> None:
     """Restore files or a run's faces into a folder."""
+    from facegan.api.sharing import fetched
     from facegan.restore.restorer import restore
 
-    print(restore(o.Restore(**values)))
+    options = o.Restore(**values)
+    print(restore(replace(options, weights=str(fetched(options.weights)))))
 
 
 def run_convert(values: dict[str, Any]) -> None:

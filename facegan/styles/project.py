@@ -22,7 +22,6 @@ from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colou
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.config import TrainConfig
 from facegan.data.photos import Target, labelled_faces, read_photos
-from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError, Interrupted
 from facegan.files import parse_json, quoted
 from facegan.memory import out_of_memory
@@ -127,12 +126,12 @@ class Projector:
     """A network with its perceptual distance, and folders of styles that are made with them."""
 
     def __init__(
-        self, networks: StyleGAN2Checkpoint, network: str, settings: Settings, device: torch.device | str = AUTO, cuda_graphs: str = "auto"
+        self, networks: StyleGAN2Checkpoint, generator: Generator, network: str, settings: Settings, cuda_graphs: str = "auto"
     ) -> None:
-        """`network`: how messages call it."""
-        self.device, self.cuda_graphs, self.settings = resolve_device(device), cuda_graphs, settings
+        """`generator`: that of `networks`, on its device; `network`: how messages call it."""
+        self.generator, self.device = generator, generator.mapping.w_avg.device
+        self.cuda_graphs, self.settings = cuda_graphs, settings
         refuse_other_colours(networks, network, "projected into")
-        self.generator: Generator = networks.generator().to(self.device)
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
         self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.description}
 

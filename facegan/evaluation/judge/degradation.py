@@ -17,19 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLEAN, MILD, STRONG = 0, 1, 2
+from facegan.pixels import JPEG_LUMA
 
-# Annex K of the JPEG standard (ITU-T T.81), quality 50.
-_LUMA_TABLE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
+CLEAN, MILD, STRONG = 0, 1, 2
 
 
 def stream(*key: int) -> torch.Generator:
@@ -83,7 +73,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     cosine[0] /= math.sqrt(2)
     quality = quality.to(images).reshape(-1, 1, 1, 1, 1, 1).clamp(1, 100)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)  # the Independent JPEG Group's rule
-    table = torch.floor(torch.tensor(_LUMA_TABLE, dtype=images.dtype, device=images.device) * scale + 0.5).clamp(1, 255)
+    table = torch.floor(torch.tensor(JPEG_LUMA, dtype=images.dtype, device=images.device) * scale + 0.5).clamp(1, 255)
     blocks = cosine.T @ (torch.round(cosine @ blocks @ cosine.T / table) * table) @ cosine
     whole = blocks.transpose(3, 4).reshape(num, channels, rows * 8, columns * 8)
     return whole[..., :height, :width] / 127.5

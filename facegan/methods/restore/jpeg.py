@@ -11,18 +11,9 @@ from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.graphs import constant
+from facegan.pixels import JPEG_LUMA
 
-# Annex K of the standard, at quality 50: luma, chroma.
-LUMA = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
+# Annex K of the standard, at quality 50, beside JPEG_LUMA.
 CHROMA = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
@@ -39,7 +30,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
         raise FaceganError(f"images have shape {list(images.shape)}; JPEG at 4:2:0 works on multiples of 16 pixels.")
     to_ycbcr, to_rgb = _colours(images.device, images.dtype)
     luma, chroma = torch.einsum("cd,ndhw->nchw", to_ycbcr, images * 127.5 + 127.5).round().split((1, 2), dim=1)
-    luma = _coded(luma - 128, LUMA, quality) + 0.5  # the standard's level shift, and back to 127.5 as the middle
+    luma = _coded(luma - 128, JPEG_LUMA, quality) + 0.5  # the standard's level shift, and back to 127.5 as the middle
     chroma = _coded(F.avg_pool2d(chroma, 2).round(), CHROMA, quality).round()
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)  # decoders' triangle filter
     rgb = torch.einsum("cd,ndhw->nchw", to_rgb, torch.cat([luma, chroma], dim=1))
