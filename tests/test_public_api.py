@@ -19,6 +19,7 @@ from PIL import Image
 
 import facegan
 import facegan.ops
+from facegan import cli
 from facegan.config import Options
 from facegan.errors import FaceganError
 from facegan.evaluation.judge import judge as judge_module
@@ -419,7 +420,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("untouched")
-def test_networks_go_to_the_hub_and_come_back(net: facegan.StyleGAN, gan: facegan.AttributeGAN, hub: Path) -> None:
+def test_networks_go_to_the_hub_and_come_back(
+    net: facegan.StyleGAN, gan: facegan.AttributeGAN, hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert net.push_to_hub("me/styles") == "https://huggingface.co/me/styles"
     assert gan.push_to_hub("me/bald-beard", private=True, token="mine") == "https://huggingface.co/me/bald-beard"
     restorer = facegan.load_restorer("synthetic128")
@@ -430,6 +433,10 @@ def test_networks_go_to_the_hub_and_come_back(net: facegan.StyleGAN, gan: facega
     assert isinstance(back, facegan.AttributeGAN) and torch.equal(back.generate(1).tensors, gan.generate(1).tensors)
     faces = net.generate(1)
     assert torch.equal(facegan.load_restorer("hub:me/large")(faces).tensors, restorer(faces).tensors)
+    faces.save(hub / "faces")
+    line = ["restore", str(hub / "faces" / f"{faces.names[0]}.png"), "--weights", "hub:me/large", "--out", str(hub / "restored")]
+    assert cli.main(line) == 0 and (hub / "restored" / f"{faces.names[0]}.png").exists()
+    assert "before-after.png" in capsys.readouterr().out  # the command prints, the API does not
     for name in ("hub:me/nothing", "hub:me/styles@other"):
         with pytest.raises(FaceganError, match=f"{name} cannot be downloaded .*expected hub:OWNER/NAME"):
             facegan.load(name)
