@@ -223,6 +223,17 @@ def _output_shape(
     return x.shape[0], x.shape[1], sides[0] // down[0] + 1, sides[1] // down[1] + 1
 
 
+def adjoint_padding(
+    sizes: Sequence[int], out: Sequence[int], taps: Sequence[int], up: Sequence[int], down: Sequence[int], padding: Sequence[int]
+) -> list[int]:
+    """Return the padding with which the flipped filter, up and down swapped, maps `out` pixels back to `sizes`: the adjoint's."""
+    pads = []
+    for axis, k in enumerate(taps):
+        before = padding[2 * axis]
+        pads += [k - 1 - before, sizes[axis] * up[axis] - out[axis] * down[axis] + before - up[axis] + 1]
+    return pads
+
+
 def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], pads: Sequence[int]) -> None:
     if x.ndim != 4 or not x.is_floating_point():
         raise FaceganError(f"upfirdn2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, C, H, W].")
@@ -252,10 +263,7 @@ class _UpFirDn2d(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         (f,), (sizes, out, up, down, padding) = ctx.saved_tensors, ctx.geometry
-        pads = []
-        for axis, taps in enumerate(_taps(f)):
-            before = padding[2 * axis]
-            pads += [taps - 1 - before, sizes[axis] * up[axis] - out[axis] * down[axis] + before - up[axis] + 1]
+        pads = adjoint_padding(sizes, out, _taps(f), up, down, padding)
         return ctx.ops.upfirdn2d(dy, f, down, up, pads, not ctx.flip, ctx.gain), *(None,) * 7
 
 
