@@ -22,7 +22,7 @@ from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.formats import empty_like_format
 from facegan.ops.registration import operators, register
-from facegan.ops.upfirdn2d import Pair, _output_shape, _padding, _taps, adjoint_padding, upfirdn2d_ref
+from facegan.ops.upfirdn2d import Pair, _output_shape, _taps, adjoint_padding, four_sides, upfirdn2d_ref
 
 
 def filtered_lrelu(
@@ -118,7 +118,7 @@ def filtered_lrelu_slope_ref(
     """Return J(x) a for a of x's shape or, where `adjoint`, J(x)^T a for a of the result's, J the derivative of `filtered_lrelu`."""
     if adjoint and x.numel() == 0:
         return a.new_zeros(x.shape)
-    pads = _padding(padding)
+    pads = four_sides(padding)
     v = upfirdn2d_ref(_biased(x, b), fu, up, 1, pads, flip_filter, up * up)
     slopes = torch.where(v > 0, v.new_full((), gain), v.new_full((), gain * slope))  # of v's dtype; two plain numbers would meet in float32
     if clamp is not None:
@@ -174,7 +174,7 @@ def _check(
         raise FaceganError(f"filtered_lrelu: clamp is {clamp}; expected a limit that is not negative, or None for no limit.")
     if not isinstance(padding, int) and len(padding) not in (2, 4):
         raise FaceganError(f"filtered_lrelu: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
-    pads = _padding(padding)
+    pads = four_sides(padding)
     # Python's division rounds down, so that a size below one pixel is never taken for one
     sizes = (*_result_shape(x, fu, None, up, 1, pads)[2:], *_result_shape(x, fu, fd, up, down, pads)[2:])
     if min(sizes) < 1:
