@@ -84,7 +84,7 @@ def modulated_conv2d(
         from facegan.errors import FaceganError
 
         raise FaceganError(f"modulated_conv2d: padding is {padding}; expected one number for all sides.")
-    if x.device.type == "cpu":  # kernels of CPUs take maps in channels_last, and what follows keeps the format
+    if demodulate and x.device.type == "cpu":  # whose kernels take maps in channels_last; what follows in the layer keeps the format
         x = x.contiguous(memory_format=torch.channels_last)
     if not flip_weight:
         weight = weight.flip(2, 3)
