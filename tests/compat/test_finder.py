@@ -121,8 +121,9 @@ def test_networks_that_carry_their_source_are_served(importing) -> None:
     source = f"""{networks}
 def made():
     import torch
+    y = modulated_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1), 3.0))
     from torch_utils.ops import fma
-    return modulated_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1), 3.0)), fma
+    return y, fma
 """
     compat.install(layers=True)
     persistence = importlib.import_module("torch_utils.persistence")
