@@ -211,7 +211,7 @@ class Resampling(NamedTuple):
 
     def weight(self, w: Tensor) -> Tensor:
         """[O, I / groups, K, K] in the form that the convolution takes; applied twice, the weight again."""
-        w = w.flip(2, 3) if self.flips else w
+        w = w.flip(2, 3) if self.flips and w.shape[2] * w.shape[3] > 1 else w
         if not self.transposed:
             return w
         return w.transpose(0, 1) if self.groups == 1 else w.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)

@@ -190,7 +190,7 @@ def layer(cache, monkeypatch):
     monkeypatch.setattr(measured, "choose", lambda *_: "fused")
 
     def layer(i=64, o=64, size=3, side=64, n=1, dtype=torch.float32, device="cpu", parameter=True, wants=(), noise=False, **options):
-        given = dict(up=1, down=1, padding=size // 2, demodulate=True) | options
+        given = dict(up=1, down=1, padding=size // 2, demodulate=True, flip_weight=True) | options
         tensors = {"x": (n, i, side, side), "weight": (o, i, size, size), "styles": (n, i), "noise": (1, 1, side, side), "bias": (o,)}
         made = {name: torch.ones(shape, dtype=dtype, device=device, requires_grad=name in wants) for name, shape in tensors.items()}
         if parameter:
@@ -299,7 +299,7 @@ def test_candidates_compute_the_same_layer(cache, monkeypatch):
     monkeypatch.setattr(measured, "choose", choose)
     monkeypatch.setattr(algorithms, "operators", lambda _: registration.operators("reference"))
     x, weight, styles = torch.randn(2, 8, 64, 64), torch.randn(8, 8, 3, 3), torch.rand(2, 8)
-    layer = Layer(x, weight, styles, True, None, 1, 1, 1, None, torch.randn(8), Activation("lrelu", 0.2, 1.5, 2.0))
+    layer = Layer(x, weight, styles, True, None, 1, 1, 1, True, None, torch.randn(8), Activation("lrelu", 0.2, 1.5, 2.0))
     assert algorithms.choose(layer, "triton") is Algorithm.LIBRARY
     expected = modulated_conv2d(x, weight, styles, padding=1, bias=layer.bias, act="lrelu", gain=1.5, clamp=2.0)
     for name in ("library", "fused"):

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facegan import backend
+from facegan.ops import conv2d_resample, modulated_conv2d, setup_filter
+
 UNPADDED = [0, 0, 0, 0]
 # act, alpha, gain, clamp
 OPTIONS = [
@@ -271,7 +274,8 @@ def test_pointwise(kernel, draw, close, shape, out, dtype, memory_format):
 
 
 @pytest.mark.parametrize("shape,out,size,padding", [((2, 5, 7, 6), 3, 3, 1), ((2, 5, 7, 6), 3, 3, 0), ((1, 70, 12, 11), 35, 1, 0)], ids=str)
-def test_implicit_gemm(target, kernel, operands, draw, close, monkeypatch, shape, out, size, padding, dtype, memory_format):
+@pytest.mark.parametrize("flip_weight", [True, False])
+def test_implicit_gemm(target, kernel, operands, draw, close, monkeypatch, shape, out, size, padding, flip_weight, dtype, memory_format):
     if target[0] != "triton":
         pytest.skip("the implicit GEMM is Triton's; test_winograd.py has the native form of the operator")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -283,7 +287,97 @@ def test_implicit_gemm(target, kernel, operands, draw, close, monkeypatch, shape
     for index, present in enumerate([(d, noise, b), (None, None, None), (d, None, b), (None, noise, None)]):
         if index and dtype != torch.float32:
             break
-        y = kernel("modulated_conv2d_fused")(x, weight, s, *present, padding, "lrelu", 0.2, 1.3, 1.0)
+        y = kernel("modulated_conv2d_fused")(x, weight, s, *present, padding, flip_weight, "lrelu", 0.2, 1.3, 1.0)
         assert y.dtype == dtype and y.is_contiguous(memory_format=memory_format)
-        modulated = F.conv2d(x.double().cpu() * s.double().cpu()[:, :, None, None], weight.double().cpu(), padding=padding)
+        taps = weight.double().cpu() if flip_weight else weight.double().cpu().flip(2, 3)
+        modulated = F.conv2d(x.double().cpu() * s.double().cpu()[:, :, None, None], taps, padding=padding)
         close(y, epilogue(modulated, *f64(*present), "lrelu", 0.2, 1.3, 1.0))
+
+
+@pytest.fixture(params=["reference", "native", "triton"])
+def served(request):
+    """Every backend of this machine's CPU, without its GPU."""
+    reason = backend.unavailable("modulated_conv2d", request.param, "cpu")
+    if reason:
+        pytest.skip(reason)
+    with backend.use_backend(request.param):
+        yield request.param
+
+
+def per_sample(x, weight, styles, f, demodulate=True, **options):
+    """The paper's form (eqs. 1 and 3): each sample with a weight of its own."""
+    w = weight[None] * styles[:, None, :, None, None]
+    w = w / (w.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt() if demodulate else w
+    return torch.cat([conv2d_resample(x[n : n + 1], w[n], f, **options) for n in range(len(x))])
+
+
+OVERFLOWING = [dict(padding=1), dict(padding=2), dict(up=2, padding=1, flip_weight=False), dict(down=2, padding=1), dict(up=2)]
+
+
+CHANNELS = {"reference": 512, "native": 512, "triton": 48}  # the interpreter is slow; 3000 times 48 x 9 overflows as well
+
+
+def half_layer(channels, outputs=6, size=3, dtype=torch.float32):
+    """x, weight and styles as float16 holds them, of samples of very different styles."""
+    x, weight = torch.randn(4, channels, 4, 4).half(), torch.randn(outputs, channels, size, size).half()
+    scales = torch.tensor([1.0, 30.0, 3000.0, 1e-3])[:, None]
+    styles = (scales * (1 + 0.3 * torch.randn(4, channels))).half()
+    return x, weight, styles.to(dtype), scales.double()
+
+
+def near(actual, expected, each=True):
+    """Within float16's means of the largest entry, of each sample if `each`: its digits, or its smallest steps of 2^-24."""
+    steps = 2 * 2**-24 if actual.dtype == torch.float16 else 0.0
+    actual, expected = actual.detach().double(), expected.detach().double()
+    actual, expected = (t.flatten(1) if each else t.flatten()[None] for t in (actual, expected))
+    assert actual.isfinite().all()
+    error = ((actual - expected).abs().amax(1) - steps) / expected.abs().amax(1)
+    assert (error < 1e-2).all(), error
+
+
+@pytest.mark.parametrize("options", OVERFLOWING, ids=str)
+@pytest.mark.parametrize("size", [3, 1])
+@pytest.mark.parametrize("styles_dtype", [torch.float16, torch.float32])
+def test_float16_of_large_styles(served, options, size, styles_dtype):
+    """First and second order, to x, the weight and the styles, of samples with styles from a thousandth to thousands."""
+    x, weight, styles, scales = half_layer(CHANNELS[served], size=size, dtype=styles_dtype)
+    f = setup_filter()
+
+    def orders(layer, *inputs):
+        inputs = [t.detach().requires_grad_() for t in inputs]
+        y = layer(*inputs)
+        wide = y.double()
+        first = torch.autograd.grad((wide * wide.detach()).sum() / 8, inputs, create_graph=True)
+        # R1's penalty, and path length's brought to one size for all samples
+        penalty = (first[0].double().square()).sum() / 8
+        penalty = penalty + (first[2].double() * scales).square().sum() / 64 if styles_dtype == torch.float32 else penalty
+        return y, *first, *torch.autograd.grad(penalty, inputs[1:])
+
+    found = orders(lambda x, w, s: modulated_conv2d(x, w, s, resample_filter=f, **options), x, weight, styles)
+    with backend.use_backend("reference"):
+        expected = orders(lambda x, w, s: per_sample(x, w, s, f.double(), **options), x.double(), weight.double(), styles.double())
+    for name, actual, truth in zip("y x w s ww ss".split(), found, expected, strict=True):
+        near(actual, truth, each=name not in ("w", "ww"))
+
+
+@pytest.mark.parametrize("options", OVERFLOWING[:3], ids=str)
+def test_float16_without_a_graph(served, options):
+    x, weight, styles, _ = half_layer(CHANNELS[served])
+    with torch.no_grad():
+        y = modulated_conv2d(x, torch.nn.Parameter(weight), styles, **options)
+    with backend.use_backend("reference"):
+        near(y, per_sample(x.double(), weight.double(), styles.double(), setup_filter().double(), **options))
+
+
+def test_float16_of_styles_and_weights_that_are_zeros(served):
+    x, weight, styles, _ = half_layer(channels=32)
+    styles[1], weight[2] = 0, 0
+    inputs = [t.requires_grad_() for t in (x, weight, styles)]
+    bias = torch.randn(6)
+    y = modulated_conv2d(*inputs, padding=1, bias=bias)
+    assert torch.equal(y[1], bias.half()[:, None, None].expand(6, 4, 4))
+    assert torch.equal(y[:, 2], bias.half()[2].expand(4, 4, 4))
+    first = torch.autograd.grad(y.float().square().mean(), inputs, create_graph=True)
+    second = torch.autograd.grad(first[0].float().square().sum(), inputs[1:])
+    assert not any(g.isnan().any() for g in (*first, *second))
+    assert modulated_conv2d(x[:0], weight, styles[:0], padding=1).shape == (0, 6, 4, 4)

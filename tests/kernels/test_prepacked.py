@@ -37,12 +37,14 @@ def parameter(*shape):
 
 @pytest.mark.parametrize("stride,padding,transposed", [(1, 1, False), (2, 0, False), (2, 0, True)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_agrees_with_a_plain_convolution(kernel, one_dnn, stride, padding, transposed, memory_format):
+@pytest.mark.parametrize("flip_weight", [True, False])
+def test_agrees_with_a_plain_convolution(kernel, one_dnn, stride, padding, transposed, memory_format, flip_weight):
     weight = parameter(40, 24, 3, 3)
     for shape in ((2, 24, 9, 7), (1, 24, 32, 5), (2, 24, 9, 7)):  # another shape wants the weight in another format
         x = torch.randn(shape).contiguous(memory_format=memory_format)
-        y = kernel("prepacked_conv2d")(x, weight, stride, padding, transposed)
+        y = kernel("prepacked_conv2d")(x, weight, stride, padding, transposed, flip_weight)
         wide, taps = x.double(), weight.detach().double()
+        taps = taps if flip_weight else taps.flip(2, 3)
         if transposed:
             inserted = torch.zeros(shape[0], shape[1], 2 * shape[2] - 1, 2 * shape[3] - 1, dtype=torch.float64)
             inserted[:, :, ::2, ::2] = wide
@@ -67,7 +69,7 @@ def test_a_changed_weight_is_packed_anew(kernel):
     x, styles, weight = torch.randn(1, 8, 6, 6), torch.rand(2, 8), parameter(16, 8, 3, 3)
 
     def results():
-        return kernel("prepacked_conv2d")(x, weight, 2, 0, True), kernel("prepacked_demodulation")(weight, styles)
+        return kernel("prepacked_conv2d")(x, weight, 2, 0, True, True), kernel("prepacked_demodulation")(weight, styles)
 
     y, d = results()
     with torch.no_grad():
@@ -83,7 +85,7 @@ def test_what_was_made_dies_with_its_weight(kernel):
     weight = parameter(16, 8, 3, 3)
     gc.collect()
     before = len(prepacking._caches)
-    kernel("prepacked_conv2d")(torch.randn(1, 8, 6, 6), weight, 1, 1, False)
+    kernel("prepacked_conv2d")(torch.randn(1, 8, 6, 6), weight, 1, 1, False, True)
     assert len(prepacking._caches) == before + 1
     del weight
     gc.collect()

@@ -106,6 +106,6 @@ def test_a_filter_of_padding_alone_makes_zeros(shape, dtype):
 def test_a_fused_layer_without_samples_outputs_or_inputs(n, inputs, outputs, dtype):
     x, w, s = (torch.randn(shape, device=DEVICE).to(dtype) for shape in ((n, inputs, 6, 6), (outputs, inputs, 3, 3), (n, inputs)))
     bias = torch.randn(outputs, device=DEVICE).to(dtype)
-    y = backend.kernel("modulated_conv2d_fused", "triton", DEVICE)(x, w, s, None, None, bias, 1, "linear", 0.0, 1.0, None)
+    y = backend.kernel("modulated_conv2d_fused", "triton", DEVICE)(x, w, s, None, None, bias, 1, True, "linear", 0.0, 1.0, None)
     assert y.shape == (n, outputs, 6, 6)
     assert torch.equal(y, bias[None, :, None, None].expand_as(y))  # the sum over no inputs is 0

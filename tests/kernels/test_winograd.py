@@ -32,15 +32,18 @@ def expected(x, weight, s, d, noise, b, gain, clamp):
 )
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("full", [True, False])
-def test_agrees_with_a_direct_convolution(layer, n, i, o, h, w, memory_format, full):
+@pytest.mark.parametrize("flip_weight", [True, False])
+def test_agrees_with_a_direct_convolution(layer, n, i, o, h, w, memory_format, full, flip_weight):
     x = torch.randn(n, i, h, w).contiguous(memory_format=memory_format)
     weight, s = torch.randn(o, i, 3, 3) / (9 * i) ** 0.5, 0.5 + torch.rand(n, i)
     d, b = (0.5 + torch.rand(n, o), torch.randn(o)) if full else (None, None)
     noise, clamp = (torch.randn(n if i == 3 else 1, 1, h, w), 1.5) if full else (None, None)
-    y = layer(x, weight, s, d, noise, b, 1, "lrelu", 0.2, 1.3, clamp)
+    y = layer(x, weight, s, d, noise, b, 1, flip_weight, "lrelu", 0.2, 1.3, clamp)
     assert y.is_contiguous(memory_format=memory_format)
     # the filters' points up to 2 cost a digit: the largest error is some five times that of a direct convolution in float32
-    torch.testing.assert_close(y.double(), expected(x, weight, s, d, noise, b, 1.3, clamp), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        y.double(), expected(x, weight if flip_weight else weight.flip(2, 3), s, d, noise, b, 1.3, clamp), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("one_dnn", [True, False])
@@ -51,13 +54,13 @@ def test_more_tiles_than_one_block(layer, monkeypatch, one_dnn):
     if not one_dnn:
         monkeypatch.setattr(fused, "can_prepack", lambda x: False)
     x, weight, s = torch.randn(3, 8, 30, 22), torch.randn(8, 8, 3, 3) / 8, torch.ones(3, 8)
-    y = layer(x, weight, s, None, None, None, 1, "linear", 0.0, 1.0, None)
+    y = layer(x, weight, s, None, None, None, 1, True, "linear", 0.0, 1.0, None)
     torch.testing.assert_close(y.double(), F.conv2d(x.double(), weight.double(), padding=1), rtol=1e-4, atol=1e-4)
 
 
 def test_a_changed_weight_is_transformed_anew(layer):
     x, s, weight = torch.randn(1, 8, 8, 8), torch.ones(1, 8), torch.nn.Parameter(torch.randn(8, 8, 3, 3) / 8)
-    arguments = (s, None, None, None, 1, "linear", 0.0, 1.0, None)
+    arguments = (s, None, None, None, 1, True, "linear", 0.0, 1.0, None)
     before = layer(x, weight, *arguments)
     with torch.no_grad():
         weight.mul_(-2)
@@ -69,6 +72,14 @@ def test_a_changed_weight_is_transformed_anew(layer):
     with torch.inference_mode():
         born_there = torch.nn.Parameter(weight * 1)
         torch.testing.assert_close(layer(x, born_there, *arguments), 3 * before, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_kept_knows_which_way_the_weight_is_read(layer):
+    x, s, weight = torch.randn(1, 8, 8, 8), torch.ones(1, 8), torch.nn.Parameter(torch.randn(8, 8, 3, 3) / 8)
+    for flip_weight in (True, False, True):
+        y = layer(x, weight, s, None, None, None, 1, flip_weight, "linear", 0.0, 1.0, None)
+        taps = weight.detach() if flip_weight else weight.detach().flip(2, 3)
+        torch.testing.assert_close(y, F.conv2d(x, taps, padding=1), rtol=1e-4, atol=1e-4)
 
 
 def test_serves_inference_with_lasting_weights_alone(layer, monkeypatch):

@@ -104,7 +104,7 @@ def calls(shape, memory_format):
     yield "pointwise_backward", (formatted((n, 3, h, w), memory_format), other, rgb)
     if n and c:
         weight = torch.randn(5, c, 3, 3)
-        yield "prepacked_conv2d", (x, weight, 1, 1, False)
+        yield "prepacked_conv2d", (x, weight, 1, 1, False, True)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "channels_last"])

@@ -101,6 +101,32 @@ def test_tanh_and_no_activation_of_their_own(path):
     torch.testing.assert_close(torch.autograd.grad(y, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent))
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("resample", [dict(), dict(up=2), dict(down=2)])
+def test_convolves_where_the_weight_is_not_flipped(path, kernel, resample):
+    inputs = x, weight, styles = sample(i=2, o=2, kernel=kernel, size=(4, 6))
+    options = dict(padding=kernel // 2, act="lrelu", **resample)
+
+    def layer(*inputs):
+        return modulated_conv2d(*inputs, flip_weight=False, **options)
+
+    torch.testing.assert_close(layer(*inputs), restated(x, weight.flip(2, 3), styles, True, gain=2**0.5, **options))
+    assert torch.autograd.gradcheck(layer, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(layer, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("resample", [dict(), dict(up=2), dict(down=2)])
+def test_a_parameter_is_read_both_ways_in_turn(resample):
+    """Also where a backend keeps what it makes of a network's weight."""
+    x, styles, weight = torch.randn(1, 64, 16, 16), 1 + 0.5 * torch.randn(1, 64), torch.nn.Parameter(torch.randn(64, 64, 3, 3))
+    with torch.no_grad():
+        for flip_weight in (False, True, False):
+            y = modulated_conv2d(x, weight, styles, padding=1, flip_weight=flip_weight, **resample)
+            taps = weight if flip_weight else weight.flip(2, 3)
+            expected = restated(x.double(), taps.double(), styles.double(), True, padding=1, **resample)
+            torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kernel,demodulate", [(3, True), (1, False)])
 @pytest.mark.parametrize("act", ["elu", "selu", "softplus", "swish"])
 def test_activations_that_are_not_fused(path, kernel, demodulate, act):

@@ -38,7 +38,7 @@ from facegan.ops.modulated_conv2d.algorithms import (
     wants_graph,
 )
 from facegan.ops.modulated_conv2d.autograd import Demodulation, SynthesisLayer
-from facegan.ops.modulated_conv2d.reference import demodulation, modulated_conv2d_ref, resampling_filter, synthesis_layer
+from facegan.ops.modulated_conv2d.reference import demodulation, modulated_conv2d_ref, normalized, resampling_filter, synthesis_layer
 from facegan.ops.registration import applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
@@ -55,6 +55,7 @@ def modulated_conv2d(
     down: int = 1,
     padding: int = 0,
     resample_filter: Tensor | None = None,
+    flip_weight: bool = True,
     noise: Tensor | None = None,
     bias: Tensor | None = None,
     act: str = "linear",
@@ -64,17 +65,19 @@ def modulated_conv2d(
     """Compute one synthesis layer.
 
     The styles scale the input channels, the weights are shared by the batch; demodulation brings the output channels back to unit
-    variance (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", eqs. 1 and 3).
+    variance (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", eqs. 1 and 3). In float16 styles and
+    demodulation are rescaled per sample, so that styles in the thousands overflow nothing before they are demodulated.
 
     Args:
         x: [N, I, H, W] floating point.
-        weight: [O, I, K, K], correlated with x (on `up` layers with x upsampled); cast to x's dtype.
+        weight: [O, I, K, K], cast to x's dtype.
         styles: [N, I], factors of the input channels.
         demodulate: divide by the norm of the modulated weights, `sqrt(sum_{i,k} (s_i w)^2 + 1e-8)`.
         up: factor by which `resample_filter` enlarges the map before the convolution.
         down: factor by which it reduces the map after it; one of the two is 1.
         padding: of the convolution, in pixels at the higher resolution; K // 2 yields H * up or H / down.
         resample_filter: [KF]; None for [1, 3, 3, 1] / 8.
+        flip_weight: True correlates with the weight (on `up` layers x upsampled); False convolves, which on `up` layers costs no flip.
         noise: [H', W'], [1, 1, H', W'] or [N, 1, H', W'], already multiplied by its strength; None for none.
         bias: [O]; None for none.
         act: as in `bias_act`, where alpha is 0.2.
@@ -99,7 +102,7 @@ def modulated_conv2d(
     f = resampling_filter(resample_filter, up, down, x.device)
     if noise is not None:
         noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
-    layer = as_named(Layer, (x, weight, styles, demodulate, f, up, down, padding, noise, bias, activation))
+    layer = as_named(Layer, (x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation))
     return _run(layer, chosen)
 
 
@@ -142,6 +145,9 @@ def _run(layer: Layer, backend_name: str) -> Tensor:
     elif layer.demodulate:
         own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(weight, styles)
         d = (Demodulation.apply if own_graph else demodulation)(weight, styles)
+    if d is not None and x.dtype == torch.float16:
+        styles, d = normalized(styles, d)
+        layer = layer._replace(styles=styles)
     given = operands(layer, d, ops)
     if algorithm is COMPOSED:
         return _composed(given)

@@ -61,6 +61,7 @@ class Layer(NamedTuple):
     up: int
     down: int
     padding: int
+    flip_weight: bool  # correlates; False convolves
     noise: Tensor | None  # [1 or N, 1, H', W'] in x's dtype
     bias: Tensor | None  # [O]
     activation: Activation
@@ -119,7 +120,7 @@ def choose(layer: Layer, backend: str) -> Algorithm:
     """
     if backend == "reference":
         return REFERENCE
-    x, weight, styles, demodulate, _, up, down, padding, noise, _, _ = layer
+    x, weight, styles, demodulate, _, up, down, padding, _, noise, _, _ = layer
     outputs, _, size, _ = weight.shape
     resamples = up > 1 or down > 1
     if size == 1 and not resamples and outputs <= FEW and not demodulate and padding == 0 and noise is None:
@@ -166,7 +167,7 @@ def _without_a_graph(layer: Layer, algorithm: Algorithm, backend: str) -> Tensor
 def operands(layer: Layer, d: Tensor | None, ops: Operators) -> Operands:
     """Return a layer and its demodulation coefficients as the operators of a backend take them."""
     x, f, up = layer.x, layer.f, layer.up
-    steps = resampling(layer.weight.shape[2], 1 if f is None else f.shape[0], up, layer.down, layer.padding)
+    steps = resampling(layer.weight.shape[2], 1 if f is None else f.shape[0], up, layer.down, layer.padding, flip_weight=layer.flip_weight)
     f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
     b = None if layer.bias is None else layer.bias.to(x.dtype)
     return Operands(x, layer.weight.to(x.dtype), layer.styles, d, layer.noise, b, f, steps, layer.activation, ops)
@@ -176,11 +177,11 @@ def value(given: Operands, algorithm: Algorithm) -> Tensor:
     """Compute a layer by `LIBRARY`, `PREPACKED` or `FUSED`, without a graph."""
     x, w, s, d, noise, b, f, steps, activation, ops = given
     if algorithm is FUSED:
-        y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, d, noise, b, steps.padding, *activation)
+        y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, d, noise, b, steps.padding, steps.flip_weight, *activation)
         return y
     z = convolution_input(x, s, f, steps, ops)
     if algorithm is PREPACKED:
-        z = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed)
+        z = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed, steps.flip_weight)
     else:
         z = torch.convolution(z, following(steps.weight(w), z), None, *steps.options)
     y = ops.modulated_epilogue.kernel(z, d, noise, b, *filter_after(f, steps), *activation)

@@ -29,6 +29,7 @@ def modulated_conv2d_ref(
     down: int = 1,
     padding: int = 0,
     resample_filter: Tensor | None = None,
+    flip_weight: bool = True,
     noise: Tensor | None = None,
     bias: Tensor | None = None,
     act: str = "linear",
@@ -39,7 +40,7 @@ def modulated_conv2d_ref(
     f = resampling_filter(resample_filter, up, down, x.device)
     activation = filled_activation(act, LINEAR.alpha, gain, clamp)
     with backend.use_backend("reference"):
-        return synthesis_layer(x, weight, styles, demodulate, f, up, down, padding, noise, bias, activation)
+        return synthesis_layer(x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation)
 
 
 def synthesis_layer(
@@ -51,13 +52,17 @@ def synthesis_layer(
     up: int,
     down: int,
     padding: int,
+    flip_weight: bool,
     noise: Tensor | None,
     bias: Tensor | None,
     activation: Activation,
 ) -> Tensor:
     """Compute a layer from the fields of `algorithms.Layer`: scale the input, convolve, scale and finish the output."""
-    d = demodulation(weight, styles).to(x.dtype) if demodulate else None
-    z = conv2d_resample(x * _per_channel(styles, x), weight.to(x.dtype), f, up=up, down=down, padding=padding)
+    d = demodulation(weight, styles) if demodulate else None
+    if d is not None and x.dtype == torch.float16:
+        styles, d = normalized(styles, d)
+    x_scaled, w = x * _per_channel(styles, x), weight.to(x.dtype)
+    z = conv2d_resample(x_scaled, w, f, up=up, down=down, padding=padding, flip_weight=flip_weight)
     return kept(modulated_epilogue_ref(z, d, noise, bias, None, UNPADDED, activation), x)
 
 
@@ -76,6 +81,20 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     styles = upcast(styles)
     with uncast(styles):
         return torch.rsqrt(styles.square() @ weight.to(styles.dtype).square().sum((2, 3)).T + 1e-8)
+
+
+def normalized(styles: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Return styles times r and demodulation coefficients over r, with a constant r per sample: the same layer, within float16's range.
+
+    The product before demodulation is then of y's size, where styles in the thousands would overflow it. r is the least coefficient
+    of the sample, or more (by 2^8 at most) where another one is over 2^12 times as large. What is larger still belongs to weights
+    that are zeros next to the others, and is limited: infinity times zero has no value.
+    """
+    if d.numel() == 0:
+        return styles, d
+    least, most = d.detach().aminmax(dim=1, keepdim=True)
+    r = torch.minimum(torch.maximum(most * 2.0**-12, least), least * 2.0**8)
+    return upcast(styles) * r, (d / r).clamp(max=2.0**12)
 
 
 def _per_channel(v: Tensor, x: Tensor) -> Tensor:
@@ -184,15 +203,23 @@ def pointwise_backward_ref(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Te
     return match_layout(dx, x), dw
 
 
-def prepacked_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+def prepacked_conv2d_ref(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool, flip_weight: bool) -> Tensor:
     """Convolve by a weight that stays, of which a backend may keep what it makes."""
-    steps = Resampling(stride=stride, padding=padding, transposed=transposed)
+    steps = Resampling(stride=stride, padding=padding, transposed=transposed, flip_weight=flip_weight)
     return match_layout(torch.convolution(x, following(steps.weight(weight), x), None, *steps.options), x)
 
 
 def modulated_conv2d_fused_ref(
-    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, activation: Activation
+    x: Tensor,
+    weight: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    padding: int,
+    flip_weight: bool,
+    activation: Activation,
 ) -> Tensor:
     """Compute a layer without resampling as one operator, which has no gradient of its own: `_SynthesisLayer` knows it."""
-    x = conv2d(x * _per_channel(s, x), weight, padding=padding)
+    x = conv2d(x * _per_channel(s, x), Resampling(flip_weight=flip_weight).weight(weight), padding=padding)
     return modulated_epilogue_ref(x, d, noise, b, None, UNPADDED, activation)

@@ -106,8 +106,8 @@ register(
 )
 register(
     "modulated_conv2d",
-    f"modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, {ACTIVATION_SCHEMA})"
-    " -> Tensor",
+    f"modulated_conv2d_fused(Tensor x, Tensor weight, Tensor s, Tensor? d, Tensor? noise, Tensor? b, int padding, bool flip_weight,"
+    f" {ACTIVATION_SCHEMA}) -> Tensor",
     fake=lambda x, w, s, d, noise, b, padding, *_: empty_like_format(
         x, (x.shape[0], w.shape[0], *(side + 2 * padding - w.shape[2] + 1 for side in x.shape[2:]))
     ),
@@ -117,8 +117,8 @@ register(
 )
 register(
     "modulated_conv2d",
-    "prepacked_conv2d(Tensor x, Tensor weight, int stride, int padding, bool transposed) -> Tensor",
-    fake=lambda x, *args: empty_like_format(x, _convolved_shape(x, *args)),
+    "prepacked_conv2d(Tensor x, Tensor weight, int stride, int padding, bool transposed, bool flip_weight) -> Tensor",
+    fake=lambda x, *args: empty_like_format(x, _convolved_shape(x, *args[:-1])),
     autograd=by_pytorch(prepacked_conv2d_ref),
     reference=prepacked_conv2d_ref,
     optional=True,

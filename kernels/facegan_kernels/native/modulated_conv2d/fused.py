@@ -26,7 +26,15 @@ _BYTES = 8 << 20  # of the two buffers: what stays in a last-level cache
 
 
 def modulated_conv2d_fused(
-    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
+    x: Tensor,
+    weight: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    padding: int,
+    flip_weight: bool,
+    *activation: Any,
 ) -> Tensor:
     """The layer for float32 x [N, I, H, W] on the CPU, weight [O, I, 3, 3] and padding 1; the result has x's format."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or weight.shape[2:] != (3, 3) or padding != 1:
@@ -45,21 +53,26 @@ def modulated_conv2d_fused(
     for chunk in range(chunks):
         first = min(chunk * size, tiles - size)
         _input(x, s, v, h, w, c, first, size)
-        _output(_products(v, weight), d, noise, b, y, h, w, o, first, size, noise_batch, *activation)
+        _output(_products(v, weight, flip_weight), d, noise, b, y, h, w, o, first, size, noise_batch, *activation)
     return as_format(y, in_channels_last)
 
 
-def _products(v: Tensor, weight: Tensor) -> Tensor:
+def _products(v: Tensor, weight: Tensor, flip_weight: bool) -> Tensor:
     """v [tiles, 36, I], point by point times the transformed weight [O, I, 3, 3] -> [tiles, 36, O]."""
     tiles, _, c = v.shape
+
+    def transform(w: Tensor) -> Tensor:
+        return _transform(w if flip_weight else w.flip(2, 3))
+
     if not can_prepack(v):
-        return torch.bmm(v.transpose(0, 1), cached_on(weight, "winograd", None, _transform).transpose(1, 2)).transpose(0, 1).contiguous()
+        transformed: Tensor = cached_on(weight, "winograd", flip_weight, transform)
+        return torch.bmm(v.transpose(0, 1), transformed.transpose(1, 2)).transpose(0, 1).contiguous()
     maps = v.view(1, tiles, 1, _POINTS * c).permute(0, 3, 1, 2)  # channels_last, a pixel a tile
 
     def grouped(w: Tensor) -> Tensor:
-        return prepack(_transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
+        return prepack(transform(w).view(-1, c, 1, 1), maps, 1, 0, groups=_POINTS)
 
-    m = prepacked_convolution(maps, cached_on(weight, "winograd", tiles, grouped), 1, 0, groups=_POINTS)
+    m = prepacked_convolution(maps, cached_on(weight, "winograd", (tiles, flip_weight), grouped), 1, 0, groups=_POINTS)
     return m.permute(0, 2, 3, 1).contiguous().view(tiles, _POINTS, -1)
 
 

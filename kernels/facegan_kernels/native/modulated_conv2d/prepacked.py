@@ -10,16 +10,17 @@ from facegan_kernels.native import as_format, channels_last
 from facegan_kernels.native.prepacking import cached_on, can_prepack, prepack, prepacked_convolution
 
 
-def prepacked_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+def prepacked_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool, flip_weight: bool) -> Tensor:
     """x [N, I, H, W] convolved by weight [O, I, K, K], as a layer's `Resampling` has it."""
     options = (stride, padding, transposed)
 
     def turned(w: Tensor) -> Tensor:
-        return w.flip(2, 3).transpose(0, 1) if transposed else w
+        w = w.flip(2, 3) if transposed == flip_weight else w
+        return w.transpose(0, 1) if transposed else w
 
     if not can_prepack(x):
         return torch.convolution(x, turned(weight), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
-    packed = cached_on(weight, "packed", (x.shape, options), lambda w: prepack(turned(w), x, *options))
+    packed = cached_on(weight, "packed", (x.shape, options, flip_weight), lambda w: prepack(turned(w), x, *options))
     return as_format(prepacked_convolution(x, packed, *options), channels_last(x))
 
 

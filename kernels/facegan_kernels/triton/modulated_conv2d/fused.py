@@ -72,8 +72,17 @@ def _layer(
 
 @on_its_device
 def modulated_conv2d_fused(
-    x: Tensor, weight: Tensor, s: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, padding: int, *activation: Any
+    x: Tensor,
+    weight: Tensor,
+    s: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    padding: int,
+    flip_weight: bool,
+    *activation: Any,
 ) -> Tensor:
+    weight = weight if flip_weight else weight.flip(2, 3)
     memory_format = torch._prims_common.suggest_memory_format(x)
     (n, c, height, width), (c_out, _, size, _) = x.shape, weight.shape
     h_out, w_out = height + 2 * padding - size + 1, width + 2 * padding - size + 1
