@@ -86,8 +86,15 @@ def modulated_conv2d(
         raise FaceganError(f"modulated_conv2d: padding is {padding}; expected one number for all sides.")
     if demodulate and x.device.type == "cpu":  # whose kernels take maps in channels_last; what follows in the layer keeps the format
         x = x.contiguous(memory_format=torch.channels_last)
-    if not flip_weight:
-        weight = weight.flip(2, 3)
     return ops.modulated_conv2d(
-        x, weight, styles, demodulate=demodulate, up=up, down=down, padding=pads.pop(), resample_filter=resample_filter, noise=noise
+        x,
+        weight,
+        styles,
+        demodulate=demodulate,
+        up=up,
+        down=down,
+        padding=pads.pop(),
+        resample_filter=resample_filter,
+        noise=noise,
+        flip_weight=flip_weight,
     )
