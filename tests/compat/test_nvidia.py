@@ -10,6 +10,7 @@ import stylegan_formulas as formulas
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from facegan.compat.layers import modulated_conv2d
 from facegan.compat.nvidia import bias_act as bias_act_module
 from facegan.compat.nvidia import conv2d_gradfix, conv2d_resample, filtered_lrelu, fma, grid_sample_gradfix, upfirdn2d
 from facegan.errors import FaceganError
@@ -234,3 +235,16 @@ def test_impl_ref_is_the_reference_backend(monkeypatch) -> None:
     assert seen == [("bias_act", "reference"), ("upfirdn2d", "auto")]
     with pytest.raises(FaceganError, match="impl is 'fast'; expected one of ref, cuda"):
         bias_act_module.bias_act(normal(2, 3), impl="fast")
+
+
+def test_they_compile_as_one_graph() -> None:
+    x, w, s, f = torch.randn(2, 4, 8, 8), torch.randn(6, 4, 3, 3), torch.randn(2, 4), upfirdn2d.setup_filter([1, 3, 3, 1])
+
+    def network(x, w, s):
+        y = conv2d_resample.conv2d_resample(x, w, f, up=2, padding=1, flip_weight=False)
+        y = upfirdn2d.downsample2d(bias_act_module.bias_act(y, act="lrelu", clamp=256), f)
+        y = y.sum() + modulated_conv2d(x, w, s, up=2, padding=1, resample_filter=f, flip_weight=False).sum()
+        return y + filtered_lrelu.filtered_lrelu(x, f, f, None, 2, 2, 3).sum()
+
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(compiled(x, w, s), network(x, w, s), rtol=1e-5)
