@@ -214,7 +214,10 @@ def _launch(
     y: Tensor, of_x: Up, of_a: Up | None, b: Tensor | None, fd: Tensor, down: int, first: tuple[int, int], flip: bool, scaled: bool,
     given: composed.Options
 ) -> Tensor:  # fmt: skip
-    """Fills and returns y, times the brightness that zero-insertion takes where `scaled`; the kernel reads and writes rows, to which channels_last is converted."""
+    """Fills and returns y; where `scaled`, times the brightness that zero-insertion takes from the second map on its way or back.
+
+    The kernel reads and writes rows, to which channels_last is converted.
+    """
     if y.numel() == 0:
         return y
     device, a = y.device, of_x if of_a is None else of_a
@@ -230,7 +233,8 @@ def _launch(
         y.shape[1], planes, steps, *x.shape[2:], *a.x.shape[2:], *y.shape[2:],
         of_x.top, of_x.left, a.top, a.left, *first, int(of_x.flip), int(a.flip), int(flip),
         float(given.slope), float(given.gain), math.inf if given.clamp is None else float(given.clamp),
-        UP=of_x.factor, UP_A=a.factor, DOWN=down, OUT_GAIN=of_x.factor**2 if scaled else 1, FX=_taps(fx), FA=_taps(fa), FD=_taps(fd), SIDES=sides,
+        UP=of_x.factor, UP_A=a.factor, DOWN=down, OUT_GAIN=of_x.factor**2 if scaled else 1,
+        FX=_taps(fx), FA=_taps(fa), FD=_taps(fd), SIDES=sides,
         PRECISION="tf32x3" if x.dtype == torch.float32 else "tf32", num_warps=8, num_stages=1,
     )  # fmt: skip
     return rows if rows is y else y.copy_(rows)
