@@ -10,10 +10,12 @@ down filter upsamples and the up filter decimates. Beyond the upsampled map's ed
 Products are of float32: as three of TF32 where x is float32, which keeps float32's accuracy, and as one for half types, whose mantissas
 TF32 holds. What lies outside of x is zero. A pixel that is not finite makes NaN of the tiles that it is in (0 * inf).
 
-Cost, up = down = 2 and 12 taps: a tile gives 27 x 27 pixels for 64 x 64 of the upsampled map, about 1000 multiplications per
-pixel on tensor cores, where the filters themselves are 72. That is 5 ps per pixel in TF32 at the H100's 200 T/s, and 15 in float32.
-Reading x 2 times (mostly from the second cache) and writing y are 8 to 16 bytes; a composed form moves 18 pixels of memory per pixel
-of the result, 72 bytes or 22 ps in float32 at 3.3 TB/s. These are estimates: no GPU has measured it.
+Cost, up = down = 2 and 12 taps: a tile gives 11 x 11 pixels for 32 x 32 of the upsampled map, about 750 multiplications per
+pixel on tensor cores, where the filters themselves are 72: 4 ps per pixel in TF32 at an H100's 200 T/s, 11 in float32, and about
+as much again to make the matrices. They are made for each tile: kept for several planes they cost more registers than there are.
+The 22 x 22 pixels of x that reach a tile come from caches but for a quarter; x and y are 4 or 8 bytes of memory per pixel. A composed
+form moves 18 pixels of memory per pixel of the result: 72 bytes or 22 ps in float32 at 3.3 TB/s. A 2-D filter of 12 rows takes 12
+times the products of its side. These are estimates: no GPU has measured them.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from .activation import activate, scalars
 from .layout import on_its_device, to_dense
 from .upfirdn2d import FACTORS, TYPES, upfirdn2d
 
-MOST_PROGRAMS = 2048  # more planes to a program beyond: the matrices are made once for all of them
+MOST_TAPS = 16  # that a tile of 32 pixels of the upsampled map is for
 
 
 @triton.jit
@@ -104,17 +106,16 @@ def _decimated(v, f, flip, DOWN: tl.constexpr, FILTER: tl.constexpr, M: tl.const
 
 @triton.jit(
     do_not_specialize=[
-        "C", "planes", "steps", "H", "W", "AH", "AW", "OH", "OW", "top", "left", "a_top", "a_left", "first_row", "first_column", "flip",
-        "flip_a", "flip_down"
+        "C", "H", "W", "AH", "AW", "OH", "OW", "top", "left", "a_top", "a_left", "first_row", "first_column", "flip", "flip_a", "flip_down"
     ]
 )  # fmt: skip
 def fused(
-    x, a, b, fx, fa, fd, y, C, planes, steps, H, W, AH, AW, OH, OW, top, left, a_top, a_left, first_row, first_column, flip, flip_a,
-    flip_down, slope: tl.float64, gain: tl.float64, clamp: tl.float64,
+    x, a, b, fx, fa, fd, y, C, H, W, AH, AW, OH, OW, top, left, a_top, a_left, first_row, first_column, flip, flip_a, flip_down,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     UP: tl.constexpr, UP_A: tl.constexpr, DOWN: tl.constexpr, OUT_GAIN: tl.constexpr, FX: tl.constexpr, FA: tl.constexpr,
     FD: tl.constexpr, SIDES: tl.constexpr, PRECISION: tl.constexpr
 ):  # fmt: skip
-    """One tile of `steps` planes of y [planes, OH, OW]; a is None for the forward pass.
+    """One tile of a plane of y [planes, OH, OW]; a is None for the forward pass.
 
     y[o] is made of pixels first + o * DOWN + t of the upsampled map, t < K. Filters are (KH, KW, separable); SIDES is those
     of the tiles: (M, LX, LA, T, valid), the last that of the part of T that M's pixels are enough for.
@@ -126,26 +127,23 @@ def fused(
     pid = tl.program_id(0)
     tiles_x, tiles_y = tl.cdiv(OW, VALID), tl.cdiv(OH, VALID)
     tile_x, pid = pid % tiles_x, pid // tiles_x
-    tile_y, block = pid % tiles_y, pid // tiles_y
+    tile_y, plane = pid % tiles_y, pid // tiles_y
     row, column = tile_y * VALID * DOWN + first_row, tile_x * VALID * DOWN + first_column
     o = tl.arange(0, T)
     oy, ox = tile_y * VALID + o, tile_x * VALID + o
     live = ((o < VALID) & (oy < OH))[:, None] & ((o < VALID) & (ox < OW))[None, :]
     at = oy.to(tl.int64)[:, None] * OW + ox[None, :]
-    first = block * steps
-    for s in range(tl.minimum(steps, planes - first)):
-        plane = first + s
-        base = plane.to(tl.int64)
-        bias = 0.0 if b is None else tl.load(b + plane % C).to(tl.float32)
-        v = _upsampled(x + base * H * W, bias, fx, H, W, top, left, row, column, flip, UP, FX, SIDES[1], M, PRECISION) * (UP * UP)
-        if a is None:
-            v = activate(v, "piecewise", slope, gain, clamp)
-        else:
-            w = _upsampled(a + base * AH * AW, 0.0, fa, AH, AW, a_top, a_left, row, column, flip_a, UP_A, FA, SIDES[2], M, PRECISION)
-            factor = tl.where(v > 0, gain, gain * slope)
-            v = w * tl.where(tl.abs(v * factor) < clamp, factor, 0.0)
-        result = _decimated(v, fd, flip_down, DOWN, FD, M, T, PRECISION) * OUT_GAIN
-        tl.store(y + base * OH * OW + at, result, live)
+    base = plane.to(tl.int64)
+    bias = 0.0 if b is None else tl.load(b + plane % C).to(tl.float32)
+    v = _upsampled(x + base * H * W, bias, fx, H, W, top, left, row, column, flip, UP, FX, SIDES[1], M, PRECISION) * (UP * UP)
+    if a is None:
+        v = activate(v, "piecewise", slope, gain, clamp)
+    else:
+        w = _upsampled(a + base * AH * AW, 0.0, fa, AH, AW, a_top, a_left, row, column, flip_a, UP_A, FA, SIDES[2], M, PRECISION)
+        factor = tl.where(v > 0, gain, gain * slope)
+        v = w * tl.where(tl.abs(v * factor) < clamp, factor, 0.0)
+    result = _decimated(v, fd, flip_down, DOWN, FD, M, T, PRECISION) * OUT_GAIN
+    tl.store(y + base * OH * OW + at, result, live)
 
 
 class Up(NamedTuple):
@@ -224,18 +222,15 @@ def _launch(
     x, fx, fa, fd = of_x.x.contiguous(), *(f.to(device).contiguous() for f in (of_x.f, a.f, fd))
     rows = y if y.is_contiguous() else torch.empty(y.shape, dtype=y.dtype, device=device)
     sides = _sides(of_x, of_a, fd, down)
-    planes, tiles = y.shape[0] * y.shape[1], math.prod(triton.cdiv(side, sides[4]) for side in y.shape[2:])
-    steps = 1
-    while steps < 16 and tiles * triton.cdiv(planes, 2 * steps) >= MOST_PROGRAMS:
-        steps *= 2
-    fused[(tiles * triton.cdiv(planes, steps),)](
+    programs = y.shape[0] * y.shape[1] * math.prod(triton.cdiv(side, sides[4]) for side in y.shape[2:])
+    fused[(programs,)](
         x, None if of_a is None else a.x.contiguous(), b if b is None else b.contiguous(), fx, fa, fd, rows,
-        y.shape[1], planes, steps, *x.shape[2:], *a.x.shape[2:], *y.shape[2:],
+        y.shape[1], *x.shape[2:], *a.x.shape[2:], *y.shape[2:],
         of_x.top, of_x.left, a.top, a.left, *first, int(of_x.flip), int(a.flip), int(flip),
         float(given.slope), float(given.gain), math.inf if given.clamp is None else float(given.clamp),
         UP=of_x.factor, UP_A=a.factor, DOWN=down, OUT_GAIN=of_x.factor**2 if scaled else 1,
         FX=_taps(fx), FA=_taps(fa), FD=_taps(fd), SIDES=sides,
-        PRECISION="tf32x3" if x.dtype == torch.float32 else "tf32", num_warps=8, num_stages=1,
+        PRECISION="tf32x3" if x.dtype == torch.float32 else "tf32", num_warps=sides[0] // 8, num_stages=1,
     )  # fmt: skip
     return rows if rows is y else y.copy_(rows)
 
@@ -245,9 +240,12 @@ def _taps(f: Tensor) -> tuple[int, int, bool]:
 
 
 def _sides(of_x: Up, of_a: Up | None, fd: Tensor, down: int) -> tuple[int, int, int, int, int]:
-    """As `fused` takes them: of the upsampled map 64, or 32 where more than 64 pixels of x would reach that."""
+    """As `fused` takes them: of the upsampled map 32, or 64 where of 32 the down filter would leave next to nothing.
+
+    Float32's three products leave no registers for the larger.
+    """
     ups = [of_x] if of_a is None else [of_x, of_a]
-    for m in (64, 32):
+    for m in (32,) if max(fd.shape) <= MOST_TAPS or of_x.x.dtype == torch.float32 else (64, 32):
         reach = [max((m + max(u.f.shape) - 2) // u.factor + 1, 16) for u in ups]
         if max(reach) <= 64:
             break
