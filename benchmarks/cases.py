@@ -22,6 +22,7 @@ BACKENDS = {"cpu": ("native",), "cuda": ("triton", "native")}
 
 STREAMING = ("bias_act", "upsample2d", "downsample2d", "filter2d", "adain", "adain_affine")  # bound by memory
 LAYERS = ("modulated_conv2d", "modulated_conv2d_up", "to_rgb")
+FILTERED = ("filtered_lrelu", "filtered_lrelu_radial")  # StyleGAN3-T's and -R's nonlinearity
 OPS = (*STREAMING, *LAYERS, "conv2d")
 STEPS = ("stylegan2_step", "stylegan2_r1", "stylegan2_path_length")
 NETWORK_OPS = ("generator", "stylegan2_forward", "restorer", *STEPS)  # of which images a second are told
@@ -50,6 +51,8 @@ class Case:
         """The op of the registry that a backend has to serve; None for conv2d, of which there is one implementation."""
         if self.op in ("upsample2d", "downsample2d", "filter2d"):
             return "upfirdn2d"
+        if self.op in FILTERED:
+            return "filtered_lrelu"
         if self.op in (*LAYERS, *NETWORK_OPS):
             return "modulated_conv2d"
         return None if self.op == "conv2d" else self.op
@@ -143,6 +146,7 @@ def _cpu() -> Iterator[Case]:
     large = ("bias_act", *fir, "adain", "modulated_conv2d")
     yield from block("stylegan2-256", large, ("fwd+bwd",), (128,), (2,), ("float32",), ("nhwc", "nchw"))
     yield from block("stylegan2-256", ("bias_act", "adain"), ("fwd+bwd",), (128,), (2,), ("bfloat16",))
+    yield from block("stylegan2-256", FILTERED, ("fwd", "fwd+bwd"), (64,), (1,), ("float32",), ("nchw",))
     yield from (_whole("stylegan2_forward", size, n, "float32") for size, n in ((64, 4), (256, 1)))
     yield from (_whole(op, 64, 16, "float32", "small") for op in STEPS)
     yield from (_whole("restorer", size, n, "float32", "small") for size, n in ((128, 8), (256, 2), (512, 1)))
@@ -164,6 +168,7 @@ def _check() -> Iterator[Case]:
     yield from block(small, ("bias_act", "adain", "downsample2d", "modulated_conv2d"), ("fwd+bwd",), (256,), (8,), ("float32",))
     yield from block("method-a", OPS, ("fwd+bwd",), (32,), (32,), ("float32",))
     yield from block(small, ("modulated_conv2d", "conv2d"), both, (128,))
+    yield from block(small, FILTERED, ("fwd", "fwd+bwd", "double"), (128,), (8,), DTYPES, ("nchw",))
     yield from (_generator(n, "bfloat16") for n in (1, 8))
     yield from (_whole(op, 256, 32, "bfloat16") for op in ("stylegan2_forward", *STEPS[1:]))
     yield from (_whole("restorer", size, n, "bfloat16") for size, n in ((128, 32), (256, 16), (512, 8)))

@@ -14,7 +14,7 @@ from benchmarks import contest
 from benchmarks.cases import Case
 from facegan.ops import setup_filter
 
-FAMILIES = ("bias_act", "adain", "upfirdn2d", "modulated_conv2d")
+FAMILIES = ("bias_act", "adain", "upfirdn2d", "filtered_lrelu", "modulated_conv2d")
 
 
 def run(case: Case, device: str) -> None:

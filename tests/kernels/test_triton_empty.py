@@ -59,6 +59,21 @@ CASES: dict[str, Case] = {
     ),  # fmt: skip
     "pointwise": lambda shape, draw: (draw(*shape), draw(shape[0], 3, shape[1])),
     "pointwise_backward": lambda shape, draw: (draw(shape[0], 3, *shape[2:]), draw(*shape), draw(shape[0], 3, shape[1])),
+    "filtered_lrelu_slope": lambda shape, draw: (
+        draw(shape[0], shape[1], shape[2] + 1, shape[3] + 1),
+        draw(*shape),
+        draw(4),
+        draw(4, 4),
+        draw(shape[1]),
+        2,
+        2,
+        (4, 4, 5, 3),
+        1.4,
+        0.2,
+        0.9,
+        False,
+        True,
+    ),  # fmt: skip
     "adain": lambda shape, draw: (draw(*shape), draw(*shape), 0.7, None, 1e-5),
     "adain_backward": lambda shape, draw: (draw(*shape), draw(*shape), draw(*shape), 0.7, None, 1e-5),
     "adain_affine": lambda shape, draw: (draw(*shape), draw(*shape[:2]), draw(*shape[:2]), 1e-5),
