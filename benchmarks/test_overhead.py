@@ -30,6 +30,7 @@ OPS: dict[str, tuple[Call, str | None]] = {
     "upsample2d": (lambda x, w, rgb, s, b, f: ops.upsample2d(x, f), "upfirdn2d"),
     "downsample2d": (lambda x, w, rgb, s, b, f: ops.downsample2d(x, f), "upfirdn2d"),
     "filter2d": (lambda x, w, rgb, s, b, f: ops.filter2d(x, f), "upfirdn2d"),
+    "filtered_lrelu": (lambda x, w, rgb, s, b, f: ops.filtered_lrelu(x, f, f, b, 2, 2, 3), "filtered_lrelu"),
     "adain": (lambda x, w, rgb, s, b, f: ops.adain(x, x), "adain"),
     "adain_affine": (lambda x, w, rgb, s, b, f: ops.adain_affine(x, s, s), "adain_affine"),
     "modulated_conv2d": (lambda x, w, rgb, s, b, f: ops.modulated_conv2d(x, w, s, padding=1, bias=b, act="lrelu"), "modulated_conv2d"),

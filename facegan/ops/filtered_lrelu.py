@@ -41,8 +41,8 @@ def filtered_lrelu(
     """Add a bias, upsample, apply leaky ReLU with gain and limit, downsample: the nonlinearity of Karras et al. 2021, section 2.2.
 
     `upfirdn2d(clamp(gain * lrelu(upfirdn2d(x + b, fu, up=up, padding=padding, gain=up * up))), fd, down=down)`. On a GPU one kernel
-    that never writes the upsampled map computes it, for float32 and half types, `up` and `down` of 1, 2 or 4 and filters of at most 8
-    taps per factor (StyleGAN3 has 6); others, and float64, run as the operators that it is composed of.
+    that never writes the upsampled map computes it, for float32 and half types, `up` and `down` of 1, 2 or 4 and filters of at most 16
+    taps, or 8 times their factor (StyleGAN3 has 6 times); others, and float64, run as the operators that it is composed of.
 
     Args:
         x: [N, C, H, W] floating point.
