@@ -138,7 +138,7 @@ def test_env_table_and_json(clean, capsys):
     assert env.main(["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ops"]["cpu"]["modulated_conv2d"]["reference"] == "available"
-    assert set(found["ops"]["cpu"]) == {"bias_act", "upfirdn2d", "adain", "adain_affine", "modulated_conv2d"}
+    assert set(found["ops"]["cpu"]) == {"bias_act", "upfirdn2d", "filtered_lrelu", "adain", "adain_affine", "modulated_conv2d"}
 
 
 @pytest.mark.parametrize(

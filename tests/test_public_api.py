@@ -37,8 +37,8 @@ from facegan.styles.project import Projected
 
 OPERATORS = (
     "adain adain_affine adain_affine_ref adain_ref bias_act bias_act_ref conv2d conv2d_bias_act conv2d_bias_act_ref conv2d_layer "
-    "conv2d_ref conv2d_resample downsample2d filter2d linear modulated_conv2d modulated_conv2d_ref no_weight_gradients setup_filter "
-    "upfirdn2d upfirdn2d_ref upsample2d"
+    "conv2d_ref conv2d_resample downsample2d filter2d filtered_lrelu filtered_lrelu_ref linear modulated_conv2d modulated_conv2d_ref "
+    "no_weight_gradients setup_filter upfirdn2d upfirdn2d_ref upsample2d"
 )
 OPEN = "source stage device cuda_graphs"
 EVALUATE = "data samples judge weights lpips restore floor"

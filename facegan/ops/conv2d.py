@@ -9,7 +9,7 @@ on every device (oneDNN, cuDNN) and backend, but for DW on a CPU, of which the c
 # ruff: noqa: D102
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.formats import following
 from facegan.ops.registration import applied
-from facegan.ops.upfirdn2d import upfirdn2d
+from facegan.ops.upfirdn2d import Pair, four_sides, padded_for, upfirdn2d
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
 # A plain global, as autograd runs backward passes of CUDA graphs in threads of its own.
@@ -114,36 +114,71 @@ def conv2d_ref(
     return native(x, weight, bias, stride=stride, padding=padding, groups=groups)
 
 
-def conv2d_resample(x: Tensor, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int = 0) -> Tensor:
+def conv2d_resample(
+    x: Tensor,
+    weight: Tensor,
+    f: Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Pair = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Tensor:
     """Convolve with FIR resampling, both at the higher resolution: the low-pass filtering of Karras et al. 2019, section 2.1.
 
-    `up`: zero-insert x, filter with f (gain up^2) and correlate with the weight; `down`: filter, then correlate with stride.
-    The plane is zero outside of x and never cropped in between, so the order of the two filters is free, and they run in
-    the cheaper one: for `up` the weight first, as a transposed convolution.
+    Zero-insert x by `up`, filter with f (gain up^2), correlate with the weight, filter with f again and keep every `down`-th pixel.
+    A filter is left out where its factor is 1. The plane is zero outside of x and never cropped in between, so the order of the steps is
+    free, and they run in the cheapest one: for `up` the weight first, as a transposed convolution.
 
     Args:
         x: [N, I, H, W] floating point.
-        weight: [O, I, K, K] in x's dtype (autocast casts).
-        f: FIR filter [KF] or [KF, KF]; needed when up or down is not 1.
+        weight: [O, I / groups, KH, KW] in x's dtype (autocast casts).
+        f: FIR filter [KF] or [KFH, KFW]; needed when up or down is not 1.
         up: factor by which the map is enlarged before the convolution.
-        down: factor by which it is reduced after it; one of the two is 1.
-        padding: of the convolution, in pixels at the higher resolution; K // 2 yields H * up or H / down.
+        down: factor by which it is reduced after it.
+        padding: of the convolution, in pixels at the higher resolution: p, (vertical, horizontal) or (top, bottom, left, right); K // 2
+            yields H * up / down; negative crops.
+        groups: into which input and output channels are divided, each convolved on its own.
+        flip_weight: True correlates with the weight, as `F.conv2d` does; False convolves, and costs a flip of the weight unless up > 1.
+        flip_filter: False convolves with f, True correlates.
 
     Returns:
-        [N, O, H', W'] in x's dtype and memory format.
+        [N, O, H', W'] in x's dtype and memory format, `H' = (H up + p - KH + 1) // down` with p the sum of the padding along the axis.
 
     Raises:
-        FaceganError: a filter is missing, both factors are above 1, or shapes do not fit together.
+        FaceganError: a filter is missing, shapes do not fit together, or nothing would be left of the map.
     """
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_resample: up is {up} and down is {down}, but f is None; expected a filter.")
-    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    sides, taps = four_sides(padding), (1, 1) if f is None else (f.shape[0], f.shape[-1])
+    _check_room(x, weight, up, down, sides)
+    if up > 1 and down > 1:
+        pads = padded_for(taps, sides, down=(down, down))
+        x = conv2d_resample(x, weight, f, up=up, padding=pads, groups=groups, flip_weight=flip_weight, flip_filter=flip_filter)
+        return upfirdn2d(x, f, down=down, flip_filter=flip_filter)
+    if up == down == 1 and not (min(sides) == max(sides) >= 0):
+        x, sides = upfirdn2d(x, None, padding=sides), (0, 0, 0, 0)
+    steps = resampling(weight.shape[2:], taps, up, down, sides, groups, flip_weight)
     if steps.before is not None:
-        x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
+        x = upfirdn2d(x, f, down=steps.down, padding=steps.before, flip_filter=flip_filter)
     x = conv2d(x, steps.weight(weight), **steps.convolution)
     if steps.after is not None:
-        x = upfirdn2d(x, f, up=steps.up, padding=steps.after, gain=float(up * up))
+        x = upfirdn2d(x, f, up=steps.up, padding=steps.after, flip_filter=flip_filter, gain=float(up * up))
     return x
+
+
+def _check_room(x: Tensor, weight: Tensor, up: int, down: int, sides: Sequence[int]) -> None:
+    """Of tensors of other ranks `conv2d` will complain."""
+    if x.ndim != 4 or weight.ndim != 4:
+        return
+    for axis in (2, 3):
+        if x.shape[axis] * up + sides[2 * axis - 4] + sides[2 * axis - 3] - weight.shape[axis] + 1 < down:
+            raise FaceganError(
+                f"conv2d_resample: x of {x.shape[2]} x {x.shape[3]} pixels with padding {tuple(sides)}, up {up} and down {down} is too"
+                f" small for a kernel of {weight.shape[2]} x {weight.shape[3]}; expected room for at least one output pixel."
+            )
 
 
 class Resampling(NamedTuple):
@@ -156,49 +191,63 @@ class Resampling(NamedTuple):
     stride: int = 1
     padding: int = 0
     transposed: bool = False
+    groups: int = 1
+    flip_weight: bool = True  # the layer correlates; False convolves
 
     @property
     def convolution(self) -> dict[str, Any]:
         """Arguments of `conv2d`."""
-        return dict(stride=self.stride, padding=self.padding, transposed=self.transposed)
+        return dict(stride=self.stride, padding=self.padding, groups=self.groups, transposed=self.transposed)
 
     @property
     def options(self) -> tuple[Any, ...]:
         """Arguments of `aten::convolution` after the bias."""
-        return _options(self.stride, self.padding, 1, self.transposed)
+        return _options(self.stride, self.padding, self.groups, self.transposed)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the convolution takes the weight turned by 180 degrees: a transposed one convolves, the other correlates."""
+        return self.transposed == self.flip_weight
 
     def weight(self, w: Tensor) -> Tensor:
-        """[O, I, K, K] in the form that the convolution takes; applied twice, the weight again."""
-        return w.flip(2, 3).transpose(0, 1) if self.transposed else w
+        """[O, I / groups, K, K] in the form that the convolution takes; applied twice, the weight again."""
+        w = w.flip(2, 3) if self.flips else w
+        if not self.transposed:
+            return w
+        return w.transpose(0, 1) if self.groups == 1 else w.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
-def resampling(kernel: int, taps: int, up: int, down: int, padding: int) -> Resampling:
-    """Find the cheapest order of steps for a K x K kernel and a filter of so many taps.
+def resampling(
+    kernel: int | Sequence[int], taps: int | Sequence[int], up: int, down: int, padding: Pair, groups: int = 1, flip_weight: bool = True
+) -> Resampling:
+    """Find the cheapest order of steps.
 
     Args:
-        kernel: K.
-        taps: of the filter.
+        kernel: K, or [KH, KW].
+        taps: of the filter, or [KFH, KFW].
         up: as in `conv2d_resample`.
         down: as in `conv2d_resample`.
-        padding: as in `conv2d_resample`.
+        padding: as in `conv2d_resample`; where nothing is resampled the same on all sides.
+        groups: as in `conv2d_resample`.
+        flip_weight: as in `conv2d_resample`.
 
     Raises:
         FaceganError: both factors are above 1.
     """
-    if up > 1 and down > 1:
-        raise FaceganError(f"conv2d_resample: up is {up} and down is {down}; expected one of the two to be 1.")
     if up == down == 1:
-        return Resampling(padding=padding)
-    if up > 1:
-        # p0, p1 pad the zero-inserted plane for both filters; the transposed convolution brings K - 1 before, K - up after.
-        before, after = padding + (taps + up - 1) // 2, padding + (taps - up) // 2
-        if kernel == 1:
-            return Resampling(after=(before, after, before, after), up=up)
-        before, after = before - (kernel - 1), after - (kernel - up)
-        return Resampling(after=(before, after, before, after), stride=up, transposed=True)
-    before, after = padding + (taps - down + 1) // 2, padding + (taps - down) // 2
-    pads = (before, after, before, after)
-    return Resampling(before=pads, down=down) if kernel == 1 else Resampling(before=pads, stride=down)
+        return Resampling(padding=padding if isinstance(padding, int) else padding[0], groups=groups, flip_weight=flip_weight)
+    if up > 1 and down > 1:
+        raise FaceganError(f"up is {up} and down is {down}; expected one of the two to be 1 in a layer.")
+    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    taps = (taps, taps) if isinstance(taps, int) else taps
+    pads = padded_for(taps, padding, (up, up), (down, down))
+    pixel = kh == kw == 1  # a 1 x 1 kernel convolves where there are fewer pixels
+    if down > 1:
+        return Resampling(pads, down if pixel else 1, stride=1 if pixel else down, groups=groups, flip_weight=flip_weight)
+    if not pixel:  # the transposed convolution brings K - 1 before, K - up after
+        pads = (pads[0] - (kh - 1), pads[1] - (kh - up), pads[2] - (kw - 1), pads[3] - (kw - up))
+        return Resampling(after=pads, stride=up, transposed=True, groups=groups, flip_weight=flip_weight)
+    return Resampling(after=pads, up=up, groups=groups, flip_weight=flip_weight)
 
 
 def _options(stride: int, padding: int, groups: int, transposed: bool) -> tuple[Any, ...]:

@@ -71,7 +71,7 @@ def upfirdn2d(
         FaceganError: x is no floating point map, f does not fit, a factor is not positive, or nothing would be left of the map.
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
-    up, down, padding = _pair("up", up), _pair("down", down), _padding(padding)
+    up, down, padding = _pair("up", up), _pair("down", down), four_sides(padding)
     _check(x, f, up, down, padding)
     chosen = backend.select("upfirdn2d", x)
     if chosen == "reference":
@@ -81,74 +81,85 @@ def upfirdn2d(
     return y
 
 
-def upsample2d(x: Tensor, f: Tensor, up: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
+def upsample2d(x: Tensor, f: Tensor | None, up: Pair = 2, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
     """Enlarge a map; zero-inserted pixels are made up for in brightness.
 
     Args:
         x: [N, C, H, W] floating point.
         f: as in `upfirdn2d`.
-        up: factor along both axes.
-        padding: pixels added on each side of the result; negative crops.
+        up: factor, or (vertical, horizontal) factors.
+        padding: pixels added to the result: p, (vertical, horizontal) or (top, bottom, left, right); negative crops.
+        flip_filter: as in `upfirdn2d`.
         gain: factor of the result.
 
     Returns:
-        [N, C, H * up + 2 padding, W * up + 2 padding] in x's dtype and memory format.
+        [N, C, H * up + p, W * up + p] in x's dtype and memory format, p the sum of the padding along the axis.
 
     Raises:
         FaceganError: as `upfirdn2d`.
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
-    (kh, kw), p = _taps(f), padding
-    pads = (p + (kh + up - 1) // 2, p + (kh - up) // 2, p + (kw + up - 1) // 2, p + (kw - up) // 2)
-    return upfirdn2d(x, f, up=up, padding=pads, gain=gain * up * up)
+    up = _pair("up", up)
+    pads = padded_for(_taps(f), padding, up=up)
+    return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * up[0] * up[1])
 
 
-def downsample2d(x: Tensor, f: Tensor, down: int = 2, padding: int = 0, gain: float = 1.0) -> Tensor:
+def downsample2d(x: Tensor, f: Tensor | None, down: Pair = 2, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
     """Reduce a map, filtered against aliasing first.
 
     Args:
         x: [N, C, H, W] floating point.
         f: as in `upfirdn2d`.
-        down: factor along both axes.
-        padding: pixels added on each side before decimation; negative crops.
+        down: factor, or (vertical, horizontal) factors.
+        padding: pixels added before decimation: p, (vertical, horizontal) or (top, bottom, left, right); negative crops.
+        flip_filter: as in `upfirdn2d`.
         gain: factor of the result.
 
     Returns:
-        [N, C, (H + 2 padding) // down, (W + 2 padding) // down] in x's dtype and memory format.
+        [N, C, (H + p) // down, (W + p) // down] in x's dtype and memory format, p the sum of the padding along the axis.
 
     Raises:
         FaceganError: as `upfirdn2d`.
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
-    (kh, kw), p = _taps(f), padding
-    pads = (p + (kh - down + 1) // 2, p + (kh - down) // 2, p + (kw - down + 1) // 2, p + (kw - down) // 2)
-    return upfirdn2d(x, f, down=down, padding=pads, gain=gain)
+    down = _pair("down", down)
+    return upfirdn2d(x, f, down=down, padding=padded_for(_taps(f), padding, down=down), flip_filter=flip_filter, gain=gain)
 
 
-def filter2d(x: Tensor, f: Tensor, padding: int = 0, gain: float = 1.0) -> Tensor:
+def filter2d(x: Tensor, f: Tensor | None, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
     """Filter a map; outside of x is zero.
 
     Args:
         x: [N, C, H, W] floating point.
         f: as in `upfirdn2d`.
-        padding: pixels added on each side; negative crops.
+        padding: pixels added: p, (vertical, horizontal) or (top, bottom, left, right); negative crops.
+        flip_filter: as in `upfirdn2d`.
         gain: factor of the result.
 
     Returns:
-        [N, C, H + 2 padding, W + 2 padding] in x's dtype and memory format.
+        [N, C, H + p, W + p] in x's dtype and memory format, p the sum of the padding along the axis.
 
     Raises:
         FaceganError: as `upfirdn2d`.
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
-    return downsample2d(x, f, down=1, padding=padding, gain=gain)
+    return downsample2d(x, f, down=1, padding=padding, flip_filter=flip_filter, gain=gain)
+
+
+def padded_for(taps: Sequence[int], padding: Pair, up: Sequence[int] = (1, 1), down: Sequence[int] = (1, 1)) -> tuple[int, int, int, int]:
+    """Return `padding` and what a filter of [KH, KW] taps needs around the zero-inserted map to keep it centred, as four numbers.
+
+    One of the two factors of an axis is 1.
+    """
+    (kh, kw), (top, bottom, left, right), (uh, uw), (dh, dw) = taps, four_sides(padding), up, down
+    return (top + (kh + uh - dh) // 2, bottom + (kh - uh - dh + 1) // 2, left + (kw + uw - dw) // 2, right + (kw - uw - dw + 1) // 2)
 
 
 def upfirdn2d_ref(
     x: Tensor, f: Tensor | None, up: Pair = 1, down: Pair = 1, padding: Pair = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
     """Compute `upfirdn2d` in PyTorch as depthwise convolutions, transposed for `up`; arguments as there."""
-    up, down, pads = _pair("up", up), _pair("down", down), _padding(padding)
+    up, down, pads = _pair("up", up), _pair("down", down), four_sides(padding)
     f = x.new_ones(1) if f is None else f.to(device=x.device, dtype=x.dtype)
     if x.numel() == 0:  # convolutions reject empty channels; the sum (0) keeps the graph
         return x.new_zeros(_output_shape(x, _taps(f), up, down, pads)) + x.sum()
@@ -190,8 +201,8 @@ def _pair(name: str, value: Pair) -> tuple[int, int]:
     return pair
 
 
-def _padding(padding: Pair) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right)."""
+def four_sides(padding: Pair) -> tuple[int, int, int, int]:
+    """Return a padding as (top, bottom, left, right)."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
     if len(padding) == 2:
@@ -201,8 +212,8 @@ def _padding(padding: Pair) -> tuple[int, int, int, int]:
     return tuple(padding)  # type: ignore[return-value]
 
 
-def _taps(f: Tensor) -> tuple[int, int]:
-    return f.shape[0], f.shape[-1]
+def _taps(f: Tensor | None) -> tuple[int, int]:
+    return (1, 1) if f is None else (f.shape[0], f.shape[-1])
 
 
 def _output_shape(
@@ -212,6 +223,17 @@ def _output_shape(
     return x.shape[0], x.shape[1], sides[0] // down[0] + 1, sides[1] // down[1] + 1
 
 
+def adjoint_padding(
+    sizes: Sequence[int], out: Sequence[int], taps: Sequence[int], up: Sequence[int], down: Sequence[int], padding: Sequence[int]
+) -> list[int]:
+    """Return the padding with which the flipped filter, up and down swapped, maps `out` pixels back to `sizes`: the adjoint's."""
+    pads = []
+    for axis, k in enumerate(taps):
+        before = padding[2 * axis]
+        pads += [k - 1 - before, sizes[axis] * up[axis] - out[axis] * down[axis] + before - up[axis] + 1]
+    return pads
+
+
 def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], pads: Sequence[int]) -> None:
     if x.ndim != 4 or not x.is_floating_point():
         raise FaceganError(f"upfirdn2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, C, H, W].")
@@ -219,7 +241,7 @@ def _check(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], 
         raise FaceganError(f"upfirdn2d: f has shape {list(f.shape)}; expected [K] or [KH, KW] with at least one tap.")
     if f is not None and f.requires_grad:
         raise FaceganError("upfirdn2d: f requires a gradient, but the filter is a constant; pass f.detach().")
-    out = _output_shape(x, (1, 1) if f is None else _taps(f), up, down, pads)
+    out = _output_shape(x, _taps(f), up, down, pads)
     if out[2] < 1 or out[3] < 1:
         raise FaceganError(
             f"upfirdn2d: x of {x.shape[2]} x {x.shape[3]} pixels with padding {tuple(pads)} is smaller than the filter; "
@@ -241,10 +263,7 @@ class _UpFirDn2d(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         (f,), (sizes, out, up, down, padding) = ctx.saved_tensors, ctx.geometry
-        pads = []
-        for axis, taps in enumerate(_taps(f)):
-            before = padding[2 * axis]
-            pads += [taps - 1 - before, sizes[axis] * up[axis] - out[axis] * down[axis] + before - up[axis] + 1]
+        pads = adjoint_padding(sizes, out, _taps(f), up, down, padding)
         return ctx.ops.upfirdn2d(dy, f, down, up, pads, not ctx.flip, ctx.gain), *(None,) * 7
 
 

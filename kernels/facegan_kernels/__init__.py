@@ -24,6 +24,7 @@ _TABLE = {
     "adain": ("adain adain_backward adain_affine adain_affine_backward", "triton compiled"),
     "bias_act": ("bias_act bias_act_backward bias_act_double_backward", "triton compiled"),
     "upfirdn2d": ("upfirdn2d", "triton compiled"),
+    "filtered_lrelu": ("filtered_lrelu filtered_lrelu_slope", "native"),
     "modulated_conv2d.epilogue": (
         "modulate modulate_backward modulated_epilogue modulated_epilogue_backward modulated_epilogue_double_backward",
         "triton compiled",

@@ -70,6 +70,16 @@ def upfirdn2d_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: to
         yield "upfirdn2d", [x, draw(*taps), (up, up), (down, down), (4, 3, 5, 4), True, 1.7]
 
 
+def filtered_lrelu_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: torch.memory_format) -> Iterator[Call]:
+    x, a, b = draw(*shape, memory_format=layout), draw(*shape, memory_format=layout), draw(shape[1])
+    for taps, (up, down) in product([((4,), (4,)), ((6,), (4, 3))], [(1, 1), (2, 2), (4, 2)]):
+        options = (*(draw(*of) for of in taps), b, up, down, (8, 8, 8, 8), 1.4, 0.2, 0.9, False)
+        yield "filtered_lrelu", [x, *options]
+        yield "filtered_lrelu_slope", [a, x, *options, False]
+        sides = [(shape[2 + i] * up + 16 - taps[0][0] + 1 - taps[1][i if len(taps[1]) == 2 else 0]) // down + 1 for i in range(2)]
+        yield "filtered_lrelu_slope", [draw(*shape[:2], *sides, memory_format=layout), x, *options, True]
+
+
 def modulation_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: torch.memory_format) -> Iterator[Call]:
     n, c, h, w = shape
     x, dy, gdz, s = *(draw(*shape, memory_format=layout) for _ in range(3)), draw(n, c)
@@ -92,7 +102,7 @@ def modulation_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: t
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=lambda dtype: str(dtype)[6:])
-@pytest.mark.parametrize("calls", [adain_calls, bias_act_calls, upfirdn2d_calls, modulation_calls])
+@pytest.mark.parametrize("calls", [adain_calls, bias_act_calls, upfirdn2d_calls, filtered_lrelu_calls, modulation_calls])
 def test_every_operator(kernel, draw, close, memory_format, calls, dtype, shape) -> None:
     def drawn(*shape: int, **options: Any) -> torch.Tensor:
         return draw(*shape, dtype=dtype, **options)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops import conv2d, conv2d_resample, no_weight_gradients, setup_filter, upfirdn2d
 from facegan.ops.conv2d import ConvWeightGrad
@@ -118,6 +121,109 @@ def test_resampling_is_filter_and_convolution_in_the_plane(kernel, options, taps
     torch.testing.assert_close(y, F.conv2d(expected, weight, stride=down))
 
 
+def correlated(x, taps, groups=1):
+    """Valid correlation of [N, I, H, W] by [O, I / groups, KH, KW], tap by tap."""
+    (n, _, h, w), (o, i, kh, kw) = x.shape, taps.shape
+    x, taps = x.reshape(n, groups, i, h, w), taps.reshape(groups, o // groups, i, kh, kw)
+    y = x.new_zeros(n, groups, o // groups, h - kh + 1, w - kw + 1)
+    for a in range(kh):
+        for b in range(kw):
+            y = y + torch.einsum("ngihw,goi->ngohw", x[..., a : a + y.shape[3], b : b + y.shape[4]], taps[..., a, b])
+    return y.flatten(1, 2)
+
+
+def filtered(x, f, flip):
+    f = (f if f.ndim == 2 else torch.outer(f, f)) if flip else (f if f.ndim == 2 else torch.outer(f, f)).flip(0, 1)
+    return correlated(x, f.expand(x.shape[1], 1, *f.shape), x.shape[1])
+
+
+def restated(x, weight, f, up, down, padding, groups, flip_weight, flip_filter):
+    """The definition, in a plane with a wide margin of zeros on all sides, of which the layer's window is taken last."""
+    margin, f = 12, torch.ones(1, 1, dtype=x.dtype) if f is None else f
+    plane = x.new_zeros(*x.shape[:2], *(side * up + 2 * margin for side in x.shape[2:]))
+    plane[:, :, margin : plane.shape[2] - margin : up, margin : plane.shape[3] - margin : up] = x
+    sides, taps = [margin - p for p in padding], (f.shape[0], f.shape[-1])  # what is cut from the plane
+    for axis, k in enumerate(taps):  # the window of either filter
+        if up > 1:
+            sides[2 * axis] -= (k + up - 1) // 2
+            sides[2 * axis + 1] -= (k - up) // 2
+        if down > 1:
+            sides[2 * axis] -= (k - down + 1) // 2
+            sides[2 * axis + 1] -= (k - down) // 2
+    plane = plane if up == 1 else filtered(plane, f, flip_filter) * up * up
+    plane = correlated(plane, weight if flip_weight else weight.flip(2, 3), groups)
+    plane = plane if down == 1 else filtered(plane, f, flip_filter)
+    assert min(sides) >= 0
+    top, bottom, left, right = sides
+    return plane[:, :, top : plane.shape[2] - bottom : down, left : plane.shape[3] - right : down]
+
+
+FILTERS = [(1.0, 3.0, 3.0, 1.0), (1.0, 2.5, 2.0), [[1.0, 2.0, 0.5], [-1.0, 0.7, 3.0]]]
+PADDINGS = [0, 1, 2, (1, 0, 2, 1), (-1, 2, 0, -1), -1]
+
+
+@pytest.mark.parametrize("up,down", [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (2, 2), (3, 2), (2, 3)])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (4, 4), (2, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_resampling_is_its_definition(up, down, kernel, groups):
+    for taps, padding, flip_weight, flip_filter in product(
+        FILTERS if max(up, down) > 1 else [None], PADDINGS, [True, False], [True, False]
+    ):
+        if taps is None and flip_filter:
+            continue
+        x, weight = torch.randn(1, 4, 8, 9, dtype=torch.float64), torch.randn(6, 4 // groups, *kernel, dtype=torch.float64)
+        f = None if taps is None else setup_filter(taps).double()
+        sides = (padding,) * 4 if isinstance(padding, int) else padding
+        options = dict(up=up, down=down, groups=groups, flip_weight=flip_weight, flip_filter=flip_filter)
+        y = conv2d_resample(x, weight, f, padding=padding, **options)
+        torch.testing.assert_close(y, restated(x, weight, f, padding=sides, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(up=2, flip_weight=False, padding=1),
+        dict(up=2, groups=2, padding=(1, 0, 2, 1), flip_filter=True),
+        dict(down=2, groups=2, flip_weight=False, padding=1),
+        dict(groups=4, flip_weight=False, padding=(1, 0, -1, 2)),
+        dict(up=2, down=3, padding=1),
+    ],
+)
+def test_gradients_of_resampling(options):
+    x = torch.randn(1, 4, 3, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 4 // options.get("groups", 1), 3, 3, dtype=torch.float64, requires_grad=True)
+    f = setup_filter(FILTERS[1]).double()
+    assert torch.autograd.gradcheck(lambda x, w: conv2d_resample(x, w, f, **options), (x, weight))
+    assert torch.autograd.gradgradcheck(lambda x, w: conv2d_resample(x, w, f, **options), (x, weight), fast_mode=True)
+
+
+def test_a_convolving_layer_that_enlarges_flips_nothing(monkeypatch):
+    if backend.unavailable("upfirdn2d", "native", "cpu"):
+        pytest.skip("the reference flips its filter")
+    monkeypatch.setattr(torch.Tensor, "flip", lambda *_: pytest.fail("the weight was flipped"))
+    y = conv2d_resample(torch.randn(1, 3, 4, 4), torch.randn(2, 3, 3, 3), setup_filter(), up=2, padding=1, flip_weight=False)
+    assert y.shape == (1, 2, 8, 8)
+
+
+@pytest.mark.parametrize("options", [dict(up=2, groups=2), dict(down=2, flip_weight=False), dict(padding=(1, 0, 2, -1))])
+def test_resampling_compiles_whole_and_keeps_the_format(options):
+    x = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, f = torch.randn(4, 4 // options.get("groups", 1), 3, 3, requires_grad=True), setup_filter()
+    y = conv2d_resample(x, weight, f, **options)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    compiled = torch.compile(lambda x, w: conv2d_resample(x, w, f, **options), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, weight), y)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(up=2), dict(down=2), dict(padding=(1, 1, 2, 0))])
+def test_resampling_of_no_images(options):
+    x, weight = torch.randn(0, 3, 6, 6, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
+    y = conv2d_resample(x, weight, setup_filter(), **{"padding": 1, **options})
+    assert y.shape[:2] == (0, 4)
+    y.sum().backward()
+    assert not weight.grad.any() and x.grad.shape == x.shape
+
+
 def test_compiles_whole():
     x, weight = torch.randn(2, 3, 6, 6, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
     compiled = torch.compile(conv2d, fullgraph=True, backend="aot_eager")
@@ -131,5 +237,14 @@ def test_bad_arguments():
         conv2d(torch.zeros(1, 3, 4, 4), torch.zeros(2, 4, 3, 3))
     with pytest.raises(FaceganError, match=r"x has shape \[3, 4, 4\]"):
         conv2d(torch.zeros(3, 4, 4), torch.zeros(2, 3, 3, 3))
-    with pytest.raises(FaceganError, match="up is 2 and down is 2"):
-        conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), setup_filter(), up=2, down=2)
+    for factors in (dict(up=2), dict(down=3), dict(up=2, down=2)):
+        with pytest.raises(FaceganError, match="f is None; expected a filter"):
+            conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), **factors)
+    with pytest.raises(FaceganError, match=r"padding \(-2, -2, -2, -2\), up 1 and down 1 is too small"):
+        conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), padding=-2)
+    with pytest.raises(FaceganError, match=r"x of 4 x 4 pixels with padding \(-1, -1, -1, -1\), up 2 and down 5 .* kernel of 3 x 3"):
+        conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), setup_filter(), up=2, down=5, padding=-1)
+    with pytest.raises(FaceganError, match=r"padding is \(1, 2, 3\); expected p, \(vertical, horizontal\)"):
+        conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), padding=(1, 2, 3))
+    with pytest.raises(FaceganError, match="x has 3 channels; expected 6"):
+        conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), groups=2)

@@ -123,6 +123,8 @@ def test_bad_arguments():
         conv2d_bias_act(x[:, :4], w, b)
     with pytest.raises(FaceganError, match="f is None; expected a filter"):
         conv2d_layer(x, w, b, down=2)
+    with pytest.raises(FaceganError, match="up is 2 and down is 2; expected one of the two to be 1 in a layer"):
+        conv2d_layer(x, w, b, setup_filter(), up=2, down=2)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -18,6 +18,7 @@ from facegan.ops import (
     conv2d_resample,
     downsample2d,
     filter2d,
+    filtered_lrelu,
     modulated_conv2d,
     setup_filter,
     upfirdn2d,
@@ -84,6 +85,10 @@ def calls(shape, memory_format):
     yield "bias_act_double_backward", (other, b, g, y, 1, *limited)
     yield "upfirdn2d", (x, FIR, (2, 2), ones, pads, False, 4.0)
     yield "upfirdn2d", (x, FIR, ones, (2, 2), pads, True, 1.0)
+    options = (FIR, FIR, b, 2, 2, (4, 3, 4, 3), 1.4, 0.2, 0.9, False)
+    yield "filtered_lrelu", (x, *options)
+    yield "filtered_lrelu_slope", (g, other, *options, False)
+    yield "filtered_lrelu_slope", (formatted((n, c, h + 1, w + 1), memory_format), other, *options[:5], (5, 5, 5, 5), *options[6:], True)
     yield "adain", (x, other, 0.7, None, 1e-5)
     yield "adain_backward", (g, x, other, 0.7, None, 1e-5)
     yield "adain_affine", (x, s, s, 1e-5)
@@ -123,6 +128,7 @@ PUBLIC = {
     "upsample2d": lambda x, s: upsample2d(x, FIR),
     "downsample2d": lambda x, s: downsample2d(x, FIR, padding=1),
     "filter2d": lambda x, s: filter2d(x, FIR),
+    "filtered_lrelu": lambda x, s: filtered_lrelu(x, FIR, FIR, s[0], 2, 2, (4, 3)),
     "adain": lambda x, s: adain(x, 2 * x + 1),
     "adain_affine": lambda x, s: adain_affine(x, s, s),
     "conv2d": lambda x, s: conv2d(x, weight_of(x, 3), padding=1),

@@ -265,6 +265,7 @@ def test_compiles_whole(path, options):
         (dict(bias=torch.zeros(3)), r"bias has shape \[3\]; expected \[5\]"),
         (dict(noise=torch.zeros(4, 5)), r"noise has shape \[4, 5\]; expected \[H, W\]"),
         (dict(act="gelu"), "modulated_conv2d: act is 'gelu'"),
+        (dict(up=2, down=2), "up is 2 and down is 2; expected one of the two to be 1"),
     ],
 )
 def test_bad_arguments(arguments, words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facegan import backend
-from facegan.ops import adain, adain_affine, bias_act, modulated_conv2d, registration, setup_filter, upsample2d
+from facegan.ops import adain, adain_affine, bias_act, filtered_lrelu, modulated_conv2d, registration, setup_filter, upsample2d
 from facegan.ops.registration import NAMESPACES, operators
 
 BACKENDS = ["reference", "native", "triton"]
@@ -45,6 +45,8 @@ def test_opcheck(ops, memory_format):
         "bias_act": (x, b, 1, *act),
         "bias_act_backward": (x, y, 1, True, *act),
         "upfirdn2d": (x, setup_filter(), (2, 1), (1, 2), (2, 1, 2, 1), False, 1.5),
+        "filtered_lrelu": (x, setup_filter(), setup_filter(), b, 2, 2, (2, 3, 2, 3), 1.4, 0.2, 0.5, False),
+        "filtered_lrelu_slope": (x, y, setup_filter(), setup_filter(), b, 2, 2, (2, 3, 2, 3), 1.4, 0.2, 0.5, False, False),
         "adain": (x, y, 0.5, None, 1e-5),
         "adain_affine": (x, s, s, 1e-5),
         "modulate": (x, s),
@@ -67,6 +69,7 @@ def test_both_orders_of_gradients_of_nothing(ops, shape):
     layers = {
         "bias_act": lambda x, s, b, w: bias_act(x, b, act="tanh"),
         "upsample2d": lambda x, s, b, w: upsample2d(x, f, padding=2),
+        "filtered_lrelu": lambda x, s, b, w: filtered_lrelu(x, f, f, b, 2, 2, 6),
         "adain": lambda x, s, b, w: adain(x, 2 * x),
         "adain_affine": lambda x, s, b, w: adain_affine(x, s, s),
         "modulated_conv2d": lambda x, s, b, w: modulated_conv2d(x, w, s, padding=1, bias=torch.zeros(5), act="lrelu"),

@@ -56,6 +56,34 @@ def test_agrees_with_numpy(shape, taps, up, down, pads, flip, channels_last, tol
         torch.testing.assert_close(y, expected, **tolerance(torch.float64))
 
 
+@pytest.mark.parametrize("factor", [1, 2, (1, 3), (3, 2)])
+@pytest.mark.parametrize("padding,sides", [(0, (0,) * 4), (2, (2,) * 4), ((1, -1), (1, 1, -1, -1)), ((2, 0, -1, 1), (2, 0, -1, 1))])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("taps", [None, 3, 4, (2, 5)])
+def test_resamplers_are_centred_windows(factor, padding, sides, flip, taps):
+    """Of the filtered plane, on all sides of which there are zeros, by factors and paddings of either axis."""
+    x, f = torch.randn(2, 3, 6, 7, dtype=torch.float64), None if taps is None else torch.randn(taps, dtype=torch.float64)
+    given = torch.ones(1, dtype=torch.float64) if f is None else f
+    pair = (factor, factor) if isinstance(factor, int) else factor
+    (top, bottom, left, right), (kh, kw) = sides, (given.shape[0], given.shape[-1])
+    (uh, uw), margin = pair, 9
+    y = upsample2d(x, f, factor, padding, flip_filter=flip, gain=0.7)
+    # the plane's pixel [i] looks at K pixels from i on; the first K + up - 1 halved come before x
+    plane = restated(x, given, pair, (1, 1), (margin,) * 4, flip, 0.7 * uh * uw)
+    first = (margin - top - (kh + uh - 1) // 2, margin - left - (kw + uw - 1) // 2)
+    sizes = (6 * uh + top + bottom, 7 * uw + left + right)
+    expected = plane[:, :, first[0] : first[0] + sizes[0], first[1] : first[1] + sizes[1]]
+    torch.testing.assert_close(y, expected)
+    y = downsample2d(x, f, factor, padding, flip_filter=flip, gain=0.7)
+    plane = restated(x, given, (1, 1), (1, 1), (margin,) * 4, flip, 0.7)
+    first = (margin - top - (kh - uh + 1) // 2, margin - left - (kw - uw + 1) // 2)
+    sizes = (6 + top + bottom, 7 + left + right)
+    expected = plane[:, :, first[0] :: uh, first[1] :: uw][:, :, : sizes[0] // uh, : sizes[1] // uw]
+    torch.testing.assert_close(y, expected)
+    if factor == 1:
+        torch.testing.assert_close(filter2d(x, f, padding, flip, 0.7), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("resample", [upsample2d, downsample2d, filter2d])
 def test_dtypes_and_formats(dtype, resample, tolerance):

@@ -91,6 +91,8 @@ def modulated_conv2d(
     """
     activation = check_activation("modulated_conv2d", act, LINEAR.alpha, gain, clamp)
     _check(x, weight, styles, bias)
+    if up > 1 and down > 1:
+        raise FaceganError(f"modulated_conv2d: up is {up} and down is {down}; expected one of the two to be 1.")
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     chosen = backend.select("modulated_conv2d", x)

@@ -1,0 +1,132 @@
+"""`python -m facegan.compat`, and the processes that a project starts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SCRIPT = """
+import json, os, pickle, sys
+from torch_utils.ops import bias_act
+class Made: pass
+if __name__ == "__main__":
+    import __main__
+    assert pickle.loads(pickle.dumps(Made())).__class__ is __main__.Made
+    print(json.dumps([sys.argv, bias_act.__file__, os.path.basename(sys.path[0]), __file__]))
+"""
+SPAWNED = """
+import multiprocessing
+from op import fused_leaky_relu
+def work(queue):
+    from torch_utils.ops import fma
+    queue.put(fma.__file__)
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=work, args=(queue,))
+    process.start()
+    print(queue.get(timeout=120))
+    process.join()
+"""
+
+
+def test_a_script_runs_as_it_would_alone(python, project) -> None:
+    (project / "generate.py").write_text(SCRIPT)
+    done = python("-m", "facegan.compat", "--report", "generate.py", "--network=x", "--report", "-m", "3")
+    assert done.returncode == 0, done.stderr
+    argv, module, path, file = json.loads(done.stdout)
+    assert argv == ["generate.py", "--network=x", "--report", "-m", "3"]
+    assert "compat" in module
+    assert (path, file) == ("project", "generate.py")
+    assert "torch_utils.ops.bias_act: facegan.compat.nvidia.bias_act" in done.stderr
+
+
+def test_a_module_runs_as_by_dash_m(python, project) -> None:
+    (project / "tools").mkdir()
+    (project / "tools" / "run.py").write_text(
+        SCRIPT.replace("class Made: pass", "").replace("import __main__", "").replace("    assert", "    #")
+    )
+    done = python("-m", "facegan.compat", "-m", "tools.run", "a")
+    assert done.returncode == 0, done.stderr
+    argv, module, _, file = json.loads(done.stdout)
+    assert argv[1:] == ["a"]
+    assert argv[0] == file
+    assert "compat" in module
+
+
+def test_the_scripts_status_and_its_traceback_are_its_own(python, project) -> None:
+    (project / "fails.py").write_text("from __future__ import annotations\nimport op\nraise SystemExit(3)\n")
+    assert python("-m", "facegan.compat", "fails.py").returncode == 3
+    (project / "breaks.py").write_text("import op\n\nprint(1 / 0)\n")
+    done = python("-m", "facegan.compat", "breaks.py")
+    assert done.returncode == 1
+    assert 'File "breaks.py", line 3' in done.stderr
+    (project / "future.py").write_text("import op\ndef f(x: 1): pass\nprint(f.__annotations__)\n")
+    assert python("-m", "facegan.compat", "future.py").stdout == "{'x': 1}\n"  # nothing of ours in how it is compiled
+
+
+def test_a_script_that_is_missing_and_one_that_needs_nothing(python, project) -> None:
+    done = python("-m", "facegan.compat", "nowhere.py")
+    assert done.returncode == 2
+    assert "there is no nowhere.py" in done.stderr
+    (project / "plain.py").write_text("print('done')\n")
+    done = python("-m", "facegan.compat", "plain.py")
+    assert done.stdout == "done\n"
+    assert "no operator module was asked for" in done.stderr
+
+
+def test_help_teaches(python) -> None:
+    done = python("-m", "facegan.compat", "--help")
+    for word in ("--layers", "--no-mends", "--report", "gen_images.py", "accelerate launch -m facegan.compat"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("how", ["-m", "install"])
+def test_spawned_workers_are_served(python, project, how: str) -> None:
+    install = "import facegan.compat\nif __name__ == '__main__':\n    facegan.compat.install()\n" if how == "install" else ""
+    (project / "train.py").write_text(install + SPAWNED)
+    done = python(*(["-m", "facegan.compat"] if how == "-m" else []), "train.py")
+    assert done.returncode == 0, done.stderr
+    assert "compat" in done.stdout
+
+
+def test_processes_that_a_script_starts_are_served(python, project) -> None:
+    """As torchrun and accelerate launch start theirs."""
+    (project / "worker.py").write_text(
+        "from torch_utils.ops import fma\nimport training.networks as n\nprint(fma.__file__, n.modulated_conv2d.__module__)\n"
+    )
+    (project / "launch.py").write_text("import subprocess, sys\nsubprocess.run([sys.executable, 'worker.py'], check=True)\n")
+    done = python("-m", "facegan.compat", "--layers", "launch.py")
+    assert done.returncode == 0, done.stderr
+    assert "compat/nvidia/fma.py facegan.compat.layers" in done.stdout
+
+
+def test_the_environments_own_sitecustomize_still_runs(python, project) -> None:
+    (project / "site").mkdir()
+    (project / "site" / "sitecustomize.py").write_text("import builtins\nbuiltins.mine = 'ran'\n")
+    (project / "worker.py").write_text(
+        "import sys\nfrom torch_utils.ops import fma\nprint(mine, fma.__file__, [p for p in sys.path if 'children' in p])\n"
+    )
+    launch = "import os, subprocess, sys\nos.environ['PYTHONPATH'] += os.pathsep + 'site'\nsubprocess.run([sys.executable, 'worker.py'], check=True)\n"
+    (project / "launch.py").write_text(launch)
+    done = python("-m", "facegan.compat", "launch.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ran ")
+    assert done.stdout.endswith("compat/nvidia/fma.py []\n")
+
+
+def test_a_child_without_facegan_starts_all_the_same(python, project) -> None:
+    (project / "launch.py").write_text(
+        "import os, subprocess, sys\n"
+        "os.environ['PYTHONPATH'] = os.environ['PYTHONPATH'].split(os.pathsep)[0]\n"
+        "subprocess.run([sys.executable, '-c', 'import sys; print(\"started\")'], check=True)\n"
+    )
+    done = python("-m", "facegan.compat", "launch.py")
+    assert done.stdout == "started\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_torch_is_not_imported_to_install(python) -> None:
+    code = "import facegan.compat, sys; facegan.compat.install(layers=True); print('torch' in sys.modules)"
+    assert python("-c", code).stdout == "False\n"
