@@ -125,9 +125,9 @@ def _by_reference(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def float64(checkout: Path) -> Iterator[None]:
-    """Code of the checkout that names float32 gets float64: NVIDIA's networks cast to it in every layer.
+    """Code of the checkout that names float32, or no type, gets float64: NVIDIA's networks cast to float32 in every layer.
 
-    Only the name `torch` of its modules is replaced, by a stand-in that answers for everything else as torch does.
+    Of its modules only the name `torch` is replaced, by a stand-in that answers for everything else as torch does.
     """
 
     class Torch(ModuleType):
@@ -142,9 +142,12 @@ def float64(checkout: Path) -> Iterator[None]:
         if file and Path(file).is_relative_to(checkout) and getattr(found, "torch", None) is torch:
             found.torch = proxy  # type: ignore[attr-defined]
             changed.append(found)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
+        torch.set_default_dtype(default)
         for found in changed:
             found.torch = torch  # type: ignore[attr-defined]
 
