@@ -23,7 +23,10 @@ def is_served(names: dict[str, Any]) -> bool:
     function = names.get(FUNCTION)
     if not callable(function) or function is modulated_conv2d:
         return False
-    return list(inspect.signature(function).parameters) == _ARGUMENTS
+    # a decorator that says nothing of the function inside hides its arguments: they are where the decorator keeps it
+    cells = getattr(function, "__closure__", None) or ()
+    functions = [function, *(cell.cell_contents for cell in cells if callable(cell.cell_contents))]
+    return any(list(inspect.signature(f).parameters) == _ARGUMENTS for f in functions)
 
 
 def serve(names: dict[str, Any], module: str, served: dict[str, str]) -> None:
@@ -71,6 +74,8 @@ def modulated_conv2d(
     fused_modconv: bool = True,
 ) -> Tensor:
     """Compute `facegan.ops.modulated_conv2d`, whose form is that of neither value of `fused_modconv`."""
+    import torch
+
     from facegan import ops
     from facegan.compat.arguments import paddings
 
@@ -79,6 +84,8 @@ def modulated_conv2d(
         from facegan.errors import FaceganError
 
         raise FaceganError(f"modulated_conv2d: padding is {padding}; expected one number for all sides.")
+    if demodulate and x.device.type == "cpu":  # whose kernels take maps in channels_last; what follows in the layer keeps the format
+        x = x.contiguous(memory_format=torch.channels_last)
     if not flip_weight:
         weight = weight.flip(2, 3)
     return ops.modulated_conv2d(

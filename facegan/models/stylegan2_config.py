@@ -11,11 +11,11 @@ from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.files import quoted
-from facegan.ops.activation import DEFAULT_GAINS
+from facegan.ops.activation import FUSED
 
 NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES = ("random", "const", "none")
-ACTIVATIONS = tuple(DEFAULT_GAINS)
+ACTIVATIONS = FUSED
 _WORDS = {
     "architecture": ("skip", "resnet", "orig", "stylegan1"),
     "noise": ("add", "concat"),

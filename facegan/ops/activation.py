@@ -1,7 +1,7 @@
 """An activation with its slope, gain and clamp as one value, and its formulas: `y = clamp(gain * act(x))`.
 
-Every activation here has a derivative that is a function of its output, so that a backward pass needs y alone:
-with `a = y / gain`, act' is 1 or alpha by the sign of a (linear, relu, lrelu), `1 - a^2` (tanh), `a (1 - a)` (sigmoid).
+The `FUSED` ones have a derivative that is a function of the output, so that a backward pass needs y alone: with `a = y / gain`, act' is
+1 or alpha by the sign of a (linear, relu, lrelu), `1 - a^2` (tanh), `a (1 - a)` (sigmoid). The others run by PyTorch's own operators.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from facegan.errors import FaceganError
 
 # He initialisation's gain of each activation; StyleGAN2 multiplies by it at run time.
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2), "lrelu": math.sqrt(2), "tanh": 1.0, "sigmoid": 1.0}
+FUSED = tuple(DEFAULT_GAINS)  # those that kernels know
+DEFAULT_GAINS |= {"elu": 1.0, "selu": 1.0, "softplus": 1.0, "swish": math.sqrt(2)}
 HOMOGENEOUS = ("linear", "relu", "lrelu")  # act(g x) = g act(x) for g > 0
 ACTIVATION_SCHEMA = "str act, float alpha, float gain, float? clamp"  # the last arguments of a registered operator
 
@@ -26,7 +28,7 @@ class Activation(NamedTuple):
     """The function `clamp(gain * act(x))`; `bias_act` says what the fields may be."""
 
     act: str = "linear"
-    alpha: float = 0.2  # slope of lrelu below zero
+    alpha: float = 0.2  # slope of lrelu below zero, of no account for the others
     gain: float = 1.0
     clamp: float | None = None
 
@@ -45,29 +47,46 @@ def check_activation(op: str, act: str, alpha: float, gain: float | None, clamp:
     """Return the arguments as one value, after the checks that all ops with an activation share."""
     if act not in DEFAULT_GAINS:
         raise FaceganError(f"{op}: act is {act!r}; expected one of {', '.join(DEFAULT_GAINS)}.")
-    if alpha < 0:
-        raise FaceganError(f"{op}: alpha is {alpha}; expected a slope that is not negative.")
-    if clamp is not None and not clamp > 0:
-        raise FaceganError(f"{op}: clamp is {clamp}; expected a positive limit, or None for no limit.")
+    if not math.isfinite(alpha):
+        raise FaceganError(f"{op}: alpha is {alpha}; expected a finite slope.")
+    if clamp is not None and not clamp >= 0:
+        raise FaceganError(f"{op}: clamp is {clamp}; expected a limit that is not negative, or None for no limit.")
     if gain is None:
         gain = DEFAULT_GAINS[act]
-    elif gain == 0 or not math.isfinite(gain):
-        raise FaceganError(f"{op}: gain is {gain}; expected a finite number other than zero, or None for the default.")
+    elif not math.isfinite(gain):
+        raise FaceganError(f"{op}: gain is {gain}; expected a finite number, or None for the default.")
     activation: Activation = as_named(Activation, (act, alpha, gain, clamp))
     return activation
+
+
+def fused(activation: Activation) -> bool:
+    """Whether kernels know the activation: they take its derivative from the output, which for these would not tell it."""
+    act, alpha, gain, clamp = activation
+    return act in FUSED and gain != 0 and clamp != 0 and (alpha >= 0 or act != "lrelu")
+
+
+def keeps_nothing(activation: Activation) -> bool:
+    """Whether the slope is one number, for which a backward pass needs no output: linear without a limit."""
+    return activation.act == "linear" and activation.clamp is None
 
 
 def activate(x: Tensor, act: str, alpha: float, inplace: bool) -> Tensor:
     """Apply the bare activation; `inplace` only on a tensor that nobody else holds."""
     if act == "lrelu":
-        return F.leaky_relu(x, alpha, inplace=inplace)
+        return F.leaky_relu(x, alpha, inplace=inplace and alpha >= 0)  # below zero the output does not tell the input's sign
     if act == "relu":
         return F.relu(x, inplace=inplace)
     if act == "tanh":
         return torch.tanh(x)
     if act == "sigmoid":
         return torch.sigmoid(x)
-    return x
+    if act == "elu":
+        return F.elu(x)
+    if act == "selu":
+        return F.selu(x)
+    if act == "softplus":
+        return F.softplus(x, threshold=40.0)  # from where log(1 + e^x) is x in float64 too
+    return F.silu(x) if act == "swish" else x
 
 
 def activation_slope(y: Tensor, activation: Activation) -> Tensor:

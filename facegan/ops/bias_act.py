@@ -12,11 +12,14 @@ from facegan.errors import FaceganError
 from facegan.ops.activation import (
     ACTIVATION_SCHEMA,
     HOMOGENEOUS,
+    LINEAR,
     Activation,
     activate,
     activation_slope,
     check_activation,
     filled_activation,
+    fused,
+    keeps_nothing,
     slope_derivative,
 )
 from facegan.ops.formats import empty_like_format
@@ -35,14 +38,17 @@ def bias_act(
     """Add a bias, then apply an activation, its gain and a limit: `clamp(gain * act(x + b))`, elementwise.
 
     The default gain is that of He initialisation (He et al. 2015), applied at run time as in Karras et al. 2018, section 4.1.
+    "elu", "selu", "softplus", "swish", lrelu with a negative alpha, and a gain or clamp of zero (zeros, and so are the gradients) are
+    served by PyTorch's own operators on every backend, and keep what those keep for a backward pass. The rest are fused, and keep the
+    result alone; "linear" without a clamp keeps nothing, so that its result may be written to.
 
     Args:
         x: floating point tensor of any shape and memory format.
         b: bias [x.shape[dim]], cast to x's dtype; None for none.
         dim: dimension of x that the bias runs along.
-        act: "linear", "relu", "lrelu", "tanh" or "sigmoid".
-        alpha: slope of lrelu below zero, not negative.
-        gain: factor after the activation, not zero; None for sqrt 2 (relu, lrelu) or 1.
+        act: "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus" or "swish".
+        alpha: slope of lrelu below zero; elu's factor is 1.
+        gain: factor after the activation; None for sqrt 2 (relu, lrelu, swish) or 1.
         clamp: the result is limited to [-clamp, clamp]; None for no limit.
 
     Returns:
@@ -63,10 +69,16 @@ def bias_act(
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
     chosen = backend.select("bias_act", x)
-    if chosen == "reference":
-        return biased_activation(x, b, dim, activation)
-    y: Tensor = operators(chosen).bias_act(x, b, dim if dim >= 0 else dim % max(x.ndim, 1), *activation)
-    return y
+    dim = dim if dim >= 0 else dim % max(x.ndim, 1)
+    if chosen != "reference" and fused(activation):
+        y: Tensor = operators(chosen).bias_act(x, b, dim, *activation)
+        return y
+    if chosen == "reference" or activation.gain == 0 or clamp == 0:
+        y = biased_activation(x, b, dim, activation)
+        return y.clone() if y is x else y
+    y = biased_activation(x, b, dim, Activation(act, alpha))
+    rest = LINEAR._replace(gain=activation.gain, clamp=clamp)
+    return y if rest == LINEAR else operators(chosen).bias_act(y, None, dim, *rest)
 
 
 def bias_act_ref(
@@ -89,6 +101,9 @@ def biased_activation(x: Tensor, b: Tensor | None, dim: int, activation: Activat
     if b is not None:
         trailing = x.ndim - 1 - dim if dim >= 0 else -1 - dim
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
+    if gain == 0 or clamp == 0:  # zeros even of what is not finite, and gradients of zeros
+        x = x if b is None else x + b
+        return x.masked_fill(torch.ones((), dtype=torch.bool, device=x.device), 0.0)
     if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
@@ -123,7 +138,7 @@ class _BiasAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, b: Tensor | None, dim: int, activation: Activation, ops: Operators) -> Tensor:
         y: Tensor = ops.bias_act.kernel(x, b, dim, *activation)
-        ctx.save_for_backward(y)
+        ctx.save_for_backward(None if keeps_nothing(activation) else y)
         ctx.set_materialize_grads(False)  # a second-order graph meets y without a gradient of its own
         ctx.bias = b is not None and ctx.needs_input_grad[1]
         ctx.options, ctx.ops = (dim, ctx.bias, *activation), ops
@@ -133,22 +148,24 @@ class _BiasAct(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 5
-        dx, db = ctx.ops.bias_act_backward(dy, *ctx.saved_tensors, *ctx.options)
+        (y,) = ctx.saved_tensors
+        dx, db = ctx.ops.bias_act_backward(dy, dy if y is None else y, *ctx.options)
         return dx, db if ctx.bias else None, None, None, None
 
 
 class _BiasActBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, y: Tensor, dim: int, bias: bool, activation: Activation, ops: Operators) -> tuple[Tensor, Tensor]:
-        # a slope that is constant but for its step needs no dy, which is a whole map to keep: y stands in for it
-        ctx.save_for_backward(y if activation.act in HOMOGENEOUS else dy, y)
+        # a slope that is constant but for its step needs no dy, which is a whole map to keep, and one that is constant no y
+        kept = None if keeps_nothing(activation) else y
+        ctx.save_for_backward(kept if activation.act in HOMOGENEOUS else dy, kept)
         ctx.options, ctx.bias, ctx.ops = (dim, *activation), bias, ops
         dx, db = ops.bias_act_backward.kernel(dy, y, dim, bias, *activation)
         return dx, db
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor, ddb: Tensor) -> tuple[Any, ...]:
-        dy, y = ctx.saved_tensors
+        dy, y = (ddx if t is None else t for t in ctx.saved_tensors)
         d_dy, d_y = ctx.ops.bias_act_double_backward(ddx, ddb if ctx.bias else None, dy, y, *ctx.options)
         return d_dy, d_y if ctx.options[1] not in HOMOGENEOUS else None, None, None, None, None
 

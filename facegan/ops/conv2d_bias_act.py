@@ -1,7 +1,8 @@
 """Convolution, bias and activation as one operation, `bias_act(conv2d(x, weight), bias)`, and the same with FIR resampling before.
 
 oneDNN applies bias and activation to what it has just computed, while that is in the cache; elsewhere two kernels follow each other.
-Either way autograd sees one node, which keeps x, weight and the result: the gradient of the activation is a function of its output.
+Either way autograd sees one node, which keeps x, weight and the result: the gradient of the activation is a function of its output, but for
+those that are not fused (`facegan/ops/activation.py`), which follow as nodes of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.activation import HOMOGENEOUS, Activation, check_activation
+from facegan.ops.activation import HOMOGENEOUS, Activation, check_activation, fused, keeps_nothing
 from facegan.ops.bias_act import bias_act, bias_act_ref
 from facegan.ops.conv2d import ConvInputGrad, ConvWeightGrad, _backward, _options, conv2d, conv2d_ref, resampling, weight_gradients_wanted
 from facegan.ops.formats import following
@@ -66,7 +67,7 @@ def conv2d_bias_act(
     if bias is None and act == "linear" and activation.gain == 1 and clamp is None:
         return conv2d(x, weight, stride=stride, padding=padding)
     chosen = backend.select("bias_act", x)
-    if chosen == "reference" or x.numel() == 0 or torch.compiler.is_compiling():
+    if chosen == "reference" or x.numel() == 0 or torch.compiler.is_compiling() or not fused(activation):
         y = conv2d(x, weight, stride=stride, padding=padding)
         return bias_act(y, bias, 1, *activation)
     if torch.is_autocast_enabled(x.device.type):
@@ -170,7 +171,7 @@ class _ConvBiasAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Activation, ops: Operators) -> Tensor:
         y = _value(x, w, b, options, activation, ops)
-        ctx.save_for_backward(x, w, y)
+        ctx.save_for_backward(x, w, None if keeps_nothing(activation) else y)
         ctx.set_materialize_grads(False)  # a second-order graph may meet y without a gradient of its own
         ctx.options, ctx.activation, ctx.ops, ctx.bias = options, activation, ops, b is not None
         return y
@@ -184,7 +185,7 @@ class _ConvBiasAct(torch.autograd.Function):
         if not weight_gradients_wanted():
             need_w = need_b = False
         need_b = need_b and ctx.bias
-        g, db = ctx.ops.bias_act_backward(dy, y, 1, need_b, *ctx.activation)
+        g, db = ctx.ops.bias_act_backward(dy, dy if y is None else y, 1, need_b, *ctx.activation)
         own = ctx.ops.backend == "native"
         if torch.is_grad_enabled():
             dx = ConvInputGrad.apply(g, w, x, ctx.options, own) if need_x else None

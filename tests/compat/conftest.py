@@ -18,6 +18,13 @@ NVIDIA = "bias_act upfirdn2d conv2d_resample conv2d_gradfix grid_sample_gradfix 
 SIGNATURE = (
     "x, weight, styles, noise=None, up=1, down=1, padding=0, resample_filter=None, demodulate=True, flip_weight=True, fused_modconv=True"
 )
+DECORATOR = """
+def profiled(function):
+    def decorated(*args, **kwargs):
+        return function(*args, **kwargs)
+    decorated.__name__ = function.__name__
+    return decorated
+"""  # their decorator hides the arguments as this one does
 PERSISTENCE = """
 import types
 _made = {}
@@ -42,7 +49,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 def project(tmp_path: Path) -> Path:
     """`torch_utils`, `training.networks` and `op` with C++ sources beside their operators."""
     broken = "raise RuntimeError('the operator file of the project was run')\n"
-    network = f"def modulated_conv2d({SIGNATURE}):\n    raise RuntimeError('theirs')\n"
+    network = f"{DECORATOR}@profiled\ndef modulated_conv2d({SIGNATURE}):\n    raise RuntimeError('theirs')\n"
     files = {f"torch_utils/ops/{name}.py": broken for name in [*NVIDIA, "custom_ops"]}
     files |= {"torch_utils/__init__.py": "", "torch_utils/ops/__init__.py": "", "torch_utils/ops/bias_act.cpp": ""}
     files |= {"torch_utils/persistence.py": PERSISTENCE, "training/__init__.py": "", "training/networks.py": network}

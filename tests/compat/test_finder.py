@@ -117,10 +117,14 @@ def test_other_functions_of_that_name_are_left_alone(importing) -> None:
 
 
 def test_networks_that_carry_their_source_are_served(importing) -> None:
-    source = (importing / "training" / "networks.py").read_text() + (
-        "from torch_utils.ops import fma\n"
-        "def made():\n    import torch\n    return modulated_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1), 3.)), fma\n"
-    )
+    networks = (importing / "training" / "networks.py").read_text()
+    source = f"""{networks}
+def made():
+    import torch
+    y = modulated_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1), 3.0))
+    from torch_utils.ops import fma
+    return y, fma
+"""
     compat.install(layers=True)
     persistence = importlib.import_module("torch_utils.persistence")
     y, fma = persistence.reconstruct(source, "made")

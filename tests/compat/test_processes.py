@@ -108,8 +108,8 @@ def test_the_environments_own_sitecustomize_still_runs(python, project) -> None:
     (project / "worker.py").write_text(
         "import sys\nfrom torch_utils.ops import fma\nprint(mine, fma.__file__, [p for p in sys.path if 'children' in p])\n"
     )
-    launch = "import os, subprocess, sys\nos.environ['PYTHONPATH'] += os.pathsep + 'site'\nsubprocess.run([sys.executable, 'worker.py'], check=True)\n"
-    (project / "launch.py").write_text(launch)
+    launch = "import os, subprocess, sys\nos.environ['PYTHONPATH'] += os.pathsep + 'site'\n"
+    (project / "launch.py").write_text(launch + "subprocess.run([sys.executable, 'worker.py'], check=True)\n")
     done = python("-m", "facegan.compat", "launch.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ran ")

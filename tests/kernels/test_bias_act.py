@@ -186,3 +186,66 @@ def test_the_public_op(forced, draw, act):
     for clamp in (None, 0.8):
         assert torch.autograd.gradcheck(lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp), (x, b), fast_mode=True)  # noqa: B023
         assert torch.autograd.gradgradcheck(lambda x, b: bias_act(x, b, act=act, gain=1.3, clamp=clamp), (x, b), fast_mode=True)  # noqa: B023
+
+
+@pytest.mark.parametrize("gain", [1.0, -1.7])
+def test_the_result_of_linear_may_be_written_to(forced, draw, gain):
+    """Both orders after an addition in place: nothing that was kept for them has changed."""
+    forced("bias_act")
+    x, z = (draw(2, 3, 4, 5, dtype=torch.float64).requires_grad_() for _ in range(2))
+    b = draw(3, dtype=torch.float64).requires_grad_()
+    y = bias_act(x, b, act="linear", gain=gain).add_(z)
+    (first,) = torch.autograd.grad((y.square() * y).sum(), x, create_graph=True)
+    v = (gain * (x + b[:, None, None]) + z).detach()
+    torch.testing.assert_close(first.detach(), 3 * gain * v.square())
+    d_x, d_b, d_z = torch.autograd.grad(first.square().sum(), (x, b, z))
+    of_v = 36 * gain**2 * v**3
+    torch.testing.assert_close(d_x, gain * of_v)
+    torch.testing.assert_close(d_b, gain * of_v.sum((0, 2, 3)))
+    torch.testing.assert_close(d_z, of_v)
+
+
+UNFUSED = {
+    "elu": (lambda v: torch.where(v > 0, v, v.exp() - 1), {}),
+    "selu": (lambda v: 1.0507009873554805 * torch.where(v > 0, v, 1.6732632423543772 * (v.exp() - 1)), {}),
+    "softplus": (lambda v: v.exp().log1p(), {}),
+    "swish": (lambda v: v * v.sigmoid(), {}),
+    "lrelu": (lambda v: torch.where(v > 0, v, -0.3 * v), dict(alpha=-0.3)),
+}
+
+
+@pytest.mark.parametrize("act", UNFUSED)
+@pytest.mark.parametrize("gain,clamp", [(1.0, None), (-0.6, 0.3), (1.3, None)])
+def test_what_kernels_do_not_know(forced, draw, close, act, gain, clamp, dtype, memory_format):
+    """First and second order, against PyTorch's own graph of the formula in float64."""
+    forced("bias_act")
+    function, options = UNFUSED[act]
+    # values that every dtype holds, so that both sides see the same pre-activation; none at the limit
+    x, b = (draw(2, 5, 4, 3, memory_format=memory_format) * 8).round() / 16 + 1 / 32, (draw(5) * 8).round() / 16
+    cotangent, outer = ((draw(2, 5, 4, 3) * 8).round() / 8 for _ in range(2))
+
+    def orders(layer, dtype, device):
+        leaves = [t.to(device, dtype).requires_grad_() for t in (x, b)]
+        y = layer(*leaves)
+        first = torch.autograd.grad(y, leaves, cotangent.to(y), create_graph=True)
+        return y, *first, *torch.autograd.grad((first[0] * outer.to(y)).sum() + y.sum(), leaves)
+
+    found = orders(lambda x, b: bias_act(x, b, act=act, gain=gain, clamp=clamp, **options), dtype, x.device)
+
+    def formula(x, b):
+        y = gain * function(x + b[:, None, None])
+        return y if clamp is None else y.clamp(-clamp, clamp)
+
+    assert found[0].dtype == dtype and found[0].stride() == x.stride()
+    for actual, expected in zip(found, orders(formula, torch.float64, "cpu"), strict=True):
+        scale = max(1.0, expected.abs().max().item())  # sums over the map
+        close(actual / scale, expected / scale, dtype)
+
+
+@pytest.mark.parametrize("act", [*ACTS, "swish"])
+@pytest.mark.parametrize("options", [dict(gain=0.0), dict(clamp=0.0)])
+def test_a_gain_or_clamp_of_zero(forced, draw, act, options, dtype):
+    forced("bias_act")
+    x, b = draw(2, 3, 4, dtype=dtype).requires_grad_(), draw(3, dtype=dtype).requires_grad_()
+    y = bias_act(x, b, act=act, **options)
+    assert not y.any() and not any(g.any() for g in torch.autograd.grad(y, (x, b), torch.ones_like(y)))

@@ -15,7 +15,10 @@ from facegan.errors import FaceganError
 from facegan.ops import conv2d_bias_act, conv2d_bias_act_ref, conv2d_layer, linear, no_weight_gradients, setup_filter
 
 BACKENDS = ["reference", "native"]
-ACTIVATIONS = {"linear": lambda z: z, "relu": F.relu, "lrelu": lambda z: F.leaky_relu(z, 0.3), "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ACTIVATIONS = {
+    "linear": lambda z: z, "relu": F.relu, "lrelu": lambda z: torch.where(z > 0, z, 0.3 * z), "tanh": torch.tanh, "sigmoid": torch.sigmoid,
+    "elu": lambda z: torch.where(z > 0, z, z.expm1()), "softplus": lambda z: z.exp().log1p(), "swish": lambda z: z * z.sigmoid(),
+}  # fmt: skip
 
 
 @pytest.fixture(params=BACKENDS)
@@ -38,7 +41,7 @@ def drawn(dtype: torch.dtype, n: int = 3, i: int = 5, o: int = 7, side: int = 9,
 
 
 @pytest.mark.parametrize(("dtype", "act", "gain", "clamp"), product(
-    [torch.float32, torch.float64, torch.bfloat16], ACTIVATIONS, [1.0, 1.7, -0.5], [None, 0.6]
+    [torch.float32, torch.float64, torch.bfloat16], ACTIVATIONS, [1.0, 1.7, -0.5, 0.0], [None, 0.6, 0.0]
 ))  # fmt: skip
 def test_values(served, dtype, act, gain, clamp, tolerance):
     x, w, b = drawn(dtype)
@@ -49,7 +52,8 @@ def test_values(served, dtype, act, gain, clamp, tolerance):
 
 @pytest.mark.parametrize(("act", "gain", "clamp", "bias"), [
     ("lrelu", None, None, True), ("lrelu", 0.7, 0.5, True), ("relu", -2.0, None, True), ("linear", 1.0, None, False),
-    ("linear", 0.5, None, True), ("tanh", 1.3, None, True), ("sigmoid", None, None, False),
+    ("linear", 0.5, None, True), ("tanh", 1.3, None, True), ("sigmoid", None, None, False), ("swish", None, 0.9, True),
+    ("lrelu", 0.0, None, True), ("selu", 1.2, None, False), ("linear", None, 0.0, True),
 ])  # fmt: skip
 def test_gradients_of_both_orders(served, act, gain, clamp, bias):
     x, w, b = (t.requires_grad_() for t in drawn(torch.float64, 2, 2, 3, 4))
@@ -60,6 +64,28 @@ def test_gradients_of_both_orders(served, act, gain, clamp, bias):
     inputs = (x, w, b) if bias else (x, w)
     assert torch.autograd.gradcheck(layer, inputs)
     assert torch.autograd.gradgradcheck(layer, inputs, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_result_of_linear_may_be_written_to(served, dtype):
+    x, w, b = (t.requires_grad_() for t in drawn(dtype, 16, 8, 8, 12))
+    z = torch.randn(16, 8, 12, 12, dtype=dtype, requires_grad=True)
+
+    def penalties(y: Tensor) -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return first, *torch.autograd.grad(first.square().sum(), (x, w, b, z))
+
+    expected = penalties(0.7 * F.conv2d(x, w, b, padding=1) + z)
+    found = penalties(conv2d_bias_act(x, w, b, padding=1, act="linear", gain=0.7).add_(z))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+def test_a_negative_slope(served):
+    x, w, b = (t.requires_grad_() for t in drawn(torch.float64, 2, 2, 3, 4))
+    z = F.conv2d(x, w, b)
+    torch.testing.assert_close(conv2d_bias_act(x, w, b, alpha=-0.5, gain=1.5), 1.5 * torch.where(z > 0, z, -0.5 * z))
+    assert torch.autograd.gradcheck(lambda *t: conv2d_bias_act(*t, alpha=-0.5), (x, w, b))
 
 
 def test_float32_gradients_are_those_of_the_two_steps(served):
@@ -117,8 +143,8 @@ def test_bad_arguments():
     x, w, b = drawn(torch.float32)
     with pytest.raises(FaceganError, match=r"bias has shape \[5\]; expected \[7\]"):
         conv2d_bias_act(x, w, torch.zeros(5))
-    with pytest.raises(FaceganError, match="act is 'swish'"):
-        conv2d_bias_act(x, w, b, act="swish")
+    with pytest.raises(FaceganError, match="act is 'gelu'; expected one of linear, .*, swish"):
+        conv2d_bias_act(x, w, b, act="gelu")
     with pytest.raises(FaceganError, match=r"x has shape \[3, 4, 9, 9\] and weight \[7, 5, 3, 3\]"):
         conv2d_bias_act(x[:, :4], w, b)
     with pytest.raises(FaceganError, match="f is None; expected a filter"):

@@ -101,6 +101,32 @@ def test_tanh_and_no_activation_of_their_own(path):
     torch.testing.assert_close(torch.autograd.grad(y, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent))
 
 
+@pytest.mark.parametrize("kernel,demodulate", [(3, True), (1, False)])
+@pytest.mark.parametrize("act", ["elu", "selu", "softplus", "swish"])
+def test_activations_that_are_not_fused(path, kernel, demodulate, act):
+    x, weight, styles = sample(i=2, o=2, kernel=kernel, size=(3, 3))
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    options = dict(padding=kernel // 2, demodulate=demodulate)
+
+    def layer(*inputs):
+        return modulated_conv2d(*inputs[:3], bias=inputs[3], act=act, gain=0.7, clamp=2.0, **options)
+
+    z = restated(x, weight, styles, bias=bias, **options)
+    bare = {"elu": F.elu, "selu": F.selu, "softplus": lambda z: z.exp().log1p(), "swish": lambda z: z * z.sigmoid()}[act](z)
+    torch.testing.assert_close(layer(x, weight, styles, bias), (0.7 * bare).clamp(-2, 2))
+    assert torch.autograd.gradcheck(layer, (x, weight, styles, bias), fast_mode=True)
+    assert torch.autograd.gradgradcheck(layer, (x, weight, styles, bias), fast_mode=True)
+
+
+@pytest.mark.parametrize("kernel,demodulate", [(3, True), (1, False)])
+@pytest.mark.parametrize("options", [dict(gain=0.0), dict(clamp=0.0, act="lrelu")])
+def test_a_gain_or_clamp_of_zero(path, kernel, demodulate, options):
+    inputs = sample(i=2, o=2, kernel=kernel, size=(3, 3))
+    y = modulated_conv2d(*inputs, padding=kernel // 2, demodulate=demodulate, **options)
+    first = torch.autograd.grad(y, inputs, torch.randn_like(y), create_graph=True)
+    assert not y.any() and not any(g.any() for g in first)
+
+
 @pytest.mark.parametrize("outputs", [1, 3, 4])
 def test_to_rgb(path, outputs):
     x, weight, styles = sample(i=5, o=outputs, kernel=1, size=(3, 4))

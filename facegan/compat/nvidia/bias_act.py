@@ -32,7 +32,7 @@ def _entry(index: int, act: str) -> Entry:
     return Entry(
         func=func,
         def_alpha=0.2 if act == "lrelu" else 0,
-        def_gain=DEFAULT_GAINS.get(act, 1.0),
+        def_gain=DEFAULT_GAINS[act],
         cuda_idx=index,
         ref="" if act == "linear" else "x" if act == "swish" else "y",
         has_2nd_grad=act not in ("linear", "relu", "lrelu"),

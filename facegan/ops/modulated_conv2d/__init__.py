@@ -19,7 +19,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.activation import HOMOGENEOUS, LINEAR, as_named, check_activation
+from facegan.ops.activation import HOMOGENEOUS, LINEAR, as_named, check_activation, fused
 from facegan.ops.bias_act import bias_act
 from facegan.ops.conv2d import Resampling, conv2d
 from facegan.ops.modulated_conv2d import registered  # noqa: F401  (registers the operators)
@@ -134,7 +134,7 @@ def _run(layer: Layer, backend_name: str) -> Tensor:
     if algorithm is POINTWISE:
         y: Tensor = ops.pointwise(x, styles.unsqueeze(1) * weight.flatten(1))
         return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
-    if activation.act not in HOMOGENEOUS:  # the fused epilogue inverts its activation
+    if activation.act not in HOMOGENEOUS or not fused(activation):  # the fused epilogue inverts its activation
         return bias_act(_run(layer._replace(bias=None, activation=LINEAR), backend_name), bias, 1, *activation)
     d, graph = None, algorithm is not COMPOSED and wants_graph(layer)
     if layer.demodulate and not graph and algorithm in (PREPACKED, FUSED):
