@@ -45,14 +45,16 @@ class Width:
     """Of networks: small ones for values, those of the benchmarks as wide as the projects' own."""
 
     size: int = 32
-    base: int = 1024  # channels x pixels
-    most: int = 64
+    base: int = 256  # channels x pixels
+    most: int = 16
     latent: int = 32
     layers: int = 2
-    narrow: float = 0.125
+    narrow: float = 1 / 32
 
 
-def nvidia(module: str, nested: bool = False, mapping: dict[str, Any] | None = None, critic: bool = True, **more: Any) -> Callable[..., Networks]:
+def nvidia(
+    module: str, nested: bool = False, mapping: dict[str, Any] | None = None, critic: bool = True, **more: Any
+) -> Callable[..., Networks]:
     """Generator and Discriminator of `training.<module>`; `nested`: synthesis options in a dict of their own, as in sg2ada."""
 
     def make(width: Width) -> Networks:

@@ -25,8 +25,8 @@ from networks import SUBJECTS, Networks, Subject, Width, fill
 MODES = ("plain", "patched", "layers")
 
 
-def prepare(subject: Subject, checkouts: Path, mode: str, device: str) -> None:
-    """The project's code can be imported after this, as the mode has it."""
+def prepare(subject: Subject, checkouts: Path, mode: str, device: str, install: bool = True) -> None:
+    """The project's code can be imported after this, as the mode has it; `install`: here, not by `python -m facegan.compat`."""
     torch.set_num_threads(1)
     sys.path[:0] = [str(checkouts / path) for path in subject.paths]
     os.chdir(checkouts / subject.paths[0])
@@ -35,7 +35,7 @@ def prepare(subject: Subject, checkouts: Path, mode: str, device: str) -> None:
         standins.plain(subject.project, device)
         if subject.nvidia and device != "cpu":
             standins.reference()
-    else:
+    elif install:
         from facegan import compat
 
         compat.install(layers=mode == "layers")
@@ -53,9 +53,9 @@ def make(subject: Subject, width: Width, device: str) -> Networks:
 
 def compute(name: str, checkouts: Path, mode: str, dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
     subject = {**SUBJECTS, **extras.SUBJECTS}[name]
-    prepare(subject, checkouts, mode, device)
+    prepare(subject, checkouts, mode, device, not name.endswith("/pictures"))
     if name in extras.SUBJECTS:
-        return extras.compute(name, dtype, device)
+        return extras.compute(name, dtype, checkouts)
     networks = make(subject, Width(), device)
     raised = standins.float64(checkouts) if subject.nvidia and dtype == torch.float64 else contextlib.nullcontext()
     with raised:
@@ -77,6 +77,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    os.environ["FACEGAN_ORACLE_MODE"] = options.mode
     try:
         found = compute(options.subject, options.checkouts, options.mode, getattr(torch, options.dtype), options.device)
     except Exception as error:
