@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="print what a round spends its time in, by operator, and end")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    width = Width(options.size, 16384, 512, 512, 8, 1.0)
+    width = Width(options.size, 16384, 512, 512, 8, 1.0, 1)
     torch.manual_seed(0)
     if options.subject == "facegan":
         networks = own(width)
