@@ -21,8 +21,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "compat" / "oracles")]
 
-import run
-from networks import SUBJECTS, Networks, Width
+import run  # noqa: E402
+from networks import SUBJECTS, Networks, Width  # noqa: E402
 
 
 def own(width: Width) -> Networks:

@@ -121,7 +121,7 @@ def write_pickle(name: str) -> dict[str, Tensor]:
     networks = small(name)
     generator = networks.generator.eval().requires_grad_(False)
     with Path(os.environ["FACEGAN_ORACLE_PICKLE"]).open("wb") as handle:
-        content = dict(G=generator, D=networks.discriminator, G_ema=generator, augment_pipe=None, training_set_kwargs=None)
+        content = dict(G=generator, D=networks.discriminator or generator, G_ema=generator, augment_pipe=None, training_set_kwargs=None)
         pickle.dump(content, handle)
     return {}
 
