@@ -21,8 +21,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "compat" / "oracles")]
 
-import run
-from networks import SUBJECTS, Networks, Width
+import run  # noqa: E402
+from networks import SUBJECTS, Networks, Width  # noqa: E402
 
 
 def own(width: Width) -> Networks:
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="print what a round spends its time in, by operator, and end")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    width = Width(options.size, 16384, 512, 512, 8, 1.0)
+    width = Width(options.size, 16384, 512, 512, 8, 1.0, 1)
     torch.manual_seed(0)
     if options.subject == "facegan":
         networks = own(width)

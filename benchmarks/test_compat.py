@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ from benchmarks.cases import Case
 from benchmarks.children import ROOT, end, tied
 
 CHECKOUTS = os.environ.get("FACEGAN_ORACLES")
-ROUNDS = 7
-# subject, kind, size, batch, mode, its rival's subject: (what is measured, bar on a CPU)
+ROUNDS = 5
+# what is measured: its subject, kind, size, batch, mode, the rival's subject unless it is the same, bar on a CPU
 RACES = {
     "rosinality forward": ("rosinality", "forward", 256, 1, "patched", None, 1.8),
     "rosinality step": ("rosinality", "step", 64, 1, "patched", None, 1.8),
@@ -65,10 +64,7 @@ def test_compat(race: str, device: str, keep: Callable[[record.Row], None]) -> N
     subject, kind, size, batch, mode, rival, bar = RACES[race]
     assert CHECKOUTS
     common = [kind, "--size", str(size), "--batch", str(batch), "--device", device]
-    contenders = {
-        "op": Contender(CHECKOUTS, subject, mode, *common),
-        "unpatched": Contender(CHECKOUTS, rival or subject, "plain", *common),
-    }
+    contenders = {"op": Contender(CHECKOUTS, subject, mode, *common), "unpatched": Contender(CHECKOUTS, rival or subject, "plain", *common)}
     try:
         for contender in contenders.values():
             assert contender.line() == "ready"

@@ -19,7 +19,7 @@ import standins
 import torch
 from measures import BATCH
 from networks import SUBJECTS as NETWORKS
-from networks import Networks, Width, fill
+from networks import Networks, fill
 from PIL import Image
 from torch import Tensor
 
@@ -31,7 +31,7 @@ SEEDS = "0-3"
 
 def small(name: str) -> Networks:
     torch.manual_seed(0)
-    networks = NETWORKS[name].make(Width())
+    networks = NETWORKS[name].make(NETWORKS[name].width)
     for index, network in enumerate(networks.modules().values()):
         fill(network, index)
         network.train().to(torch.get_default_dtype())
@@ -121,7 +121,7 @@ def write_pickle(name: str) -> dict[str, Tensor]:
     networks = small(name)
     generator = networks.generator.eval().requires_grad_(False)
     with Path(os.environ["FACEGAN_ORACLE_PICKLE"]).open("wb") as handle:
-        content = dict(G=generator, D=networks.discriminator, G_ema=generator, augment_pipe=None, training_set_kwargs=None)
+        content = dict(G=generator, D=networks.discriminator or generator, G_ema=generator, augment_pipe=None, training_set_kwargs=None)
         pickle.dump(content, handle)
     return {}
 

@@ -50,6 +50,7 @@ class Width:
     latent: int = 32
     layers: int = 2
     narrow: float = 1 / 32
+    multiplier: int = 2  # of rosinality's channels: 1 is channel_base 16384
 
 
 def nvidia(
@@ -98,8 +99,8 @@ def by_latents(generator: nn.Module, critic: nn.Module | None, width: Width) -> 
 def rosinality(module: str, critic: bool = True) -> Callable[[Width], Networks]:
     def make(width: Width) -> Networks:
         classes = importlib.import_module(module)
-        generator = classes.Generator(width.size, width.latent, width.layers)
-        return by_latents(generator, classes.Discriminator(width.size) if critic else None, width)
+        generator = classes.Generator(width.size, width.latent, width.layers, width.multiplier)
+        return by_latents(generator, classes.Discriminator(width.size, width.multiplier) if critic else None, width)
 
     return make
 
@@ -141,6 +142,7 @@ class Subject:
     paths: Sequence[str]
     make: Callable[[Width], Networks]
     nvidia: bool = False  # casts to float32 in every layer
+    width: Width = Width()
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -152,7 +154,9 @@ SUBJECTS = {
     "sg2ada": Subject("stylegan2-ada-pytorch", ["stylegan2-ada-pytorch"], nvidia("networks", nested=True), True),
     "sg3-stylegan2": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan2"), True),
     "sg3-t": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan3", critic=False, conv_clamp=256), True),
-    "sg3-r": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan3", critic=False, **STYLEGAN3_R), True),
+    "sg3-r": Subject(
+        "stylegan3", ["stylegan3"], nvidia("networks_stylegan3", critic=False, **STYLEGAN3_R), True, Width(base=1024, most=64)
+    ),
     "stylegan-xl": Subject("stylegan-xl", ["stylegan-xl"], nvidia("networks_stylegan2"), True),
     "eg3d": Subject("eg3d", ["eg3d/eg3d"], nvidia("networks_stylegan2"), True),
     "rosinality": Subject("stylegan2-pytorch", ["stylegan2-pytorch"], rosinality("model")),

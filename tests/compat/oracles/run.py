@@ -56,7 +56,7 @@ def compute(name: str, checkouts: Path, mode: str, dtype: torch.dtype, device: s
     prepare(subject, checkouts, mode, device, not name.endswith("/pictures"))
     if name in extras.SUBJECTS:
         return extras.compute(name, dtype, checkouts)
-    networks = make(subject, Width(), device)
+    networks = make(subject, subject.width, device)
     raised = standins.float64(checkouts) if subject.nvidia and dtype == torch.float64 else contextlib.nullcontext()
     with raised:
         for module in networks.modules().values():
