@@ -12,7 +12,7 @@ one's own the first line does the same:
 |---|---|
 | `finder.py` | which modules are answered for, and how Python comes to ask |
 | `nvidia/`, `rosinality/` | the modules that answer |
-| `layers.py` | NVIDIA's `modulated_conv2d`, on request |
+| `layers.py`, `modulated.py` | on request, NVIDIA's `modulated_conv2d` and the others' `ModulatedConv2d` |
 | `mends.py` | what stops these projects on today's machines besides operators |
 | `children/` | how processes that are started by the project get the same |
 """
@@ -22,14 +22,14 @@ from __future__ import annotations
 import os
 import sys
 
-from facegan.compat import mends as mending
 from facegan.compat.finder import Finder
 
 __all__ = ["install", "served", "uninstall"]
 
 ENVIRONMENT_VARIABLE = "FACEGAN_COMPAT"  # what child processes are to install
 _CHILDREN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "children")
-_finder: Finder | None = None
+# that of this module before it was reloaded, if it was
+_finder: Finder | None = next((finder for finder in sys.meta_path if isinstance(finder, Finder)), None)
 
 
 def install(layers: bool = False, mends: bool = True) -> None:
@@ -39,25 +39,22 @@ def install(layers: bool = False, mends: bool = True) -> None:
     the C++ or CUDA sources of that project lie beside the file that would have been imported. Installed twice, the later options count.
 
     Args:
-        layers: run NVIDIA's `modulated_conv2d` on `facegan.ops.modulated_conv2d` too, in modules named `*networks*` and in pickled ones.
+        layers: run NVIDIA's `modulated_conv2d` on `facegan.ops.modulated_conv2d` too, in modules named `*networks*` and in pickled ones,
+            and the modules `ModulatedConv2d` of rosinality and BasicSR, in modules named `*model*` and `*arch*`.
         mends: mend what stops these projects besides operators: `mends.py` has the list, `served()` says which were needed.
 
     Raises:
         FaceganError: one of the modules has been imported already, so that names taken from it would stay the project's.
     """
     global _finder
-    finder = Finder(layers, mends)
+    finder = _finder or Finder()
+    finder.set_options(layers, mends)
     if _finder is None:
-        finder.refuse_what_is_loaded()
-    else:
-        _withdraw(_finder)
-        finder.served.update(_finder.served)
-    sys.meta_path.insert(0, finder)
+        sys.meta_path.insert(0, finder)
+        given = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([_CHILDREN, given] if given else [_CHILDREN])
     _finder = finder
-    if mends:
-        mending.mend_loaded(finder.served)
     os.environ[ENVIRONMENT_VARIABLE] = ",".join(["operators", *["layers"] * layers, *["mends"] * mends])
-    os.environ["PYTHONPATH"] = os.pathsep.join([_CHILDREN, *_python_path()])
 
 
 def uninstall() -> None:
@@ -65,26 +62,18 @@ def uninstall() -> None:
     global _finder
     if _finder is None:
         return
-    _withdraw(_finder)
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
     _finder.forget()
-    mending.undo()
     _finder = None
     os.environ.pop(ENVIRONMENT_VARIABLE, None)
-    paths = _python_path()
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    if not paths:
+    given = os.environ.get("PYTHONPATH", "")
+    if given == _CHILDREN:
         del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = given.removeprefix(_CHILDREN + os.pathsep)
 
 
 def served() -> dict[str, str]:
     """Return what has been answered for in this process: the name of each module, or of what was mended, and what serves it."""
     return {} if _finder is None else dict(_finder.served)
-
-
-def _withdraw(finder: Finder) -> None:
-    if finder in sys.meta_path:
-        sys.meta_path.remove(finder)
-
-
-def _python_path() -> list[str]:
-    return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != _CHILDREN]

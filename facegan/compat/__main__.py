@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import runpy
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
 from facegan import compat
+from facegan.compat.finder import LAYERS, OPERATORS
 from facegan.errors import FaceganError
+from facegan.memory import keep_memory
 
 _DESCRIPTION = """\
 Run a script of a StyleGAN project, its files unchanged, with the operators that it would compile at first use answered for by facegan:
@@ -28,54 +33,84 @@ examples:
 def main(arguments: list[str] | None = None) -> None:
     """Install, then run the script as `__main__`."""
     parser = argparse.ArgumentParser(
-        "python -m facegan.compat", description=_DESCRIPTION, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m facegan.compat",
+        usage="python -m facegan.compat [--layers] [--no-mends] [--report] (SCRIPT | -m MODULE) ARGS...",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--layers", action="store_true", help="run the networks' modulated_conv2d on facegan's too")
+    parser.add_argument("--layers", action="store_true", help="run the networks' modulated convolutions on facegan's too")
     parser.add_argument(
         "--no-mends", action="store_true", help="mend nothing but operators (torch's Sampler, torchvision's functional_tensor)"
     )
     parser.add_argument("--report", action="store_true", help="say on stderr, at the end, what was answered for")
-    parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is the name of a module, as for python -m")
-    parser.add_argument("script", metavar="SCRIPT", help="a script, folder or archive that Python can run")
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its own arguments")
-    given = parser.parse_args(arguments)
-    if not given.module and not Path(given.script).exists():
-        parser.error(f"there is no {given.script}; expected a script of the project")
+    parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module as python -m does; what follows is its own")
+    own, script, args = _split(sys.argv[1:] if arguments is None else arguments)
+    given = parser.parse_args(own)
+    module = given.module is not None
+    script = given.module if module else script
+    if script is None:
+        parser.error("there is no SCRIPT; expected a script of the project, after the options")
+    if not module and not _runnable(Path(script)):
+        parser.error(f"there is no {script}; expected a script of the project, or a folder with a __main__.py")
     try:
         compat.install(layers=given.layers, mends=not given.no_mends)
-    except FaceganError as error:
+        if module and importlib.util.find_spec(script) is None:
+            parser.error(f"there is no module {script}; expected one that Python finds from here")
+    except (FaceganError, ModuleNotFoundError) as error:
         parser.error(str(error))
-    sys.argv = [given.script, *given.args]
+    keep_memory()
+    sys.argv = [script, *args]
     try:
-        if given.module:
-            runpy.run_module(given.script, run_name="__main__", alter_sys=True)
-        elif Path(given.script).is_file() and not given.script.endswith((".zip", ".pyz", ".pyc")):
-            _run_script(given.script)
+        if module:
+            runpy.run_module(script, run_name="__main__", alter_sys=True)
+        elif Path(script).is_dir() or script.endswith(".pyc") or zipfile.is_zipfile(script):
+            runpy.run_path(script, run_name="__main__")
         else:
-            runpy.run_path(given.script, run_name="__main__")
+            _run_script(Path(script))
     finally:
-        _report(given.report)
+        _report(given.report, given.layers)
 
 
-def _run_script(script: str) -> None:
+def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
+    """Part the options of this command, the script and the script's own arguments, among which "--" stays."""
+    for place, argument in enumerate(arguments):
+        if argument == "-m":
+            return arguments[: place + 2], None, arguments[place + 2 :]
+        if argument.startswith("-m"):
+            return arguments[: place + 1], None, arguments[place + 1 :]
+        if not argument.startswith("-"):
+            return arguments[:place], argument, arguments[place + 1 :]
+    return arguments, None, []
+
+
+def _runnable(script: Path) -> bool:
+    return (script / "__main__.py").exists() if script.is_dir() else script.exists()
+
+
+def _run_script(script: Path) -> None:
     """Run a file in a module `__main__` that stays, as processes started by "spawn" and pickles ask for it."""
+    file = os.path.abspath(script)
     main_module = ModuleType("__main__")
-    main_module.__dict__.update(__file__=script, __builtins__=__builtins__)
+    main_module.__dict__.update(__file__=file, __builtins__=__builtins__)
     sys.modules["__main__"] = main_module
-    sys.path[0] = str(Path(script).resolve().parent)
-    exec(compile(Path(script).read_bytes(), script, "exec", dont_inherit=True), main_module.__dict__)
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[0] = str(script.resolve().parent)  # in place of the folder that `python -m` has put there
+    exec(compile(script.read_bytes(), file, "exec", dont_inherit=True), main_module.__dict__)
 
 
-def _report(asked: bool) -> None:
+def _report(asked: bool, layers: bool) -> None:
     answered = compat.served()
     if asked:
         lines = [f"  {name}: {by}" for name, by in answered.items()] or ["  nothing"]
         print("facegan.compat answered for", *lines, sep="\n", file=sys.stderr)
-    elif not answered:
+    if not any(by.startswith(OPERATORS) for by in answered.values()):
         print(
             "facegan.compat: no operator module was asked for in this process; docs/compat.md lists the names that are answered for.",
             file=sys.stderr,
         )
+    elif layers and not any(by.startswith(LAYERS) for by in answered.values()):
+        print("facegan.compat: --layers was given, but no modulated convolution was found that it knows.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from operator import index
 
 from facegan import backend
 from facegan.errors import FaceganError
@@ -14,15 +15,23 @@ IMPLEMENTATIONS = ("ref", "cuda")
 
 def factors(value: Pair) -> tuple[int, int]:
     """Return n or (x, y) as (vertical, horizontal)."""
-    x, y = (value, value) if isinstance(value, int) else value
-    return int(y), int(x)
+    given = numbers("a factor", value, 1, 2)
+    return given[-1], given[0]
 
 
 def paddings(value: Pair) -> tuple[int, int, int, int]:
     """Return p, (x, y) or (x0, x1, y0, y1) as (top, bottom, left, right)."""
-    given = [value] * 4 if isinstance(value, int) else [int(p) for p in value]
-    x0, x1, y0, y1 = (given[0], given[0], given[1], given[1]) if len(given) == 2 else given
+    given = numbers("padding", value, 1, 2, 4)
+    x0, x1, y0, y1 = given * 4 if len(given) == 1 else (given[0], given[0], given[1], given[1]) if len(given) == 2 else given
     return y0, y1, x0, x1
+
+
+def numbers(name: str, value: Pair, *lengths: int) -> tuple[int, ...]:
+    """Return whole numbers of any type as a tuple, which has one of these lengths."""
+    given = tuple(index(v) for v in value) if isinstance(value, Iterable) else (index(value),)
+    if len(given) not in lengths:
+        raise FaceganError(f"{name} is {value}; expected {' or '.join(map(str, lengths))} whole numbers, of x before y.")
+    return given
 
 
 def implementation(op: str, impl: str) -> AbstractContextManager[None]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from facegan import ops
-
-Pair = int | Sequence[int]
+from facegan.compat.arguments import Pair, numbers
 
 
 def conv2d(
@@ -17,7 +14,7 @@ def conv2d(
 ) -> Tensor:
     """Compute `F.conv2d` by `facegan.ops.conv2d`, which differentiates twice at speed; PyTorch's own where an argument is beyond it."""
     steps, pads = _one(stride), _one(padding)
-    if steps is None or pads is None or _one(dilation) != 1:
+    if input.ndim != 4 or steps is None or pads is None or _one(dilation) != 1:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return ops.conv2d(input, weight, bias, stride=steps, padding=pads, groups=groups)
 
@@ -34,16 +31,14 @@ def conv_transpose2d(
 ) -> Tensor:
     """Compute `F.conv_transpose2d` likewise."""
     steps, pads = _one(stride), _one(padding)
-    if steps is None or pads is None or _one(dilation) != 1 or _one(output_padding) != 0:
+    if input.ndim != 4 or steps is None or pads is None or _one(dilation) != 1 or _one(output_padding) != 0:
         return F.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)
     return ops.conv2d(input, weight, bias, stride=steps, padding=pads, groups=groups, transposed=True)
 
 
 def _one(value: Pair) -> int | None:
     """The number that holds for both axes, or None."""
-    if isinstance(value, int):
-        return value
     if isinstance(value, str):  # padding="same"
         return None
-    values = {int(v) for v in value}
+    values = {*numbers("an argument of a convolution", value, 1, 2)}
     return values.pop() if len(values) == 1 else None

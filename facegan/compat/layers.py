@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NETWORKS = re.compile(r"(?:.+\.)?[^.]*networks[^.]*")
+NETWORKS = re.compile(r"(?:.+\.)?[^.]*(?:networks|model|arch)[^.]*")
 PERSISTENCE = re.compile(r"(?:.+\.)?torch_utils\.persistence")
 FUNCTION = "modulated_conv2d"
 _ARGUMENTS = "x weight styles noise up down padding resample_filter demodulate flip_weight fused_modconv".split()
@@ -24,9 +26,20 @@ def is_served(names: dict[str, Any]) -> bool:
     if not callable(function) or function is modulated_conv2d:
         return False
     # a decorator that says nothing of the function inside hides its arguments: they are where the decorator keeps it
-    cells = getattr(function, "__closure__", None) or ()
-    functions = [function, *(cell.cell_contents for cell in cells if callable(cell.cell_contents))]
-    return any(list(inspect.signature(f).parameters) == _ARGUMENTS for f in functions)
+    return any(_arguments(f) == _ARGUMENTS for f in (function, *_enclosed(function)))
+
+
+def _enclosed(function: Any) -> Iterator[Any]:
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # a cell that is still empty
+            yield cell.cell_contents
+
+
+def _arguments(function: Any) -> list[str] | None:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # no function, or one that tells nothing of itself
+        return None
 
 
 def serve(names: dict[str, Any], module: str, served: dict[str, str]) -> None:

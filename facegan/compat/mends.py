@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 SAMPLER = "torch.utils.data.sampler"
+_SERVED = f"{SAMPLER}.Sampler.__init__"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 _mended: list[type] = []
 
@@ -35,12 +36,13 @@ def mend_sampler(module: ModuleType, served: dict[str, str]) -> None:
 
     sampler.__init__ = __init__
     _mended.append(sampler)
-    served[f"{SAMPLER}.Sampler.__init__"] = "facegan.compat.mends: takes `data_source` again"
+    served[_SERVED] = "facegan.compat.mends: takes `data_source` again"
 
 
-def undo() -> None:
-    """Take the mends back."""
+def undo(served: dict[str, str]) -> None:
+    """Take the mends back; what was imported by an old name stays."""
     for sampler in _mended:
         if "__init__" in vars(sampler):
             del sampler.__init__  # type: ignore[misc]
     _mended.clear()
+    served.pop(_SERVED, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -96,11 +97,23 @@ def test_uninstalled_the_projects_own_are_imported_again(importing, monkeypatch)
 
 
 def test_installed_twice_the_later_options_count(importing) -> None:
+    from torch.utils.data import Sampler
+
     compat.install()
     fma = importlib.import_module("torch_utils.ops.fma")
     compat.install(layers=True, mends=False)
     assert importlib.import_module("torch_utils.ops.fma") is fma
-    assert list(compat.served())[-1] == "torch_utils.ops.fma"
+    assert list(compat.served()) == ["torch_utils.ops.fma"]
+    assert "__init__" not in vars(Sampler)
+    networks = importlib.import_module("training.networks")
+    compat.install(layers=False)
+    with pytest.raises(RuntimeError, match="theirs"):
+        networks.modulated_conv2d(None, None, None)
+    with pytest.raises(FaceganError, match=r"training\.networks has been imported already"):
+        compat.install(layers=True)
+    assert "training.networks" not in compat.served()
+    del sys.modules["training.networks"]
+    compat.install(layers=True)
     networks = importlib.import_module("training.networks")
     x, w, s = torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3), torch.randn(2, 3)
     f = torch.tensor([[1.0, 3, 3, 1]]).T @ torch.tensor([[1.0, 3, 3, 1]]) / 64
@@ -108,6 +121,50 @@ def test_installed_twice_the_later_options_count(importing) -> None:
     y = networks.modulated_conv2d(x, w, s, noise=noise, up=2, padding=1, resample_filter=f, flip_weight=False, fused_modconv=False)
     assert torch.allclose(y, modulated_conv2d(x, w, s, noise, 2, 1, 1, f, True, False), atol=1e-4)
     assert sum(isinstance(finder, type(sys.meta_path[0])) for finder in sys.meta_path) == 1
+
+
+STRANGE = {
+    "decorated": "import time\ndef d(f):\n    clock = time.time\n    return lambda *a: (clock(), f(*a))[1]\n@d\n",
+    "empty": "def make():\n    if 0: later = 1\n    def modulated_conv2d(*a): return later and a\n    return modulated_conv2d\n"
+    "modulated_conv2d = make()\n",
+    "builtin": "import time\nmodulated_conv2d = time.time\n",
+    "class": "class ModulatedConv2d: forward = None\n",
+    "scripted": "import torch\n@torch.jit.script\n",
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_functions_that_tell_nothing_of_themselves_are_left_alone(importing, kind: str) -> None:
+    source = STRANGE[kind] + ("" if kind in ("empty", "builtin", "class") else "def modulated_conv2d(x):\n    return x\n")
+    (importing / "training" / "networks_strange.py").write_text(source)
+    compat.install(layers=True)
+    importlib.import_module("training.networks_strange")
+    assert "training.networks_strange" not in compat.served()
+
+
+def test_a_reload_of_this_package_keeps_what_was_installed(importing) -> None:
+    compat.install()
+    importlib.import_module("basicsr.ops.upfirdn2d")
+    importlib.reload(compat)
+    compat.install()
+    assert "basicsr.ops.upfirdn2d.upfirdn2d" in compat.served()
+    compat.uninstall()
+    assert not [finder for finder in sys.meta_path if type(finder).__name__ == "Finder"]
+
+
+def test_looking_is_not_serving(importing) -> None:
+    compat.install(mends=False)
+    assert importlib.util.find_spec("torch_utils.ops.fma") is not None
+    assert compat.served() == {}
+
+
+def test_the_path_of_child_processes_is_given_back_as_it_was(importing, monkeypatch) -> None:
+    for given in (":/x", "/x:", "/with space"):  # an empty entry is the current folder
+        monkeypatch.setenv("PYTHONPATH", given)
+        compat.install()
+        assert os.environ["PYTHONPATH"].endswith(f"children:{given}")
+        compat.uninstall()
+        assert os.environ["PYTHONPATH"] == given
 
 
 def test_other_functions_of_that_name_are_left_alone(importing) -> None:

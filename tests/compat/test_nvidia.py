@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 
+import numpy as np
 import pytest
 import stylegan_formulas as formulas
 import torch
@@ -223,6 +224,21 @@ def test_filtered_lrelu() -> None:
         y = filtered_lrelu.filtered_lrelu(x, fu, fd, b, up, down, padding, 1.2, 0.1, clamp, flip)
         expected = formulas.filtered_lrelu(x, fu, fd, b, up, down, formulas_padding(padding), 1.2, 0.1, clamp, flip)
         assert_close(y, expected)
+
+
+def test_arguments_of_other_shapes_are_refused_in_a_sentence() -> None:
+    x = normal(1, 1, 4, 4)
+    with pytest.raises(FaceganError, match=r"padding is \(1, 2, 3\); expected 1 or 2 or 4 whole numbers, of x before y"):
+        upfirdn2d.upfirdn2d(x, None, padding=(1, 2, 3))
+    with pytest.raises(FaceganError, match="a factor is"):
+        upfirdn2d.upfirdn2d(x, None, up=[1, 2, 3])
+
+
+def test_whole_numbers_of_any_type_and_single_maps() -> None:
+    x, w = normal(2, 4, 7, 6), normal(3, 4, 3, 3, seed=1)
+    assert_close(conv2d_gradfix.conv2d(x, w, stride=np.int64(2)), torch.nn.functional.conv2d(x, w, stride=2), 1e-12)
+    assert_close(conv2d_gradfix.conv2d(x[0], w), torch.nn.functional.conv2d(x[0], w), 1e-12)
+    assert_close(upfirdn2d.upsample2d(x, FILTERS[1], np.int64(2)), upfirdn2d.upsample2d(x, FILTERS[1], 2), 1e-12)
 
 
 def test_impl_ref_is_the_reference_backend(monkeypatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,17 +77,3 @@ def downsample2d(
 def _filter(f: Tensor | None, x: Tensor) -> Tensor:
     """The filter, or a single tap."""
     return torch.ones(1, device=x.device) if f is None else f
-
-
-def _parse_padding(padding: Pair) -> tuple[int, int, int, int]:
-    top, bottom, left, right = paddings(padding)
-    return left, right, top, bottom
-
-
-def _get_filter_size(f: Tensor | None) -> tuple[int, int]:
-    return (1, 1) if f is None else (f.shape[-1], f.shape[0])
-
-
-def _parse_scaling(scaling: Pair | Sequence[int]) -> tuple[int, int]:
-    vertical, horizontal = factors(scaling)
-    return horizontal, vertical

@@ -146,7 +146,7 @@ class Subject:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        return ("patched", "layers") if self.nvidia else ("patched",)
+        return "patched", "layers"
 
 
 STYLEGAN3_R = dict(conv_kernel=1, use_radial_filters=True)  # as its train.py has --cfg=stylegan3-r
