@@ -25,10 +25,10 @@ _MORE = ("fused", "device")  # rosinality's, GPEN's last argument
 def is_served(names: dict[str, Any]) -> bool:
     """Whether a module of that name defines the class, and makes and calls it as these projects do."""
     cls: Any = names.get(CLASS)
-    if not inspect.isclass(cls) or cls.__module__ != names.get("__name__") or THEIRS in vars(cls):
+    if not isinstance(cls, type) or cls.__module__ != names.get("__name__") or THEIRS in vars(cls):
         return False
     try:
-        made, called = (list(inspect.signature(f).parameters)[1:] for f in (cls.__init__, cls.forward))
+        made, called = (list(inspect.signature(f).parameters)[1:] for f in (cls.__init__, cls.forward))  # type: ignore[attr-defined,misc]
     except (AttributeError, TypeError, ValueError):
         return False
     return " ".join(name for name in made if name not in _MORE) in _ARGUMENTS and len(called) == 2

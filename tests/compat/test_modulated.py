@@ -111,7 +111,7 @@ def test_the_forward_pass_is_ours_and_equal_with_its_gradients(module: str, mode
 def _all(layer, inputs):
     y = layer(*inputs)
     torch.manual_seed(1)
-    first = torch.autograd.grad((y * torch.randn_like(y)).sum(), [*inputs, *layer.parameters()], create_graph=True)
+    first = torch.autograd.grad((y * torch.randn(y.shape, dtype=y.dtype)).sum(), [*inputs, *layer.parameters()], create_graph=True)
     second = torch.autograd.grad(sum(g.square().sum() for g in first), [*inputs, *layer.parameters()])
     with torch.no_grad():
         still = layer(*inputs)
