@@ -279,9 +279,17 @@ Tensor winograd_conv2d(
       x.dim() == 4 && w.dim() == 4 && x.scalar_type() == ScalarType::Float && w.scalar_type() == ScalarType::Float &&
           operators::lies(x, true) && w.size(1) == x.size(1) && w.size(2) == kTaps && w.size(3) == kTaps && x.numel() > 0,
       "facegan::winograd_conv2d takes a float32 map in channels_last and a 3 x 3 weight.");
+  const auto fits = [](const OptionalTensor& t, int64_t numel) {
+    return !t || (t->scalar_type() == ScalarType::Float && t->is_contiguous() && t->numel() == numel);
+  };
+  const int64_t samples = noise && noise->dim() == 4 && noise->size(0) == 1 ? 1 : x.size(0);
+  STD_TORCH_CHECK(
+      fits(s, x.size(0) * x.size(1)) && fits(d, x.size(0) * w.size(0)) && fits(b, w.size(0)) &&
+          fits(noise, samples * x.size(2) * x.size(3)),
+      "facegan::winograd_conv2d takes s [N, C], d [N, O], noise [1 or N, 1, H, W] and b [O], float32 in rows.");
   const Map in{x.size(2), x.size(3), x.size(1)}, out{in.h, in.w, w.size(0)};
   const Weight weight{read<float>(w), out.c, in.c, {w.stride(0), w.stride(1), w.stride(2), w.stride(3)}, !flip_weight};
-  const Epilogue e{read<float>(d), read<float>(noise), read<float>(b), noise ? noise->size(0) : 0};
+  const Epilogue e{read<float>(d), read<float>(noise), read<float>(b), samples};
   Tensor y = call.empty_map({x.size(0), out.c, out.h, out.w});
   const int64_t all = x.size(0) * in.rows() * in.columns(), bytes = sizeof(float) * kPoints * in.c;  // of a tile
   const int64_t chunk = std::min(all, std::max(kShare, kInput / bytes)), step = chunk * in.c + kApart;

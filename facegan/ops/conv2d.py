@@ -83,12 +83,12 @@ def conv2d(
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
     try:
-        own = backend.requested_backend() in ("auto", "native")
-        if torch.is_grad_enabled() and _twice_differentiable(x, weight, bias):
-            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed), own)
-            return y
-        if own and _eager() and not (torch.is_grad_enabled() and torch._C._any_requires_grad(x, weight, bias)):
-            made = by_winograd(x, weight, _options(stride, padding, groups, transposed), b=bias)
+        if _eager():
+            options, own = _options(stride, padding, groups, transposed), backend.requested_backend() in ("auto", "native")
+            graph = torch.is_grad_enabled() and torch._C._any_requires_grad(x, weight, bias)
+            if graph and x.numel() > 0:
+                return _apply(x, weight, bias, options, own)  # type: ignore[no-any-return]
+            made = by_winograd(x, weight, options, b=bias) if own and not graph else None
             if made is not None:
                 return made
         return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
@@ -99,13 +99,8 @@ def conv2d(
         raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
 
 
-def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the graph is to be ours, for the sake of its second order."""
-    return _eager() and torch._C._any_requires_grad(x, weight, bias) and x.numel() > 0
-
-
 def _eager() -> bool:
-    """Whether nothing but autograd looks on."""
+    """Whether the graph, if there is one, is to be ours, for the sake of its second order."""
     return (
         # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
         not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0

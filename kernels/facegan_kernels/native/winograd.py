@@ -63,7 +63,7 @@ def winograd_conv2d(
         return None
     if adjoint:
         w, flip_weight = w.transpose(0, 1), not flip_weight
-    s, d, noise, b = (None if t is None else t.to(x.dtype).contiguous() for t in (s, d, noise, b))
+    s, d, noise = (None if t is None else t.to(x.dtype).contiguous() for t in (s, d, noise))
     y: Tensor = _kernel(x.contiguous(memory_format=torch.channels_last), w, s, d, noise, b, flip_weight, *activation)
     return as_format(y, channels_last(x if like is None else like))
 

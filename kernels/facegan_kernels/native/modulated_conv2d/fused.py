@@ -1,7 +1,8 @@
 """A whole synthesis layer on the CPU by Winograd's minimal filtering F(4 x 4, 3 x 3): a quarter of the multiplications.
 
 Two passes of csrc/cpu/winograd.cpp around 36 matrix products, which oneDNN does as one convolution of 36 groups: on processors with
-AVX-512 it is more than twice as fast as the batched product of PyTorch's BLAS. Weights are transformed once for as long as they live unchanged.
+AVX-512 it is more than twice as fast as the batched product of PyTorch's BLAS. Weights are transformed once for as long as they live
+unchanged. The largest error is about that of a direct convolution.
 """
 
 from __future__ import annotations
