@@ -87,7 +87,7 @@ def conv2d(
             options, own = _options(stride, padding, groups, transposed), backend.requested_backend() in ("auto", "native")
             graph = torch.is_grad_enabled() and torch._C._any_requires_grad(x, weight, bias)
             if graph and x.numel() > 0:
-                return _apply(x, weight, bias, options, own)  # type: ignore[no-any-return]
+                return _apply(x, weight, bias, options, own)
             made = by_winograd(x, weight, options, b=bias) if own and not graph else None
             if made is not None:
                 return made

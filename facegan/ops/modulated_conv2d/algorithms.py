@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -180,7 +180,7 @@ def value(given: Operands, algorithm: Algorithm) -> Tensor:
         y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, d, noise, b, steps.padding, steps.flip_weight, *activation)
         return y
     if algorithm is LIBRARY and ops.backend == "native" and requested_algorithm() != "library":  # with weights that change
-        layer = dict(s=s, d=d, noise=noise, b=b, flip_weight=steps.flip_weight, activation=activation)
+        layer: dict[str, Any] = dict(s=s, d=d, noise=noise, b=b, flip_weight=steps.flip_weight, activation=activation)
         made = by_winograd(x, w, steps.options, **layer)
         if made is not None:
             return made
