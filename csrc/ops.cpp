@@ -40,4 +40,9 @@ STABLE_TORCH_LIBRARY(facegan, library) {
   library.def(
       "winograd_output(Tensor m, Tensor? d, Tensor? noise, Tensor? b, Tensor(a!) y, int h, int w, int c, int first, int tiles, "
       "int noise_batch, " FACEGAN_ACTIVATION ") -> ()");
+  // The whole of it: x [N, C, H, W] float32 in channels_last,
+  // times s [N, C], convolved by a weight [O, C, 3, 3] in any strides, and the epilogue; s, d, noise and b are float32 in rows.
+  library.def(
+      "winograd_conv2d(Tensor x, Tensor w, Tensor? s, Tensor? d, Tensor? noise, Tensor? b, bool flip_weight, " FACEGAN_ACTIVATION
+      ") -> Tensor");
 }

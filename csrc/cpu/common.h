@@ -23,12 +23,14 @@
 #define FACEGAN_SIMD
 #define FACEGAN_SIMD_SUM(...)
 #define FACEGAN_RESTRICT __restrict
+#define FACEGAN_PREFETCH(address)
 #else
 #define FACEGAN_PRAGMA(...) _Pragma(#__VA_ARGS__)
 #define FACEGAN_INLINE __attribute__((always_inline))
 #define FACEGAN_SIMD FACEGAN_PRAGMA(omp simd)
 #define FACEGAN_SIMD_SUM(...) FACEGAN_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 #define FACEGAN_RESTRICT __restrict__
+#define FACEGAN_PREFETCH(address) __builtin_prefetch(address)
 #endif
 
 namespace facegan::cpu {

@@ -9,37 +9,14 @@
 
 #include "../operators.h"
 #include "common.h"
+#include "lanes.h"
 
 namespace facegan::cpu {
 namespace {
 
-constexpr int64_t kLanes = 8;
 constexpr int64_t kTile = 256;               // pixels of dy
 constexpr int64_t kPart = 512, kParts = 16;  // pixels at least and parts at most, each summed up apart, whatever the threads
 constexpr int64_t kOutputs = 24;             // channels of dy that are worth a task of their own where there are few parts
-
-#if defined(__GNUC__)
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
-#else
-struct Lanes {
-  float of[kLanes];
-  Lanes& operator+=(const Lanes& b) {
-    for (int k = 0; k < kLanes; ++k) of[k] += b.of[k];
-    return *this;
-  }
-  friend Lanes operator*(float a, const Lanes& b) {
-    Lanes c;
-    for (int k = 0; k < kLanes; ++k) c.of[k] = a * b.of[k];
-    return c;
-  }
-};
-#endif
-
-FACEGAN_INLINE inline Lanes load(const float* p) {
-  Lanes lanes;
-  std::memcpy(&lanes, p, sizeof lanes);
-  return lanes;
-}
 
 struct Convolution {
   int64_t n, oh, ow, o, h, w, c, kh, kw, stride, pad;

@@ -3,7 +3,8 @@
 PyTorch's own double backward computes the weight gradient of a convolution as a convolution with an H x W kernel and one
 group per sample. Here the three maps C(x, w), DX(dy, w) and DW(dy, x), each linear in both arguments, have one another as
 gradients, so that every order is made of the three fast kernels behind `aten::convolution` and its backward. They are the library's
-on every device (oneDNN, cuDNN) and backend, but for DW on a CPU, of which the compiled library has one of its own.
+on every device (oneDNN, cuDNN) and backend, but on a CPU, where the compiled library has a DW of its own, and a C and a DX by Winograd's
+filtering for 3 x 3 kernels of many channels.
 """
 
 # ruff: noqa: D102
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -81,10 +83,14 @@ def conv2d(
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
     try:
-        if torch.is_grad_enabled() and _twice_differentiable(x, weight, bias):
-            own = backend.requested_backend() in ("auto", "native")
-            y: Tensor = _apply(x, weight, bias, _options(stride, padding, groups, transposed), own)
-            return y
+        if _eager():
+            options, own = _options(stride, padding, groups, transposed), backend.requested_backend() in ("auto", "native")
+            graph = torch.is_grad_enabled() and torch._C._any_requires_grad(x, weight, bias)
+            if graph and x.numel() > 0:
+                return _apply(x, weight, bias, options, own)
+            made = by_winograd(x, weight, options, b=bias) if own and not graph else None
+            if made is not None:
+                return made
         return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
     except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
         expected = weight.shape[0] if transposed else weight.shape[1] * groups
@@ -93,15 +99,11 @@ def conv2d(
         raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
 
 
-def _twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the graph is to be ours, for the sake of its second order."""
+def _eager() -> bool:
+    """Whether the graph, if there is one, is to be ours, for the sake of its second order."""
     return (
         # A compiled graph has no second-order gradients, and the compiler knows the native convolution.
-        not torch.compiler.is_compiling()
-        and torch._C._any_requires_grad(x, weight, bias)
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
-        and x.numel() > 0
+        not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
     )
 
 
@@ -255,24 +257,31 @@ def _options(stride: int, padding: int, groups: int, transposed: bool) -> tuple[
 
 
 def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, options: Any, mask: list[bool], own: bool) -> Any:
-    """`aten::convolution_backward`; `own`: the weight's gradient by the compiled library, where that serves."""
-    kernel = _weight_grad_kernel() if own and mask[1] and x.device.type == "cpu" else None
+    """`aten::convolution_backward`; `own`: by the compiled library, where that serves."""
+    need_x, need_w, need_b = mask
+    dx = by_winograd(dy, w, options, x, adjoint=True) if own and need_x else None
+    kernel = _native("conv2d_weight_grad", "conv2d_weight_grad") if own and need_w and x.device.type == "cpu" else None
     dw = None if kernel is None else kernel(dy, x, w, options)
-    if dw is None:
-        return _convolution_backward(dy, x, w, bias_sizes, *options, mask)
-    if not (mask[0] or mask[2]):
-        return None, dw, None
-    dx, _, db = _convolution_backward(dy, x, w, bias_sizes, *options, [mask[0], False, mask[2]])
-    return dx, dw, db
+    rest = [need_x and dx is None, need_w and dw is None, need_b]
+    if not any(rest):
+        return dx, dw, None
+    others = _convolution_backward(dy, x, w, bias_sizes, *options, rest)
+    return others[0] if dx is None else dx, others[1] if dw is None else dw, others[2]
+
+
+def by_winograd(x: Tensor, w: Tensor, options: Any, like: Tensor | None = None, **layer: Any) -> Tensor | None:
+    """Convolve without a graph by `facegan_kernels.native.winograd`, whose arguments these are; None where it does not serve."""
+    kernel = _native("winograd", "winograd_conv2d") if x.device.type == "cpu" else None
+    return None if kernel is None else kernel(x, w, options, like, **layer)
 
 
 @cache
-def _weight_grad_kernel() -> Callable[..., Tensor | None] | None:
+def _native(module: str, name: str) -> Callable[..., Tensor | None] | None:
     try:
-        from facegan_kernels.native.conv2d_weight_grad import conv2d_weight_grad
+        found: Callable[..., Tensor | None] = getattr(import_module(f"facegan_kernels.native.{module}"), name)
     except ImportError:
         return None
-    return conv2d_weight_grad
+    return found
 
 
 class _Conv(torch.autograd.Function):
@@ -282,8 +291,8 @@ class _Conv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, options: Any, own: bool) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.options, ctx.bias, ctx.own = options, b is not None, own
-        y: Tensor = torch.convolution(x, w, b, *options)
-        return y
+        y = by_winograd(x, w, options, b=b) if own else None
+        return torch.convolution(x, w, b, *options) if y is None else y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:

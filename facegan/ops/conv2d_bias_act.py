@@ -16,7 +16,17 @@ from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.activation import HOMOGENEOUS, Activation, check_activation, fused, keeps_nothing
 from facegan.ops.bias_act import bias_act, bias_act_ref
-from facegan.ops.conv2d import ConvInputGrad, ConvWeightGrad, _backward, _options, conv2d, conv2d_ref, resampling, weight_gradients_wanted
+from facegan.ops.conv2d import (
+    ConvInputGrad,
+    ConvWeightGrad,
+    _backward,
+    _options,
+    by_winograd,
+    conv2d,
+    conv2d_ref,
+    resampling,
+    weight_gradients_wanted,
+)
 from facegan.ops.formats import following
 from facegan.ops.registration import Operators, applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
@@ -147,6 +157,9 @@ def conv2d_bias_act_ref(
 def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Activation, ops: Operators) -> Tensor:
     """The layer without a graph."""
     act, alpha, gain, clamp = activation
+    made = by_winograd(x, w, options, b=b, activation=activation) if ops.backend == "native" else None
+    if made is not None:
+        return made
     if ops.backend == "native" and act in HOMOGENEOUS and gain > 0 and clamp is None and _onednn_serves(x):
         if gain != 1:
             w, b = w * gain, None if b is None else b * gain

@@ -40,7 +40,6 @@ def test_agrees_with_a_direct_convolution(layer, n, i, o, h, w, memory_format, f
     noise, clamp = (torch.randn(n if i == 3 else 1, 1, h, w), 1.5) if full else (None, None)
     y = layer(x, weight, s, d, noise, b, 1, flip_weight, "lrelu", 0.2, 1.3, clamp)
     assert y.is_contiguous(memory_format=memory_format)
-    # the filters' points up to 2 cost a digit: the largest error is some five times that of a direct convolution in float32
     torch.testing.assert_close(
         y.double(), expected(x, weight if flip_weight else weight.flip(2, 3), s, d, noise, b, 1.3, clamp), rtol=1e-4, atol=1e-4
     )

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.ops.activation import LINEAR, Activation
-from facegan.ops.conv2d import Resampling, resampling
+from facegan.ops.conv2d import Resampling, by_winograd, resampling
 from facegan.ops.formats import following
 from facegan.ops.modulated_conv2d import measured
 from facegan.ops.modulated_conv2d.reference import UNPADDED, demodulation
@@ -179,6 +179,11 @@ def value(given: Operands, algorithm: Algorithm) -> Tensor:
     if algorithm is FUSED:
         y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, d, noise, b, steps.padding, steps.flip_weight, *activation)
         return y
+    if algorithm is LIBRARY and ops.backend == "native" and requested_algorithm() != "library":  # with weights that change
+        layer: dict[str, Any] = dict(s=s, d=d, noise=noise, b=b, flip_weight=steps.flip_weight, activation=activation)
+        made = by_winograd(x, w, steps.options, **layer)
+        if made is not None:
+            return made
     z = convolution_input(x, s, f, steps, ops)
     if algorithm is PREPACKED:
         z = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed, steps.flip_weight)
