@@ -65,6 +65,17 @@ def test_is_the_gradient_in_float64(shape):
     torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=1e-6 * truth.abs().max().item())
 
 
+@pytest.mark.parametrize("rows", ["dy", "x", "w"])
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4], (4, 9, 7, 32, 13, 3, 2, 1, True)], ids=str)
+def test_maps_in_rows_are_brought_to_channels_last(shape, rows: str):
+    x, w, dy, options = convolution(shape)
+    expected = kernel(dy, x, w, options)
+    given = {name: t.contiguous() if name == rows else t for name, t in dict(dy=dy, x=x, w=w).items()}
+    found = kernel(given["dy"], given["x"], given["w"], options)
+    assert found is not None and expected is not None and torch.equal(found, expected)
+    assert found.stride() == given["w"].stride()
+
+
 def test_threads_change_no_bit():
     x, w, dy, options = convolution((4, 33, 31, 24, 20, 3, 1, 1, False))
     threads, found = torch.get_num_threads(), []
@@ -79,9 +90,9 @@ def test_what_it_leaves_to_pytorch():
     x, w, dy, options = convolution(SHAPES[0])
     assert kernel(dy, x, w, options) is not None
     assert kernel(dy.double(), x.double(), w.double(), options) is None
-    assert kernel(dy.contiguous(), x, w, options) is None
-    assert kernel(dy, x.contiguous(), w, options) is None
-    assert kernel(dy, x, w.contiguous(), options) is None
+    small = convolution((3, 4, 4, 32, 13, 3, 1, 1, False))  # 48 pixels: to bring rows to channels_last takes longer than is won
+    assert kernel(small[2].contiguous(), small[0], small[1], small[3]) is None
+    assert kernel(small[2], small[0], small[1].contiguous(), small[3]) is None
     assert kernel(dy[:0], x[:0], w, options) is None
     assert kernel(dy, x, w, (*options[:2], (2, 2), *options[3:])) is None
     assert kernel(dy, x, w, (*options[:5], 2)) is None

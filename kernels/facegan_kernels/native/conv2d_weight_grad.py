@@ -13,6 +13,7 @@ from facegan_kernels.native import require
 require()
 _kernel = torch.ops.facegan.conv2d_weight_grad.default
 
+LEAST_TURNED = 1 << 6  # pixels of the smaller map, over the batch, for which it pays to bring maps in rows to channels_last
 MOST = 1 << 18  # channels in times channels out: the largest that was measured
 
 
@@ -33,12 +34,15 @@ def conv2d_weight_grad(dy: Tensor, x: Tensor, w: Tensor, options: tuple[Any, ...
     if (
         stride != stride_x or padding != padding_x or tuple(dilation) != (1, 1) or groups != 1
         or w.shape[2:].numel() == 1 or w.shape[:2].numel() > MOST or dy.numel() == 0 or x.numel() == 0  # 1 x 1: a matrix product
-        or not (_served(dy) and _served(x) and w.is_contiguous(memory_format=torch.channels_last))
+        or not (dy.dtype == x.dtype == torch.float32 and x.device.type == "cpu")
     ):  # fmt: skip
         return None
-    dw: Tensor = _kernel(small, large, *w.shape[2:], stride, padding)
-    return dw.permute(0, 3, 1, 2)
+    if not (_channels_last(dy) and _channels_last(x) and _channels_last(w)) and small.numel() // small.shape[1] < LEAST_TURNED:
+        return None
+    small, large = (t.contiguous(memory_format=torch.channels_last) for t in (small, large))
+    dw = _kernel(small, large, *w.shape[2:], stride, padding).permute(0, 3, 1, 2)
+    return dw if _channels_last(w) else dw.contiguous()
 
 
-def _served(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
