@@ -113,7 +113,8 @@ void input_tiles(const float* x, const float* s, float* v, Steps step, Map map, 
     for (int64_t c = 0; c < map.c; c += kBlock) {
       float* to = v + t * step.tile + c;
       if (inner && !s && map.c - c >= kBlock) {
-        both_axes<kIn, kIn>(transform_input, [&](int i, int j) { return pixel(i, j) + c; }, [&](int i, int j) { return to + (i * kIn + j) * step.point; });
+        both_axes<kIn, kIn>(
+            transform_input, [&](int i, int j) { return pixel(i, j) + c; }, [&](int i, int j) { return to + (i * kIn + j) * step.point; });
         continue;
       }
       const int64_t size = std::min(kBlock, map.c - c);
@@ -161,7 +162,8 @@ void weight_panel(const Weight& w, int64_t o, float* u, int64_t step) {
     };
     // The axis along which the weight is dense is the inner one. The next numbers along the other lie too far apart to be foreseen.
     if (w.strides[0] < w.strides[1]) {
-      for (int64_t channel = 0; channel < size; ++channel) every_tap([&](int i, int j) {
+      for (int64_t channel = 0; channel < size; ++channel)
+        every_tap([&](int i, int j) {
           const float* from = w.at(o, c + channel, i, j);
           FACEGAN_PREFETCH(from + kBlock * w.strides[1]);
           if (w.strides[0] == 1 && outputs == kBlock) {
@@ -171,7 +173,8 @@ void weight_panel(const Weight& w, int64_t o, float* u, int64_t step) {
           }
         });
     } else {
-      for (int64_t k = 0; k < outputs; ++k) every_tap([&](int i, int j) {
+      for (int64_t k = 0; k < outputs; ++k)
+        every_tap([&](int i, int j) {
           const float* from = w.at(o + k, c, i, j);
           FACEGAN_PREFETCH(from + 2 * kBlock * w.strides[1]);
           for (int64_t channel = 0; channel < size; ++channel) taps[channel][i][j][k] = from[channel * w.strides[1]];
@@ -265,8 +268,7 @@ void winograd_output(
   with_activation<float>(operators::kind("winograd_output", act), alpha, gain, clamp.value_or(0), [&](auto activation) {
     parallel(tiles, kPoints * c, [&](int64_t begin, int64_t end) {
       for (int64_t of = 0; of < c; of += kBlock)
-        output_tiles(
-            read<float>(m) + of, {c, kPoints * c}, written<float>(y), e, activation, Map{h, w, c}, of, begin, end, first);
+        output_tiles(read<float>(m) + of, {c, kPoints * c}, written<float>(y), e, activation, Map{h, w, c}, of, begin, end, first);
     });
   });
 }
