@@ -24,6 +24,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "compat" / "oracles")]
 import run  # noqa: E402
 from networks import SUBJECTS, Networks, Width  # noqa: E402
 
+from facegan.memory import keep_memory  # noqa: E402
+
 
 def own(width: Width) -> Networks:
     """This package's networks of the same width."""
@@ -89,6 +91,8 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="print what a round spends its time in, by operator, and end")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.mode != "plain" or options.subject == "facegan":  # as `python -m facegan.compat` and facegan's own commands do
+        keep_memory()
     width = Width(options.size, 16384, 512, 512, 8, 1.0, 1)
     torch.manual_seed(0)
     if options.subject == "facegan":

@@ -26,11 +26,14 @@ ROUNDS = 5
 RACES = {
     "rosinality forward": ("rosinality", "forward", 256, 1, "patched", None, 1.8),
     "rosinality step": ("rosinality", "step", 64, 1, "patched", None, 1.8),
-    "gfpgan forward": ("gfpgan", "forward", 256, 1, "patched", None, 1.7),
+    "rosinality step, layers": ("rosinality", "step", 64, 1, "layers", None, 1.8),
+    "gfpgan forward, operators": ("gfpgan", "forward", 256, 1, "patched", None, 1.7),
+    "gfpgan forward": ("gfpgan", "forward", 256, 1, "layers", None, 1.7),
     "sg3-t forward": ("sg3-t", "forward", 64, 1, "patched", None, 1.4),
     "sg3-r forward": ("sg3-r", "forward", 64, 1, "patched", None, 1.4),
     "sg3-stylegan2 forward": ("sg3-stylegan2", "forward", 256, 1, "layers", None, 1.4),
     "sg3-stylegan2 step": ("sg3-stylegan2", "step", 64, 1, "layers", None, 1.2),
+    "sg3-stylegan2 step, operators": ("sg3-stylegan2", "step", 64, 1, "patched", None, 1.2),
     "facegan step": ("facegan", "step", 64, 1, "plain", "sg3-stylegan2", 1.2),
 }
 

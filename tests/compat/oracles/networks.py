@@ -152,7 +152,8 @@ class Subject:
 STYLEGAN3_R = dict(conv_kernel=1, use_radial_filters=True)  # as its train.py has --cfg=stylegan3-r
 SUBJECTS = {
     "sg2ada": Subject("stylegan2-ada-pytorch", ["stylegan2-ada-pytorch"], nvidia("networks", nested=True), True),
-    "sg3-stylegan2": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan2"), True),
+    # as its train.py makes them
+    "sg3-stylegan2": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan2", fused_modconv_default="inference_only"), True),
     "sg3-t": Subject("stylegan3", ["stylegan3"], nvidia("networks_stylegan3", critic=False, conv_clamp=256), True),
     "sg3-r": Subject(
         "stylegan3", ["stylegan3"], nvidia("networks_stylegan3", critic=False, **STYLEGAN3_R), True, Width(base=1024, most=64)
