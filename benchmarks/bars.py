@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.races import RACES
 from benchmarks.record import Row
 
 NOT_MEASURED = "not measured"
@@ -156,4 +157,5 @@ BARS = (
         "operators that a StyleGAN2-256 step calls on the main thread", "cpu", 2000, rows_of("operators", "step", size=256),
         column("operators"), unit="operators", smaller=True,
     ),
+    *(on_cpu(race.title, "unpatched", race.bar, rows_of("compat", race.kind, network=name)) for name, race in RACES.items()),
 )  # fmt: skip

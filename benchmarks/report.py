@@ -30,7 +30,7 @@ REASONS = "operators.md#cpu-bars-and-what-limits-them"
 KINDS = {"cpu": "CPU", "cuda": "GPU"}
 TITLES = ("operator", "order", "shape", "type", "backend", "time", "images/s", "GB/s", "% of copy", "TFLOP/s", "% of library",
           "x eager", "x compiled", "x grouped", "x peer", "peak memory")  # fmt: skip
-OTHER = ("overhead", "operators")  # rows for bars alone
+OTHER = ("overhead", "operators", "compat")  # rows for bars alone
 Result = dict[str, Any]
 
 

@@ -19,23 +19,11 @@ import pytest
 from benchmarks import record
 from benchmarks.cases import Case
 from benchmarks.children import ROOT, end, tied
+from benchmarks.races import RACES
 
 CHECKOUTS = os.environ.get("FACEGAN_ORACLES")
 ROUNDS = 5
-# what is measured: its subject, kind, size, batch, mode, the rival's subject unless it is the same, bar on a CPU
-RACES = {
-    "rosinality forward": ("rosinality", "forward", 256, 1, "patched", None, 1.8),
-    "rosinality step": ("rosinality", "step", 64, 1, "patched", None, 1.8),
-    "rosinality step, layers": ("rosinality", "step", 64, 1, "layers", None, 1.8),
-    "gfpgan forward, operators": ("gfpgan", "forward", 256, 1, "patched", None, 1.7),
-    "gfpgan forward": ("gfpgan", "forward", 256, 1, "layers", None, 1.7),
-    "sg3-t forward": ("sg3-t", "forward", 64, 1, "patched", None, 1.4),
-    "sg3-r forward": ("sg3-r", "forward", 64, 1, "patched", None, 1.4),
-    "sg3-stylegan2 forward": ("sg3-stylegan2", "forward", 256, 1, "layers", None, 1.4),
-    "sg3-stylegan2 step": ("sg3-stylegan2", "step", 64, 1, "layers", None, 1.2),
-    "sg3-stylegan2 step, operators": ("sg3-stylegan2", "step", 64, 1, "patched", None, 1.2),
-    "facegan step": ("facegan", "step", 64, 1, "plain", "sg3-stylegan2", 1.2),
-}
+BATCH = 1
 
 
 class Contender:
@@ -64,9 +52,9 @@ class Contender:
 @pytest.mark.skipif(not CHECKOUTS, reason="FACEGAN_ORACLES names no folder with clones of the projects to measure")
 @pytest.mark.parametrize("race", RACES)
 def test_compat(race: str, device: str, keep: Callable[[record.Row], None]) -> None:
-    subject, kind, size, batch, mode, rival, bar = RACES[race]
+    _, subject, kind, size, mode, bar, rival = RACES[race]
     assert CHECKOUTS
-    common = [kind, "--size", str(size), "--batch", str(batch), "--device", device]
+    common = [kind, "--size", str(size), "--batch", str(BATCH), "--device", device]
     contenders = {"op": Contender(CHECKOUTS, subject, mode, *common), "unpatched": Contender(CHECKOUTS, rival or subject, "plain", *common)}
     try:
         for contender in contenders.values():
@@ -78,7 +66,7 @@ def test_compat(race: str, device: str, keep: Callable[[record.Row], None]) -> N
     finally:
         for contender in contenders.values():
             end(contender.process)  # type: ignore[arg-type]
-    case = Case("compat", kind, race.replace(" ", "-"), batch, 512, size, 512, "float32", "nchw")
+    case = Case("compat", kind, race, BATCH, 512, size, 512, "float32", "nchw")
     found: dict[str, Any] = record.row(case, "auto", times, notes={"bar": str(bar)}, variant=mode)
     keep(found)
     medians = {name: statistics.median(entries) for name, entries in times.items()}
