@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks import record
-from benchmarks.cases import Case
+from benchmarks.cases import BACKENDS, Case
 from benchmarks.children import ROOT, end, tied
 from benchmarks.races import RACES
 
@@ -67,7 +67,7 @@ def test_compat(race: str, device: str, keep: Callable[[record.Row], None]) -> N
         for contender in contenders.values():
             end(contender.process)  # type: ignore[arg-type]
     case = Case("compat", kind, race, BATCH, 512, size, 512, "float32", "nchw")
-    found: dict[str, Any] = record.row(case, "auto", times, notes={"bar": str(bar)}, variant=mode)
+    found: dict[str, Any] = record.row(case, BACKENDS[device][0], times, notes={"bar": str(bar)}, variant=mode)
     keep(found)
     medians = {name: statistics.median(entries) for name, entries in times.items()}
     print(f"\n{race}: {medians['unpatched'] / medians['op']:.2f} (bar {bar}): {medians}")
