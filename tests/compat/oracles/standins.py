@@ -24,6 +24,8 @@ from packaging.version import Version
 from torch import Tensor, nn
 from torch.utils import cpp_extension
 
+from facegan.compat.nvidia.upfirdn2d import setup_filter
+
 SQRT_2 = 2**0.5
 
 
@@ -129,6 +131,10 @@ def float64(checkout: Path) -> Iterator[None]:
 
     Of its modules only the name `torch` is replaced, by a stand-in that answers for everything else as torch does.
     """
+
+    # One maker of filters for both sides: theirs would follow the stand-in, ours are of float32, and wavelets differ by its rounding.
+    filters = importlib.import_module("torch_utils.ops.upfirdn2d")
+    filters.setup_filter = lambda *args, **kwargs: setup_filter(*args, **kwargs).double()  # type: ignore[attr-defined]
 
     class Torch(ModuleType):
         float32 = float = torch.float64
