@@ -22,7 +22,7 @@ from benchmarks.children import ROOT, end, tied
 from benchmarks.races import RACES
 
 CHECKOUTS = os.environ.get("FACEGAN_ORACLES")
-ROUNDS = 5
+ROUNDS = 3
 BATCH = 1
 
 

@@ -76,17 +76,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def expect_within(bound: float, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def relative(found: Tensor, truth: Tensor) -> float:
+    """The largest difference over the largest entry."""
+    return float((found.double() - truth.double()).abs().max() / truth.abs().max().double().clamp_min(1e-30)) if truth.numel() else 0.0
+
+
+def expect_within(bound: float, found: dict[str, Tensor], expected: dict[str, Tensor], exact: dict[str, Tensor] | None = None) -> None:
+    """`exact`: what the unpatched code computes in float64. Where an activation lies at its kink float32 is far from it on either side,
+    and two results in float32 are held to twice that distance where it is more than the bound."""
     assert found.keys() == expected.keys()
     off = {}
     for name, truth in expected.items():
         assert found[name].shape == truth.shape, name
-        if truth.numel():
-            difference = (found[name].double() - truth.double()).abs().max()
-            relative = float(difference / truth.abs().max().double().clamp_min(1e-30))
-            if not relative <= bound:
-                off[name] = relative
-    assert not off, "\n".join(f"{name}: {value:.1e}" for name, value in off.items())
+        allowed = bound if exact is None or name not in exact else max(bound, 2 * relative(truth, exact[name]))
+        difference = relative(found[name], truth)
+        if not difference <= allowed:
+            off[name] = f"{difference:.1e} (at most {allowed:.1e})"
+    assert not off, "\n".join(f"{name}: {value}" for name, value in off.items())
 
 
 def of_255(image: Tensor) -> Tensor:
@@ -97,12 +103,13 @@ def of_255(image: Tensor) -> Tensor:
 def test_networks(run: Run, name: str, mode: str, dtype: str) -> None:
     plain, patched = run(name, "plain", dtype), run(name, mode, dtype)
     assert (of_255(plain["picture"]) - of_255(patched["picture"])).abs().max() <= 1
-    expect_within(BOUNDS[dtype], patched, plain)
+    expect_within(BOUNDS[dtype], patched, plain, run(name, "plain", "float64") if dtype == "float32" else None)
 
 
 @pytest.mark.parametrize("name, mode, dtype", HALF_STEP)
 def test_losses_and_augmentation(run: Run, name: str, mode: str, dtype: str) -> None:
-    expect_within(BOUNDS[dtype], run(name, mode, dtype), run(name, "plain", dtype))
+    exact = run(name, "plain", "float64") if dtype == "float32" else None
+    expect_within(BOUNDS[dtype], run(name, mode, dtype), run(name, "plain", dtype), exact)
 
 
 @pytest.mark.parametrize("name, mode", [("sg3-stylegan2/augment", "patched"), ("rosinality/augment", "patched")])
