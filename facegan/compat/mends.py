@@ -31,7 +31,7 @@ def mend_sampler(module: ModuleType, served: dict[str, str]) -> None:
         return
 
     def __init__(self: Any, data_source: Any = None) -> None:  # noqa: N807
-        """Accept the data set, as up to torch 2.5."""
+        """Accept the data set, as older releases of PyTorch do."""
         super(sampler, self).__init__()
 
     sampler.__init__ = __init__

@@ -1,4 +1,4 @@
-"""`torch_utils.ops.conv2d_gradfix`, also `op.conv2d_gradfix`."""
+"""`torch_utils.ops.conv2d_gradfix`."""
 
 from __future__ import annotations
 
