@@ -1,0 +1,293 @@
+"""The square that FFHQ cuts out around a face, the face in it as a picture, and back into the photograph.
+
+Coordinates are continuous: pixel i covers [i, i + 1), so that the middle of a photo of w pixels is w / 2, and a photo enlarged k times has
+all of its coordinates multiplied by k.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from facegan.data.images import on_white
+from facegan.errors import FaceganError
+
+FEATHER = 0.12  # share of the side over which a pasted face fades into the photo
+MARGIN = 4  # pixels around a square that the filters read
+SOFT = 0.02  # sigma of the blur beyond the photo's edge, and ...
+FULLY_SOFT, FLAT = 0.08, 0.6  # ... the distances from the edge where nothing sharp and where nothing at all is left: shares of the side
+FINER = 1.4  # what is turned has as many pixels a side more than the result, where the photo does: then bilinear filtering is the sharpest
+ENOUGH = 1.25  # from here on up; with fewer bicubic
+BAND = 256  # rows that are pasted at once: what bounds the memory of large photos
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of a photo, in its pixels, upright or turned."""
+
+    centre: tuple[float, float]
+    half: tuple[float, float]  # from the centre to the middle of the right edge
+
+    @property
+    def side(self) -> float:
+        return 2 * math.hypot(*self.half)
+
+    @property
+    def roll(self) -> float:
+        """Degrees in (-180, 180] by which it is turned, clockwise as one sees it."""
+        return math.degrees(math.atan2(self.half[1], self.half[0]))
+
+    @property
+    def down(self) -> tuple[float, float]:
+        """From the centre to the middle of the lower edge."""
+        return -self.half[1], self.half[0]
+
+    def corners(self) -> np.ndarray:
+        """float64 [4, 2]: upper left, upper right, lower right, lower left, as the face has them."""
+        return np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) @ np.array([self.half, self.down]) + self.centre
+
+    def placed(self, points: np.ndarray, size: int = 1) -> np.ndarray:
+        """Points of the photo [..., 2], where the picture of `size` pixels has them that `crop` gives."""
+        axes = np.array([self.half, self.down]).T
+        return ((np.asarray(points, np.float64) - self.centre) @ axes / (self.side / 2) ** 2 + 1) * (size / 2)
+
+    def scaled(self, factor: float) -> Square:
+        """The same square of the photo enlarged `factor` times."""
+        (x, y), (right, down) = self.centre, self.half
+        return Square((x * factor, y * factor), (right * factor, down * factor))
+
+    def outside(self, width: int, height: int) -> float:
+        """Which share of its area is beyond a photo of that size, in [0, 1]."""
+        polygon = list(self.corners())
+        for axis, limit, sign in ((0, 0.0, 1), (0, width, -1), (1, 0.0, 1), (1, height, -1)):
+            polygon = _clipped(polygon, axis, limit, sign)
+        x, y = np.array(polygon).reshape(-1, 2).T - np.array(self.centre)[:, None]
+        area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+        return float(np.clip(1 - area / self.side**2, 0, 1))
+
+
+def _clipped(polygon: list[np.ndarray], axis: int, limit: float, sign: int) -> list[np.ndarray]:
+    """The part of a convex polygon with sign * (coordinate - limit) >= 0 (Sutherland & Hodgman 1974)."""
+    kept = []
+    for here, there in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        depth, other = sign * (here[axis] - limit), sign * (there[axis] - limit)
+        if depth >= 0:
+            kept.append(here)
+        if (depth >= 0) != (other >= 0):
+            kept.append(here + (there - here) * (depth / (depth - other)))
+    return kept
+
+
+def central(width: int, height: int) -> Square:
+    """The largest upright square in the middle, at whole pixels."""
+    side = min(width, height)
+    return Square(((width - side) // 2 + side / 2, (height - side) // 2 + side / 2), (side / 2, 0.0))
+
+
+def square_of(landmarks: np.ndarray) -> Square:
+    """FFHQ's square (Karras et al. 2019, appendix) around landmarks float64 [5, 2].
+
+    They are (x, y) of the eye on the left of an upright picture, the eye on its right, the tip of the nose, and the corners of the mouth on
+    the left and on the right. FaceganError where they are in one place, or not finite.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise FaceganError(f"expected 5 landmarks of 2 finite coordinates, not {points.shape} {points.ravel()[:10].tolist()}")
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    across, along = points[1] - points[0], mouth - eyes
+    axis = across - np.array([-along[1], along[0]])  # both say which way is up: a face seen from the side has its eyes close together
+    length = np.hypot(*axis)
+    if length <= 1e-9 * max(1.0, np.abs(points).max()):
+        raise FaceganError(
+            "eyes and mouth are in one place or mirrored, so that no side of the face is up: these are no landmarks of a face"
+        )
+    half = axis / length * max(2.0 * np.hypot(*across), 1.8 * np.hypot(*along))
+    x, y = eyes + 0.1 * along
+    return Square((float(x), float(y)), (float(half[0]), float(half[1])))
+
+
+# --- out of the photo
+
+
+def crop(photo: Image.Image, square: Square, size: int) -> Image.Image:
+    """The square as an upright RGB picture [size, size]: antialiased, and beyond the photo's edge reflected and softened.
+
+    A transparent photo is taken on white. Memory is that of the result, whatever the square and the photo.
+    """
+    if not (np.isfinite([*square.centre, *square.half]).all() and square.side > 0 and size > 0):
+        raise FaceganError(f"a picture of {size} px of a square of side {square.side:g} px at {square.centre}: expected sizes above 0")
+    image = photo if photo.mode == "RGB" else on_white(photo)
+    width, height = image.size
+    corners = square.corners()
+    scale = min(1.0, FINER * size / square.side)
+    if max(width, height) * scale < 1 or min(width, height) * scale < 0.05:  # the photo is a dot or a hair in it
+        colour = np.median(np.asarray(image.resize((16, 16), Image.Resampling.BOX)).reshape(-1, 3), 0)
+        return Image.new("RGB", (size, size), tuple(int(level) for level in colour))
+    upright = square.half[1] == 0 and square.half[0] > 0
+    beyond = bool((corners < -1e-6).any() or (corners > np.array([width, height]) + 1e-6).any())
+    if upright and not beyond:
+        return _upright(image, corners, size)
+
+    # The photo at about the scale of the result, its edges at whole pixels; of it only what the square needs.
+    whole = np.maximum(np.round(np.array([width, height]) * scale), 1).astype(int) if scale < 1 else np.array([width, height])
+    scales = whole / (width, height)
+    low = np.floor(corners.min(0) * scales).astype(int) - MARGIN
+    high = np.ceil(corners.max(0) * scales).astype(int) + MARGIN
+    part = _reflected(image, low, high, whole)
+    if beyond:
+        part = _softened(part, low, whole, square.side * scale)
+    right, down = (np.array(axis) * scales * (2 / size) for axis in (square.half, square.down))
+    start = corners[0] * scales - low
+    if upright:
+        return part.resize((size, size), Image.Resampling.LANCZOS, box=_box(start, corners[2] * scales - low))
+    affine = (right[0], down[0], start[0], right[1], down[1], start[1])
+    kernel = Image.Resampling.BILINEAR if square.side * scale >= ENOUGH * size else Image.Resampling.BICUBIC
+    return part.transform((size, size), Image.Transform.AFFINE, tuple(map(float, affine)), kernel)
+
+
+def _upright(image: Image.Image, corners: np.ndarray, size: int) -> Image.Image:
+    """Of an upright square within the photo, exactly its pixels where there are as many as are wanted."""
+    box = np.array([*corners[0], *corners[2]])
+    near = np.round(box)
+    if np.abs(box - near).max() < 1e-6:
+        box = near
+        if box[2] - box[0] == size:
+            return image.crop(_box(box[:2], box[2:]))
+    box = np.clip(box, 0, [*image.size, *image.size])
+    return image.resize((size, size), Image.Resampling.LANCZOS, box=_box(box[:2], box[2:]), reducing_gap=3.0)
+
+
+def _box(low: np.ndarray, high: np.ndarray) -> tuple[float, float, float, float]:
+    """Edges as Pillow takes them."""
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _reflected(image: Image.Image, low: np.ndarray, high: np.ndarray, whole: np.ndarray) -> Image.Image:
+    """The region [low, high) of the photo resized to `whole` pixels; beyond its edges as often as needed its mirror image."""
+    indices = []
+    for start, end, length in zip(low, high, whole, strict=True):
+        place = np.arange(start, end) % (2 * length)
+        indices.append(np.minimum(place, 2 * length - 1 - place))
+    first = np.array([index.min() for index in indices])
+    last = np.array([index.max() + 1 for index in indices])
+    if (whole == image.size).all():
+        part = image.crop(_box(first, last))
+    else:
+        scales = np.array(image.size) / whole
+        box, (width, height) = _box(first * scales, np.minimum(last * scales, image.size)), last - first
+        part = image.resize((int(width), int(height)), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    if (first == low).all() and (last == high).all():
+        return part
+    x, y = (index - start for index, start in zip(indices, first, strict=True))
+    return Image.fromarray(np.asarray(part).take(y, 0).take(x, 1))
+
+
+def _softened(part: Image.Image, low: np.ndarray, whole: np.ndarray, side: float) -> Image.Image:
+    """Beyond the photo, which has [0, whole) of it, blurred more and more, and faded to the median colour of what is photo."""
+    (width, height), sigma = part.size, max(1.0, SOFT * side)
+    left, top = (int(edge) for edge in np.clip(-low, 0, part.size))
+    right, bottom = (int(edge) for edge in np.clip(whole - low, 0, part.size))
+    inner = (left, top, right, bottom) if left < right and top < bottom else (0, 0, width, height)
+    photo = np.asarray(part.crop(inner)).reshape(-1, 3)
+    median = np.median(photo[:: max(1, len(photo) // 20_000)], 0).astype(np.float32)
+    across, along = (_beyond(*each) / side for each in zip(low, part.size, whole, strict=True))
+    result = part.copy()
+    for box in ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)):
+        if box[0] < box[2] and box[1] < box[3]:
+            distance = np.hypot(across[None, box[0] : box[2]], along[box[1] : box[3], None])[..., None]
+            pixels = np.asarray(part.crop(box), np.float32)
+            pixels = pixels + (_blurred(part, box, sigma) - pixels) * smooth(distance / FULLY_SOFT)
+            pixels += (median - pixels) * smooth(distance / FLAT)
+            result.paste(Image.fromarray(np.round(pixels).clip(0, 255).astype(np.uint8)), box[:2])
+    return result
+
+
+def _beyond(low: int, count: int, length: int) -> np.ndarray:
+    """float32 [count]: how far the pixels from `low` on are outside of [0, length)."""
+    place = np.arange(low, low + count, dtype=np.float32) + 0.5
+    result: np.ndarray = np.maximum(np.maximum(-place, place - length), 0)
+    return result
+
+
+def _blurred(part: Image.Image, box: tuple[int, int, int, int], sigma: float) -> np.ndarray:
+    """float32: the pixels of `box`, blurred with what is around them."""
+    reach = math.ceil(3 * sigma)
+    around = (max(0, box[0] - reach), max(0, box[1] - reach), min(part.width, box[2] + reach), min(part.height, box[3] + reach))
+    blurred = part.crop(around).filter(ImageFilter.GaussianBlur(sigma))
+    return np.asarray(blurred.crop((box[0] - around[0], box[1] - around[1], box[2] - around[0], box[3] - around[1])), np.float32)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, between them 3 t^2 - 2 t^3, without a corner."""
+    t = np.clip(values, 0, 1)
+    result: np.ndarray = t * t * (3 - 2 * t)
+    return result
+
+
+# --- and back
+
+
+def paste(photo: Image.Image, before: Image.Image, after: Image.Image, square: Square, feather: float = FEATHER) -> Image.Image:
+    """The photo with the change from `before` to `after` put into the square.
+
+    Only the change is put back, so that the photo keeps its own detail beyond the resolution of the two, and where nothing changed its very
+    pixels. `before`: what `crop` gave, RGB [n, n] of any n; `after`: what became of it, of the same size. Over `feather` of the side, in
+    (0, 1/2], the change fades to nothing at the square's edge. Mode RGB or RGBA, whose alpha stays; other modes become one of the two.
+    """
+    if before.size != after.size or before.width != before.height:
+        raise FaceganError(f"a face of {before.size} and what became of it, of {after.size}: expected two squares of one size")
+    if not 0 < feather <= 0.5:
+        raise FaceganError(f"a feather of {feather}: expected a share of the side above 0, up to 0.5")
+    result = _with_alpha(photo)
+    change = np.asarray(after.convert("RGB"), np.float32) - np.asarray(before.convert("RGB"), np.float32)
+    corners = square.corners()
+    left, top = (int(edge) for edge in np.clip(np.floor(corners.min(0)), 0, photo.size))
+    right, bottom = (int(edge) for edge in np.clip(np.ceil(corners.max(0)), 0, photo.size))
+    if not change.any() or left >= right or top >= bottom:
+        return result
+    size = min(before.width, max(1, math.ceil(square.side)))  # no more pixels than the photo takes up: antialiased
+    planes = [Image.fromarray(change[..., channel]) for channel in range(3)]
+    # A border of the outermost pixels, as Pillow's filters take what is outside of a picture to be 0.
+    planes = [Image.fromarray(np.pad(np.asarray(_resized(plane, size)), MARGIN, mode="edge")) for plane in planes]
+    for start in range(top, bottom, BAND):
+        box = (left, start, right, min(start + BAND, bottom))
+        _paste_band(result, planes, box, square, size, feather)
+    return result
+
+
+def _with_alpha(photo: Image.Image) -> Image.Image:
+    """A copy in RGB, or in RGBA where it is transparent."""
+    if photo.mode in ("RGB", "RGBA"):
+        return photo.copy()
+    return photo.convert("RGBA") if photo.has_transparency_data else on_white(photo)
+
+
+def _resized(plane: Image.Image, size: int) -> Image.Image:
+    return plane if plane.width == size else plane.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _paste_band(
+    result: Image.Image, planes: list[Image.Image], box: tuple[int, int, int, int], square: Square, size: int, feather: float
+) -> None:
+    """Add the change to the pixels of `box`."""
+    left, top, right, bottom = box
+    length = square.side / 2
+    across, along = (np.array(axis) / length**2 for axis in (square.half, square.down))  # of the photo's pixels to [-1, 1]
+    x, y = np.arange(left, right) + 0.5 - square.centre[0], np.arange(top, bottom) + 0.5 - square.centre[1]
+    u, v = (axis[0] * x[None, :] + axis[1] * y[:, None] for axis in (across, along))
+    mask = (smooth((1 - np.abs(u)) / (2 * feather)) * smooth((1 - np.abs(v)) / (2 * feather))).astype(np.float32)
+    if not mask.any():
+        return
+    first = np.array([left, top]) - square.centre
+    affine = [number for axis in (across, along) for number in (*(axis * size / 2), (axis @ first + 1) * size / 2 + MARGIN)]
+    coefficients = tuple(map(float, affine))
+    shape = (right - left, bottom - top)
+    change = [plane.transform(shape, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC) for plane in planes]
+    pixels = np.array(result.crop(box))
+    for channel, plane in enumerate(change):
+        level = pixels[..., channel] + mask * np.asarray(plane)
+        pixels[..., channel] = np.round(level).clip(0, 255).astype(np.uint8)
+    result.paste(Image.fromarray(pixels, result.mode), (left, top))
