@@ -15,6 +15,8 @@ from facegan.errors import FaceganError
 
 SYNTHETIC = "synthetic64"  # StyleGAN2 of synthetic faces, 64 px, with named styles: bald, beard
 RESTORER = "synthetic128"  # restorer of synthetic faces, to 128 px
+BLURRED = 0.35  # sharpness below which a face is blurred at the size at which it is looked at (docs/data.md)
+DUPLICATE_BITS = 40  # of the 288 of a perceptual hash, in which two pictures of one moment differ at most (docs/data.md)
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
 
 Graphs = Literal["auto", "on", "off"]
