@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from facegan.alignment.geometry import square_of
 from facegan.alignment.weights import available, networks
 from facegan.alignment.windows import Picture, Windows, in_parts, lit
 from facegan.devices import AUTO, resolve_device
+from facegan.errors import FaceganError
 from facegan.models.mtcnn import LANDMARKS, PROPOSAL, REFINEMENT, STRIDE
 
 __all__ = ["Detection", "Detector", "available"]
@@ -71,9 +73,9 @@ class Detector:
             photos: RGB.
             smallest: side, in pixels of the photos, of FFHQ's square around the smallest faces looked for; smaller ones may be found too.
         """
-        scales = [min(1.0, REFINEMENT / (_BOX * smallest))] * len(photos)
-        sizes = [tuple(max(PROPOSAL, round(side * scale)) for side in photo.size) for photo, scale in zip(photos, scales, strict=True)]
-        pictures = [Picture.of(photo, *size, self.device) for photo, size in zip(photos, sizes, strict=True)]
+        scale = min(1.0, REFINEMENT / (_BOX * smallest))
+        sizes = [[max(PROPOSAL, round(side * scale)) for side in photo.size] for photo in photos]
+        pictures = [Picture.of(photo, width, height, self.device) for photo, (width, height) in zip(photos, sizes, strict=True)]
         candidates = self._refined(pictures, self._proposed(pictures, _BOX * smallest))
         faces = self._landmarks(photos, pictures, candidates)
         found: list[list[Detection]] = [[] for _ in photos]
@@ -85,9 +87,9 @@ class Detector:
     # --- the cascade
     def _proposed(self, pictures: Sequence[Picture], smallest: float) -> Windows:
         """Windows in which there may be a face whose box has `smallest` pixels or more, in each of four orientations."""
-        alike: dict[tuple[int, ...], list[int]] = {}
+        alike: dict[tuple[float, ...], list[int]] = {}
         for i, picture in enumerate(pictures):
-            alike.setdefault((*picture.levels[0].shape[2:], *np.float64(picture.scale)), []).append(i)
+            alike.setdefault((*picture.levels[0].shape, *picture.scale), []).append(i)
         parts = [self._proposed_alike(pictures, places, smallest) for places in alike.values()]
         return Windows.joined([_none(), *(part for some in parts for part in some)])
 
@@ -180,8 +182,12 @@ class Detector:
 def _view(landmarks: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Centre, half side and angle in degrees of the window that the third network sees a face best in."""
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
-    length = max(np.linalg.norm(landmarks[1] - landmarks[0]), np.linalg.norm(mouth - eyes), 1e-3)
-    return eyes + _CENTRE * (mouth - eyes), _HALF * float(length), square_of(landmarks).roll
+    length = max(float(np.linalg.norm(landmarks[1] - landmarks[0])), float(np.linalg.norm(mouth - eyes)), 1e-3)
+    try:
+        roll = square_of(landmarks).roll
+    except FaceganError:  # points without an upper side, of what is no face
+        roll = 0.0
+    return eyes + _CENTRE * (mouth - eyes), _HALF * length, roll
 
 
 def _windows(which: int, centres: np.ndarray, halves: np.ndarray, angle: float) -> Windows:
@@ -209,7 +215,9 @@ def _upright(points: np.ndarray, quarter: int, width: int, height: int) -> np.nd
     return np.stack([(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarter], axis=1)
 
 
-def _best(windows: Windows, scores: np.ndarray, offsets: np.ndarray, least: float, by: str) -> tuple[Windows, np.ndarray]:
+def _best(
+    windows: Windows, scores: np.ndarray, offsets: np.ndarray, least: float, by: Literal["union", "smaller"]
+) -> tuple[Windows, np.ndarray]:
     """Windows moved to their boxes, of those of one photo and orientation that overlap the best one; and which ones those are."""
     likely = np.flatnonzero(scores > least)
     moved = windows[likely].moved(offsets[likely])
