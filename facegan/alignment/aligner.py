@@ -36,7 +36,8 @@ log = logging.getLogger("facegan.align")
 
 TABLE, SHEET, METADATA = "faces.csv", "contact-sheet.png", "metadata.csv"
 WORKERS = 8  # photos worked on side by side, at most: each takes up to 72 MB, and what the networks need
-LOOK = 0.5  # faces are looked for down to this share of the smallest side, to be told that they are there but small
+NAMED = 20  # unreadable photos named in the log; faces.csv has all
+LOOK = 0.6  # faces are looked for down to this share of the smallest side, to be told that they are there but small
 _NUMBERED = re.compile(r"\.face\d+$")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,6 +90,8 @@ def align_folder(options: DataAlign) -> Aligned:
     only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
     chosen = selected(rows, options, only_largest, removed)
     photos = len({row.source for row in rows})
+    for row in [row for row in chosen if row.reason.startswith(UNREADABLE)][:NAMED]:
+        log.warning("left out: %s: %s", row.source, row.reason.removeprefix(UNREADABLE).strip())
     result = Aligned(tuple(chosen), _Files(out, [row.file for row in chosen if not row.reason]), photos, options, out)
     if not write:
         return result
@@ -97,6 +100,31 @@ def align_folder(options: DataAlign) -> Aligned:
         write_whole(out / METADATA, metadata(labels, [(row.file, row.source, alone[row.source] == 1) for row in result.taken]))
     _write(result, [row.file for row in rows if row.file], sorted(removed), out)
     return result
+
+
+def align_photos(photos: Sequence[Photo | str], options: AlignOptions, device: str) -> Aligned:
+    """The faces of photos, or of the files and folders at paths, kept in memory. FaceganError as `align_folder`."""
+    items: list[tuple[str, str, Photo | Path]] = []
+    for number, photo in enumerate(photos):
+        if isinstance(photo, Photo):
+            items.append((f"picture {number}", f"picture{number:04d}", photo))
+        else:
+            items += [(str(file), name, file) for file, name in image_files([photo])]
+    detector, rows, faces = Detector(device), list[FaceRow](), dict[int, Image.Image]()
+    for source, name, item in items:
+        try:
+            found = list(faces_of(item if isinstance(item, Photo) else read_photo(item), source, name, detector, options))
+        except FaceganError as error:
+            rows.append(FaceRow(source, reason=f"{UNREADABLE} {error}"))
+            continue
+        for row, face in found:
+            faces[len(rows)] = face
+            rows.append(row)
+        if not found:
+            rows.append(FaceRow(source, reason=NO_FACE))
+    chosen = selected(rows, options, options.faces == "largest")
+    pictures = [faces[i] for i, row in enumerate(chosen) if not row.reason]
+    return Aligned(tuple(chosen), pictures, len(items), options)
 
 
 class _Files(Sequence[Any]):
@@ -166,7 +194,7 @@ def _processed(
         for row, face in faces_of(photo, str(job.path), job.name, detector, options):
             rows.append(row)
             if out and not unfit(row, options):
-                save_png(face, out / row.file)
+                save_png(face, out / row.file, compress_level=2)
         return job, stamp, rows or [FaceRow(str(job.path), reason=NO_FACE)]
 
     taken = 0

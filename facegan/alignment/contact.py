@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from facegan.alignment.face import FaceRow, kind
+from facegan.alignment.face import UNREADABLE, FaceRow, kind
 from facegan.alignment.geometry import crop
 from facegan.alignment.photos import read_photo
 from facegan.data.formats import open_image
@@ -29,6 +29,10 @@ def contact_sheet(rows: Sequence[FaceRow], out: Path) -> Image.Image:
     left = sorted((row for row in rows if row.reason), key=lambda row: kind(row.reason))
     for why, group in groupby(left, key=lambda row: kind(row.reason)):
         some = list(group)
+        if why == kind(UNREADABLE):
+            lines = [f"{Path(row.source).name}: {row.reason.removeprefix(UNREADABLE).strip()}" for row in some[:LEFT_OUT]]
+            parts.append(Section(f"{len(some):,} left out: {why}", (), max(0, len(some) - LEFT_OUT), lines))
+            continue
         shown = [(_words(row, Path(row.source).stem), _left_out(row)) for row in _spread(some, LEFT_OUT)]
         parts.append(_section(f"{len(some):,} left out: {why}", shown, len(some)))
     return sections(parts, SIDE)

@@ -24,7 +24,7 @@ __all__ = ["Detection", "Detector", "available"]
 
 _BOX = 0.74  # side of the box that the networks frame, as a share of FFHQ's square
 _STEP = 0.709  # from each size of the picture to the next, half of its pixels
-_QUARTERS = (0, 1, 2, 3)
+_QUARTERS = ((0, 2), (1, 3))  # turns counter-clockwise, those together after which a picture has one shape
 _THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks
 _MOST = 300  # windows of one size and orientation
 _VIEWS = tuple(product((0.9, 1.0, 1.1), ((0, 0), (0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)), (False, True)))
@@ -103,10 +103,11 @@ class Detector:
         while min(height, width) * factor >= PROPOSAL:
             size = [max(PROPOSAL, round(side * factor)) for side in (height, width)]
             small = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
-            for quarter in _QUARTERS:
-                turned = torch.rot90(small, quarter, (2, 3)).contiguous(memory_format=torch.channels_last)
+            for quarters in _QUARTERS:
+                turned = torch.cat([torch.rot90(small, quarter, (2, 3)) for quarter in quarters])
+                turned = turned.contiguous(memory_format=torch.channels_last)
                 faces, offsets = (each.cpu().numpy() for each in self.networks.proposals(turned))
-                for i, place in enumerate(places):
+                for i, (quarter, place) in enumerate(product(quarters, places)):
                     boxes, scores = _windows_of(faces[i], offsets[i])
                     if len(boxes):
                         boxes = boxes / np.tile(turned.shape[:1:-1], 2)  # shares of the turned picture
