@@ -26,7 +26,7 @@ def group_sheet(groups: Sequence[tuple[str, Sequence[Image.Image]]], title: str)
         draw.text((MARGIN, y + TITLE // 2 + GAP), line, fill=FOREGROUND if faces else MUTED, font=font(15), anchor="lm")
         y += TITLE + GAP
         for i, face in enumerate(faces[:ABREAST]):
-            enlarged = Image.Resampling.NEAREST if face.width < FACE else Image.Resampling.LANCZOS
+            enlarged = Image.Resampling.NEAREST if 2 * face.width <= FACE else Image.Resampling.LANCZOS
             sheet.paste(face.resize((FACE, FACE), enlarged), (MARGIN + i * (FACE + GAP), y))
         y += (FACE if faces else 0) + GAP
     return sheet
