@@ -58,8 +58,8 @@ def main() -> None:
         reading = len(files) / (time.perf_counter() - start)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         start = time.perf_counter()
-        aligned = align_folder(DataAlign(photos=(str(place / "photos"),), out=str(place / "faces"), device=options.device, keep_duplicates=True,
-                                         min_sharpness=0.0))  # fmt: skip
+        chosen = dict(photos=(str(place / "photos"),), out=str(place / "faces"), device=options.device)
+        aligned = align_folder(DataAlign(keep_duplicates=True, min_sharpness=0.0, **chosen))
         rate = len(files) / (time.perf_counter() - start)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     finally:

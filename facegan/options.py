@@ -339,7 +339,10 @@ class DataInspect(Options):
 
     data: str = option("", "folder or .zip of labelled faces (docs/data.md), or 'synthetic'", place="DATA")
     attributes: tuple[str, ...] = option(("bald", "beard"), "attributes, in order")
-    check_images: bool = option(False, "decode every image, name those that cannot be read")
+    look: int = option(1000, "images to look at, spread over the groups: sizes, sharpness, duplicates; 0: none")
+    check_images: bool = option(False, "look at every image, name those that cannot be read")
+    duplicates: int = option(DUPLICATE_BITS, "near-duplicates differ in at most so many of the 288 bits of a perceptual hash")
+    sheet: str = option("inspection.png", "picture of faces of each group, outside the data; '' for none", metavar="FILE.png")
 
 
 @dataclass(frozen=True)
