@@ -43,8 +43,9 @@ def misplaced(landmarks: np.ndarray, width: int, height: int) -> str:
     if not SMALLER <= ratio <= LARGER:
         found.append(f"{1 / ratio:.1f} times too small" if ratio < 1 else f"{ratio:.1f} times too large")
     if math.hypot(*away) > OFF:
-        sides = [word for share, words in zip(away, (("left", "right"), ("up", "down")), strict=True) if abs(share) > OFF / 2
-                 for word in [words[share > 0]]]  # fmt: skip
+        sides = [
+            words[int(share > 0)] for share, words in zip(away, (("left", "right"), ("up", "down")), strict=True) if abs(share) > OFF / 2
+        ]
         found.append(f"{math.hypot(*away):.0%} of the side off the middle ({' and '.join(sides)})")
     return ", ".join(found)
 

@@ -89,6 +89,8 @@ def _read(file: Path, resolution: int, cut: Cut | None) -> tuple[Target, tuple[i
             found = cut(whole, str(file))
         except FaceganError as error:
             raise _Refused(str(error)) from error
+        except Exception as error:
+            raise _Refused(f"faces could not be looked for in {file} ({reason(error)})") from error
         if found:
             return Target(file.stem, str(file), np.ascontiguousarray(np.asarray(found[0]).transpose(2, 0, 1)), found[1]), size
     return Target(file.stem, str(file), decode(data, resolution)), size

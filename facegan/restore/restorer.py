@@ -88,6 +88,8 @@ class Work:
 
     def flush(self) -> None:
         """Restore the faces that wait."""
+        if not self.waiting:
+            return
         for face, image in zip(self.waiting, self.method(self.waiting), strict=True):
             if face.alpha:
                 image = Image.merge("RGBA", (*image.split(), lanczos(face.alpha, image.width)))
