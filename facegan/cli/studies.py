@@ -14,6 +14,13 @@ from facegan.config import Options
 from facegan.experiments.ablation.rows import ROWS
 from facegan.methods import METHODS
 
+ALIGN_EXAMPLES = """examples:
+  facegan data align photos/ --out faces                             (photos/bald/x.jpg becomes faces/bald/x.png)
+  facegan data align photos/ --out faces --attributes-from folders   (the largest face of each photo, and faces/metadata.csv)
+  facegan data align photos/ --out faces --size 256 --dry-run        (what would be taken, and what left out, and why)
+Needs pip install 'facegan[align]'; works offline. The same command again resumes what was stopped, takes photos that came since, and leaves
+out faces that were deleted from --out by hand. DIR/contact-sheet.png shows what was taken and what was left out, DIR/faces.csv says it."""
+
 ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
   facegan ablate --data celeba.zip --rows plain,thesis,best --seeds 1 --out runs/celeba-rows
@@ -33,6 +40,16 @@ def run_inspect(values: dict[str, Any]) -> None:
 
     options = o.DataInspect(**values)
     print(inspect(options.data, options.attributes, check_images=options.check_images))
+
+
+def run_align(values: dict[str, Any]) -> None:
+    """Cut faces out of photographs and say what was left out."""
+    from facegan.alignment.aligner import align_folder
+
+    options = o.DataAlign(**values)
+    aligned = align_folder(options)
+    print(aligned.describe())
+    print("nothing was written, as `dry_run` is set" if options.dry_run else Path(options.out) / "contact-sheet.png")
 
 
 def run_synth(values: dict[str, Any]) -> None:
@@ -74,6 +91,7 @@ def run_ablate(values: dict[str, Any]) -> None:
 
 COMMANDS = {
     "data inspect": Command(o.DataInspect, run_inspect),
+    "data align": Command(o.DataAlign, run_align, ALIGN_EXAMPLES),
     "data synth": Command(o.DataSynth, run_synth),
     "demo": Command(o.Demo, run_demo),
     "ablate": Command(ablation_options, run_ablate, ablation_examples),
