@@ -59,24 +59,23 @@ def warn_of_misplaced(pictures: Sequence[tuple[str, Image.Image | np.ndarray]], 
     try:
         if not detector.available():
             return
-        count, wrong, find = 0, [], None
-        for i in sorted({round(i) for i in np.linspace(0, len(pictures) - 1, SEEN)}) if pictures else ():
-            name, picture = pictures[i]
-            small = reduced(picture)
-            if min(small.size) < LEAST:
-                continue
-            find = find or detector.Detector("cpu")  # leaves the accelerator to those whose work this precedes
-            [faces] = find([small], SMALLEST * min(small.size))
-            count += bool(faces)
-            words = misplaced(faces[0].landmarks, *small.size) if faces else ""
-            wrong += [(name, words)] * bool(words)
+        chosen = sorted({round(i) for i in np.linspace(0, len(pictures) - 1, SEEN)}) if pictures else []
+        looked = [(pictures[i][0], reduced(pictures[i][1])) for i in chosen]
+        looked = [(name, picture) for name, picture in looked if min(picture.size) >= LEAST]
+        if not looked:
+            return
+        find = detector.Detector("cpu")  # leaves the accelerator to those whose work this precedes
+        found = find([picture for _, picture in looked], SMALLEST * min(min(picture.size) for _, picture in looked))
+        seen = [(name, picture, faces[0]) for (name, picture), faces in zip(looked, found, strict=True) if faces]
+        told = [(name, misplaced(face.landmarks, *picture.size)) for name, picture, face in seen]
+        wrong = [(name, words) for name, words in told if words]
     except Exception as error:
         log.info("whether faces are aligned was not found out (%s: %s)", type(error).__name__, error)
         return
-    if wrong and len(wrong) > share * count:
+    if wrong and len(wrong) > share * len(told):
+        many = f"{len(wrong)} of {len(told)} faces looked at are" if len(told) > 1 else "the face is"
         name, words = wrong[0]
-        many = f"{len(wrong)} of {count} faces looked at are" if count > 1 else "the face is"
-        log.warning("%s not where FFHQ has faces, so that networks know them less well: %s is %s; %s", many, name, words, COMMAND)
+        log.warning("%s not where FFHQ has faces, and networks do worse with such: %s is %s; %s", many, name, words, COMMAND)
 
 
 class Looked:

@@ -66,13 +66,12 @@ class FacesOfPhotographs:
         if not squares:
             log.warning("no face was found in %s: it is enlarged %d times as it is", photo.source, self.scale)
             return result, [middle(photo.image, result)]
-        if squares[0].side > self.resolution and not self.warned:
+        sides = sorted(each.side for each in squares)
+        if sides[-1] > self.resolution and not self.warned:
             self.warned = True
-            size = squares[0].side
-            log.warning(
-                "%s has a face of %.0f px: it is restored at %d px, and keeps its own detail beyond", photo.source, size, self.resolution
-            )
-        log.info("%s: %d face(s), %s", photo.source, len(squares), ", ".join(f"{each.side:.0f} px" for each in squares))
+            told = "%s has a face of %.0f px: it is restored at %d px, and keeps its own detail beyond"
+            log.warning(told, photo.source, sides[-1], self.resolution)
+        log.info("%s: %d face(s) of %.0f to %.0f px", photo.source, len(sides), sides[0], sides[-1])
         pairs: list[Pair] = []
         for start in range(0, len(squares), batch):
             part = squares[start : start + batch]
