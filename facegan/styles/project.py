@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.alignment.placement import cutter, warn_of_misplaced
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
 from facegan.checkpoints.run import RunFolder, write_json
@@ -26,7 +27,7 @@ from facegan.errors import FaceganError, Interrupted
 from facegan.files import parse_json, quoted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.options import ProjectOptions
+from facegan.options import Align, ProjectOptions
 from facegan.pixels import to_float
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
@@ -96,7 +97,7 @@ def find_targets(options: ProjectOptions, network: str, resolution: int) -> tupl
     if bool(options.target) == bool(options.attribute):
         raise FaceganError("expected either `target=PHOTO` ... or `attribute=NAME`, the faces of one attribute in a labelled data set")
     if options.target:
-        return read_photos(options.target, resolution)
+        return find_photos(options.target, resolution, options.align)
     try:
         config = RunFolder(network).config()
     except FaceganError:
@@ -110,6 +111,17 @@ def find_targets(options: ProjectOptions, network: str, resolution: int) -> tupl
         num=config.num, data_seed=config.seed, seed=options.seed, minimum=config.minimum_images,
     )  # fmt: skip
     return faces, []
+
+
+def find_photos(paths: Sequence[str], resolution: int, align: Align) -> tuple[list[Target], list[str]]:
+    """The photos, their largest faces cut out as `align` says, and a sentence for each that cannot be used."""
+    cut = cutter(align, resolution)
+    targets, problems = read_photos(paths, resolution, cut)
+    if cut:
+        cut.tell()
+    else:
+        warn_of_misplaced([(target.source, target.image) for target in targets])
+    return targets, problems
 
 
 def refuse_other_attributes(options: ProjectOptions, network: str, config: TrainConfig) -> None:
