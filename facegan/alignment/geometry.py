@@ -61,6 +61,10 @@ class Square:
         (x, y), (right, down) = self.centre, self.half
         return Square((x * factor, y * factor), (right * factor, down * factor))
 
+    def to_json(self) -> dict[str, object]:
+        """As reports have it."""
+        return {"centre": list(self.centre), "side": self.side, "roll": self.roll}
+
     def outside(self, width: int, height: int) -> float:
         """Which share of its area is beyond a photo of that size, in [0, 1]."""
         polygon = list(self.corners())

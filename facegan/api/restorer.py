@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from facegan.alignment.placement import Looked
 from facegan.api.keywords import takes
 from facegan.api.sharing import not_a_run, push_folder
 from facegan.checkpoints.restorers import open_restorer, save_restorer
@@ -54,6 +55,11 @@ class Restorer:
         if problems:
             raise FaceganError(problems[0].sentence)
         restored = [image for start in range(0, len(given), batch) for image in self.method(given[start : start + batch])]
+        if self.source and not isinstance(faces, Faces):
+            looked = Looked()
+            for face in given[: looked.count]:
+                looked.add(face.source, face.image)
+            looked.warn()
         seeds = faces.seeds if isinstance(faces, Faces) else ()
         return Faces(to_tensor(restored), tuple(face.name for face in given), seeds)
 

@@ -270,8 +270,8 @@ class Projector:
         found: list[float] = latent_distance(self.generator, ws.to(self.device)).tolist()
         for name, away in zip(names, found, strict=True):
             if away > MOST_DISTANT[self.settings.space]:
-                log.warning("%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?",
-                            name, away)  # fmt: skip
+                told = "%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?"
+                log.warning(told + " `facegan data align` cuts such out of photos", name, away)
         return found
 
 
@@ -325,7 +325,10 @@ def write_report(projector: Projector, targets: Sequence[Target], problems: Sequ
     names = [target.name for target in targets]
     styles = tuple(read_styles(file, projector.config)[0] for file in files)
     remote = projector.flag_outliers(names, torch.stack([style.w for style in styles]))
-    rows = [{"name": name, **read_metadata(file), "latent_distance": away} for name, file, away in zip(names, files, remote, strict=True)]
+    rows = [
+        {"name": target.name, **read_metadata(file), "latent_distance": away, "square": target.place and target.place.to_json()}
+        for target, file, away in zip(targets, files, remote, strict=True)
+    ]
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])

@@ -220,6 +220,11 @@ def test_faces_cut_out_elsewhere_are_said_once(weights, tmp_path, monkeypatch, c
     [told] = [message for message in caplog.messages if "not where FFHQ has faces" in message]
     assert "3 of 3 faces looked at are not" in told and "turned by 30 degrees; `facegan data align" in told
     caplog.clear()
+    restorer = facegan.load_restorer(weights, device="cpu")
+    made = restorer(tmp_path / "0.png")
+    assert "the face is not where FFHQ has faces" in caplog.text
+    caplog.clear()
+    restorer(made)  # what was made here, and not read
     pretend_detector.install(monkeypatch, faces_at(((32, 32), 64, 3)))
     assert main([*command, str(tmp_path / "out2")]) == 0
     assert "not where" not in caplog.text

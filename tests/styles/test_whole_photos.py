@@ -85,6 +85,8 @@ def test_on_leaves_out_photos_without_a_face(folder, projectable, monkeypatch, c
     assert "1 of 2 photos left out" in (said := capsys.readouterr().err) and "sea.png shows no face that was found" in said
     assert "--align off" in said
     assert (out / "plain.npz").exists() and not (out / "sea.npz").exists()
+    [row] = json.loads((out / "projection.json").read_text())["targets"]
+    assert row["square"] == {"centre": [40, 60], "side": 48, "roll": 0}
     pretend_detector.install(monkeypatch, at())
     assert edited(projectable, folder, "--align", "on") == 2
     assert "plain.png shows no face" in capsys.readouterr().err and not (folder / "out").exists()
