@@ -37,6 +37,7 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "styles direction": ("facegan.cli.styles", "the direction to an attribute, for `facegan edit`"),
     "styles list": ("facegan.cli.styles", "what a folder of styles holds"),
     "data inspect": ("facegan.cli.studies", "what each selector finds in a data set"),
+    "data label": ("facegan.cli.studies", "attributes for faces without any, learned from some labelled faces"),
     "data synth": ("facegan.cli.studies", "make synthetic faces with known attributes, in CelebA's layout"),
     "demo": ("facegan.cli.studies", "Method A on synthetic faces, small, styles mixed, faces restored, and the table that proves it"),
     "ablate": ("facegan.cli.studies", "what each part of a method adds: a table of rows and seeds"),

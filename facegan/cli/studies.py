@@ -14,6 +14,12 @@ from facegan.config import Options
 from facegan.experiments.ablation.rows import ROWS
 from facegan.methods import METHODS
 
+LABEL_EXAMPLES = """examples:
+  facegan data label faces/ --attributes bald,beard --from labelled/
+  facegan data label faces.zip --attributes "bald=Bald & !Blurry/!Bald" --from celeba.zip --out bald.csv --yes 0.95 --no 0.05
+FACES/metadata.csv has the most uncertain faces first. Correct values there, write 1 into `checked` of the rows that you have looked at, and
+give the same command again: it keeps them and learns from them too.
+"""
 ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
   facegan ablate --data celeba.zip --rows plain,thesis,best --seeds 1 --out runs/celeba-rows
@@ -33,6 +39,15 @@ def run_inspect(values: dict[str, Any]) -> None:
 
     options = o.DataInspect(**values)
     print(inspect(options.data, options.attributes, check_images=options.check_images))
+
+
+def run_label(values: dict[str, Any]) -> None:
+    """Rate faces, write the list and the sheet, print what may be expected of them."""
+    from facegan.labelling.label import label
+
+    labels = label(o.DataLabel(**values))
+    sheet = labels.save()
+    print(f"{labels.describe()}\n\n{labels.out}\n{sheet}")
 
 
 def run_synth(values: dict[str, Any]) -> None:
@@ -74,6 +89,7 @@ def run_ablate(values: dict[str, Any]) -> None:
 
 COMMANDS = {
     "data inspect": Command(o.DataInspect, run_inspect),
+    "data label": Command(o.DataLabel, run_label, LABEL_EXAMPLES),
     "data synth": Command(o.DataSynth, run_synth),
     "demo": Command(o.Demo, run_demo),
     "ablate": Command(ablation_options, run_ablate, ablation_examples),
