@@ -92,7 +92,8 @@ RESULTS = {
 
 
 def test_the_names_of_the_package() -> None:
-    expected = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "align", "load", "load_restorer", "ops", "train"]
+    classes, functions = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN"], ["align", "label", "load", "load_restorer"]
+    expected = [*classes, "__version__", *functions, "ops", "train"]
     assert facegan.__all__ == expected and set(expected) <= set(dir(facegan))
     assert facegan.ops.__all__ == OPERATORS.split()
     for name in [*expected, *facegan.ops.__all__]:
