@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from facegan.alignment.geometry import square_of
 from facegan.alignment.weights import available, networks
 from facegan.alignment.windows import Picture, Windows, in_parts, lit
 from facegan.devices import AUTO, resolve_device
+from facegan.errors import FaceganError
 from facegan.models.mtcnn import LANDMARKS, PROPOSAL, REFINEMENT, STRIDE
 
 __all__ = ["Detection", "Detector", "available"]
 
 _BOX = 0.74  # side of the box that the networks frame, as a share of FFHQ's square
 _STEP = 0.709  # from each size of the picture to the next, half of its pixels
-_QUARTERS = (0, 1, 2, 3)
+_QUARTERS = ((0, 2), (1, 3))  # turns counter-clockwise, those together after which a picture has one shape
 _THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks
 _MOST = 300  # windows of one size and orientation
 _VIEWS = tuple(product((0.9, 1.0, 1.1), ((0, 0), (0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)), (False, True)))
@@ -71,9 +73,9 @@ class Detector:
             photos: RGB.
             smallest: side, in pixels of the photos, of FFHQ's square around the smallest faces looked for; smaller ones may be found too.
         """
-        scales = [min(1.0, REFINEMENT / (_BOX * smallest))] * len(photos)
-        sizes = [tuple(max(PROPOSAL, round(side * scale)) for side in photo.size) for photo, scale in zip(photos, scales, strict=True)]
-        pictures = [Picture.of(photo, *size, self.device) for photo, size in zip(photos, sizes, strict=True)]
+        scale = min(1.0, REFINEMENT / (_BOX * smallest))
+        sizes = [[max(PROPOSAL, round(side * scale)) for side in photo.size] for photo in photos]
+        pictures = [Picture.of(photo, width, height, self.device) for photo, (width, height) in zip(photos, sizes, strict=True)]
         candidates = self._refined(pictures, self._proposed(pictures, _BOX * smallest))
         faces = self._landmarks(photos, pictures, candidates)
         found: list[list[Detection]] = [[] for _ in photos]
@@ -85,9 +87,9 @@ class Detector:
     # --- the cascade
     def _proposed(self, pictures: Sequence[Picture], smallest: float) -> Windows:
         """Windows in which there may be a face whose box has `smallest` pixels or more, in each of four orientations."""
-        alike: dict[tuple[int, ...], list[int]] = {}
+        alike: dict[tuple[float, ...], list[int]] = {}
         for i, picture in enumerate(pictures):
-            alike.setdefault((*picture.levels[0].shape[2:], *np.float64(picture.scale)), []).append(i)
+            alike.setdefault((*picture.levels[0].shape, *picture.scale), []).append(i)
         parts = [self._proposed_alike(pictures, places, smallest) for places in alike.values()]
         return Windows.joined([_none(), *(part for some in parts for part in some)])
 
@@ -101,10 +103,11 @@ class Detector:
         while min(height, width) * factor >= PROPOSAL:
             size = [max(PROPOSAL, round(side * factor)) for side in (height, width)]
             small = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
-            for quarter in _QUARTERS:
-                turned = torch.rot90(small, quarter, (2, 3)).contiguous(memory_format=torch.channels_last)
+            for quarters in _QUARTERS:
+                turned = torch.cat([torch.rot90(small, quarter, (2, 3)) for quarter in quarters])
+                turned = turned.contiguous(memory_format=torch.channels_last)
                 faces, offsets = (each.cpu().numpy() for each in self.networks.proposals(turned))
-                for i, place in enumerate(places):
+                for i, (quarter, place) in enumerate(product(quarters, places)):
                     boxes, scores = _windows_of(faces[i], offsets[i])
                     if len(boxes):
                         boxes = boxes / np.tile(turned.shape[:1:-1], 2)  # shares of the turned picture
@@ -180,8 +183,12 @@ class Detector:
 def _view(landmarks: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Centre, half side and angle in degrees of the window that the third network sees a face best in."""
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
-    length = max(np.linalg.norm(landmarks[1] - landmarks[0]), np.linalg.norm(mouth - eyes), 1e-3)
-    return eyes + _CENTRE * (mouth - eyes), _HALF * float(length), square_of(landmarks).roll
+    length = max(float(np.linalg.norm(landmarks[1] - landmarks[0])), float(np.linalg.norm(mouth - eyes)), 1e-3)
+    try:
+        roll = square_of(landmarks).roll
+    except FaceganError:  # points without an upper side, of what is no face
+        roll = 0.0
+    return eyes + _CENTRE * (mouth - eyes), _HALF * length, roll
 
 
 def _windows(which: int, centres: np.ndarray, halves: np.ndarray, angle: float) -> Windows:
@@ -209,7 +216,9 @@ def _upright(points: np.ndarray, quarter: int, width: int, height: int) -> np.nd
     return np.stack([(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarter], axis=1)
 
 
-def _best(windows: Windows, scores: np.ndarray, offsets: np.ndarray, least: float, by: str) -> tuple[Windows, np.ndarray]:
+def _best(
+    windows: Windows, scores: np.ndarray, offsets: np.ndarray, least: float, by: Literal["union", "smaller"]
+) -> tuple[Windows, np.ndarray]:
     """Windows moved to their boxes, of those of one photo and orientation that overlap the best one; and which ones those are."""
     likely = np.flatnonzero(scores > least)
     moved = windows[likely].moved(offsets[likely])

@@ -95,12 +95,11 @@ class Windows:
 
 def _grid(centres: np.ndarray, halves: np.ndarray, windows: Windows, steps: Tensor, size: Sequence[int]) -> Tensor:
     """[n, S, S, 2] of positions in an image of `size` (height, width), as `grid_sample` takes them."""
-    to = dict(device=steps.device, dtype=torch.float32)
     angles = np.deg2rad(windows.angles)
-    cos, sin = (torch.from_numpy(halves * part).to(**to)[:, None, None] for part in (np.cos(angles), np.sin(angles)))
+    cos, sin = (torch.from_numpy(halves * part).to(steps)[:, None, None] for part in (np.cos(angles), np.sin(angles)))
     across = torch.where(torch.from_numpy(windows.mirrored).to(steps.device)[:, None, None], -steps, steps)  # [n, 1, S]
     down = steps[None, :, None]
-    left, top = torch.from_numpy(centres).to(**to).T[:, :, None, None]
+    left, top = torch.from_numpy(centres).to(steps).T[:, :, None, None]
     return torch.stack([(left + cos * across - sin * down) / size[1], (top + sin * across + cos * down) / size[0]], dim=-1) * 2 - 1
 
 

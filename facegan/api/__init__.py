@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from facegan.api.attribute_gan import AttributeGAN
+from facegan.api.faces import align
 from facegan.api.restorer import Restorer
 from facegan.api.sharing import fetched
 from facegan.api.stylegan import StyleGAN
@@ -18,7 +19,7 @@ from facegan.checkpoints.run import is_run
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 
-__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "load", "load_restorer", "train"]
+__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "align", "load", "load_restorer", "train"]
 
 
 def train(data: str | Path = "synthetic", *, attributes: Sequence[str] | str = ("bald", "beard"), method: str = "a",

@@ -20,7 +20,7 @@ from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
-FAMILIES = {"data": "look at a data set, or make one", "styles": "average styles, make directions of them, list them"}
+FAMILIES = {"data": "align photos, look at a data set, or make one", "styles": "average styles, make directions of them, list them"}
 COMMANDS = {  # name -> (module with it, one line of help)
     "train": ("facegan.cli.training", "train a generator, or resume one"),
     "generate": ("facegan.cli.faces", "make faces with a trained run or a StyleGAN2 network"),
@@ -37,6 +37,7 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "styles direction": ("facegan.cli.styles", "the direction to an attribute, for `facegan edit`"),
     "styles list": ("facegan.cli.styles", "what a folder of styles holds"),
     "data inspect": ("facegan.cli.studies", "what each selector finds in a data set"),
+    "data align": ("facegan.cli.studies", "photographs to aligned square faces, ready to train on"),
     "data synth": ("facegan.cli.studies", "make synthetic faces with known attributes, in CelebA's layout"),
     "demo": ("facegan.cli.studies", "Method A on synthetic faces, small, styles mixed, faces restored, and the table that proves it"),
     "ablate": ("facegan.cli.studies", "what each part of a method adds: a table of rows and seeds"),

@@ -18,6 +18,13 @@ from facegan.methods import METHODS
 
 log = logging.getLogger("facegan.data")
 
+ALIGN_EXAMPLES = """examples:
+  facegan data align photos/ --out faces                             (photos/bald/x.jpg becomes faces/bald/x.png)
+  facegan data align photos/ --out faces --attributes-from folders   (the largest face of each photo, and faces/metadata.csv)
+  facegan data align photos/ --out faces --size 256 --dry-run        (what would be taken, and what left out, and why)
+Needs pip install 'facegan[align]'; works offline. The same command again resumes what was stopped, takes photos that came since, and leaves
+out faces that were deleted from --out by hand. DIR/contact-sheet.png shows what was taken and what was left out, DIR/faces.csv says it."""
+
 ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
   facegan ablate --data celeba.zip --rows plain,thesis,best --seeds 1 --out runs/celeba-rows
@@ -42,7 +49,7 @@ def run_inspect(values: dict[str, Any]) -> None:
         options.attributes,
         check_images=options.check_images,
         look=options.look,
-        duplicates=options.duplicates,
+        duplicate_distance=options.duplicate_distance,
         shown=sheet is not None,
     )
     print(found.text)
@@ -69,6 +76,16 @@ def _sheet_of(options: o.DataInspect, named: bool) -> Path | None:
         log.warning("no sheet is written, as this folder is the data's: `sheet` names a file elsewhere")
         return None
     return sheet
+
+
+def run_align(values: dict[str, Any]) -> None:
+    """Cut faces out of photographs and say what was left out."""
+    from facegan.alignment.aligner import align_folder
+
+    options = o.DataAlign(**values)
+    aligned = align_folder(options)
+    print(aligned.describe())
+    print("nothing was written, as `dry_run` is set" if options.dry_run else Path(options.out) / "contact-sheet.png")
 
 
 def run_synth(values: dict[str, Any]) -> None:
@@ -110,6 +127,7 @@ def run_ablate(values: dict[str, Any]) -> None:
 
 COMMANDS = {
     "data inspect": Command(o.DataInspect, run_inspect),
+    "data align": Command(o.DataAlign, run_align, ALIGN_EXAMPLES),
     "data synth": Command(o.DataSynth, run_synth),
     "demo": Command(o.Demo, run_demo),
     "ablate": Command(ablation_options, run_ablate, ablation_examples),
