@@ -19,6 +19,8 @@ BLURRED = 0.35  # sharpness below which a face is blurred at the size at which i
 DUPLICATE_BITS = 40  # of the 288 of a perceptual hash, in which two pictures of one moment differ at most (docs/data.md)
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
 
+Align = Literal["auto", "on", "off"]
+FacesOf = Literal["auto", "one", "all"]
 Graphs = Literal["auto", "on", "off"]
 Mode = Literal["crossover", "interpolate", "arithmetic"]
 NoiseMode = Literal["const", "random", "none"]
@@ -68,6 +70,8 @@ class Projecting(Options):
     space: Space = option("w", "w: one style for all layers, mixes best; w+: one for each layer, nearer to the photo")
     steps: int = option(1000, "steps of the optimiser")
     seed: int = option(0, "of the noise that the optimiser adds")
+    align: Align = option("auto", "on: cut the largest face out of each photo as FFHQ's are, by facegan[align]; auto: where that is "
+                                  "installed and the face is elsewhere; off: take the central square")  # fmt: skip
 
 
 # --- faces
@@ -120,12 +124,14 @@ class Evaluate(EvaluateOptions):
 class Restore(Compute):
     """`facegan restore`"""
 
-    inputs: tuple[str, ...] = option((), "images of one face each, or folders of them", place="IN", nargs="*")
-    out: str = option("", "folder for the faces, with the sub-folders of the inputs", required=True, metavar="DIR")
+    inputs: tuple[str, ...] = option((), "images of one face each, whole photographs, or folders of them", place="IN", nargs="*")
+    out: str = option("", "folder for the results, with the sub-folders of the inputs", required=True, metavar="DIR")
     weights: str = option("", "run of `train --method restore`, folder of `facegan convert`, GPEN's .pth, hub:OWNER/NAME, or "
                           f"{RESTORER}, which comes with the package and knows synthetic faces (default: none)", metavar="W")  # fmt: skip
-    scale: int = option(0, "how many times larger, 2 or 4 (default: 2 without `weights`; with them whatever leads to their size, and only "
-                        "inputs that `scale` fits are taken if it is given)", metavar="N")  # fmt: skip
+    scale: int = option(0, "how many times larger, 2 or 4 (default: 2 without `weights` and for photographs; else whatever leads to the "
+                        "size of `weights`, and only faces that `scale` fits are taken if it is given)", metavar="N")  # fmt: skip
+    faces: FacesOf = option("auto", "one: each input is one face, cut out; all: every face is found, restored and pasted back, by "
+                            "facegan[align]; auto: all in what has the shape of a photograph, one in the others")  # fmt: skip
     from_run: str = option("", "restore the faces of a trained run instead of files", metavar="RUN")
     num: int = option(64, "`from_run`: how many, of seeds 0, 1, ...")
     batch: int = option(8, "faces at once")
@@ -236,7 +242,8 @@ class Project(ProjectOptions, Network):
 class EditOptions(Projecting):
     """What is done to a photo."""
 
-    photo: str = option("", "a photo of one face", place="PHOTO")
+    photo: str = option("", "a photo, of which the largest face is edited", place="PHOTO")
+    paste: bool = option(False, "put what the edit changed back into the whole photo: NAME-pasted.png")
     add: tuple[str, ...] = option((), "a direction or averaged style: a .npz file, or its name in `styles`", nargs="+", metavar="NAME")
     remove: tuple[str, ...] = option((), "likewise", nargs="+", metavar="NAME")
     strength: float = option(1.0, "1: all the way, more exaggerates", metavar="S")
@@ -249,7 +256,7 @@ class EditOptions(Projecting):
 class Edit(EditOptions, Network):
     """`facegan edit`"""
 
-    out: str = option("edits", "folder for the projection, the edit, edit.png and edit.json")
+    out: str = option("edits", "folder for the projection, the edit, the photo with `paste`, edit.png and edit.json")
 
 
 @dataclass(frozen=True)

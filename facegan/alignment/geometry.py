@@ -7,6 +7,7 @@ all of its coordinates multiplied by k.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ SOFT = 0.02  # sigma of the blur beyond the photo's edge, and ...
 FULLY_SOFT, FLAT = 0.08, 0.6  # ... the distances from the edge where nothing sharp and where nothing at all is left: shares of the side
 FINER = 1.4  # what is turned has as many pixels a side more than the result, where the photo does: then bilinear filtering is the sharpest
 ENOUGH = 1.25  # from here on up; with fewer bicubic
+CLAIM = 6.0  # where squares overlap: of two, the middle of one and the edge of the other, the latter counts e^-6
 BAND = 256  # rows that are pasted at once: what bounds the memory of large photos
 
 
@@ -58,6 +60,10 @@ class Square:
         """The same square of the photo enlarged `factor` times."""
         (x, y), (right, down) = self.centre, self.half
         return Square((x * factor, y * factor), (right * factor, down * factor))
+
+    def to_json(self) -> dict[str, object]:
+        """As reports have it."""
+        return {"centre": list(self.centre), "side": self.side, "roll": self.roll}
 
     def outside(self, width: int, height: int) -> float:
         """Which share of its area is beyond a photo of that size, in [0, 1]."""
@@ -237,57 +243,85 @@ def paste(photo: Image.Image, before: Image.Image, after: Image.Image, square: S
     pixels. `before`: what `crop` gave, RGB [n, n] of any n; `after`: what became of it, of the same size. Over `feather` of the side, in
     (0, 1/2], the change fades to nothing at the square's edge. Mode RGB or RGBA, whose alpha stays; other modes become one of the two.
     """
+    result = with_alpha(photo)
+    paste_into(result, before, after, square, feather)
+    return result
+
+
+def paste_into(
+    photo: Image.Image, before: Image.Image, after: Image.Image, square: Square, feather: float = FEATHER, others: Sequence[Square] = ()
+) -> None:
+    """`paste` into the photo itself, of mode RGB or RGBA.
+
+    `others`: of the faces around it, which are pasted likewise: where squares overlap, what is nearer to its own middle counts for more,
+    and all of the changes together for one.
+    """
     if before.size != after.size or before.width != before.height:
         raise FaceganError(f"a face of {before.size} and what became of it, of {after.size}: expected two squares of one size")
     if not 0 < feather <= 0.5:
         raise FaceganError(f"a feather of {feather}: expected a share of the side above 0, up to 0.5")
-    result = _with_alpha(photo)
     change = np.asarray(after.convert("RGB"), np.float32) - np.asarray(before.convert("RGB"), np.float32)
-    corners = square.corners()
-    left, top = (int(edge) for edge in np.clip(np.floor(corners.min(0)), 0, photo.size))
-    right, bottom = (int(edge) for edge in np.clip(np.ceil(corners.max(0)), 0, photo.size))
-    if not change.any() or left >= right or top >= bottom:
-        return result
+    low, high = _within(square, photo)
+    if not change.any() or (low >= high).any():
+        return
     size = min(before.width, max(1, math.ceil(square.side)))  # no more pixels than the photo takes up: antialiased
-    planes = [Image.fromarray(change[..., channel]) for channel in range(3)]
+    planes = [_resized(Image.fromarray(change[..., channel]), size) for channel in range(3)]
     # A border of the outermost pixels, as Pillow's filters take what is outside of a picture to be 0.
-    planes = [Image.fromarray(np.pad(np.asarray(_resized(plane, size)), MARGIN, mode="edge")) for plane in planes]
+    planes = [Image.fromarray(np.pad(np.asarray(plane), MARGIN, mode="edge")) for plane in planes]
+    near = [other for other in others if (np.maximum(low, _within(other, photo)[0]) < np.minimum(high, _within(other, photo)[1])).all()]
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
     for start in range(top, bottom, BAND):
         box = (left, start, right, min(start + BAND, bottom))
-        _paste_band(result, planes, box, square, size, feather)
-    return result
+        mask, claim = _weights(box, square, feather)
+        if near and mask.any():
+            claims = claim + sum(_weights(box, other, feather)[1] for other in near)
+            mask = mask * np.divide(claim, claims, out=np.zeros_like(claim), where=claims > 0)
+        if mask.any():
+            _add(photo, planes, box, square, mask)
 
 
-def _with_alpha(photo: Image.Image) -> Image.Image:
+def with_alpha(photo: Image.Image) -> Image.Image:
     """A copy in RGB, or in RGBA where it is transparent."""
     if photo.mode in ("RGB", "RGBA"):
         return photo.copy()
     return photo.convert("RGBA") if photo.has_transparency_data else on_white(photo)
 
 
+def _within(square: Square, photo: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """The whole pixels of the photo that have a part in it: the first of each axis, and the one after the last."""
+    corners = square.corners()
+    low, high = (np.clip(edge, 0, photo.size).astype(int) for edge in (np.floor(corners.min(0)), np.ceil(corners.max(0))))
+    return low, high
+
+
 def _resized(plane: Image.Image, size: int) -> Image.Image:
     return plane if plane.width == size else plane.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _paste_band(
-    result: Image.Image, planes: list[Image.Image], box: tuple[int, int, int, int], square: Square, size: int, feather: float
-) -> None:
-    """Add the change to the pixels of `box`."""
+def _axes(square: Square) -> np.ndarray:
+    """[2, 2]: of the photo's pixels to [-1, 1] in the square."""
+    axes: np.ndarray = np.array([square.half, square.down]) / (square.side / 2) ** 2
+    return axes
+
+
+def _weights(box: tuple[int, int, int, int], square: Square, feather: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pixels of `box`, float32 [h, w]: how much of the change they take, and how strong the square's claim to them is."""
+    x, y = np.arange(box[0], box[2]) + 0.5 - square.centre[0], np.arange(box[1], box[3]) + 0.5 - square.centre[1]
+    u, v = (axis[0] * x[None, :] + axis[1] * y[:, None] for axis in _axes(square))
+    mask = smooth((1 - np.abs(u)) / (2 * feather)) * smooth((1 - np.abs(v)) / (2 * feather))
+    claim = mask * np.exp(-CLAIM * np.minimum(u * u + v * v, 2))
+    return mask.astype(np.float32), claim.astype(np.float32)
+
+
+def _add(photo: Image.Image, planes: list[Image.Image], box: tuple[int, int, int, int], square: Square, mask: np.ndarray) -> None:
+    """The change, its `planes` with a border of MARGIN, to the pixels of `box`."""
     left, top, right, bottom = box
-    length = square.side / 2
-    across, along = (np.array(axis) / length**2 for axis in (square.half, square.down))  # of the photo's pixels to [-1, 1]
-    x, y = np.arange(left, right) + 0.5 - square.centre[0], np.arange(top, bottom) + 0.5 - square.centre[1]
-    u, v = (axis[0] * x[None, :] + axis[1] * y[:, None] for axis in (across, along))
-    mask = (smooth((1 - np.abs(u)) / (2 * feather)) * smooth((1 - np.abs(v)) / (2 * feather))).astype(np.float32)
-    if not mask.any():
-        return
+    size = planes[0].width - 2 * MARGIN
     first = np.array([left, top]) - square.centre
-    affine = [number for axis in (across, along) for number in (*(axis * size / 2), (axis @ first + 1) * size / 2 + MARGIN)]
-    coefficients = tuple(map(float, affine))
-    shape = (right - left, bottom - top)
-    change = [plane.transform(shape, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC) for plane in planes]
-    pixels = np.array(result.crop(box))
-    for channel, plane in enumerate(change):
-        level = pixels[..., channel] + mask * np.asarray(plane)
-        pixels[..., channel] = np.round(level).clip(0, 255).astype(np.uint8)
-    result.paste(Image.fromarray(pixels, result.mode), (left, top))
+    affine = [number for axis in _axes(square) for number in (*(axis * size / 2), (axis @ first + 1) * size / 2 + MARGIN)]
+    shape, coefficients = (right - left, bottom - top), tuple(map(float, affine))
+    pixels = np.array(photo.crop(box))
+    for channel, plane in enumerate(planes):
+        change = plane.transform(shape, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+        pixels[..., channel] = np.round(pixels[..., channel] + mask * np.asarray(change)).clip(0, 255).astype(np.uint8)
+    photo.paste(Image.fromarray(pixels, photo.mode), (left, top))

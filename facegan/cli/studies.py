@@ -54,10 +54,11 @@ def run_inspect(values: dict[str, Any]) -> None:
     )
     print(found.text)
     if sheet and found.faces:
-        from facegan.plotting.groups import group_sheet
+        from facegan.plotting.sections import COLUMNS, Section, sections
         from facegan.plotting.sheets import save_png
 
-        save_png(group_sheet(found.faces, options.data), sheet)
+        parts = [Section(name, [("", face) for face in faces[:COLUMNS]]) for name, faces in found.faces]
+        save_png(sections(parts, options.data), sheet)
         print(f"\nfaces of each group: {sheet}")
 
 

@@ -7,10 +7,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import photographs
 import pytest
 import torch
-import torch.nn.functional as F
-from photographs import IDEAL, Drawn, StandIn, draw
+from photographs import Drawn, StandIn, draw
 from PIL import Image
 
 FACES512 = Path(__file__).parents[2].parent / "shared" / "data" / "faces512.zip"
@@ -60,26 +60,5 @@ def faces512() -> list[Image.Image]:
 
 @pytest.fixture(scope="session")
 def portrait(networks) -> Image.Image:
-    """A picture of 96 px that all three networks take for a face with landmarks at IDEAL: found by ascending their gradients, it shows
-    nobody."""
-    random = torch.Generator().manual_seed(0)
-    values = torch.zeros(1, 3, 96, 96).requires_grad_()
-    optimizer = torch.optim.Adam([values], lr=0.08)
-
-    def picture() -> torch.Tensor:
-        return torch.tanh(F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 3, 1))
-
-    for _ in range(150):
-        scale, shift = 0.95 + 0.35 * torch.rand(6, generator=random), 0.24 * (torch.rand(6, 2, generator=random) - 0.5)
-        theta = torch.cat([torch.diag_embed(scale[:, None].expand(-1, 2)), shift[..., None]], dim=2)
-        grids = [F.affine_grid(theta, [6, 3, size, size], align_corners=False) for size in (12, 24, 48)]
-        small, middle, large = (F.grid_sample(picture().expand(6, -1, -1, -1), grid, align_corners=False) for grid in grids)
-        probability, _, points = networks.landmarks(large)
-        probabilities = (networks.proposals(small)[0], networks.refinement(middle)[0], probability)
-        wanted = ((torch.from_numpy(IDEAL).float() * 2 - 1 - shift[:, None]) / scale[:, None, None] + 1) / 2
-        loss = -sum((each + 1e-6).log().mean() for each in probabilities) + 100 * (points - wanted).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    levels = (picture()[0].detach().permute(1, 2, 0) * 128 + 127.5).clamp(0, 255).byte().numpy()
-    return Image.fromarray(levels)
+    """A picture of 96 px that all three networks take for a face with landmarks at IDEAL."""
+    return photographs.portrait(networks)

@@ -323,3 +323,23 @@ def test_what_cannot_be_pasted():
     for feather in (0, 0.6, -1):
         with pytest.raises(FaceganError, match="feather"):
             paste(photo, face, face, Square((30, 30), (10, 0)), feather=feather)
+
+
+def test_changes_of_neighbours_count_as_one():
+    """Two overlapping squares, each to become 40 levels lighter: together no pixel does so by more, and the middles wholly."""
+    photo = smooth_photo(200, 120)
+    squares = [Square((70, 60), (40, 0)), of_roll((105, 60), 80, 30)]
+    result = photo.copy()
+    for square in squares:
+        before = crop(photo, square, 80)
+        after = Image.fromarray(np.clip(np.asarray(before, int) + 40, 0, 255).astype(np.uint8))
+        geometry.paste_into(result, before, after, square, others=[other for other in squares if other is not square])
+    added = np.asarray(result, int) - np.asarray(photo, int)
+    unclipped = (np.asarray(photo) < 200).all(2)
+    first, second = (distances(square, 200, 120) for square in squares)
+    assert added.max() <= 42 and added.min() >= -2
+    both = (first > 0.13) & (second > 0.13) & unclipped
+    assert both.sum() > 200 and np.abs(added[both] - 40).max() <= 4
+    assert (added[(first <= 0) & (second <= 0)] == 0).all()
+    alone = (first > 0.13) & (second <= 0) & unclipped
+    assert np.abs(added[alone] - 40).max() <= 3
