@@ -310,11 +310,15 @@ class AlignOptions(Options):
         "auto", "of each photo; auto: the largest with `attributes_from`, as a photo's label is one person's, else all"
     )
     min_side: int = option(0, "smallest side of a face's square in the photo, in pixels (default: half of `size`)", group="left out are")
-    min_sharpness: float = option(0.35, "what is blurrier at half of `size`; 0 to 1, sharp faces have 0.5 and more", group="left out are")
+    min_sharpness: float = option(
+        BLURRED, "what is blurrier at half of `size`; 0 to 1, sharp faces have 0.5 and more", group="left out are"
+    )
     max_padding: float = option(0.5, "what lies beyond the photo's edge by a larger share of the square", group="left out are")
     max_turn: float = option(50.0, "heads turned to a side by about so many degrees", metavar="DEGREES", group="left out are")
     min_score: float = option(0.9, "what the detector is less sure of, 0.9 to 1", group="left out are")
-    duplicate_distance: int = option(40, "faces like a better one but for so many of 288 bits, as in bursts", group="left out are")
+    duplicate_distance: int = option(
+        DUPLICATE_BITS, "faces like a better one but for so many of 288 bits, as in bursts", group="left out are"
+    )
     keep_duplicates: bool = option(False, "keep those", group="left out are")
 
     @property
@@ -348,7 +352,7 @@ class DataInspect(Options):
     attributes: tuple[str, ...] = option(("bald", "beard"), "attributes, in order")
     look: int = option(1000, "images to look at, spread over the groups: sizes, sharpness, duplicates; 0: none")
     check_images: bool = option(False, "look at every image, name those that cannot be read")
-    duplicates: int = option(DUPLICATE_BITS, "near-duplicates differ in at most so many of the 288 bits of a perceptual hash")
+    duplicate_distance: int = option(DUPLICATE_BITS, "near-duplicates differ in at most so many of the 288 bits of a perceptual hash")
     sheet: str = option("inspection.png", "picture of faces of each group, outside the data; '' for none", metavar="FILE.png")
 
 

@@ -38,7 +38,7 @@ def run_inspect(values: dict[str, Any]) -> None:
         options.attributes,
         check_images=options.check_images,
         look=options.look,
-        duplicates=options.duplicates,
+        duplicate_distance=options.duplicate_distance,
         shown=sheet is not None,
     )
     print(found.text)

@@ -42,7 +42,7 @@ def inspect(
     *,
     check_images: bool = False,
     look: int = 0,
-    duplicates: int = 0,
+    duplicate_distance: int = 0,
     num: int = 8000,
     seed: int = 0,
     shown: bool = False,
@@ -50,14 +50,16 @@ def inspect(
 ) -> Inspection:
     """An aligned report on `data` (as `open_faces` takes it) and `attributes` (as `resolve` does).
 
-    `look` images are looked at, spread over the groups, with `check_images` all of them; `duplicates`: bits in which hashes of
+    `look` images are looked at, spread over the groups, with `check_images` all of them; `duplicate_distance`: bits in which hashes of
     near-duplicates differ at most; `num` counts synthetic faces and `seed` is the split's; `shown`: whether faces are wanted.
     Raises FaceganError as those two do; small groups are reported, not refused.
     """
     if look < 0:
         raise FaceganError(f"`look` is {look}; expected a number of images, or 0 for none")
-    if not 0 <= duplicates <= HASH_BITS:
-        raise FaceganError(f"`duplicates` is {duplicates}; expected 0 to {HASH_BITS} bits: 0 for pictures of equal hashes alone")
+    if not 0 <= duplicate_distance <= HASH_BITS:
+        raise FaceganError(
+            f"`duplicate_distance` is {duplicate_distance}; expected 0 to {HASH_BITS} bits: 0 for pictures of equal hashes alone"
+        )
     drawn = synthetic_seed(data)
     catalog = None if drawn is not None else open_catalog(data)
     if catalog is not None:
@@ -74,7 +76,7 @@ def inspect(
     if check_images or look:
         rows = sample([index for _, index in cells], len(table) if check_images else look)
         load = _loader(catalog, drawn)
-        seen = survey(load, rows, _sides(parts, len(table)), duplicates, shown=shown, progress=progress)
+        seen = survey(load, rows, _sides(parts, len(table)), duplicate_distance, shown=shown, progress=progress)
     titles = [title for title, _ in cells]
     left = leftovers(catalog.source) if catalog else None
     sections = [
@@ -83,7 +85,7 @@ def inspect(
         _group_section(groups, identities, parts),
         *(_attrition_section(table, wanted, k) for k in range(len(wanted))),
         *(
-            [look_section(titles, [len(index) for _, index in cells], seen), alike_section(titles, table.ids, seen, duplicates)]
+            [look_section(titles, [len(index) for _, index in cells], seen), alike_section(titles, table.ids, seen, duplicate_distance)]
             if seen
             else []
         ),

@@ -83,5 +83,9 @@ def alignment_section(left: Leftovers) -> str:
     rows.append(("taken", f"{left.taken:>9,}", sides))
     rows += [("  no longer there", f"{left.gone:>9,}", "")] if left.gone else []
     rows.append(("left out", f"{sum(count for _, count in left.reasons):>9,}", ""))
-    rows += [(f"  {reason}", f"{count:>9,}", ADVICE.get(reason, "")) for reason, count in left.reasons]
+    for reason, count in left.reasons:
+        rows.append((f"  {reason}", f"{count:>9,}", ADVICE.get(reason, "")))
+        if reason == "duplicate" and left.elsewhere:
+            photo, taken = map(quoted, left.elsewhere[0])
+            rows.append(("    elsewhere", f"{len(left.elsewhere):>9,}", f"one face with two labels, such as {photo}, taken as {taken}"))
     return aligned(rows)

@@ -16,6 +16,7 @@ from facegan.files import quoted
 
 NAME = "faces.csv"
 _NEEDED = ("source", "face", "file", "reason")
+_DUPLICATE = "duplicate of "
 _MOST = 20  # reasons that are told apart; a list of another program may have one a row
 ADVICE = {
     "no face": "turned away, covered, or small in the photo: cut it out by hand, or do without it",
@@ -24,6 +25,7 @@ ADVICE = {
     "padding": "the photo ends within the face's square: take a photo with more around the face",
     "turned": "training wants faces from the front",
     "duplicate": "of a face that was taken: --keep-duplicates takes all of them",
+    "removed by hand": "files deleted from the folder of faces between two calls",
     "another face of a labelled photo": "a label is of one face: cut the others out by hand",
     "unreadable": "open the photo in another program and save it as PNG or JPEG",
 }
@@ -39,6 +41,7 @@ class Leftovers:
     taken: int = 0
     gone: int = 0  # of the faces taken: no longer there
     reasons: tuple[tuple[str, int], ...] = ()  # the most frequent first
+    elsewhere: tuple[tuple[str, str], ...] = ()  # (photo, face taken) of duplicates that lie in different folders
     sides: np.ndarray | None = None  # float64: pixels of the photo that the faces taken were
 
 
@@ -55,7 +58,7 @@ def leftovers(source: Source) -> Leftovers | None:
 
 def kind(reason: str) -> str:
     """A reason without the file or the words that follow it."""
-    if reason.startswith("duplicate of "):
+    if reason.startswith(_DUPLICATE):
         return "duplicate"
     return reason.partition(":")[0].strip()
 
@@ -67,12 +70,15 @@ def _read(source: Source, name: str) -> Leftovers:
     there, photos = frozenset(source.names), set()
     reasons: Counter[str] = Counter()
     taken = gone = 0
-    sides = []
+    sides, elsewhere = [], []
     for line, row in _whole(where, rows, len(place)):
         cell = {column: row[i] for column, i in place.items()}
         photos.add(cell["source"])
         if cell["reason"]:
             reasons[quoted(kind(cell["reason"]), 60)] += 1
+            twin = cell["reason"].removeprefix(_DUPLICATE)
+            if twin != cell["reason"] and not _in_folder(cell["source"], posixpath.dirname(twin)):
+                elsewhere.append((cell["source"], twin))
         elif not cell["file"]:
             raise FaceganError(f"{where}: line {line} names neither a file nor why there is none")
         else:
@@ -82,7 +88,12 @@ def _read(source: Source, name: str) -> Leftovers:
     if len(reasons) > _MOST:
         raise FaceganError(f"{where}: gives {len(reasons):,} different reasons; expected those of `facegan data align`")
     known = np.array([side for side in sides if side is not None], np.float64)
-    return Leftovers(name, "", len(photos), taken, gone, tuple(reasons.most_common()), known if len(known) else None)
+    return Leftovers(name, "", len(photos), taken, gone, tuple(reasons.most_common()), tuple(elsewhere), known if len(known) else None)
+
+
+def _in_folder(photo: str, folder: str) -> bool:
+    """Whether a photo came from the folder of that name: the faces' folders are those of the photos."""
+    return f"/{posixpath.dirname(photo.replace(chr(92), '/'))}/".endswith(f"/{folder}/" if folder else "/")
 
 
 def _places(where: str, header: Sequence[str]) -> dict[str, int]:

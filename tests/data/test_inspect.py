@@ -50,7 +50,7 @@ def _lines(text: str) -> list[str]:
 
 
 def test_the_pictures_of_a_folder(folder: Path) -> None:
-    found = inspect(folder, "bald,beard", look=100, duplicates=30, shown=True, progress=False)
+    found = inspect(folder, "bald,beard", look=100, duplicate_distance=30, shown=True, progress=False)
     lines = _lines(found.text)
     assert {"looked at all of them", "unreadable 1", "shorter side 40 px smallest, 48 median, 60 largest"} <= set(lines)
     assert any(line.startswith("beard/10.png: OSError") for line in lines)
@@ -74,7 +74,7 @@ def test_the_pictures_of_a_folder(folder: Path) -> None:
 
 
 def test_a_sample_and_none(folder: Path) -> None:
-    some = _lines(inspect(folder, "bald,beard", look=8, duplicates=30, progress=False).text)
+    some = _lines(inspect(folder, "bald,beard", look=8, duplicate_distance=30, progress=False).text)
     assert any(re.fullmatch(r"looked at [5-8] of them, spread over the groups", line) for line in some)
     none = inspect(folder, "bald,beard", shown=True, progress=False)
     assert "looked at" not in none.text and "near-duplicates" not in none.text and none.faces == ()
@@ -94,19 +94,23 @@ def test_what_alignment_left_out_is_told(folder: Path) -> None:
     header = ["source", "face", "file", "reason", "side"]
     rows = [["p/1.jpg", "0", "bald/1.png", "", "200"], ["p/2.jpg", "0", "bald/gone.png", "", "100"], ["p/2.jpg", "1", "", "small", "9"]]
     rows += [[f"p/{i}.jpg", "", "", "no face", ""] for i in range(4, 7)]
+    rows += [[f"p/beard/{i}.jpg", "0", "", "duplicate of bald/1.png", "90"] for i in range(2)]
     with open(folder / "faces.csv", "w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     section = _lines(inspect(folder, "bald,beard", progress=False).text.split("\n\n")[-1])
-    assert section[0] == "alignment faces by faces.csv, of 5 photos"
-    assert section[1:4] == ["taken 2 100 px of the photo smallest, 150 median, 200 largest", "no longer there 1", "left out 4"]
-    assert [line.split(" turned")[0].split(" enlarging")[0] for line in section[4:]] == ["no face 3", "small 1"]
+    assert section[0] == "alignment faces by faces.csv, of 7 photos"
+    assert section[1:4] == ["taken 2 100 px of the photo smallest, 150 median, 200 largest", "no longer there 1", "left out 6"]
+    assert [line.split(" turned")[0].split(" enlarging")[0] for line in (section[4], section[7])] == ["no face 3", "small 1"]
+    assert section[5].startswith("duplicate 2 ") and section[6] == (
+        "elsewhere 2 one face with two labels, such as p/beard/0.jpg, taken as bald/1.png"
+    )
     (folder / "faces.csv").write_text("name,bald\nx,1\n")
     last = inspect(folder, "bald,beard", progress=False).text.split("\n\n")[-1]
     assert last.startswith("alignment  faces.csv is ignored: ") and "is no list of `facegan data align`" in last
 
 
 def test_synthetic_faces_are_drawn_to_be_looked_at() -> None:
-    found = inspect("synthetic:3", "bald,beard", look=20, duplicates=40, num=60, shown=True, progress=False)
+    found = inspect("synthetic:3", "bald,beard", look=20, duplicate_distance=40, num=60, shown=True, progress=False)
     lines = _lines(found.text)
     assert "shorter side 128 px smallest, 128 median, 128 largest" in lines and "unreadable 0" in lines
     assert any(line.startswith("note drawn at 128 px") for line in lines)
@@ -114,8 +118,9 @@ def test_synthetic_faces_are_drawn_to_be_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ({"look": -1}, "`look` is -1; expected a number of images"), ({"look": 5, "duplicates": 289}, "`duplicates` is 289; expected 0 to 288"),
-    ({"look": 5, "duplicates": -1}, "`duplicates` is -1"),
+    ({"look": -1}, "`look` is -1; expected a number of images"),
+    ({"look": 5, "duplicate_distance": 289}, "`duplicate_distance` is 289; expected 0 to 288"),
+    ({"look": 5, "duplicate_distance": -1}, "`duplicate_distance` is -1"),
 ])  # fmt: skip
 def test_bad_numbers(options: dict[str, int], sentence: str, folder: Path) -> None:
     with pytest.raises(FaceganError, match=sentence):
@@ -170,7 +175,7 @@ def test_never_inside_the_data(command: Callable, folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize(("words", "sentence"), [
     (("--sheet", "x.jpg"), "--sheet is 'x.jpg'; expected a file to write that ends in .png"), (("--look", "-2"), "--look is -2"),
     (("--sheet", "x.png", "--look", "0"), "--sheet shows images that were looked at, and --look 0 looks at none"),
-    (("--duplicates", "1000"), "--duplicates is 1000; expected 0 to 288"),
+    (("--duplicate-distance", "1000"), "--duplicate-distance is 1000; expected 0 to 288"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_a_sentence(words: tuple[str, ...], sentence: str, command: Callable, tmp_path: Path) -> None:
     status, out, errors = command(*words)

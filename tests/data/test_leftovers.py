@@ -27,8 +27,8 @@ ROWS: list[list[object]] = [
     ["photos/a.jpg", 0, "bald/a.png", "", 0.99, 300.5, "ab"],
     ["photos/a.jpg", 1, "", "small", 0.98, 60, ""],
     ["photos/b,c.jpg", "", "", "no face", "", "", ""],
-    ["photos/d.jpg", 0, "", "duplicate of bald/a.png", 0.9, 301, "ab"],
-    ["photos/e.jpg", 0, "", "duplicate of bald/b.png", 0.9, 301, "ab"],
+    ["photos/bald/d.jpg", 0, "", "duplicate of bald/a.png", 0.9, 301, "ab"],
+    ["photos/beard/e.jpg", 0, "", "duplicate of bald/b.png", 0.9, 301, "ab"],
     ["photos/f.jpg", "", "", "unreadable: OSError: image file is truncated", "", "", ""],
     ["photos/g.jpg", 0, "beard/g.png", "", 0.9, 900, "ac"],
 ]
@@ -50,7 +50,17 @@ def test_what_was_taken_and_left_out(tmp_path: Path) -> None:
     assert (found.name, found.problem, found.photos, found.taken, found.gone) == ("faces.csv", "", 6, 2, 1)
     assert dict(found.reasons) == {"duplicate": 2, "small": 1, "no face": 1, "unreadable": 1} and found.reasons[0][0] == "duplicate"
     np.testing.assert_array_equal(found.sides, [300.5, 900])
+    assert found.elsewhere == (("photos/beard/e.jpg", "bald/b.png"),)
     assert set(dict(found.reasons)) <= set(ADVICE)
+
+
+@pytest.mark.parametrize(("photo", "twin", "elsewhere"), [
+    ("p/bald/1.jpg", "bald/2.png", False), ("p/notbald/1.jpg", "bald/2.png", True), ("p/1.jpg", "2.png", False), ("1.jpg", "2.png", False),
+    (r"C:\p\bald\1.jpg", "bald/2.png", False), ("bald/1.jpg", "a/bald/2.png", True), ("p/a/bald/1.jpg", "a/bald/2.png", False),
+])  # fmt: skip
+def test_duplicates_with_another_label(photo: str, twin: str, elsewhere: bool, tmp_path: Path) -> None:
+    found = _read(tmp_path, _list([[photo, 0, "", f"duplicate of {twin}", "", "", ""]]))
+    assert found.elsewhere == (((photo, twin),) if elsewhere else ())
 
 
 def test_of_an_archive_and_nearest_to_its_root(tmp_path: Path) -> None:
