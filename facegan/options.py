@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from facegan.config import Options, option
-from facegan.devices import AUTO, HELP
+from facegan.config import RESOLUTIONS, Options, option
+from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
 
 SYNTHETIC = "synthetic64"  # StyleGAN2 of synthetic faces, 64 px, with named styles: bald, beard
@@ -346,7 +346,46 @@ class DataInspect(Options):
 
     data: str = option("", "folder or .zip of labelled faces (docs/data.md), or 'synthetic'", place="DATA")
     attributes: tuple[str, ...] = option(("bald", "beard"), "attributes, in order")
-    check_images: bool = option(False, "decode every image, name those that cannot be read")
+    look: int = option(1000, "images to look at, spread over the groups: sizes, sharpness, duplicates; 0: none")
+    check_images: bool = option(False, "look at every image, name those that cannot be read")
+    duplicates: int = option(DUPLICATE_BITS, "near-duplicates differ in at most so many of the 288 bits of a perceptual hash")
+    sheet: str = option("inspection.png", "picture of faces of each group, outside the data; '' for none", metavar="FILE.png")
+
+
+@dataclass(frozen=True)
+class DataLabel(Options):
+    """`facegan data label`"""
+
+    faces: str = option("", "folder or .zip of faces, with folders in it or without", place="FACES")
+    attributes: tuple[str, ...] = option(
+        ("bald", "beard"), "attributes to rate: built-in names, columns of `from_`, or name=SELECTOR/SELECTOR"
+    )
+    from_: tuple[str, ...] = option(
+        (), "labelled faces to learn from: folders or .zip (docs/data.md); values of an earlier `data label` count where they were checked",
+        nargs="+", metavar="LABELLED",
+    )  # fmt: skip
+    out: str = option("", "file to write (default: FACES/metadata.csv)", metavar="FILE")
+    yes: float = option(0.9, "probability from which on a face has the attribute")
+    no: float = option(0.1, "probability up to which it has not; between the two it stays unknown")
+    folds: int = option(5, "parts of the labelled faces, each rated by a rater that has not seen it")
+    resolution: int = option(64, "pixels at which faces are looked at: 16, 32, 64, 128, 256 or 512")
+    seed: int = option(0, "which labelled faces are in which part")
+    overwrite: bool = option(False, "write anew, whatever is there, instead of keeping what people have checked or changed")
+    device: str = option(AUTO, HELP)
+
+    def check(self) -> None:
+        """Raises FaceganError for values that make no sense."""
+        self.fractions("yes", "no")
+        if not self.no < self.yes:
+            raise FaceganError(f"`no` is {self.no:g} and `yes` is {self.yes:g}: expected `no` below `yes`")
+        if not 2 <= self.folds <= 20:
+            raise FaceganError(f"`folds` is {self.folds}: expected 2 to 20")
+        if self.resolution not in RESOLUTIONS[:-1]:
+            raise FaceganError(f"`resolution` is {self.resolution}: expected one of {', '.join(map(str, RESOLUTIONS[:-1]))}")
+        self.at_least(0, "seed")
+        check_device(self.device)
+        if not self.attributes:
+            raise FaceganError("`attributes` is missing: expected one or more, such as bald,beard")
 
 
 @dataclass(frozen=True)

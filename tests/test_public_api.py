@@ -47,6 +47,7 @@ SEARCH = f"{MIX} attributes critics data judge num_random pairs seed batch out"
 PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",
+    "align": "images out device options",
     "load": OPEN,
     "load_restorer": "source scale device cuda_graphs",
     "AttributeGAN": {
@@ -91,7 +92,7 @@ RESULTS = {
 
 
 def test_the_names_of_the_package() -> None:
-    expected = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "load", "load_restorer", "ops", "train"]
+    expected = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "align", "load", "load_restorer", "ops", "train"]
     assert facegan.__all__ == expected and set(expected) <= set(dir(facegan))
     assert facegan.ops.__all__ == OPERATORS.split()
     for name in [*expected, *facegan.ops.__all__]:

@@ -12,13 +12,14 @@ def suppressed(boxes: np.ndarray, scores: np.ndarray, most: float, by: Literal["
 
     A box is dropped where a better one shares more than `most` of the union of both, or of the smaller one.
     """
-    order, kept = np.argsort(-scores, kind="stable"), []
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        shared = np.prod(np.clip(high - low, 0, None), axis=1)
-        whole = np.minimum(areas[best], areas[rest]) if by == "smaller" else areas[best] + areas[rest] - shared
-        order = rest[shared <= most * whole]
+    order = np.argsort(-scores, kind="stable")
+    low, high = boxes[order, :2], boxes[order, 2:]
+    shared = np.prod(np.clip(np.minimum(high[:, None], high) - np.maximum(low[:, None], low), 0, None), axis=2)
+    areas = np.prod(high - low, axis=1)
+    whole = np.minimum(areas[:, None], areas) if by == "smaller" else areas[:, None] + areas - shared
+    alike, dropped, kept = shared > most * whole, np.zeros(len(order), bool), list[int]()
+    for place, index in enumerate(order):
+        if not dropped[place]:
+            kept.append(index)
+            dropped |= alike[place]
     return np.array(kept, dtype=np.int64)

@@ -14,11 +14,11 @@ from facegan.alignment.geometry import crop
 from facegan.alignment.photos import read_photo
 from facegan.data.formats import open_image
 from facegan.errors import FaceganError
-from facegan.plotting.sections import Section, sections
+from facegan.plotting.sections import SIDE, Section, sections
 
 log = logging.getLogger("facegan.align")
 
-TAKEN, LEFT_OUT, SIDE = 96, 24, 104  # pictures shown of those taken and of each reason, pixels of each
+TAKEN, LEFT_OUT = 96, 24  # pictures shown of those taken, and of each reason
 
 
 def contact_sheet(rows: Sequence[FaceRow], out: Path) -> Image.Image:
@@ -35,7 +35,7 @@ def contact_sheet(rows: Sequence[FaceRow], out: Path) -> Image.Image:
             continue
         shown = [(_words(row, Path(row.source).stem), _left_out(row)) for row in _spread(some, LEFT_OUT)]
         parts.append(_section(f"{len(some):,} left out: {why}", shown, len(some)))
-    return sections(parts, SIDE)
+    return sections(parts)
 
 
 def _section(title: str, shown: Sequence[tuple[str, Image.Image | None]], count: int) -> Section:

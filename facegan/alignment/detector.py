@@ -27,8 +27,9 @@ _STEP = 0.709  # from each size of the picture to the next, half of its pixels
 _QUARTERS = ((0, 2), (1, 3))  # turns counter-clockwise, those together after which a picture has one shape
 _THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks
 _MOST = 300  # windows of one size and orientation
-_VIEWS = tuple(product((0.9, 1.0, 1.1), ((0, 0), (0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)), (False, True)))
-_FIRST = tuple(product((0.9, 1.0, 1.1), ((0, 0),), (False, True)))
+# Views of a face, moved by shares of half their side, and mirrored or not. Thirty, in three sizes as well, see no better.
+_VIEWS = tuple(product(((0, 0), (0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)), (False, True)))
+_FIRST = _VIEWS[:2]  # of which of several candidates in one place is the face
 _CENTRE, _HALF = 0.3, 1.25  # of a view: from the eyes towards the mouth; in eye distances, or eyes to mouth
 _PATCH, _MARGIN = 64, 1.6  # pixels of a view's side in the patch that is cut for it, sides of the patch in views'
 _SWAPPED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
@@ -163,12 +164,12 @@ class Detector:
         width, height = np.maximum(1, np.round((high - low) * min(1, _PATCH / (2 * half)))).astype(int).tolist()
         return Picture.of(photo, width, height, self.device, (*low.tolist(), *high.tolist()))
 
-    def _seen(self, patches: Sequence[Picture], faces: _Faces, views: Sequence[tuple[float, tuple[float, float], bool]]) -> _Faces:
+    def _seen(self, patches: Sequence[Picture], faces: _Faces, views: Sequence[tuple[tuple[float, float], bool]]) -> _Faces:
         """The median of the landmarks that the third network sees in views around those of each face, turned upright."""
         count, placed = len(faces.windows), [_view(landmarks) for landmarks in faces.landmarks]
         centres, halves, angles = (np.repeat([each[part] for each in placed], len(views), axis=0) for part in range(3))
-        sizes, shifts, mirrored = (np.array(each * count) for each in zip(*views, strict=True))
-        windows = Windows(np.repeat(np.arange(count), len(views)), centres + shifts * halves[:, None], halves * sizes, angles, mirrored)
+        shifts, mirrored = (np.array(each * count) for each in zip(*views, strict=True))
+        windows = Windows(np.repeat(np.arange(count), len(views)), centres + shifts * halves[:, None], halves, angles, mirrored)
         scores, _, points = in_parts(self.networks.landmarks, windows.pixels(patches, LANDMARKS))
         landmarks = windows.points(2 * points - 1)
         landmarks = np.where(mirrored[:, None, None], landmarks[:, _SWAPPED], landmarks).reshape(count, len(views), 5, 2)

@@ -106,11 +106,14 @@ def _grid(centres: np.ndarray, halves: np.ndarray, windows: Windows, steps: Tens
 def lit(windows: Tensor) -> Tensor:
     """[N, 3, H, W], the dark ones multiplied up to a middling mean, as a longer exposure would, unless that bleaches their bright parts:
     faces in the shade are found less well, and elsewhere."""
-    levels = (windows * _GREY[1] + _GREY[0]) / 255
-    deviations, means = torch.std_mean(levels, dim=(1, 2, 3), correction=0)
-    gains = torch.minimum(_LIT / means.clamp(min=0.01), 1 / (means + 2 * deviations).clamp(min=0.01)).clamp(min=1)
-    gains = torch.where(means < _DARK, gains, torch.ones_like(gains))[:, None, None, None]
-    return torch.where(gains > 1, ((levels * gains).clamp(max=1) * 255 - _GREY[0]) / _GREY[1], windows)
+    deviations, means = torch.std_mean(windows[..., ::3, ::3], dim=(1, 2, 3), correction=0)
+    means, deviations = (means * _GREY[1] + _GREY[0]) / 255, deviations * (_GREY[1] / 255)
+    gains = torch.minimum(_LIT / means.clamp(min=0.01), 1 / (means + 2 * deviations).clamp(min=0.01))
+    dark = torch.nonzero((means < _DARK) & (gains > 1))[:, 0]
+    if len(dark):
+        levels = (windows[dark] * _GREY[1] + _GREY[0]) / 255 * gains[dark, None, None, None]
+        windows = windows.index_copy(0, dark, (levels.clamp(max=1) * 255 - _GREY[0]) / _GREY[1])
+    return windows
 
 
 def in_parts(network: Callable[[Tensor], tuple[Tensor, ...]], pixels: Tensor, most: int = 512) -> list[np.ndarray]:

@@ -1,10 +1,10 @@
-"""The Python API: `facegan.train`, `facegan.load`, `facegan.load_restorer`, and what they return."""
+"""The Python API: `facegan.train`, `facegan.load`, `facegan.load_restorer`, `facegan.label`, and what they return."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,10 @@ from facegan.checkpoints.run import is_run
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 
-__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "align", "load", "load_restorer", "train"]
+if TYPE_CHECKING:
+    from facegan.labelling.label import Labels
+
+__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "align", "label", "load", "load_restorer", "train"]
 
 
 def train(data: str | Path = "synthetic", *, attributes: Sequence[str] | str = ("bald", "beard"), method: str = "a",
@@ -91,3 +94,26 @@ def load_restorer(source: str | Path = "", *, scale: int = 0, device: str = AUTO
         FaceganError: there are no such weights, or they are damaged.
     """
     return Restorer(str(fetched(source)), scale=scale, device=device, cuda_graphs=cuda_graphs)
+
+
+def label(faces: str | Path, *, attributes: Sequence[str] | str = ("bald", "beard"),
+          from_: Sequence[str | Path] | str | Path = (), **options: Any) -> Labels:  # fmt: skip
+    """Rate faces without labels, as `facegan data label` does; nothing is written until `Labels.save`.
+
+    Args:
+        faces: folder or .zip of faces.
+        attributes: what to rate them for.
+        from_: folders or .zip of labelled faces, to learn from.
+        options: `out`, `yes`, `no`, `folds`, `resolution`, `seed`, `overwrite`, `device`; see `facegan data label --help`.
+
+    Returns:
+        The `Labels`, most uncertain first.
+
+    Raises:
+        FaceganError: for options that make no sense, too few labelled faces, and faces that already have labels of another kind.
+    """
+    from facegan.labelling.label import label as rated
+    from facegan.options import DataLabel
+
+    given: dict[str, Any] = dict(faces=str(faces), attributes=attributes, from_=from_, **options)
+    return rated(DataLabel(**given))

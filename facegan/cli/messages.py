@@ -10,6 +10,11 @@ from collections.abc import Iterable
 _FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
+def flag_of(field: str) -> str:
+    """`noise_mode` -> `--noise-mode`; a field is called `from_` where its flag is a word of Python."""
+    return f"--{field.rstrip('_').replace('_', '-')}"
+
+
 def with_flags(text: str, fields: Iterable[str]) -> str:
     """ "`r1_gamma=5` ..., `out`" -> "--r1-gamma 5 ..., --out", for the names among `fields`; other words in backticks stay."""
     known = frozenset(fields)
@@ -17,7 +22,7 @@ def with_flags(text: str, fields: Iterable[str]) -> str:
     def flag(match: re.Match[str]) -> str:
         if match[1] not in known:
             return match[0]
-        return f"--{match[1].replace('_', '-')}" + (f" {match[2]}" if match[2] is not None else "")
+        return flag_of(match[1]) + (f" {match[2]}" if match[2] is not None else "")
 
     return _FIELD.sub(flag, text)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from facegan.cli.messages import fields_of, with_flags
+from facegan.cli.messages import fields_of, flag_of, with_flags
 from facegan.config import MOST, Options
 from facegan.methods import METHODS
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
             choices = tuple(METHODS) if item.name == "method" else about["choices"] or _choices(kind)
             common |= dict(type=_type_of(kind), choices=choices)
             common.setdefault("metavar", None if choices else _metavar(kind))
-        groups[heading].add_argument("--" + item.name.replace("_", "-"), **common)
+        groups[heading].add_argument(flag_of(item.name), **common)
 
 
 def name_flags(parser: argparse.ArgumentParser) -> None:

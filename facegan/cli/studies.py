@@ -1,10 +1,9 @@
-"""`facegan data ...`, `demo`, `ablate`: data sets, and whole studies."""
+"""`facegan demo`, `ablate`: whole studies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from facegan import options as o
@@ -13,13 +12,6 @@ from facegan.cli.parser import named_method
 from facegan.config import Options
 from facegan.experiments.ablation.rows import ROWS
 from facegan.methods import METHODS
-
-ALIGN_EXAMPLES = """examples:
-  facegan data align photos/ --out faces                             (photos/bald/x.jpg becomes faces/bald/x.png)
-  facegan data align photos/ --out faces --attributes-from folders   (the largest face of each photo, and faces/metadata.csv)
-  facegan data align photos/ --out faces --size 256 --dry-run        (what would be taken, and what left out, and why)
-Needs pip install 'facegan[align]'; works offline. The same command again resumes what was stopped, takes photos that came since, and leaves
-out faces that were deleted from --out by hand. DIR/contact-sheet.png shows what was taken and what was left out, DIR/faces.csv says it."""
 
 ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
@@ -32,33 +24,6 @@ whenever a row has ended. All flags of `facegan train` go to every row, but for 
 are ways of mixing styles.
 rows:
 """
-
-
-def run_inspect(values: dict[str, Any]) -> None:
-    """Print what selectors find in a data set."""
-    from facegan.data.inspect import inspect
-
-    options = o.DataInspect(**values)
-    print(inspect(options.data, options.attributes, check_images=options.check_images))
-
-
-def run_align(values: dict[str, Any]) -> None:
-    """Cut faces out of photographs and say what was left out."""
-    from facegan.alignment.aligner import align_folder
-
-    options = o.DataAlign(**values)
-    aligned = align_folder(options)
-    print(aligned.describe())
-    print("nothing was written, as `dry_run` is set" if options.dry_run else Path(options.out) / "contact-sheet.png")
-
-
-def run_synth(values: dict[str, Any]) -> None:
-    """Write synthetic faces."""
-    from facegan.data.synthetic import write_celeba_layout
-
-    options = o.DataSynth(**values)
-    write_celeba_layout(Path(options.out), num=options.num, resolution=options.resolution, seed=options.seed)
-    print(options.out)
 
 
 def run_demo(values: dict[str, Any]) -> None:
@@ -89,10 +54,4 @@ def run_ablate(values: dict[str, Any]) -> None:
     print(ablate(o.AblateOptions(**{name: values[name] for name in own & values.keys()}), given))
 
 
-COMMANDS = {
-    "data inspect": Command(o.DataInspect, run_inspect),
-    "data align": Command(o.DataAlign, run_align, ALIGN_EXAMPLES),
-    "data synth": Command(o.DataSynth, run_synth),
-    "demo": Command(o.Demo, run_demo),
-    "ablate": Command(ablation_options, run_ablate, ablation_examples),
-}
+COMMANDS = {"demo": Command(o.Demo, run_demo), "ablate": Command(ablation_options, run_ablate, ablation_examples)}

@@ -20,8 +20,10 @@ import numpy as np
 
 from facegan.data.formats import is_image
 from facegan.data.lists import (
+    CHECKED,
     INDEX,
     MOST_ROWS,
+    SAID,
     USUAL,
     bounded,
     bounded_text,
@@ -29,9 +31,11 @@ from facegan.data.lists import (
     number,
     numbers,
     parted_by,
+    rated_columns,
     records,
     several,
     unit,
+    untouched,
     usual_width,
 )
 from facegan.data.sources import Source
@@ -59,6 +63,7 @@ class Rows:
     identities: Sequence[str]  # "" where unknown
     notes: list[str]
     images: Sequence[str]  # the files among which the rows' images were looked for
+    unchecked: np.ndarray | None = None  # bool [N, C]: values that `facegan data label` wrote and nobody has looked at
 
 
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
@@ -300,11 +305,18 @@ def imagefolder(read: Callable[[Source, str], dict[str, Sequence[Any]]]) -> Read
         def cells(name: str) -> list[Any]:
             return list(chain.from_iterable(table.get(name) or [None] * len(table["file_name"]) for table in tables))
 
-        columns, notes = _attributes({name: cells(name) for name in titles if name not in ("file_name", "identity")})
+        ours = rated_columns(titles)
+        columns, notes = _attributes({name: cells(name) for name in titles if name not in ("file_name", "identity", *ours)})
         checked_columns(str(source.path), list(columns))
+        unchecked = np.zeros((len(ids), len(columns)), bool)
+        for j, name in enumerate(columns):
+            if f"{name}{SAID}" in ours:
+                unchecked[:, j] = untouched(columns[name], cells(f"{name}{SAID}"), cells(CHECKED) if CHECKED in ours else ())
+                known = int((unchecked[:, j] & ~np.isnan(columns[name])).sum())
+                notes += [f"column {quoted(name)}: {known:,} values are of `facegan data label`, and nobody has checked them"] * bool(known)
         people = ["" if each is None else each if isinstance(each, str) else quoted(each) for each in cells("identity")]
         values = np.stack(list(columns.values()), 1) if columns else np.empty((len(ids), 0))
-        return Rows(ids, list(columns), values, members, people, notes, images)
+        return Rows(ids, list(columns), values, members, people, notes, images, unchecked)
 
     return load
 

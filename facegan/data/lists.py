@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -132,3 +132,29 @@ def usual_width(rows: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str], 
 def several(names: Sequence[Any], most: int = 6) -> str:
     """The first few names for a message, each quoted."""
     return ", ".join(quoted(name) for name in names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+# --- what `facegan data label` writes beside the column of an attribute, `bald:score` and `bald:said`, and a column for people
+
+
+SCORE, SAID, CHECKED = ":score", ":said", "checked"
+
+
+def rated_columns(titles: Iterable[str]) -> set[str]:
+    """The columns that say how those of attributes came about, and are none: `X:score` and `X:said` beside X, and `checked` with them."""
+    names = set(titles)
+    found = {f"{name}{end}" for name in names for end in (SCORE, SAID)} & names
+    return found | ({CHECKED} & names if found else set())
+
+
+def is_checked(cell: object) -> bool:
+    """Whether a cell says that a person has looked at its row: any that is filled, but for 0, no, false and unknown."""
+    value = number(cell)
+    return value is None or value > 0
+
+
+def untouched(values: np.ndarray, said: Sequence[object], checked: Sequence[object]) -> np.ndarray:
+    """bool [N]: where values [N] are what was said, and nobody has checked the row; `checked` may be empty."""
+    before = np.array([np.nan if (value := number(cell)) is None else value for cell in said], np.float64)
+    seen = np.array(list(map(is_checked, checked)), bool) if checked else np.zeros(len(values), bool)
+    return ~seen & ((values == before) | np.isnan(values) & np.isnan(before))

@@ -1,6 +1,6 @@
 """The layouts that data sets come in, each read into a `Catalog`: which image file is which row of an `AttributeTable`.
 
-A layout is recognised by its marker file (`_MARKED` below), in a folder or straight inside a `.zip`, at any depth.
+A layout is recognised by its marker file (`MARKED` below), in a folder or straight inside a `.zip`, at any depth.
 No image is decoded here.
 """
 
@@ -36,9 +36,10 @@ class Catalog:
     identities: tuple[str, ...]  # the image id where no person is known
     notes: tuple[str, ...]  # what was odd, in sentences; logged already
     unread: tuple[tuple[str, str], ...] = ()  # (file, reason) of the pictures that are not read here, by their names alone
+    unchecked: np.ndarray | None = None  # bool like `table.values`: written by `facegan data label`, and nobody has looked at them
 
 
-_MARKED: tuple[tuple[str, str, Reader], ...] = (
+MARKED: tuple[tuple[str, str, Reader], ...] = (
     ("list_attr_celeba.txt", "CelebA", celeba),
     ("list_attr_celeba.csv", "Kaggle CelebA", celeba),
     ("CelebAMask-HQ-attribute-anno.txt", "CelebAMask-HQ", celeba),
@@ -67,7 +68,7 @@ def open_catalog(path: str | Path) -> Catalog:
         hint = f"; unpack {archives[0]}, or give it instead" if archives else ""
         raise FaceganError(f"data {path}: contains no image{hint}{''.join(f'; {note}' for note in dropped)}; {LAYOUTS}")
     beside = [pair for pair in masks if pair[1]]  # the others belong to CelebAMask-HQ as it comes
-    for marker, layout, load in _MARKED:
+    for marker, layout, load in MARKED:
         marked = [name for name in source.names if posixpath.basename(name) == marker]
         if marked:
             return _catalog(source, layout, load(source, sorted(marked, key=_depth), images), [*told_masks(beside), *notes], others)
@@ -107,4 +108,5 @@ def _catalog(source: Source, layout: str, rows: Rows, notes: list[str], others: 
     keep = list(first.values())
     table = AttributeTable(tuple(rows.ids[i] for i in keep), tuple(rows.columns), values[keep])
     identities = tuple(rows.identities[i] or rows.ids[i] for i in keep)
-    return Catalog(source, layout, table, tuple(first), identities, tuple(notes), others)
+    unchecked = None if rows.unchecked is None else rows.unchecked[keep]
+    return Catalog(source, layout, table, tuple(first), identities, tuple(notes), others, unchecked)

@@ -80,10 +80,11 @@ class Duplicates:
         index = int(distances.argmin())
         return index, int(distances[index])
 
-    def within(self, code: int, distance: int) -> list[tuple[int, int]]:
-        """(number, distance in bits) of all that differ in at most `distance` bits, in the order of `add`."""
+    def within(self, code: int, distance: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (int64 [n]) and distances in bits (uint16 [n]) of all that differ in at most `distance` bits, in the order of `add`."""
         distances = self._distances(code)
-        return [(int(index), int(distances[index])) for index in np.flatnonzero(distances <= distance)]
+        indices = np.flatnonzero(distances <= distance)
+        return indices, distances[indices]
 
     def _distances(self, code: int) -> np.ndarray:
         """uint16 [count]."""
