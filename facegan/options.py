@@ -309,7 +309,7 @@ class AlignOptions(Options):
     faces: Literal["auto", "all", "largest"] = option(
         "auto", "of each photo; auto: the largest with `attributes_from`, as a photo's label is one person's, else all"
     )
-    min_side: int = option(0, "smallest side of a face's square in the photo, in pixels (default: half of `size`)", group="left out are")
+    min_side: int = option(0, "smallest side of a face's square in the photo, in pixels", group="left out are", shown="half of `size`")
     min_sharpness: float = option(
         BLURRED, "what is blurrier at half of `size`; 0 to 1, sharp faces have 0.5 and more", group="left out are"
     )
