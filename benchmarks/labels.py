@@ -86,7 +86,8 @@ def rated(faces: FaceData, truth: np.ndarray, seed: int, rounds: int, root: Path
             error = sum(len(part) * abs(p[part].mean() - y[part].mean()) for part in bins) / len(p)
             print(
                 f"seed {seed} round {number + 1} {name:5s}: area {area(p, y):.3f}, known {sure.mean():.3f}, of whom right "
-                f"{(said == y)[sure].mean():.4f}; 1: {int(present.sum())}, of whom right {int(y[present].sum())}; calibration error {error:.3f}, share {y.mean():.3f}, estimated {labels.figures[k].share:.3f}; {seconds:.1f} s",
+                f"{(said == y)[sure].mean():.4f}; 1: {int(present.sum())}, of whom right {int(y[present].sum())}; calibration error "
+                f"{error:.3f}, share {y.mean():.3f}, estimated {labels.figures[k].share:.3f}; {seconds:.1f} s",
                 flush=True,
             )
         check_first(folder / "metadata.csv", truth)

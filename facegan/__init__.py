@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facegan.api import AttributeGAN, Restorer, StyleGAN, label, load, load_restorer, train
+    from facegan.api import AttributeGAN, Restorer, StyleGAN, align, label, load, load_restorer, train
     from facegan.errors import FaceganError
 
 __version__ = "0.1.0"
-__all__ = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "label", "load", "load_restorer", "ops", "train"]
+__all__ = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN", "__version__", "align", "label", "load", "load_restorer", "ops", "train"]
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program that imports it decides what is shown
 
 

@@ -15,8 +15,12 @@ from facegan.errors import FaceganError
 
 SYNTHETIC = "synthetic64"  # StyleGAN2 of synthetic faces, 64 px, with named styles: bald, beard
 RESTORER = "synthetic128"  # restorer of synthetic faces, to 128 px
+BLURRED = 0.35  # sharpness below which a face is blurred at the size at which it is looked at (docs/data.md)
+DUPLICATE_BITS = 40  # of the 288 of a perceptual hash, in which two pictures of one moment differ at most (docs/data.md)
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes
 
+Align = Literal["auto", "on", "off"]
+FacesOf = Literal["auto", "one", "all"]
 Graphs = Literal["auto", "on", "off"]
 Mode = Literal["crossover", "interpolate", "arithmetic"]
 NoiseMode = Literal["const", "random", "none"]
@@ -66,6 +70,8 @@ class Projecting(Options):
     space: Space = option("w", "w: one style for all layers, mixes best; w+: one for each layer, nearer to the photo")
     steps: int = option(1000, "steps of the optimiser")
     seed: int = option(0, "of the noise that the optimiser adds")
+    align: Align = option("auto", "on: cut the largest face out of each photo as FFHQ's are, by facegan[align]; auto: where that is "
+                                  "installed and the face is elsewhere; off: take the central square")  # fmt: skip
 
 
 # --- faces
@@ -118,12 +124,14 @@ class Evaluate(EvaluateOptions):
 class Restore(Compute):
     """`facegan restore`"""
 
-    inputs: tuple[str, ...] = option((), "images of one face each, or folders of them", place="IN", nargs="*")
-    out: str = option("", "folder for the faces, with the sub-folders of the inputs", required=True, metavar="DIR")
+    inputs: tuple[str, ...] = option((), "images of one face each, whole photographs, or folders of them", place="IN", nargs="*")
+    out: str = option("", "folder for the results, with the sub-folders of the inputs", required=True, metavar="DIR")
     weights: str = option("", "run of `train --method restore`, folder of `facegan convert`, GPEN's .pth, hub:OWNER/NAME, or "
                           f"{RESTORER}, which comes with the package and knows synthetic faces (default: none)", metavar="W")  # fmt: skip
-    scale: int = option(0, "how many times larger, 2 or 4 (default: 2 without `weights`; with them whatever leads to their size, and only "
-                        "inputs that `scale` fits are taken if it is given)", metavar="N")  # fmt: skip
+    scale: int = option(0, "how many times larger, 2 or 4 (default: 2 without `weights` and for photographs; else whatever leads to the "
+                        "size of `weights`, and only faces that `scale` fits are taken if it is given)", metavar="N")  # fmt: skip
+    faces: FacesOf = option("auto", "one: each input is one face, cut out; all: every face is found, restored and pasted back, by "
+                            "facegan[align]; auto: all in what has the shape of a photograph, one in the others")  # fmt: skip
     from_run: str = option("", "restore the faces of a trained run instead of files", metavar="RUN")
     num: int = option(64, "`from_run`: how many, of seeds 0, 1, ...")
     batch: int = option(8, "faces at once")
@@ -234,7 +242,8 @@ class Project(ProjectOptions, Network):
 class EditOptions(Projecting):
     """What is done to a photo."""
 
-    photo: str = option("", "a photo of one face", place="PHOTO")
+    photo: str = option("", "a photo, of which the largest face is edited", place="PHOTO")
+    paste: bool = option(False, "put what the edit changed back into the whole photo: NAME-pasted.png")
     add: tuple[str, ...] = option((), "a direction or averaged style: a .npz file, or its name in `styles`", nargs="+", metavar="NAME")
     remove: tuple[str, ...] = option((), "likewise", nargs="+", metavar="NAME")
     strength: float = option(1.0, "1: all the way, more exaggerates", metavar="S")
@@ -247,7 +256,7 @@ class EditOptions(Projecting):
 class Edit(EditOptions, Network):
     """`facegan edit`"""
 
-    out: str = option("edits", "folder for the projection, the edit, edit.png and edit.json")
+    out: str = option("edits", "folder for the projection, the edit, the photo with `paste`, edit.png and edit.json")
 
 
 @dataclass(frozen=True)
@@ -288,12 +297,63 @@ class StylesList(Options):
 
 
 @dataclass(frozen=True)
+class AlignOptions(Options):
+    """How faces are cut out of photographs, and which are left out."""
+
+    size: int = option(512, "pixels of a side of the faces")
+    attributes_from: str = option(
+        "",
+        "write the faces' labels: `folders`: those of the folders that hold the photos, or of a list there; or a metadata.csv of them",
+        metavar="folders|FILE",
+    )
+    faces: Literal["auto", "all", "largest"] = option(
+        "auto", "of each photo; auto: the largest with `attributes_from`, as a photo's label is one person's, else all"
+    )
+    min_side: int = option(0, "smallest side of a face's square in the photo, in pixels (default: half of `size`)", group="left out are")
+    min_sharpness: float = option(
+        BLURRED, "what is blurrier at half of `size`; 0 to 1, sharp faces have 0.5 and more", group="left out are"
+    )
+    max_padding: float = option(0.5, "what lies beyond the photo's edge by a larger share of the square", group="left out are")
+    max_turn: float = option(50.0, "heads turned to a side by about so many degrees", metavar="DEGREES", group="left out are")
+    min_score: float = option(0.9, "what the detector is less sure of, 0.9 to 1", group="left out are")
+    duplicate_distance: int = option(
+        DUPLICATE_BITS, "faces like a better one but for so many of 288 bits, as in bursts", group="left out are"
+    )
+    keep_duplicates: bool = option(False, "keep those", group="left out are")
+
+    @property
+    def smallest_side(self) -> float:
+        """`min_side`, or its default."""
+        return self.min_side or self.size / 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 16 <= self.size <= 4096:
+            raise FaceganError(f"`size` is {self.size}: expected 16 to 4096 pixels")
+        self.at_least(0, "min_side", "max_turn", "duplicate_distance")
+        self.fractions("min_sharpness", "max_padding", "min_score")
+
+
+@dataclass(frozen=True)
+class DataAlign(AlignOptions):
+    """`facegan data align`"""
+
+    photos: tuple[str, ...] = option((), "photographs, or folders of them, whose sub-folders are kept", place="PHOTO", nargs="+")
+    out: str = option("", "folder for the faces, faces.csv and contact-sheet.png", required=True, metavar="DIR")
+    dry_run: bool = option(False, "write nothing, show the counts")
+    device: str = option(AUTO, HELP)
+
+
+@dataclass(frozen=True)
 class DataInspect(Options):
     """`facegan data inspect`"""
 
     data: str = option("", "folder or .zip of labelled faces (docs/data.md), or 'synthetic'", place="DATA")
     attributes: tuple[str, ...] = option(("bald", "beard"), "attributes, in order")
-    check_images: bool = option(False, "decode every image, name those that cannot be read")
+    look: int = option(1000, "images to look at, spread over the groups: sizes, sharpness, duplicates; 0: none")
+    check_images: bool = option(False, "look at every image, name those that cannot be read")
+    duplicate_distance: int = option(DUPLICATE_BITS, "near-duplicates differ in at most so many of the 288 bits of a perceptual hash")
+    sheet: str = option("inspection.png", "picture of faces of each group, outside the data; '' for none", metavar="FILE.png")
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import ProjectConfiguration
 
+from facegan.alignment.placement import SEEN, warn_of_misplaced
 from facegan.checkpoints.run import RunFolder
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
-from facegan.data.faces import FaceData, open_faces
+from facegan.data.faces import FaceData, open_faces, synthetic_seed
 from facegan.data.splits import split
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
@@ -123,3 +124,12 @@ def describe(context: Context) -> None:
     sizes = ", ".join(f"{a.name} {len(context.attribute_set(k))}" for k, a in enumerate(context.groups.attributes))
     log.info("images: %s alone, %d in all; %d joint images held out", sizes, len(context.split.train), len(context.groups.joint))
     log.info("device: %s, %d process(es), %d threads", context.device, context.accelerator.num_processes, torch.get_num_threads())
+    if synthetic_seed(context.config.data) is None:
+        look_at_faces(context)
+
+
+def look_at_faces(context: Context) -> None:
+    """A warning where many of the faces are elsewhere than in an aligned data set; of some that are spread over all."""
+    images, ids = context.data.images, context.data.table.ids
+    chosen = range(0, len(images), max(1, len(images) // SEEN))[:SEEN]
+    warn_of_misplaced([(ids[i], images[i]) for i in chosen], share=1 / 3)

@@ -367,7 +367,7 @@ def test_generate_and_inspect_and_synth(
     assert "no finished stage 'phase9'" in refusal(["generate", run, "--stage", "phase9", "--out", str(out)])
     assert "--seeds" in refusal(["generate", run, "--seeds", "a-b", "--out", str(out)])
     capsys.readouterr()
-    assert cli.main(["data", "inspect", str(faces)]) == 0
+    assert cli.main(["data", "inspect", str(faces), "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert "bald" in capsys.readouterr().out
     assert cli.main(["data", "synth", "--num", "3", "--resolution", "16", "--out", str(tmp_path / "drawn")]) == 0
     assert len(list((tmp_path / "drawn/img_align_celeba").iterdir())) == 3

@@ -49,6 +49,7 @@ PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",
     "label": "faces attributes from_ options",
+    "align": "images out device options",
     "load": OPEN,
     "load_restorer": "source scale device cuda_graphs",
     "AttributeGAN": {
@@ -67,19 +68,25 @@ SIGNATURES = {
         "mix": MIX,
         "search_recipe": SEARCH,
         "walk": "rows frames truncation noise_mode styles out fps",
-        "project": "target space steps seed batch attribute num data attributes out",
-        "edit": "photo space steps seed add remove strength layers styles critics out",
+        "project": "target space steps seed align batch attribute num data attributes out",
+        "edit": "photo space steps seed align paste add remove strength layers styles critics out",
         "evaluate": EVALUATE,
         "save_pretrained": "folder slim",
         "push_to_hub": PUSH,
     },
-    "Restorer": {"__call__": "faces batch", "evaluate": EVALUATE, "save_pretrained": "folder slim", "push_to_hub": PUSH},
+    "Restorer": {
+        "__call__": "faces batch",
+        "photo": "photo batch",
+        "evaluate": EVALUATE,
+        "save_pretrained": "folder slim",
+        "push_to_hub": PUSH,
+    },
 }
 RESULTS = {
     Faces: "tensors names seeds truncated images grid save",
     Mixes: "rows cols tensors row_names col_names recipe images grid save",
     Projected: "folder styles photos tensors problems images comparison",
-    Edited: "folder style tensors record image to_json describe",
+    Edited: "folder style tensors record photo image to_json describe",
     Labels: "names attributes values scores said checked figures unreadable out _images _index _before sheet save describe",
     SearchReport: "folder recipe text record to_json",
     EvaluationReport: "joint floor ceiling normalised marginals samples details pictures from_json to_json plot describe save",
@@ -88,7 +95,8 @@ RESULTS = {
 
 
 def test_the_names_of_the_package() -> None:
-    expected = "AttributeGAN FaceganError Restorer StyleGAN __version__ label load load_restorer ops train".split()
+    classes, functions = ["AttributeGAN", "FaceganError", "Restorer", "StyleGAN"], ["align", "label", "load", "load_restorer"]
+    expected = [*classes, "__version__", *functions, "ops", "train"]
     assert facegan.__all__ == expected and set(expected) <= set(dir(facegan))
     assert facegan.ops.__all__ == OPERATORS.split()
     for name in [*expected, *facegan.ops.__all__]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from facegan.api.attribute_gan import AttributeGAN
+from facegan.api.faces import align
 from facegan.api.restorer import Restorer
 from facegan.api.sharing import fetched
 from facegan.api.stylegan import StyleGAN
@@ -21,7 +22,7 @@ from facegan.errors import FaceganError
 if TYPE_CHECKING:
     from facegan.labelling.label import Labels
 
-__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "label", "load", "load_restorer", "train"]
+__all__ = ["AttributeGAN", "Restorer", "StyleGAN", "align", "label", "load", "load_restorer", "train"]
 
 
 def train(data: str | Path = "synthetic", *, attributes: Sequence[str] | str = ("bald", "beard"), method: str = "a",

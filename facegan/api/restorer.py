@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from facegan.alignment.placement import Looked
 from facegan.api.keywords import takes
 from facegan.api.sharing import not_a_run, push_folder
 from facegan.checkpoints.restorers import open_restorer, save_restorer
+from facegan.data.photos import ImageFile
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 from facegan.options import EvaluateOptions
 from facegan.plotting.faces import Faces
 from facegan.plotting.sheets import to_tensor
-from facegan.restore.faces import Face, Problem, face_of, read_faces
+from facegan.restore.faces import Face, Photograph, Problem, face_of, read_faces
 from facegan.restore.restorer import Interpolation, RestorerPipeline, find_files
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class Restorer:
         """Restore faces.
 
         Args:
-            faces: what a generator made, pictures, or paths of pictures and folders, each of one face cut out and about as wide as high.
+            faces: what a generator made, pictures, or paths of pictures and folders, each of one face cut out and about as wide as high;
+                `photo` takes whole photographs.
             batch: faces at once.
 
         Returns:
@@ -52,8 +55,37 @@ class Restorer:
         if problems:
             raise FaceganError(problems[0].sentence)
         restored = [image for start in range(0, len(given), batch) for image in self.method(given[start : start + batch])]
+        if self.source and not isinstance(faces, Faces):
+            looked = Looked()
+            for face in given[: looked.count]:
+                looked.add(face.source, face.image)
+            looked.warn()
         seeds = faces.seeds if isinstance(faces, Faces) else ()
         return Faces(to_tensor(restored), tuple(face.name for face in given), seeds)
+
+    def photo(self, photo: Image.Image | str | Path, batch: int = 8) -> Image.Image:
+        """Restore a whole photograph: every face that is found in it is cut out, restored, and what changed put back into the photo.
+
+        Args:
+            photo: a picture, or its path.
+            batch: faces at once.
+
+        Returns:
+            The photo, `scale` times larger (default: 2), in RGB, or RGBA where it is transparent. Without a network it is enlarged and
+            sharpened.
+
+        Raises:
+            FaceganError: the picture cannot be used, or `facegan[align]` is not installed.
+        """
+        if isinstance(photo, Image.Image):
+            item = face_of(photo, "photo", "the picture", "all")
+        else:
+            [item] = read_faces([ImageFile(Path(photo), Path(photo).stem)], "all")
+        problem = item if isinstance(item, Problem) else self.method.refusal(item)
+        if problem:
+            raise FaceganError(problem.sentence)
+        assert isinstance(item, Photograph)
+        return self.method.photograph(item, batch)[0]
 
     @takes(EvaluateOptions)
     def evaluate(self, options: EvaluateOptions) -> RestorationReport:
@@ -86,7 +118,7 @@ def _faces(given: Faces | Image.Image | str | Path | Iterable[Image.Image | str 
     if isinstance(given, Faces):
         return [Face(name, name, picture.convert("RGB")) for name, picture in zip(given.names, given, strict=True)]
     items = [given] if isinstance(given, (Image.Image, str, Path)) else list(given)
-    found: list[Face | Problem] = []
+    found: list[Face | Photograph | Problem] = []
     for index, item in enumerate(items):
         if isinstance(item, Image.Image):
             found.append(face_of(item, f"face{index:04d}", f"picture {index}"))

@@ -20,7 +20,7 @@ from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
-FAMILIES = {"data": "look at a data set, or make one", "styles": "average styles, make directions of them, list them"}
+FAMILIES = {"data": "align photos, look at a data set, label or make one", "styles": "average styles, make directions of them, list them"}
 COMMANDS = {  # name -> (module with it, one line of help)
     "train": ("facegan.cli.training", "train a generator, or resume one"),
     "generate": ("facegan.cli.faces", "make faces with a trained run or a StyleGAN2 network"),
@@ -36,9 +36,10 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "styles collect": ("facegan.cli.styles", "several styles in one file: a name for all of them"),
     "styles direction": ("facegan.cli.styles", "the direction to an attribute, for `facegan edit`"),
     "styles list": ("facegan.cli.styles", "what a folder of styles holds"),
-    "data inspect": ("facegan.cli.studies", "what each selector finds in a data set"),
-    "data label": ("facegan.cli.studies", "attributes for faces without any, learned from some labelled faces"),
-    "data synth": ("facegan.cli.studies", "make synthetic faces with known attributes, in CelebA's layout"),
+    "data align": ("facegan.cli.data", "photographs to aligned square faces, ready to train on"),
+    "data inspect": ("facegan.cli.data", "what each selector finds in a data set"),
+    "data label": ("facegan.cli.data", "attributes for faces without any, learned from some labelled faces"),
+    "data synth": ("facegan.cli.data", "make synthetic faces with known attributes, in CelebA's layout"),
     "demo": ("facegan.cli.studies", "Method A on synthetic faces, small, styles mixed, faces restored, and the table that proves it"),
     "ablate": ("facegan.cli.studies", "what each part of a method adds: a table of rows and seeds"),
     "tune": ("facegan.cli.training", "measure which algorithm suits each layer of a training on this GPU, and keep the answers"),

@@ -26,7 +26,8 @@ RESTORE_EXAMPLES = f"""examples:
   facegan restore small.png --weights runs/restore --out restored              (a run of `train --method restore`)
   facegan restore faces/ --weights GPEN-BFR-512.pth --out restored             (official weights that you have; none of their code is run)
   facegan restore --from-run runs/demo/method_a --num 64 --weights {o.RESTORER} --out restored
-Every input is one face, cut out and about as wide as high; DIR/NAME.png is written for every NAME.*, and DIR/before-after.png."""
+  facegan restore family.jpg --faces all --weights GPEN-BFR-512.pth --out restored                 (each face of a photo, by facegan[align])
+DIR/NAME.png is written for every NAME.*: the face, or the whole photograph with its faces restored; and DIR/before-after.png."""
 
 CONVERT_EXAMPLES = """examples:
   facegan convert ffhq.pkl networks/ffhq          (then: facegan mix --network networks/ffhq ...)

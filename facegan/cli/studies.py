@@ -1,10 +1,9 @@
-"""`facegan data ...`, `demo`, `ablate`: data sets, and whole studies."""
+"""`facegan demo`, `ablate`: whole studies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from facegan import options as o
@@ -14,12 +13,6 @@ from facegan.config import Options
 from facegan.experiments.ablation.rows import ROWS
 from facegan.methods import METHODS
 
-LABEL_EXAMPLES = """examples:
-  facegan data label faces/ --attributes bald,beard --from labelled/
-  facegan data label faces.zip --attributes "bald=Bald & !Blurry/!Bald" --from celeba.zip --out bald.csv --yes 0.95 --no 0.05
-FACES/metadata.csv has the most uncertain faces first. Correct values there, write 1 into `checked` of the rows that you have looked at, and
-give the same command again: it keeps them and learns from them too.
-"""
 ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --resolution 32 --seeds 3 --out runs/ablation
   facegan ablate --data celeba.zip --rows plain,thesis,best --seeds 1 --out runs/celeba-rows
@@ -31,32 +24,6 @@ whenever a row has ended. All flags of `facegan train` go to every row, but for 
 are ways of mixing styles.
 rows:
 """
-
-
-def run_inspect(values: dict[str, Any]) -> None:
-    """Print what selectors find in a data set."""
-    from facegan.data.inspect import inspect
-
-    options = o.DataInspect(**values)
-    print(inspect(options.data, options.attributes, check_images=options.check_images))
-
-
-def run_label(values: dict[str, Any]) -> None:
-    """Rate faces, write the list and the sheet, print what may be expected of them."""
-    from facegan.labelling.label import label
-
-    labels = label(o.DataLabel(**values))
-    sheet = labels.save()
-    print(f"{labels.describe()}\n\n{labels.out}\n{sheet}")
-
-
-def run_synth(values: dict[str, Any]) -> None:
-    """Write synthetic faces."""
-    from facegan.data.synthetic import write_celeba_layout
-
-    options = o.DataSynth(**values)
-    write_celeba_layout(Path(options.out), num=options.num, resolution=options.resolution, seed=options.seed)
-    print(options.out)
 
 
 def run_demo(values: dict[str, Any]) -> None:
@@ -87,10 +54,4 @@ def run_ablate(values: dict[str, Any]) -> None:
     print(ablate(o.AblateOptions(**{name: values[name] for name in own & values.keys()}), given))
 
 
-COMMANDS = {
-    "data inspect": Command(o.DataInspect, run_inspect),
-    "data label": Command(o.DataLabel, run_label, LABEL_EXAMPLES),
-    "data synth": Command(o.DataSynth, run_synth),
-    "demo": Command(o.Demo, run_demo),
-    "ablate": Command(ablation_options, run_ablate, ablation_examples),
-}
+COMMANDS = {"demo": Command(o.Demo, run_demo), "ablate": Command(ablation_options, run_ablate, ablation_examples)}

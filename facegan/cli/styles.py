@@ -32,6 +32,7 @@ STYLES_EXAMPLES = """examples:
 
 EDIT_EXAMPLES = """examples:
   facegan edit photo.jpg --network net --styles styles --add beard --out edits
+  facegan edit family.jpg --network net --styles styles --add beard --paste --out edits      (the largest face, put back into the photo)
   facegan edit photo.jpg --network runs/b --styles styles --add bald --remove glasses --strength 0.8 --critics runs/b --out edits"""
 
 

@@ -24,6 +24,7 @@ _OTHERS = (".ai", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr
 _MASKED = re.compile(r"(?i).*(mask[-_ ]?(anno|colou?r|label|map)|celebamask.*mask|segmentation|parsing).*")
 _MASKS = re.compile(r"(?i)masks?")
 _PICTURES = ("images", "image", "imgs", "img", "faces", "photos", "pictures", "jpg", "png", "CelebA-HQ-img", "Images", "Img")
+SHEETS = frozenset(("contact-sheet.png", "labels.png"))  # what `facegan data align` and `data label` write among faces, for people
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TURNS = (b"Raw profile type", b"XML:com.adobe.xmp")  # texts that may tell which side is up
 _SMALL = 64 << 10  # bytes of such a text
@@ -50,8 +51,9 @@ def suffixes() -> frozenset[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like those of the formats read here."""
-    return PurePosixPath(name).suffix.lower() in suffixes()
+    """Whether a file's name ends like those of the formats read here, and is none of the sheets that facegan writes among faces."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in suffixes() and path.name.lower() not in SHEETS
 
 
 def unread(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -132,11 +132,6 @@ def reason(error: Exception) -> str:
     return quoted(str(error) if isinstance(error, (FaceganError, UnidentifiedImageError)) else f"{type(error).__name__}: {error}", 200)
 
 
-def unreadable(read: Callable[[str], bytes], names: Sequence[str], progress: bool = True) -> list[tuple[str, str]]:
-    """(name, reason) of every image that cannot be decoded; nothing is kept."""
-    return [(name, image) for name, image in _decode_all(read, names, 8, progress) if isinstance(image, str)]
-
-
 def _decode_all(
     read: Callable[[str], bytes], names: Sequence[str], resolution: int, progress: bool
 ) -> Iterator[tuple[str, np.ndarray | str]]:

@@ -1,28 +1,65 @@
-"""The text report of `facegan data inspect`: what a data set holds and what a list of attributes finds in it."""
+"""The report of `facegan data inspect`: what a data set holds, how it looks, and what a list of attributes finds in it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from facegan.data.attributes import Attribute, Groups, attrition, only_selector, partition, resolve
 from facegan.data.faces import synthetic_ids, synthetic_seed
-from facegan.data.images import unreadable
+from facegan.data.inspect_looks import aligned, alignment_section, alike_section, look_rows, look_section
+from facegan.data.leftovers import leftovers
 from facegan.data.loaders import Catalog, open_catalog
-from facegan.data.splits import split
+from facegan.data.quality import HASH_BITS
+from facegan.data.splits import Split, split
+from facegan.data.survey import Opened, Survey, open_square, sample, survey
 from facegan.data.table import AttributeTable
+from facegan.errors import FaceganError
+
+_DRAWN = 128  # pixels of synthetic faces that are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        text: the report.
+        faces: (title, small faces) of each group, for a sheet; empty where nothing was looked at.
+    """
+
+    text: str
+    faces: tuple[tuple[str, tuple[Image.Image, ...]], ...] = ()
 
 
 def inspect(
-    data: str | Path, attributes: str | Sequence[str], *, check_images: bool = False, num: int = 8000, seed: int = 0, progress: bool = True
-) -> str:
+    data: str | Path,
+    attributes: str | Sequence[str],
+    *,
+    check_images: bool = False,
+    look: int = 0,
+    duplicate_distance: int = 0,
+    num: int = 8000,
+    seed: int = 0,
+    shown: bool = False,
+    progress: bool = True,
+) -> Inspection:
     """An aligned report on `data` (as `open_faces` takes it) and `attributes` (as `resolve` does).
 
-    Images are decoded only with `check_images`; `num` counts synthetic faces and `seed` is the split's.
+    `look` images are looked at, spread over the groups, with `check_images` all of them; `duplicate_distance`: bits in which hashes of
+    near-duplicates differ at most; `num` counts synthetic faces and `seed` is the split's; `shown`: whether faces are wanted.
     Raises FaceganError as those two do; small groups are reported, not refused.
     """
+    if look < 0:
+        raise FaceganError(f"`look` is {look}; expected a number of images, or 0 for none")
+    if not 0 <= duplicate_distance <= HASH_BITS:
+        raise FaceganError(
+            f"`duplicate_distance` is {duplicate_distance}; expected 0 to {HASH_BITS} bits: 0 for pictures of equal hashes alone"
+        )
     drawn = synthetic_seed(data)
     catalog = None if drawn is not None else open_catalog(data)
     if catalog is not None:
@@ -33,13 +70,59 @@ def inspect(
         identities = table.ids
     wanted = resolve(attributes, table)
     groups = partition(table, wanted)
+    parts = split(identities, groups, seed)
+    cells = _cells(groups)
+    seen = None
+    if check_images or look:
+        rows = sample([index for _, index in cells], len(table) if check_images else look)
+        load = _loader(catalog, drawn)
+        seen = survey(load, rows, _sides(parts, len(table)), duplicate_distance, shown=shown, progress=progress)
+    titles = [title for title, _ in cells]
+    left = leftovers(catalog.source) if catalog else None
     sections = [
-        _data_section(data, layout, table, identities, catalog, check_images, progress),
+        _data_section(data, layout, table, identities, catalog, seen, check_images),
         _attribute_section(table, wanted),
-        _group_section(groups, identities, seed),
+        _group_section(groups, identities, parts),
         *(_attrition_section(table, wanted, k) for k in range(len(wanted))),
+        *(
+            [look_section(titles, [len(index) for _, index in cells], seen), alike_section(titles, table.ids, seen, duplicate_distance)]
+            if seen
+            else []
+        ),
+        *([alignment_section(left)] if left else []),
     ]
-    return "\n\n".join(sections)
+    captions = (f"{title}: {len(index):,}" for title, index in cells)
+    faces = tuple(zip(captions, seen.faces, strict=True)) if seen and shown else ()
+    return Inspection("\n\n".join(sections), faces)
+
+
+def _cells(groups: Groups) -> list[tuple[str, np.ndarray]]:
+    """(title, rows) of groups that share no image and leave none out."""
+    only = [
+        (f"X_{k} {attribute.name} only", index) for k, (attribute, index) in enumerate(zip(groups.attributes, groups.only, strict=True), 1)
+    ]
+    unsure = np.setdiff1d(groups.excluded, groups.joint)
+    rest = np.setdiff1d(groups.usable, np.concatenate(groups.only))
+    return [*only, ("joint", groups.joint), ("excluded, may be joint", unsure), ("other usable", rest)]
+
+
+def _sides(parts: Split, count: int) -> np.ndarray:
+    """int8 [count]: 1 for the generator's side, 2 for the judges', 0 for neither."""
+    sides = np.zeros(count, np.int8)
+    sides[parts.train] = 1
+    for index in (parts.judge, *parts.joint_halves):
+        sides[index] = 2
+    return sides
+
+
+def _loader(catalog: Catalog | None, drawn: int | None) -> Callable[[int], Opened]:
+    """What opens the picture of a row."""
+    if catalog is not None:
+        return lambda row: open_square(catalog.source.read(catalog.members[row]))
+    from facegan.data import synthetic
+
+    assert drawn is not None
+    return lambda row: (Image.fromarray(synthetic.render(synthetic.sample_parameters(drawn, row), _DRAWN)), (_DRAWN, _DRAWN))
 
 
 def _synthetic_table(num: int, seed: int) -> AttributeTable:
@@ -57,8 +140,8 @@ def _data_section(
     table: AttributeTable,
     identities: Sequence[str],
     catalog: Catalog | None,
+    seen: Survey | None,
     check_images: bool,
-    progress: bool,
 ) -> str:
     rows = [
         ("data", str(data)),
@@ -69,11 +152,12 @@ def _data_section(
         ("unknown values", f"{int(np.isnan(table.values).sum()):,}"),
     ]
     rows += [("note", note) for note in catalog.notes] if catalog else []
-    if check_images:
-        bad = [*unreadable(catalog.source.read, catalog.members, progress), *catalog.unread] if catalog else []
-        rows += [("unreadable", f"{len(bad):,}"), *(("", f"{name}: {reason}") for name, reason in bad[:20])]
-        rows += [("", f"and {len(bad) - 20:,} more")] if len(bad) > 20 else []
-    return _aligned(rows)
+    if seen:
+        bad = [(catalog.members[row] if catalog else table.ids[row], why) for row, why in seen.unreadable]
+        if catalog is None:
+            rows.append(("note", f"drawn at {_DRAWN} px to be looked at; drawn faces are more alike than photos of people"))
+        rows += look_rows(seen, len(table), [*bad, *(catalog.unread if catalog and check_images else ())])
+    return aligned(rows)
 
 
 def _attribute_section(table: AttributeTable, attributes: Sequence[Attribute]) -> str:
@@ -82,11 +166,10 @@ def _attribute_section(table: AttributeTable, attributes: Sequence[Attribute]) -
         for kind in ("positive", "negative", "present", "maybe"):
             text = getattr(attribute, kind)
             rows.append((attribute.name, kind, f"{int(table.select(text).sum()):>9,}", text))
-    return _aligned([("attribute", "selector", "   images", ""), *rows])
+    return aligned([("attribute", "selector", "   images", ""), *rows])
 
 
-def _group_section(groups: Groups, identities: Sequence[str], seed: int) -> str:
-    parts = split(identities, groups, seed)
+def _group_section(groups: Groups, identities: Sequence[str], parts: Split) -> str:
     rows: list[tuple[str, ...]] = [("group", "   images", "    train", "    judge", "  persons")]
 
     def add(name: str, index: np.ndarray) -> None:
@@ -102,7 +185,7 @@ def _group_section(groups: Groups, identities: Sequence[str], seed: int) -> str:
     add("joint, second half", second)
     add("excluded", groups.excluded)
     add("usable", groups.usable)
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _attrition_section(table: AttributeTable, attributes: tuple[Attribute, ...], k: int) -> str:
@@ -114,10 +197,4 @@ def _attrition_section(table: AttributeTable, attributes: tuple[Attribute, ...],
         kept = table.select(clause)
         so_far &= kept
         rows.append((str(clause), *(f"{count:>9,}" for count in (int(kept.sum()), int(so_far.sum()), left))))
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    return aligned(rows)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from facegan import randomness
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces
 from facegan.data.formats import IMAGE_LIMIT, is_image, open_image, told_masks, told_unread, unread, without_masks
-from facegan.data.images import decode, reason
+from facegan.data.images import decode, on_white, reason
 from facegan.data.sources import DirectorySource
 from facegan.data.splits import split
 from facegan.errors import FaceganError
@@ -34,6 +35,7 @@ class Target:
     name: str  # of the files to write
     source: str
     image: np.ndarray  # uint8 [3, R, R]
+    place: Any = None  # the square of the photo that it was cut from, where that is not the central one
 
     @property
     def digest(self) -> str:
@@ -41,29 +43,63 @@ class Target:
         return hashlib.sha256(self.image.tobytes()).hexdigest()[:16]
 
 
-def read_photos(paths: Sequence[str], resolution: int) -> tuple[list[Target], list[str]]:
-    """The photos, and a sentence for each that cannot be used; of several with the same pixels one is kept."""
+# (photo in RGB, how messages call it) -> the picture cut out of it, at the network's resolution, and its place; None: the central square
+Cut = Callable[[Image.Image, str], "tuple[Image.Image, Any] | None"]
+
+
+def read_photos(paths: Sequence[str], resolution: int, cut: Cut | None = None) -> tuple[list[Target], list[str]]:
+    """The photos, and a sentence for each that cannot be used; of several with the same pixels one is kept.
+
+    `cut`: what takes the face out of a photo, where that is not simply the central square; its FaceganErrors are such sentences.
+    """
     photos: dict[str, Target] = {}
     problems, resized = [], []
     for file, _ in image_files(paths):
         try:
-            data = read_bytes(file, IMAGE_LIMIT, "picture")
-            with open_image(data) as opened:
-                width, height = opened.size
-            if min(width, height) < SMALLEST:
-                problems.append(f"{file} has {width} x {height} pixels; expected a photo of at least {SMALLEST} x {SMALLEST}")
-                continue
-            photo = Target(file.stem, str(file), decode(data, resolution))
+            photo, (width, height) = _read(file, resolution, cut)
+        except _Refused as error:
+            problems.append(str(error))
+            continue
         except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over
             problems.append(f"{file} is no readable image ({reason(error)})")
             continue
-        if (width, height) != (resolution, resolution):
+        if photo.place is None and (width, height) != (resolution, resolution):
             resized.append(f"{file.name} ({width} x {height})")
         photos.setdefault(photo.digest, photo)
     if resized:
         more = f" and {len(resized) - 3} more" if len(resized) > 3 else ""
         log.info("cut to the central square and resized to the network's %d px: %s%s", resolution, ", ".join(resized[:3]), more)
     return _distinct(photos.values()), problems
+
+
+class _Refused(FaceganError):
+    """Of a picture that can be read, but not used: a whole sentence."""
+
+
+def _read(file: Path, resolution: int, cut: Cut | None) -> tuple[Target, tuple[int, int]]:
+    """A photo at the network's resolution, and the size of its file's picture."""
+    data = read_bytes(file, IMAGE_LIMIT, "picture")
+    with open_image(data) as opened:
+        size = opened.size
+    if min(size) < SMALLEST:
+        raise _Refused(f"{file} has {size[0]} x {size[1]} pixels; expected a photo of at least {SMALLEST} x {SMALLEST}")
+    if cut:
+        whole = on_white(upright(data))
+        try:
+            found = cut(whole, str(file))
+        except FaceganError as error:
+            raise _Refused(str(error)) from error
+        except Exception as error:
+            raise _Refused(f"faces could not be looked for in {file} ({reason(error)})") from error
+        if found:
+            return Target(file.stem, str(file), np.ascontiguousarray(np.asarray(found[0]).transpose(2, 0, 1)), found[1]), size
+    return Target(file.stem, str(file), decode(data, resolution)), size
+
+
+def upright(source: bytes | Path) -> Image.Image:
+    """A whole photo, turned as EXIF says, of the mode that it has; raises what `decode` raises."""
+    with open_image(source) as opened:
+        return ImageOps.exif_transpose(opened)
 
 
 class ImageFile(NamedTuple):
@@ -100,9 +136,7 @@ def _distinct(photos: Iterable[Target]) -> list[Target]:
     """With names that differ: those of other photos of the same file name get a piece of their digest."""
     photos = list(photos)
     names = [photo.name for photo in photos]
-    return [
-        photo if names.count(photo.name) == 1 else Target(f"{photo.name}-{photo.digest[:6]}", photo.source, photo.image) for photo in photos
-    ]
+    return [photo if names.count(photo.name) == 1 else replace(photo, name=f"{photo.name}-{photo.digest[:6]}") for photo in photos]
 
 
 def labelled_faces(

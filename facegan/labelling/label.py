@@ -169,7 +169,7 @@ def _unlabelled(path: str) -> tuple[Source, list[str]]:
     if not path or not os.path.exists(Path(path).expanduser()):
         raise FaceganError(f"faces {path or 'are missing'}: expected a folder or .zip of faces, and there is none of that name")
     source = open_source(Path(path).expanduser())
-    members, _ = without_masks([name for name in source.names if is_image(name) and posixpath.basename(name) != SHEET])
+    members, _ = without_masks([name for name in source.names if is_image(name)])
     if not members:
         raise FaceganError(f"faces {path}: contains no image; expected a folder or .zip of faces")
     return source, members

@@ -1,4 +1,4 @@
-"""The faces to be restored: files and folders, each looked at before it is trusted, or those of a trained run."""
+"""The faces and photographs to be restored: files and folders, each looked at before it is trusted, or the faces of a trained run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from facegan.alignment import detector
+from facegan.alignment.geometry import with_alpha
 from facegan.checkpoints.trained import TrainedRun
 from facegan.data.formats import open_image
 from facegan.data.images import on_white, reason, square
@@ -21,6 +24,8 @@ SMALLEST = 16  # pixels: in fewer nobody is to be recognised
 LARGEST = 64_000_000  # pixels: more is a photograph or a map, and no cut-out face
 WIDEST = 1.4  # longer side by shorter one: beyond, it is no portrait of one face
 
+Photographs = Literal["none", "wide", "all"]  # which pictures are photographs of any number of faces: those wider than WIDEST, or all
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -30,6 +35,15 @@ class Face:
     alpha: Image.Image | None = None  # square, L: how opaque it is, where it says so
 
 
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """Of any number of faces, which are to be found."""
+
+    name: str
+    source: str
+    image: Image.Image  # upright, RGB or RGBA
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why something is no face that can be restored, in one sentence."""
@@ -37,11 +51,11 @@ class Problem:
     sentence: str
 
 
-def read_faces(files: Iterable[ImageFile]) -> Iterator[Face | Problem]:
+def read_faces(files: Iterable[ImageFile], photographs: Photographs = "none") -> Iterator[Face | Photograph | Problem]:
     """One after the other, as they are asked for."""
     for file, name in files:
         try:
-            yield _read(file, name)
+            yield _read(file, name, photographs)
         except FaceganError as error:
             yield Problem(str(error))
         except Image.DecompressionBombError:
@@ -50,16 +64,16 @@ def read_faces(files: Iterable[ImageFile]) -> Iterator[Face | Problem]:
             yield Problem(f"{file} is no readable image ({reason(error)})")
 
 
-def _read(file: Path, name: str) -> Face | Problem:
+def _read(file: Path, name: str, photographs: Photographs) -> Face | Photograph | Problem:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         opened = open_image(file)
     with opened:
-        return face_of(opened, name, str(file))
+        return face_of(opened, name, str(file), photographs)
 
 
-def face_of(opened: Image.Image, name: str, source: str) -> Face | Problem:
-    """A picture as a face; `name`: of the file to write, `source`: how messages call it."""
+def face_of(opened: Image.Image, name: str, source: str, photographs: Photographs = "none") -> Face | Photograph | Problem:
+    """A picture as a face or photograph; `name`: of the file to write, `source`: how messages call it."""
     width, height = opened.size
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":  # a phone's photo, whose further pictures are its own previews
@@ -70,10 +84,14 @@ def face_of(opened: Image.Image, name: str, source: str) -> Face | Problem:
         return Problem(f"{source} has {width} x {height} pixels; expected at most {LARGEST // 10**6} million: cut out the face")
     if min(width, height) < SMALLEST:
         return Problem(f"{source} has {width} x {height} pixels; expected at least {SMALLEST} x {SMALLEST}")
-    if max(width, height) > WIDEST * min(width, height):
+    wide = max(width, height) > WIDEST * min(width, height)
+    if photographs == "all" or (wide and photographs == "wide"):
+        return Photograph(name, source, with_alpha(ImageOps.exif_transpose(opened)))
+    if wide:
+        each = "each of its faces is found and restored"
         return Problem(
-            f"{source} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high: "
-            "several faces at once are not for this network"
+            f"{source} is {width} x {height}, the shape of a whole photograph; expected one face, cut out and about as wide as high; "
+            + (f"with `faces=all` {each}" if detector.available() else f"{each} after pip install 'facegan[align]'")
         )
     image = square(opened)
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None

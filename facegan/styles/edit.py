@@ -11,17 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facegan.alignment.geometry import Square, central, paste
 from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run, write_json
-from facegan.data.photos import read_photos
+from facegan.data.photos import upright
 from facegan.errors import FaceganError
 from facegan.options import EditOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.directions import find_direction
 from facegan.styles.perceptual import distance
-from facegan.styles.project import Projector
+from facegan.styles.project import Projector, find_photos
 from facegan.styles.recipe import parse_layers
 from facegan.styles.store import SUFFIX, write_style
 
@@ -36,6 +37,7 @@ class Edited:
     style: Tensor  # float32 [num_ws, w_dim], of the edit
     tensors: Tensor  # [3, 3, R, R] in [-1, 1]: photo, projection, edit
     record: dict[str, Any]  # as edit.json has it
+    photo: Image.Image | None = None  # the whole photo with what the edit changed, if `paste` asked for it
 
     @property
     def image(self) -> Image.Image:
@@ -56,14 +58,17 @@ class Edited:
 
 
 def edit(projector: Projector, options: EditOptions, network: str, out: Path) -> Edited:
-    """Write NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json; what can be refused is refused first."""
+    """Write NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json, with `paste` also NAME-pasted.png.
+
+    What can be refused is refused first.
+    """
     if not options.add and not options.remove:
         raise FaceganError("nothing to do: name an attribute with `add` or `remove`, such as `add=beard`")
     if not options.photo or Path(options.photo).is_dir():
         raise FaceganError(f"`photo` is {options.photo!r}: expected the file of one photo")
     shift = options.strength * direction_of(options, network, projector)
     critics = open_critics(options, network, projector.device)
-    targets, problems = read_photos([options.photo], projector.config.resolution)
+    targets, problems = find_photos([options.photo], projector.config.resolution, options.align)
     targets, others = projector.acceptable(targets[:1], out)
     if problems or others:
         raise FaceganError((problems + others)[0])
@@ -77,14 +82,20 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path) ->
         after = projector.generator.synthesis(edited, noise=noise)
     photo = projector.images(targets)
     report = measured(projector, photo, before, after, critics)
-    record = {"photo": options.photo, "add": list(options.add), "remove": list(options.remove), "strength": options.strength,
-              "layers": options.layers or "all", "latent_distance": remote, **report}  # fmt: skip
+    whole = upright(Path(options.photo))
+    square: Square = targets[0].place or central(*whole.size)
+    record = {"photo": options.photo, "square": square.to_json(), "add": list(options.add), "remove": list(options.remove),
+              "strength": options.strength, "layers": options.layers or "all", "latent_distance": remote, **report}  # fmt: skip
     write_style(out / f"{name}-edited{SUFFIX}", edited[0])
     save_png(to_pil(after[0]), out / f"{name}-edited.png")
     titles = ["photo", "projection", "edited: " + " ".join([f"+{each}" for each in options.add] + [f"-{each}" for each in options.remove])]
     save_png(comparison(torch.stack([photo, before, after], dim=1), titles, [name]), out / "edit.png")
+    # The change of the projection, not the projection: what the network does not know of this face and photo stays as it is.
+    pasted = paste(whole, to_pil(before[0]), to_pil(after[0]), square) if options.paste else None
+    if pasted:
+        save_png(pasted, out / f"{name}-pasted.png")
     write_json(out / "edit.json", record)
-    return Edited(out, edited[0].cpu(), torch.cat([photo, before, after]).cpu(), record)
+    return Edited(out, edited[0].cpu(), torch.cat([photo, before, after]).cpu(), record, pasted)
 
 
 def open_critics(options: EditOptions, network: str, device: torch.device) -> Critics | None:

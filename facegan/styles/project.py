@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.alignment.placement import cutter, warn_of_misplaced
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
 from facegan.checkpoints.run import RunFolder, write_json
@@ -26,7 +27,7 @@ from facegan.errors import FaceganError, Interrupted
 from facegan.files import parse_json, quoted
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.options import ProjectOptions
+from facegan.options import Align, ProjectOptions
 from facegan.pixels import to_float
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
@@ -96,7 +97,7 @@ def find_targets(options: ProjectOptions, network: str, resolution: int) -> tupl
     if bool(options.target) == bool(options.attribute):
         raise FaceganError("expected either `target=PHOTO` ... or `attribute=NAME`, the faces of one attribute in a labelled data set")
     if options.target:
-        return read_photos(options.target, resolution)
+        return find_photos(options.target, resolution, options.align)
     try:
         config = RunFolder(network).config()
     except FaceganError:
@@ -110,6 +111,17 @@ def find_targets(options: ProjectOptions, network: str, resolution: int) -> tupl
         num=config.num, data_seed=config.seed, seed=options.seed, minimum=config.minimum_images,
     )  # fmt: skip
     return faces, []
+
+
+def find_photos(paths: Sequence[str], resolution: int, align: Align) -> tuple[list[Target], list[str]]:
+    """The photos, their largest faces cut out as `align` says, and a sentence for each that cannot be used."""
+    cut = cutter(align, resolution)
+    targets, problems = read_photos(paths, resolution, cut)
+    if cut:
+        cut.tell()
+    else:
+        warn_of_misplaced([(target.source, target.image) for target in targets])
+    return targets, problems
 
 
 def refuse_other_attributes(options: ProjectOptions, network: str, config: TrainConfig) -> None:
@@ -258,8 +270,8 @@ class Projector:
         found: list[float] = latent_distance(self.generator, ws.to(self.device)).tolist()
         for name, away in zip(names, found, strict=True):
             if away > MOST_DISTANT[self.settings.space]:
-                log.warning("%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?",
-                            name, away)  # fmt: skip
+                told = "%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?"
+                log.warning(told + " `facegan data align` cuts such out of photos", name, away)
         return found
 
 
@@ -313,7 +325,10 @@ def write_report(projector: Projector, targets: Sequence[Target], problems: Sequ
     names = [target.name for target in targets]
     styles = tuple(read_styles(file, projector.config)[0] for file in files)
     remote = projector.flag_outliers(names, torch.stack([style.w for style in styles]))
-    rows = [{"name": name, **read_metadata(file), "latent_distance": away} for name, file, away in zip(names, files, remote, strict=True)]
+    rows = [
+        {"name": target.name, **read_metadata(file), "latent_distance": away, "square": target.place and target.place.to_json()}
+        for target, file, away in zip(targets, files, remote, strict=True)
+    ]
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])

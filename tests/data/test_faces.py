@@ -106,7 +106,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
 
 def test_inspect_reports_what_the_selectors_find(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        report = inspect(folder, "a,b", progress=False)
+        report = inspect(folder, "a,b", progress=False).text
     lines = [" ".join(line.split()) for line in report.splitlines()]
     a, b = (np.arange(40) % step == 0 for step in (3, 5))
     assert "images 40" in lines and "identities 10" in lines and "layout CelebA" in lines
@@ -122,14 +122,14 @@ def test_inspect_reports_what_the_selectors_find(folder: Path, caplog: pytest.Lo
 
 
 def test_inspect_checks_images_when_asked(folder: Path) -> None:
-    report = inspect(folder, "a,b", check_images=True, progress=False)
+    report = inspect(folder, "a,b", check_images=True, progress=False).text
     lines = [" ".join(line.split()) for line in report.splitlines()]
     assert "unreadable 2" in lines
     assert any("000005.png: " in line for line in lines) and any("000017.png: " in line for line in lines)
 
 
 def test_inspect_of_synthetic_faces_agrees_with_rendering_them(tmp_path: Path) -> None:
-    report = inspect("synthetic:1", "bald,beard", num=40, progress=False)
+    report = inspect("synthetic:1", "bald,beard", num=40, progress=False).text
     table = open_faces("synthetic:1", 32, num=40, cache_dir=tmp_path, progress=False).table
     bald = int(table.select("Bald").sum())
     assert f"bald present {bald} Bald" in [" ".join(line.split()) for line in report.splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, PngImagePlugin, UnidentifiedImageError
 
 import facegan
+from facegan import cli
 from facegan.data import formats
 from facegan.data.formats import is_image, open_image, unread, without_masks
 from facegan.data.images import decode
@@ -82,7 +84,7 @@ def test_pictures_that_are_not_read_are_counted_and_named(
     (tmp_path / "beard/two\nlines.png").write_bytes(_file("PNG"))
     wanted = ["bald/a.heic", "bald/b.HEIC", "beard/c.psd"]
     assert [name for name, _ in unread(path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")))] == wanted
-    report = inspect(tmp_path, "bald,beard", check_images=True, progress=False)
+    report = inspect(tmp_path, "bald,beard", check_images=True, progress=False).text
     assert re.search(r"images +2\n", report) and re.search(r"unreadable +5\n", report)
     assert all(name in report for name in wanted) and r"two\nlines.png: its name is not UTF-8, or has control characters" in report
     assert "5 files are not read and left out" in caplog.text and ".psd is not read here: save it as PNG or JPEG" in caplog.text
@@ -198,3 +200,30 @@ def test_masks_beside_faces_are_no_faces(tmp_path: Path, caplog: pytest.LogCaptu
     assert catalog.notes == ("2 masks are left out, such as masks/0.png, which belongs to bald/0.jpg",)
     assert [name for _, name in image_files([str(tmp_path / "data")])] == ["bald/0", "beard/1"]
     assert caplog.text.count("2 masks are left out, such as masks/0.png") == 2
+
+
+# --- Sheets that facegan itself writes among faces
+
+
+def test_sheets_among_faces_are_no_faces(tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    names = ["bald/1.png", "beard/2.png"]
+    for i, name in enumerate([*names, "contact-sheet.png", "labels.png", "bald/contact-sheet.png", "bald/Contact-Sheet.PNG"]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(FACE, i, 0)).resize((16, 16)).save(root / name)
+    (root / "faces.csv").write_text("source,face,file,reason\n")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "faces")
+    assert open_catalog(root).members == ("bald/1.png", "beard/2.png") and open_catalog(root).table.columns == ("bald", "beard")
+    assert open_catalog(tmp_path / "packed.zip").members == ("faces/bald/1.png", "faces/beard/2.png")
+    assert [name for _, name in image_files([str(root)])] == ["bald/1", "beard/2"]  # of `project` and `restore`
+    assert [path.name for path, _ in image_files([str(root / "labels.png")])] == ["labels.png"]  # named, it is what is wanted
+    assert cli.main(["restore", str(root), "--out", str(tmp_path / "restored")]) == 0
+    assert sorted(path.name for path in (tmp_path / "restored").rglob("*.png")) == ["1.png", "2.png", "before-after.png"]
+    (root / "metadata.csv").write_text("file_name,bald\nbald/1.png,1\nbeard/2.png,0\n")
+    catalog = open_catalog(root)
+    assert catalog.layout == "imagefolder" and len(catalog.table) == 2 and catalog.notes == ()
+
+
+@pytest.mark.parametrize("name", ["my-contact-sheet.png", "labels.jpg", "labels.png/1.png", "contact-sheet.png.png"])
+def test_only_these_two_names(name: str) -> None:
+    assert is_image(name) and not is_image("a/labels.png") and not is_image("contact-sheet.png")

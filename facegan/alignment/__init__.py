@@ -1,0 +1,1 @@
+"""Faces in photographs: where they are, cut out as FFHQ's are, and put back."""

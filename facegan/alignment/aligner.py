@@ -1,0 +1,273 @@
+"""`facegan data align`: folders of photographs to a folder of faces, a few photos at a time, where the same call resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, TypeVar
+
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from facegan.alignment.contact import contact_sheet
+from facegan.alignment.detector import Detector
+from facegan.alignment.face import NO_FACE, UNREADABLE, FaceRow, measured, unfit
+from facegan.alignment.geometry import crop
+from facegan.alignment.journal import FOLDER, Journal, stamp_of
+from facegan.alignment.labels import metadata, read_labels
+from facegan.alignment.photos import Photo, read_photo
+from facegan.alignment.selection import Aligned, selected
+from facegan.data.photos import image_files
+from facegan.errors import FaceganError
+from facegan.files import read_json, write_whole
+from facegan.options import AlignOptions, DataAlign
+from facegan.plotting.sheets import save_png
+from facegan.schema import checked
+
+log = logging.getLogger("facegan.align")
+
+TABLE, SHEET, METADATA = "faces.csv", "contact-sheet.png", "metadata.csv"
+WORKERS = 8  # photos worked on side by side, at most: each takes up to 72 MB, and what the networks need
+NAMED = 20  # unreadable photos named in the log; faces.csv has all
+LOOK = 0.6  # faces are looked for down to this share of the smallest side, to be told that they are there but small
+_NUMBERED = re.compile(r"\.face\d+$")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Job(NamedTuple):
+    """A photo, and what its largest face is called, without suffix."""
+
+    path: Path
+    name: str
+
+
+class _Curated(TypedDict):
+    """Files of the folder of faces when the last call ended, and those that a person had removed."""
+
+    taken: list[str]
+    removed: list[str]
+
+
+def align_folder(options: DataAlign) -> Aligned:
+    """Cut the faces out of the photos into `out`.
+
+    Raises:
+        FaceganError: there are no photos, or options make no sense, before any work.
+        OSError: `out` cannot be written; what is there is whole, and the same call resumes.
+    """
+    out, write = Path(options.out), not options.dry_run
+    journal = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")})
+    jobs = named(find_photos(options.photos, out), {row.file: photo for photo, (_, rows) in journal.entries.items() for row in rows})
+    labels = read_labels(options.attributes_from, options.photos, [job.path for job in jobs]) if options.attributes_from else None
+    detector = Detector(options.device)
+    if journal.restarted:
+        log.warning("%s was made with other settings, or its notes are damaged: all photos are looked at again", out)
+    work = [job for job in jobs if journal.known(job.path) is None]
+    if len(work) < len(jobs):
+        log.info("%d of %d photos are done already", len(jobs) - len(work), len(jobs))
+    fresh: dict[Path, list[FaceRow]] = {}
+    try:
+        for job, stamp, rows in _processed(work, detector, options, out if write else None):
+            fresh[job.path] = rows
+            if write:
+                journal.add(job.path, stamp, rows)
+    finally:
+        journal.close()
+    rows = [row for job in jobs for row in fresh.get(job.path) or journal.known(job.path) or ()]
+    now = {str(job.path.resolve()) for job in jobs}
+    rows += [row for photo, (_, some) in journal.entries.items() if photo not in now for row in some]  # of earlier calls
+    curated = _curated(out)
+    removed = {*curated["removed"], *(file for file in curated["taken"] if not (out / file).exists())}
+    only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
+    chosen = selected(rows, options, only_largest, removed)
+    photos = len({row.source for row in rows})
+    for row in [row for row in chosen if row.reason.startswith(UNREADABLE)][:NAMED]:
+        log.warning("left out: %s: %s", row.source, row.reason.removeprefix(UNREADABLE).strip())
+    result = Aligned(tuple(chosen), _Files(out, [row.file for row in chosen if not row.reason]), photos, options, out)
+    if not write:
+        return result
+    if labels is not None:
+        alone = Counter(row.source for row in result.taken)
+        write_whole(out / METADATA, metadata(labels, [(row.file, row.source, alone[row.source] == 1) for row in result.taken]))
+    _write(result, [row.file for row in rows if row.file], sorted(removed), out)
+    return result
+
+
+def align_photos(photos: Sequence[Photo | str], options: AlignOptions, device: str) -> Aligned:
+    """The faces of photos, or of the files and folders at paths, kept in memory. FaceganError as `align_folder`."""
+    items: list[tuple[str, str, Photo | Path]] = []
+    for number, photo in enumerate(photos):
+        if isinstance(photo, Photo):
+            items.append((f"picture {number}", f"picture{number:04d}", photo))
+        else:
+            items += [(str(file), name, file) for file, name in image_files([photo])]
+    detector, rows, faces = Detector(device), list[FaceRow](), dict[int, Image.Image]()
+    for source, name, item in items:
+        try:
+            found = list(faces_of(item if isinstance(item, Photo) else read_photo(item), source, name, detector, options))
+        except FaceganError as error:
+            rows.append(FaceRow(source, reason=f"{UNREADABLE} {error}"))
+            continue
+        for row, face in found:
+            faces[len(rows)] = face
+            rows.append(row)
+        if not found:
+            rows.append(FaceRow(source, reason=NO_FACE))
+    chosen = selected(rows, options, options.faces == "largest")
+    pictures = [faces[i] for i, row in enumerate(chosen) if not row.reason]
+    return Aligned(tuple(chosen), pictures, len(items), options)
+
+
+class _Files(Sequence[Any]):
+    """Pictures of a folder, opened as they are asked for."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, list(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return read_photo(self.folder / self.names[index]).image
+
+
+# --- which photos, and what their faces are called
+
+
+def find_photos(paths: Sequence[str], out: Path) -> list[Job]:
+    """The photos named, but for what is in `out`; of several folders, each below its own name."""
+    folders = [path for path in paths if Path(path).is_dir()]
+    jobs = []
+    for path in paths:
+        below = f"{Path(path).resolve().name}/" if len(folders) > 1 and path in folders else ""
+        jobs += [Job(file, below + name) for file, name in image_files([path])]
+    jobs = list({job.path.resolve(): job for job in jobs if out.resolve() not in job.path.resolve().parents}.values())
+    if not jobs:
+        raise FaceganError(f"{', '.join(paths)[:200]}: all pictures there are in `out={out}`; name a folder of photos")
+    return jobs
+
+
+def named(jobs: Sequence[Job], taken: dict[str, str]) -> list[Job]:
+    """With names that differ, whatever the case of letters, that no second face of a photo has, nor, in `taken`, a face of another."""
+    count = Counter(job.name.casefold() for job in jobs)
+
+    def unique(job: Job) -> Job:
+        path = str(job.path.resolve())
+        if count[job.name.casefold()] == 1 and not _NUMBERED.search(job.name) and taken.get(file_of(job.name, 0), path) == path:
+            return job
+        return job._replace(name=f"{job.name}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}")
+
+    return list(map(unique, jobs))
+
+
+def file_of(name: str, number: int) -> str:
+    """NAME.png of a photo's largest face, NAME.face2.png of the next."""
+    return f"{name}.face{number + 1}.png" if number else f"{name}.png"
+
+
+# --- photo by photo
+
+
+def _processed(
+    jobs: Sequence[Job], detector: Detector, options: AlignOptions, out: Path | None
+) -> Iterator[tuple[Job, list[int], list[FaceRow]]]:
+    """(photo, stamp, rows) in order; the faces that may be taken are written to `out`, if there is one."""
+
+    def one(job: Job) -> tuple[Job, list[int], list[FaceRow]]:
+        stamp = stamp_of(job.path)  # before it is read, so that what changes meanwhile is looked at again
+        try:
+            photo = read_photo(job.path)
+        except FaceganError as error:
+            return job, stamp, [FaceRow(str(job.path), reason=f"{UNREADABLE} {error}")]
+        rows = []
+        for row, face in faces_of(photo, str(job.path), job.name, detector, options):
+            rows.append(row)
+            if out and not unfit(row, options):
+                save_png(face, out / row.file, compress_level=2)
+        return job, stamp, rows or [FaceRow(str(job.path), reason=NO_FACE)]
+
+    taken = 0
+    with tqdm(total=len(jobs), desc="aligning", unit="photo", disable=None) as bar:
+        for job, stamp, rows in side_by_side(one, jobs):
+            taken += sum(not row.reason and not unfit(row, options) for row in rows)
+            bar.set_postfix(faces=taken, refresh=False)
+            bar.update()
+            yield job, stamp, rows
+
+
+def faces_of(photo: Photo, source: str, name: str, detector: Detector, options: AlignOptions) -> Iterator[tuple[FaceRow, Image.Image]]:
+    """The faces of a photo, largest first: what was measured, and the picture."""
+    [found] = detector([photo.image], LOOK * options.smallest_side / photo.scale)
+    for number, face in enumerate(each for each in found if each.score >= options.min_score):
+        yield measured(photo, face, source, number, file_of(name, number), options)
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results in order; items are worked on by as many threads as PyTorch would have, each with one of its own.
+
+    What has not begun when the reader stops is dropped.
+    """
+    workers = min(WORKERS, max(1, torch.get_num_threads()))
+    waiting: list[Future[Result]] = []
+    with _one_thread_each(workers), ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > workers:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextmanager
+def _one_thread_each(workers: int) -> Iterator[None]:
+    """PyTorch's own threads off, as those of several operators at a time would wait for one another."""
+    threads = torch.get_num_threads()
+    try:
+        if workers > 1:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# --- the folder
+
+
+def _write(result: Aligned, made: Sequence[str], removed: Sequence[str], out: Path) -> None:
+    """The faces that are taken, and none of the others that were `made`; faces.csv; the sheet."""
+    taken = {row.file for row in result.taken}
+    for row in result.taken:
+        if not (out / row.file).exists():  # left out by an earlier call, or cut off before it was noted
+            try:
+                photo = read_photo(Path(row.source))
+                save_png(crop(photo.image, row.square().scaled(1 / photo.scale), result.options.size), out / row.file)
+            except FaceganError as error:
+                log.warning("%s is missing, and cannot be made again: %s", out / row.file, error)
+    for file in {*made} - taken:
+        (out / file).unlink(missing_ok=True)
+    write_whole(out / TABLE, result.table())
+    save_png(contact_sheet(result.rows, out), out / SHEET)
+    write_whole(out / FOLDER / "taken.json", json.dumps(_Curated(taken=sorted(taken), removed=list(removed))))
+
+
+def _curated(out: Path) -> _Curated:
+    path = out / FOLDER / "taken.json"
+    if not path.exists():
+        return _Curated(taken=[], removed=[])
+    known: _Curated = checked(read_json(path), _Curated, path)
+    return known

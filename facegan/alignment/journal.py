@@ -1,0 +1,87 @@
+"""What became of each photo so far, a line each, so that an interrupted run resumes, and a longer list of photos continues it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, TypedDict
+
+from facegan.alignment.face import FaceRow
+from facegan.errors import FaceganError
+from facegan.files import parse_json, write_whole
+from facegan.schema import checked
+
+FOLDER = ".alignment"  # in the folder of faces; hidden, so that it is no data
+VERSION = 1  # raise when faces are found, cut out or measured otherwise
+
+
+class _Entry(TypedDict):
+    photo: str
+    stamp: list[int]
+    rows: list[FaceRow]
+
+
+class Journal:
+    """A file of lines: first the settings, then a photo each, its size and time, and its rows."""
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.path = out / FOLDER / "photos.jsonl"
+        self.settings = {"version": VERSION, **settings}
+        self.entries: dict[str, tuple[list[int], list[FaceRow]]] = {}
+        self.restarted = False  # whether there was one with other settings
+        self._file: IO[str] | None = None
+        self._read()
+
+    def _read(self) -> None:
+        """The lines that are whole; a last one that was cut off is as if its photo had not been looked at."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_bytes().split(b"\n")[:-1]
+        try:
+            if not lines or parse_json(lines[0], self.path) != self.settings:
+                self.restarted = bool(lines)
+                return
+            for line in lines[1:]:
+                entry: _Entry = checked(parse_json(line, self.path), _Entry, f"{self.path}: a line")
+                self.entries[entry["photo"]] = (entry["stamp"], entry["rows"])
+        except FaceganError:  # damaged: what stands before it holds
+            self.restarted = not self.entries
+
+    def known(self, photo: Path) -> list[FaceRow] | None:
+        """The rows of a photo that has not changed since; None where it must be looked at."""
+        stamp, rows = self.entries.get(str(photo.resolve()), (None, None))
+        return rows if stamp == stamp_of(photo) else None
+
+    def add(self, photo: Path, stamp: Sequence[int], rows: Sequence[FaceRow]) -> None:
+        """A photo is done: its faces are on disk."""
+        if self._file is None:
+            # Written anew, without lines that a crash damaged or a photo has outgrown.
+            lines = [self.settings, *(_entry(name, known, some) for name, (known, some) in self.entries.items())]
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+            self._file = open(self.path, "a", encoding="utf-8")
+        key = str(photo.resolve())
+        self.entries[key] = (list(stamp), list(rows))
+        self._file.write(json.dumps(_entry(key, stamp, rows)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """The file is whole."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+
+def _entry(photo: str, stamp: Sequence[int], rows: Sequence[FaceRow]) -> dict[str, Any]:
+    return {"photo": photo, "stamp": list(stamp), "rows": [vars(row) for row in rows]}
+
+
+def stamp_of(photo: Path) -> list[int]:
+    """What changes with a file's content: its size and time."""
+    try:
+        status = photo.stat()
+    except OSError:  # gone meanwhile
+        return [-1, -1]
+    return [status.st_size, status.st_mtime_ns]
