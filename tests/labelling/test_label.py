@@ -15,7 +15,7 @@ from PIL import Image
 
 import facegan
 from facegan import cli
-from facegan.data.attributes import group, resolve
+from facegan.data.attributes import partition, resolve
 from facegan.data.faces import open_faces
 from facegan.data.inspect import inspect
 from facegan.data.loaders import open_catalog
@@ -108,7 +108,7 @@ def test_the_result_is_a_data_set(faces: Path, labelled: Path) -> None:
     report = inspect(faces, "bald,beard", progress=False).text
     assert "columns         2: bald, beard" in report and "values are of `facegan data label`, and nobody has checked them" in report
     data = open_faces(faces, 16, progress=False)
-    groups = group(data.table, resolve("bald,beard", data.table), minimum=4)  # as a training asks for them
+    groups = partition(data.table, resolve("bald,beard", data.table))  # as a training asks for them
     assert [attribute.positive for attribute in groups.attributes] == ["bald", "beard"] and len(groups.usable) > 60
 
 
