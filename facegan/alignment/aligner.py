@@ -22,12 +22,12 @@ from facegan.alignment.detector import Detector
 from facegan.alignment.face import NO_FACE, UNREADABLE, FaceRow, measured, unfit
 from facegan.alignment.geometry import crop
 from facegan.alignment.journal import FOLDER, Journal, stamp_of
-from facegan.alignment.labels import metadata, read_labels
+from facegan.alignment.labels import Labels, corrected, metadata, read_labels
 from facegan.alignment.photos import Photo, read_photo
 from facegan.alignment.selection import Aligned, selected
 from facegan.data.photos import image_files
 from facegan.errors import FaceganError
-from facegan.files import read_json, write_whole
+from facegan.files import read_json, read_text, write_whole
 from facegan.options import AlignOptions, DataAlign
 from facegan.plotting.sheets import save_png
 from facegan.schema import checked
@@ -35,6 +35,7 @@ from facegan.schema import checked
 log = logging.getLogger("facegan.align")
 
 TABLE, SHEET, METADATA = "faces.csv", "contact-sheet.png", "metadata.csv"
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 WORKERS = 8  # photos worked on side by side, at most: each takes up to 72 MB, and what the networks need
 NAMED = 20  # unreadable photos named in the log; faces.csv has all
 LOOK = 0.6  # faces are looked for down to this share of the smallest side, to be told that they are there but small
@@ -55,6 +56,7 @@ class _Curated(TypedDict):
 
     taken: list[str]
     removed: list[str]
+    metadata: str  # digest of the metadata.csv that it wrote
 
 
 def align_folder(options: DataAlign) -> Aligned:
@@ -68,6 +70,9 @@ def align_folder(options: DataAlign) -> Aligned:
     journal = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")})
     jobs = named(find_photos(options.photos, out), {row.file: photo for photo, (_, rows) in journal.entries.items() for row in rows})
     labels = read_labels(options.attributes_from, options.photos, [job.path for job in jobs]) if options.attributes_from else None
+    curated = _curated(out)
+    if labels is not None and _changed(out, curated["metadata"]):
+        corrected(metadata(labels, []), read_text(out / METADATA), out / METADATA)  # refuses now what it would after the work
     detector = Detector(options.device)
     if journal.restarted:
         log.warning("%s was made with other settings, or its notes are damaged: all photos are looked at again", out)
@@ -85,7 +90,6 @@ def align_folder(options: DataAlign) -> Aligned:
     rows = [row for job in jobs for row in fresh.get(job.path) or journal.known(job.path) or ()]
     now = {str(job.path.resolve()) for job in jobs}
     rows += [row for photo, (_, some) in journal.entries.items() if photo not in now for row in some]  # of earlier calls
-    curated = _curated(out)
     removed = {*curated["removed"], *(file for file in curated["taken"] if not (out / file).exists())}
     only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
     chosen = selected(rows, options, only_largest, removed)
@@ -95,11 +99,36 @@ def align_folder(options: DataAlign) -> Aligned:
     result = Aligned(tuple(chosen), _Files(out, [row.file for row in chosen if not row.reason]), photos, options, out)
     if not write:
         return result
-    if labels is not None:
-        alone = Counter(row.source for row in result.taken)
-        write_whole(out / METADATA, metadata(labels, [(row.file, row.source, alone[row.source] == 1) for row in result.taken]))
-    _write(result, [row.file for row in rows if row.file], sorted(removed), out)
+    listed = _metadata(result, labels, out, curated["metadata"])
+    _write(result, [row.file for row in rows if row.file], _Curated(taken=[], removed=sorted(removed), metadata=listed), out)
     return result
+
+
+def _changed(out: Path, last: str) -> bool:
+    """Whether there is a metadata.csv that is not the one last written."""
+    path = out / METADATA
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != last
+
+
+def _metadata(result: Aligned, labels: Labels | None, out: Path, last: str) -> str:
+    """Write metadata.csv, if labels are known; of one that a person has changed since (its digest is not `last`) the rows stay.
+
+    Returns the digest of what was written, which is `last` where nothing was.
+    """
+    path = out / METADATA
+    if labels is None:
+        if path.exists():
+            log.warning("%s is left as it is: faces that came since have no row there", path)
+        return last
+    alone = Counter(row.source for row in result.taken)
+    text = metadata(labels, [(row.file, row.source, alone[row.source] == 1) for row in result.taken])
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if _changed(out, last):
+        text = corrected(text, read_text(path, what="metadata.csv"), path)
+        log.info("%s was changed by hand: its rows are kept", path)
+        digest = ""
+    write_whole(path, text)
+    return digest
 
 
 def align_photos(photos: Sequence[Photo | str], options: AlignOptions, device: str) -> Aligned:
@@ -148,6 +177,9 @@ class _Files(Sequence[Any]):
 def find_photos(paths: Sequence[str], out: Path) -> list[Job]:
     """The photos named, but for what is in `out`; of several folders, each below its own name."""
     folders = [path for path in paths if Path(path).is_dir()]
+    archives = [path for path in paths if path not in folders and Path(path).suffix.lower() in ARCHIVES]
+    if archives:
+        raise FaceganError(f"{archives[0]} is an archive: unpack it, and name its folder")
     jobs = []
     for path in paths:
         below = f"{Path(path).resolve().name}/" if len(folders) > 1 and path in folders else ""
@@ -248,7 +280,7 @@ def _one_thread_each(workers: int) -> Iterator[None]:
 # --- the folder
 
 
-def _write(result: Aligned, made: Sequence[str], removed: Sequence[str], out: Path) -> None:
+def _write(result: Aligned, made: Sequence[str], curated: _Curated, out: Path) -> None:
     """The faces that are taken, and none of the others that were `made`; faces.csv; the sheet."""
     taken = {row.file for row in result.taken}
     for row in result.taken:
@@ -262,12 +294,12 @@ def _write(result: Aligned, made: Sequence[str], removed: Sequence[str], out: Pa
         (out / file).unlink(missing_ok=True)
     write_whole(out / TABLE, result.table())
     save_png(contact_sheet(result.rows, out), out / SHEET)
-    write_whole(out / FOLDER / "taken.json", json.dumps(_Curated(taken=sorted(taken), removed=list(removed))))
+    write_whole(out / FOLDER / "taken.json", json.dumps({**curated, "taken": sorted(taken)}))
 
 
 def _curated(out: Path) -> _Curated:
     path = out / FOLDER / "taken.json"
     if not path.exists():
-        return _Curated(taken=[], removed=[])
+        return _Curated(taken=[], removed=[], metadata="")
     known: _Curated = checked(read_json(path), _Curated, path)
     return known

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from facegan.alignment.face import UNREADABLE, FaceRow, kind
+from facegan.alignment.face import UNREADABLE, FaceRow
 from facegan.alignment.geometry import crop
 from facegan.alignment.photos import read_photo
 from facegan.data.formats import open_image
+from facegan.data.leftovers import kind
 from facegan.errors import FaceganError
 from facegan.plotting.sections import SIDE, Section, sections
 

@@ -24,11 +24,6 @@ DUPLICATE, ANOTHER, UNREADABLE = "duplicate of", "another face of a labelled pho
 REMOVED = "removed by hand"
 
 
-def kind(reason: str) -> str:
-    """A reason without its details."""
-    return "duplicate" if reason.startswith(DUPLICATE) else "unreadable" if reason.startswith(UNREADABLE) else reason
-
-
 @dataclass(frozen=True)
 class FaceRow:
     """A row of faces.csv; of a photo without a face everything but `source` and `reason` is empty. Lengths are pixels of the photo."""

@@ -35,19 +35,19 @@ class Journal:
         self._read()
 
     def _read(self) -> None:
-        """The lines that are whole; a last one that was cut off is as if its photo had not been looked at."""
+        """The lines up to the first that is not whole: photos behind it are as if they had not been looked at."""
         if not self.path.exists():
             return
-        lines = self.path.read_bytes().split(b"\n")[:-1]
-        try:
-            if not lines or parse_json(lines[0], self.path) != self.settings:
-                self.restarted = bool(lines)
-                return
-            for line in lines[1:]:
-                entry: _Entry = checked(parse_json(line, self.path), _Entry, f"{self.path}: a line")
-                self.entries[entry["photo"]] = (entry["stamp"], entry["rows"])
-        except FaceganError:  # damaged: what stands before it holds
-            self.restarted = not self.entries
+        with open(self.path, "rb") as file:
+            try:
+                if parse_json(file.readline(), self.path) != self.settings:
+                    self.restarted = True
+                    return
+                for line in file:
+                    entry: _Entry = checked(parse_json(line, self.path), _Entry, f"{self.path}: a line")
+                    self.entries[entry["photo"]] = (entry["stamp"], entry["rows"])
+            except FaceganError:  # cut off or damaged: what stands before it holds
+                self.restarted = not self.entries
 
     def known(self, photo: Path) -> list[FaceRow] | None:
         """The rows of a photo that has not changed since; None where it must be looked at."""

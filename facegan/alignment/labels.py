@@ -95,6 +95,23 @@ def _from_list(file: Path, files: Sequence[Path]) -> Labels:
     return Labels(tuple(rows.columns), {path: values[row] for path, row in found}, persons)
 
 
+def corrected(written: str, found: str, where: Path) -> str:
+    """The metadata.csv `written` now, with the rows of one that was `found` in its place, changed by hand.
+
+    FaceganError where that has other columns.
+    """
+    (header, *rows), (other, *kept) = (list(csv.reader(io.StringIO(each))) or [[]] for each in (written, found.removeprefix("\ufeff")))
+    if other != header:
+        raise FaceganError(
+            f"{where} was not written by alignment, or its columns were changed: expected {','.join(header)}; move it away, or leave out "
+            "`attributes_from`"
+        )
+    by_hand = {row[0]: row for row in kept if row}
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *(by_hand.get(row[0], row) for row in rows)])
+    return text.getvalue()
+
+
 def metadata(labels: Labels, faces: Sequence[tuple[str, str, bool]]) -> str:
     """metadata.csv of (file, photo, whether the photo's only face) each; of several faces none has the photo's label."""
     text = io.StringIO()

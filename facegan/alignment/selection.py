@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from facegan.alignment.face import ANOTHER, DUPLICATE, NO_FACE, REMOVED, FaceRow, kind, table, unfit
+from facegan.alignment.face import ANOTHER, DUPLICATE, NO_FACE, REMOVED, FaceRow, table, unfit
+from facegan.data.leftovers import kind
 from facegan.data.quality import Duplicates
 from facegan.options import AlignOptions
 

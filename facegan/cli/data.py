@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from facegan import options as o
 from facegan.cli.command import Command
+from facegan.cli.messages import with_flags
 from facegan.errors import FaceganError
 
 log = logging.getLogger("facegan.data")
@@ -74,8 +76,8 @@ def run_align(values: dict[str, Any]) -> None:
 
     options = o.DataAlign(**values)
     aligned = align_folder(options)
-    print(aligned.describe())
-    print("nothing was written, as `dry_run` is set" if options.dry_run else Path(options.out) / "contact-sheet.png")
+    print(with_flags(aligned.describe(), (item.name for item in fields(options))))
+    print("nothing was written: --dry-run" if options.dry_run else Path(options.out) / "contact-sheet.png")
 
 
 def run_label(values: dict[str, Any]) -> None:

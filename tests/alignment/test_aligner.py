@@ -271,6 +271,25 @@ def test_what_is_written_is_a_data_set(tmp_path, photo):
     assert catalog.table.columns == ("bald", "beard") and catalog.table.values.tolist() == [[1, 0], [0, 1]]
 
 
+def test_corrections_by_hand_stay(tmp_path, photo):
+    listed = tmp_path / "faces/metadata.csv"
+    photo(tmp_path / "photos/bald/a.png", Drawn(150, 120, SIDE, seed=1))
+    photo(tmp_path / "photos/beard/b.png", Drawn(150, 120, SIDE, seed=2), seed=1)
+    align_folder(options(tmp_path, attributes_from="folders"))
+    listed.write_text(listed.read_text().replace("bald/a.png,1,0", "bald/a.png,1,1"))
+    photo(tmp_path / "photos/beard/c.png", Drawn(150, 120, SIDE, seed=3), seed=2)
+    for _ in range(2):
+        align_folder(options(tmp_path, attributes_from="folders"))
+        assert listed.read_text().splitlines()[1:] == ["bald/a.png,1,1", "beard/b.png,0,1", "beard/c.png,0,1"]
+    (tmp_path / "faces/beard/b.png").unlink()
+    align_folder(options(tmp_path, attributes_from="folders"))
+    assert listed.read_text().splitlines()[1:] == ["bald/a.png,1,1", "beard/c.png,0,1"]
+    listed.write_text("file_name,bald,bald_score\n")
+    with pytest.raises(FaceganError, match="columns were changed: expected file_name,bald,beard"):
+        align_folder(options(tmp_path, attributes_from="folders"))
+    assert listed.read_text() == "file_name,bald,bald_score\n"
+
+
 @pytest.mark.parametrize("place", ["photos", "elsewhere"])
 def test_labels_come_from_a_list(tmp_path, photo, place):
     photo(tmp_path / "photos/x/a.png", Drawn(150, 120, SIDE, seed=1))
@@ -370,6 +389,8 @@ def test_no_photos_is_a_sentence(tmp_path, detector):
         align_folder(options(tmp_path))
     with pytest.raises(FaceganError, match="does not exist"):
         align_folder(options(tmp_path, photos=("nowhere",)))
+    with pytest.raises(FaceganError, match="is an archive: unpack it"):
+        align_folder(options(tmp_path, photos=("photos.zip",)))
     Image.new("RGB", (90, 90)).save(tmp_path / "photos/a.png")
     with pytest.raises(FaceganError, match="all pictures there are in"):
         align_folder(options(tmp_path, out=str(tmp_path / "photos")))
