@@ -92,7 +92,7 @@ def test_help_of_every_command_has_all_its_options(name: str, capsys: pytest.Cap
         if "place" in item.metadata:
             assert item.metadata["place"] in text
         else:
-            flag = f"--{item.name.replace('_', '-')} "
+            flag = f"--{item.name.rstrip('_').replace('_', '-')} "
             assert flag in text and (f"[{flag}" in text) is not item.metadata.get("required", False), item.name
 
 
@@ -121,11 +121,12 @@ def test_help_shows_the_defaults_in_force(words: str, shown: str, capsys: pytest
     [
         ("`out` is missing", "--out is missing"),
         ("`out=x y` or `r1_gamma=5`, `r1_gamma`", "--out x y or --r1-gamma 5, --r1-gamma"),
+        ("`from_` and `from_run`", "--from and `from_run`"),
         ("`seeds` of `facegan train --out`, `Out`, `out-2`, out=3", "`seeds` of `facegan train --out`, `Out`, `out-2`, out=3"),
     ],
 )
 def test_fields_in_backticks_are_written_as_flags(text: str, said: str) -> None:
-    assert with_flags(text, {"out", "r1_gamma"}) == said
+    assert with_flags(text, {"out", "r1_gamma", "from_"}) == said
 
 
 def test_the_fields_are_those_of_the_command_that_is_typed() -> None:

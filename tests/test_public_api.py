@@ -27,6 +27,7 @@ from facegan.evaluation.judge.network import JudgeConfig
 from facegan.evaluation.mixing import SearchReport
 from facegan.evaluation.report import EvaluationReport
 from facegan.evaluation.restoration import RestorationReport
+from facegan.labelling.label import Labels
 from facegan.options import EvaluateOptions, GenerateOptions
 from facegan.plotting.faces import Faces
 from facegan.styles.edit import Edited
@@ -47,6 +48,7 @@ SEARCH = f"{MIX} attributes critics data judge num_random pairs seed batch out"
 PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",
+    "label": "faces attributes from_ options",
     "align": "images out device options",
     "load": OPEN,
     "load_restorer": "source scale device cuda_graphs",
@@ -85,6 +87,7 @@ RESULTS = {
     Mixes: "rows cols tensors row_names col_names recipe images grid save",
     Projected: "folder styles photos tensors problems images comparison",
     Edited: "folder style tensors record photo image to_json describe",
+    Labels: "names attributes values scores said checked figures unreadable out _images _index _before sheet save describe",
     SearchReport: "folder recipe text record to_json",
     EvaluationReport: "joint floor ceiling normalised marginals samples details pictures from_json to_json plot describe save",
     RestorationReport: "conditions details picture from_json to_json describe save",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BINS = 5  # of the calibration error: as many faces in each
-WEIGHT = 10.0  # faces that the labelled share counts for, where the share among others is estimated
+WEIGHT, LEAST = 0.02, 10.0  # share of the faces, and least number, that the labelled share counts for where that of others is estimated
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -28,7 +28,9 @@ def platt(scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """
     yes, no = np.count_nonzero(y == 1), np.count_nonzero(y == 0)
     target = np.where(y == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
-    middle, spread = float(np.mean(scores)), float(np.std(scores)) or 1.0
+    rate, middle, spread = float(target.mean()), float(np.mean(scores)), float(np.std(scores))
+    if spread < 1e-9 * (1 + abs(middle)):  # all are the same
+        return 0.0, float(logit(np.array(rate)))
     x = np.stack([(scores - middle) / spread, np.ones(len(scores))], 1)
 
     def loss(w: np.ndarray) -> float:
@@ -47,19 +49,19 @@ def platt(scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         if np.abs(length * step).max() < 1e-10:
             break
     if w[0] < 0:
-        rate = target.mean()
-        w = np.array([0.0, np.log(rate / (1 - rate))])
+        return 0.0, float(logit(np.array(rate)))
     return float(w[0] / spread), float(w[1] - w[0] * middle / spread)
 
 
 def share_among(p: np.ndarray, known: float) -> float:
     """The share of ones among faces whose probabilities p hold where the share is `known`, by EM (Saerens et al. 2002).
 
-    The known share counts as `WEIGHT` faces, so that few faces do not decide alone.
+    The known share counts as `WEIGHT` of the faces, `LEAST` at least: few faces do not decide alone, and scores that part the sides worse
+    here than they should do not make a rare attribute vanish, which would make every face a sure 0.
     """
-    z, share = logit(p) - logit(np.array(known)), known
+    z, share, weight = logit(p) - logit(np.array(known)), known, max(LEAST, WEIGHT * len(p))
     for _ in range(10_000):
-        new = float((sigmoid(z + logit(np.array(share))).sum() + WEIGHT * known) / (len(p) + WEIGHT))
+        new = float((sigmoid(z + logit(np.array(share))).sum() + weight * known) / (len(p) + weight))
         if abs(new - share) < 1e-9:
             break
         share = new
@@ -81,10 +83,10 @@ class Figures:
     """What held-out scores of the labelled faces say of one attribute's rater.
 
     Attributes:
-        positives: labelled faces with the attribute.
-        negatives: labelled faces without it.
+        positives: labelled faces with the attribute, all that are learned from.
+        negatives: those without it.
         accuracy: share of them on whose side their probability is.
-        balanced_accuracy: mean of that share among those with and those without it.
+        balanced_accuracy: mean of the shares of right ones with and without it, were both as common.
         auc: share of pairs, one with and one without it, that scores order rightly.
         unknown: share of them between the thresholds.
         sure_error: share of wrong ones among those beyond the thresholds; NaN where there are none.
@@ -111,10 +113,11 @@ def figures(p: np.ndarray, y: np.ndarray, yes: float, no: float, share: float) -
     said = verdicts(p, yes, no)
     sure = ~np.isnan(said)
     positive, negative = p[y == 1], p[y == 0]
+    even = ((positive >= y.mean()).mean() + (negative < y.mean()).mean()) / 2  # the threshold of 1/2, moved to equal shares
     above = (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
     bins = [part for part in np.array_split(np.argsort(p, kind="stable"), BINS) if len(part)]
     apart = sum(len(part) * abs(p[part].mean() - y[part].mean()) for part in bins) / len(p)
     return Figures(
-        len(positive), len(negative), float(right.mean()), float((right[y == 1].mean() + right[y == 0].mean()) / 2), float(above),
+        len(positive), len(negative), float(right.mean()), float(even), float(above),
         float((~sure).mean()), float((said != y)[sure].mean()) if sure.any() else float("nan"), float(apart), float(y.mean()), share,
     )  # fmt: skip

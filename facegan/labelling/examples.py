@@ -31,6 +31,7 @@ class Examples:
     images: np.ndarray  # uint8 [n, 3, R, R]
     values: np.ndarray  # float32 [n, K]: 1 certainly carries it, 0 certainly not, NaN unknown
     people: tuple[str, ...]
+    sampled: np.ndarray  # bool [n]: not picked for being uncertain, as what people check of earlier ratings is
     row: dict[bytes, int]  # digest of the pixels -> row
 
 
@@ -51,30 +52,32 @@ def read_examples(
     row: dict[bytes, int] = {}
     images: list[np.ndarray] = []
     people: list[str] = []
+    sampled: list[bool] = []
     rows: list[np.ndarray] = []
     unknown: dict[str, list[UnknownAttribute]] = {item: [] for item in attributes}
 
-    def add(values: np.ndarray, pixels: np.ndarray, persons: Sequence[str]) -> None:
+    def add(values: np.ndarray, pixels: np.ndarray, persons: Sequence[str], drawn: bool) -> None:
         for i in np.flatnonzero(~np.isnan(values).all(1)).tolist():
             at = row.setdefault(digest(pixels[i]), len(rows))
             if at == len(rows):
                 rows.append(values[i])
                 images.append(pixels[i])
                 people.append(persons[i])
+                sampled.append(drawn)
             else:
                 unlike = ~np.isnan(rows[at]) & ~np.isnan(values[i]) & (rows[at] != values[i])
                 rows[at] = np.where(unlike, np.nan, np.where(np.isnan(rows[at]), values[i], rows[at]))
 
     for number, source in enumerate(sources):
-        table, pixels, identities = _opened(source, resolution, seed, progress)
+        table, pixels, identities, drawn = _opened(source, resolution, seed, progress)
         values = np.full((len(table), len(attributes)), np.nan, np.float32)
         for k, item in enumerate(attributes):
             try:
                 values[:, k] = _known(table, item)
             except UnknownAttribute as error:
                 unknown[item].append(error)
-        add(values, pixels, [f"{number}/{person}" for person in identities])
-    add(*own, [f"own/{i}" for i in range(len(own[0]))])
+        add(values, pixels, [f"{number}/{person}" for person in identities], drawn)
+    add(*own, [f"own/{i}" for i in range(len(own[0]))], False)
     for errors in unknown.values():
         if len(errors) == len(sources) and not len(own[0]):
             raise errors[0] if errors else FaceganError("`from_` is missing: name a folder or .zip of labelled faces to learn from")
@@ -82,28 +85,29 @@ def read_examples(
         log.warning(
             "%s labelled faces are more than are needed: %s of them, drawn at random, are learned from", f"{len(rows):,}", f"{MOST:,}"
         )
-        drawn = np.sort(generator(seed, "label/examples").permutation(len(rows))[:MOST])
-        place = dict(zip(drawn.tolist(), range(MOST), strict=True))
+        chosen = np.sort(generator(seed, "label/examples").permutation(len(rows))[:MOST])
+        place = dict(zip(chosen.tolist(), range(MOST), strict=True))
         row = {key: place[at] for key, at in row.items() if at in place}
-        images, people, rows = ([part[i] for i in drawn] for part in (images, people, rows))
+        images, people, rows, sampled = ([part[i] for i in chosen] for part in (images, people, rows, sampled))
     pixels = np.stack(images) if images else np.empty((0, 3, resolution, resolution), np.uint8)
-    found = Examples(pixels, np.array(rows, np.float32).reshape(-1, len(attributes)), tuple(people), row)
+    found = Examples(pixels, np.array(rows, np.float32).reshape(-1, len(attributes)), tuple(people), np.array(sampled, bool), row)
     refuse_few(found, names(attributes), [*sources, *["what was checked"] * bool(len(own[0]))])
     return found
 
 
-def _opened(source: str, resolution: int, seed: int, progress: bool) -> tuple[AttributeTable, np.ndarray, Sequence[str]]:
-    """Table, images uint8 [n, 3, R, R] and identities of a data set; what nobody has checked is unknown."""
+def _opened(source: str, resolution: int, seed: int, progress: bool) -> tuple[AttributeTable, np.ndarray, Sequence[str], bool]:
+    """Table, images uint8 [n, 3, R, R] and identities of a data set, and whether its labels are not what people checked of earlier
+    ratings; what nobody has checked is unknown."""
     if synthetic_seed(source) is not None:
         faces = open_faces(source, resolution, seed=seed, progress=progress)
-        return faces.table, faces.images, faces.identities
+        return faces.table, faces.images, faces.identities, True
     catalog = open_catalog(source)
     stamps = [catalog.source.stamp(name) for name in catalog.members]
     decoded = build(catalog.source.read, catalog.members, stamps, resolution, progress=progress)
-    table = catalog.table
+    table, picked = catalog.table, catalog.unchecked is not None and bool(catalog.unchecked.any())
     if catalog.unchecked is not None:
         table = AttributeTable(table.ids, table.columns, np.where(catalog.unchecked, np.float32(np.nan), table.values))
-    return table.rows(decoded.kept), decoded.images, [catalog.identities[i] for i in decoded.kept]
+    return table.rows(decoded.kept), decoded.images, [catalog.identities[i] for i in decoded.kept], not picked
 
 
 def _known(table: AttributeTable, item: str) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,15 @@ from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_bytes, write_whole
 from facegan.labelling.calibration import Figures, figures, moved, platt, share_among, sigmoid, verdicts
-from facegan.labelling.examples import Examples, digest, read_examples
+from facegan.labelling.examples import FEWEST, Examples, digest, read_examples
 from facegan.labelling.features import features
 from facegan.labelling.metadata import Written, metadata, read_written
 from facegan.labelling.rater import fitted, folds
 from facegan.labelling.sheet import SHEET, label_sheet
 from facegan.options import DataLabel
 from facegan.plotting.sheets import save_png
+
+log = logging.getLogger("facegan.data")
 
 METADATA = "metadata.csv"
 TOGETHER = 64  # faces whose features are in memory at a time
@@ -166,7 +169,7 @@ def _unlabelled(path: str) -> tuple[Source, list[str]]:
     if not path or not os.path.exists(Path(path).expanduser()):
         raise FaceganError(f"faces {path or 'are missing'}: expected a folder or .zip of faces, and there is none of that name")
     source = open_source(Path(path).expanduser())
-    members, _ = without_masks([name for name in source.names if is_image(name) and posixpath.basename(name) != SHEET])
+    members, _ = without_masks([name for name in source.names if is_image(name)])
     if not members:
         raise FaceganError(f"faces {path}: contains no image; expected a folder or .zip of faces")
     return source, members
@@ -251,10 +254,17 @@ def _rated(
 def _calibrated(
     options: DataLabel, examples: Examples, scores: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, tuple[Figures, ...]]:
-    """Probabilities [N, K] for the share that these faces have, and figures, for which a fold's calibration has not seen it either."""
-    probabilities, found = np.empty(scores.shape), []
+    """Probabilities [N, K] for the share that these faces have, and figures, for which a fold's calibration has not seen it either.
+
+    Faces that people checked because they were uncertain are learned from, but are harder than the rest: they would make scores seem
+    worse, and the share seem smaller, than they are. So the others alone calibrate, where there are enough of them.
+    """
+    probabilities, found, attributes = np.empty(scores.shape), [], names_of(options.attributes)
     for k, y in enumerate(examples.values.T):
-        known = ~np.isnan(y)
+        known = ~np.isnan(y) & examples.sampled
+        if min((y[known] == 1).sum(), (y[known] == 0).sum()) < FEWEST:
+            known = ~np.isnan(y)
+            log.warning("%s: probabilities are less to be relied on, as most labelled faces were picked for being uncertain", attributes[k])
         s, labels, part = held_out[0][known, k], y[known].astype(np.float64), held_out[1][known]
         a, b = platt(s, labels)
         share, labelled = share_among(sigmoid(a * scores[:, k] + b), labels.mean()), float(labels.mean())
@@ -264,5 +274,6 @@ def _calibrated(
             inside, rest = part == fold, part != fold
             fold_a, fold_b = platt(s[rest], labels[rest])
             crossed[inside] = sigmoid(fold_a * s[inside] + fold_b)
-        found.append(figures(crossed, labels, options.yes, options.no, share))
+        learned = dict(positives=int((y == 1).sum()), negatives=int((y == 0).sum()))
+        found.append(replace(figures(crossed, labels, options.yes, options.no, share), **learned))
     return probabilities, tuple(found)
