@@ -34,12 +34,7 @@ def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         str(photos),
         "--out",
         str(tmp_path / "faces"),
-        "--size",
-        "96",
-        "--attributes-from",
-        "folders",
-        "--min-sharpness",
-        "0",
+        *"--size 96 --attributes-from folders --min-sharpness 0".split(),
     ]
     assert cli.main([*words, "--dry-run"]) == 0
     assert "--dry-run" in capsys.readouterr().out and not (tmp_path / "faces").exists()
@@ -52,7 +47,7 @@ def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert np.abs(one[inner, inner] - two[inner, inner]).mean() < 0.5 * np.abs(one[inner, inner] - np.rot90(two)[inner, inner]).mean()
     assert cli.main([*words, "--max-turn", "0"]) == 0
     assert "turned by more than about 0 degrees (--max-turn)" in capsys.readouterr().out
-    assert cli.main([*words[:4], "--size", "8"]) == 2 and "--size is 8" in capsys.readouterr().err
+    assert cli.main([*words[:5], "--size", "8"]) == 2 and "--size is 8" in capsys.readouterr().err
 
 
 def test_the_function(photos: Path, tmp_path: Path) -> None:
