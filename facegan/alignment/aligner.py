@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -21,7 +22,7 @@ from facegan.alignment.contact import contact_sheet
 from facegan.alignment.detector import Detector
 from facegan.alignment.face import NO_FACE, UNREADABLE, FaceRow, measured, unfit
 from facegan.alignment.geometry import crop
-from facegan.alignment.journal import FOLDER, Journal, stamp_of
+from facegan.alignment.journal import FOLDER, Journal, is_below, stamp_of
 from facegan.alignment.labels import Labels, corrected, metadata, read_labels
 from facegan.alignment.photos import Photo, read_photo
 from facegan.alignment.selection import Aligned, selected
@@ -67,41 +68,52 @@ def align_folder(options: DataAlign) -> Aligned:
         OSError: `out` cannot be written; what is there is whole, and the same call resumes.
     """
     out, write = Path(options.out), not options.dry_run
-    journal = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")})
+    journal, curated = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")}), _curated(out)
     jobs = named(find_photos(options.photos, out), {row.file: photo for photo, (_, rows) in journal.entries.items() for row in rows})
     labels = read_labels(options.attributes_from, options.photos, [job.path for job in jobs]) if options.attributes_from else None
-    curated = _curated(out)
     if labels is not None and _changed(out, curated["metadata"]):
         corrected(metadata(labels, []), read_text(out / METADATA), out / METADATA)  # refuses now what it would after the work
-    detector = Detector(options.device)
     if journal.restarted:
         log.warning("%s was made with other settings, or its notes are damaged: all photos are looked at again", out)
+    made = [*filter(is_below, curated["taken"]), *(row.file for _, rows in journal.entries.values() for row in rows)]
+    rows = _rows(jobs, journal, options)
+    removed = {*curated["removed"], *(file for file in curated["taken"] if not (out / file).exists())}
+    only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
+    chosen = selected(rows, options, only_largest, removed)
+    for row in [row for row in chosen if row.reason.startswith(UNREADABLE)][:NAMED]:
+        log.warning("left out: %s: %s", row.source, row.reason.removeprefix(UNREADABLE).strip())
+    files = _Files(out, [row.file for row in chosen if not row.reason])
+    result = Aligned(tuple(chosen), files, len({row.source for row in rows}), options, out)
+    if write:
+        listed = _metadata(result, labels, out, curated["metadata"])
+        made += [row.file for row in rows]
+        _write(result, [file for file in made if file], _Curated(taken=[], removed=sorted(removed), metadata=listed), out)
+    return result
+
+
+def _rows(jobs: Sequence[Job], journal: Journal, options: DataAlign) -> list[FaceRow]:
+    """The rows of all photos: those noted, those looked at now, which are noted, and those of photos that earlier calls named."""
+    write, detector = not options.dry_run, Detector(options.device)
     work = [job for job in jobs if journal.known(job.path) is None]
     if len(work) < len(jobs):
         log.info("%d of %d photos are done already", len(jobs) - len(work), len(jobs))
     fresh: dict[Path, list[FaceRow]] = {}
     try:
-        for job, stamp, rows in _processed(work, detector, options, out if write else None):
+        for job in jobs:  # an earlier call may have named other folders, so that faces had other names
+            known = journal.known(job.path) or []
+            if known != (renamed := _renamed(known, job.name)):
+                fresh[job.path] = renamed
+                if write:
+                    journal.add(job.path, stamp_of(job.path), renamed)
+        for job, stamp, rows in _processed(work, detector, options, Path(options.out) if write else None):
             fresh[job.path] = rows
             if write:
                 journal.add(job.path, stamp, rows)
     finally:
         journal.close()
-    rows = [row for job in jobs for row in fresh.get(job.path) or journal.known(job.path) or ()]
     now = {str(job.path.resolve()) for job in jobs}
-    rows += [row for photo, (_, some) in journal.entries.items() if photo not in now for row in some]  # of earlier calls
-    removed = {*curated["removed"], *(file for file in curated["taken"] if not (out / file).exists())}
-    only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
-    chosen = selected(rows, options, only_largest, removed)
-    photos = len({row.source for row in rows})
-    for row in [row for row in chosen if row.reason.startswith(UNREADABLE)][:NAMED]:
-        log.warning("left out: %s: %s", row.source, row.reason.removeprefix(UNREADABLE).strip())
-    result = Aligned(tuple(chosen), _Files(out, [row.file for row in chosen if not row.reason]), photos, options, out)
-    if not write:
-        return result
-    listed = _metadata(result, labels, out, curated["metadata"])
-    _write(result, [row.file for row in rows if row.file], _Curated(taken=[], removed=sorted(removed), metadata=listed), out)
-    return result
+    every = [row for job in jobs for row in fresh.get(job.path) or journal.known(job.path) or ()]
+    return every + [row for photo, (_, some) in journal.entries.items() if photo not in now for row in some]
 
 
 def _changed(out: Path, last: str) -> bool:
@@ -206,6 +218,11 @@ def named(jobs: Sequence[Job], taken: dict[str, str]) -> list[Job]:
 def file_of(name: str, number: int) -> str:
     """NAME.png of a photo's largest face, NAME.face2.png of the next."""
     return f"{name}.face{number + 1}.png" if number else f"{name}.png"
+
+
+def _renamed(rows: Sequence[FaceRow], name: str) -> list[FaceRow]:
+    """Rows of a photo whose faces are called after `name`."""
+    return [row if row.face is None else replace(row, file=file_of(name, row.face)) for row in rows]
 
 
 # --- photo by photo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypedDict
 
 from facegan.alignment.face import FaceRow
@@ -45,6 +45,8 @@ class Journal:
                     return
                 for line in file:
                     entry: _Entry = checked(parse_json(line, self.path), _Entry, f"{self.path}: a line")
+                    if not all(is_below(row.file) for row in entry["rows"]):
+                        raise FaceganError(f"{self.path}: a face lies outside of the folder")
                     self.entries[entry["photo"]] = (entry["stamp"], entry["rows"])
             except FaceganError:  # cut off or damaged: what stands before it holds
                 self.restarted = not self.entries
@@ -72,6 +74,11 @@ class Journal:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+
+def is_below(file: str) -> bool:
+    """Whether a name is of a file below the folder of faces: by such names files are removed."""
+    return ".." not in PurePosixPath(file).parts and not PurePosixPath(file).is_absolute()
 
 
 def _entry(photo: str, stamp: Sequence[int], rows: Sequence[FaceRow]) -> dict[str, Any]:

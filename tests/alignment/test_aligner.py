@@ -181,6 +181,8 @@ def test_other_thresholds_need_no_second_look(tmp_path, photo, detector):
     assert "b.png" not in files(tmp_path) and len(detector.seen) == 2
     align_folder(options(tmp_path, size=32))
     assert len(detector.seen) == 4 and Image.open(tmp_path / "faces/a.png").size == (32, 32)
+    align_folder(options(tmp_path, size=512))
+    assert files(tmp_path) == ["contact-sheet.png", "faces.csv"]  # all are too small, and those of other sizes are gone
 
 
 def test_faces_removed_by_hand_stay_away(tmp_path, photo):
@@ -204,6 +206,28 @@ def test_calls_with_other_photos_add_to_the_folder(tmp_path, photo):
         assert len(pictures) == 2 and (tmp_path / "faces/img.png").read_bytes() == first
     align_folder(options(tmp_path, photos=(str(tmp_path / "one"),)))
     assert (tmp_path / "faces/img.png").read_bytes() == first and len(table(tmp_path)) == 2
+
+
+def test_faces_move_where_a_call_that_names_more_folders_puts_them(tmp_path, photo, detector):
+    photo(tmp_path / "photos/bald/a.png", Drawn(150, 120, SIDE, seed=1))
+    photo(tmp_path / "photos/beard/b.png", Drawn(150, 120, SIDE, seed=2), seed=1)
+    align_folder(options(tmp_path, photos=(str(tmp_path / "photos/bald"),)))
+    assert "a.png" in files(tmp_path)
+    for _ in range(2):
+        align_folder(options(tmp_path))
+        assert files(tmp_path) == ["bald/a.png", "beard/b.png", "contact-sheet.png", "faces.csv"]
+        assert [row["reason"] for row in table(tmp_path)] == ["", ""] and len(detector.seen) == 2
+
+
+def test_notes_that_name_files_elsewhere_are_not_believed(tmp_path, photo, detector):
+    photo(tmp_path / "photos/a.png", Drawn(150, 120, SIDE, seed=1))
+    align_folder(options(tmp_path))
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    journal = tmp_path / "faces/.alignment/photos.jsonl"
+    for notes in (journal, tmp_path / "faces/.alignment/taken.json"):
+        notes.write_text(notes.read_text().replace('"a.png"', '"../mine.png"'))
+    align_folder(options(tmp_path, max_turn=0.0))
+    assert (tmp_path / "mine.png").read_bytes() == b"mine" and len(detector.seen) == 2
 
 
 def test_nothing_that_it_did_not_make_is_removed(tmp_path, photo):
