@@ -80,9 +80,10 @@ class Detector:
         candidates = self._refined(pictures, self._proposed(pictures, _BOX * smallest))
         faces = self._landmarks(photos, pictures, candidates)
         found: list[list[Detection]] = [[] for _ in photos]
-        for i in np.argsort(-faces.windows.halves, kind="stable"):
-            box = tuple(faces.windows.boxes()[i].tolist())
-            found[faces.windows.which[i]].append(Detection(box, float(faces.scores[i]), faces.landmarks[i]))
+        sides, boxes = np.array([_side(landmarks) for landmarks in faces.landmarks]), faces.windows.boxes()
+        for i in np.argsort(-sides, kind="stable"):
+            if sides[i]:
+                found[faces.windows.which[i]].append(Detection(tuple(boxes[i].tolist()), float(faces.scores[i]), faces.landmarks[i]))
         return found
 
     # --- the cascade
@@ -190,6 +191,14 @@ def _view(landmarks: np.ndarray) -> tuple[np.ndarray, float, float]:
     except FaceganError:  # points without an upper side, of what is no face
         roll = 0.0
     return eyes + _CENTRE * (mouth - eyes), _HALF * length, roll
+
+
+def _side(landmarks: np.ndarray) -> float:
+    """Of FFHQ's square, by which faces are the larger; 0 for points that have none, of what is no face."""
+    try:
+        return square_of(landmarks).side
+    except FaceganError:
+        return 0.0
 
 
 def _windows(which: int, centres: np.ndarray, halves: np.ndarray, angle: float) -> Windows:

@@ -8,6 +8,7 @@ import pytest
 from photographs import IDEAL
 from PIL import Image
 
+from facegan.alignment import detector, windows
 from facegan.alignment.detector import Detector
 from facegan.alignment.geometry import square_of
 
@@ -45,6 +46,17 @@ def test_several_faces_come_largest_first(find, portrait):
     photo.paste(portrait.resize((160, 160), Image.Resampling.BICUBIC), (250, 90))
     [faces] = find([photo], 100)
     assert len(faces) == 2 and faces[0].landmarks[:, 0].mean() > 250 > faces[1].landmarks[:, 0].mean()
+
+
+def test_the_larger_face_is_the_one_whose_square_is_larger(find, monkeypatch):
+    wide = np.array([(100, 100), (150, 100), (125, 120), (105, 140), (145, 140)], float)  # eyes 50 apart, 40 above the mouth: 4 * 50
+    long = np.array([(300, 100), (340, 100), (320, 130), (305, 155), (335, 155)], float)  # 40 apart, 55 above: 3.6 * 55
+    none = np.full((5, 2), 200.0)
+    sizes = windows.Windows(np.zeros(3, int), np.zeros((3, 2)), np.array([50.0, 55.0, 90.0]), np.zeros(3), np.zeros(3, bool))
+    found = detector._Faces(sizes, np.stack([wide, long, none]), np.ones(3), np.zeros(3))
+    monkeypatch.setattr(Detector, "_landmarks", lambda *_: found)
+    [faces] = find([Image.new("RGB", (400, 300))], 100)
+    assert [face.landmarks.tolist() for face in faces] == [wide.tolist(), long.tolist()]
 
 
 def test_a_batch_equals_one_at_a_time(find, portrait):
