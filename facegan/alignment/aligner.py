@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from PIL import Image
@@ -23,7 +22,8 @@ from facegan.alignment.detector import Detector
 from facegan.alignment.face import NO_FACE, UNREADABLE, FaceRow, measured, unfit
 from facegan.alignment.geometry import crop
 from facegan.alignment.journal import FOLDER, Journal, is_below, stamp_of
-from facegan.alignment.labels import Labels, corrected, metadata, read_labels
+from facegan.alignment.labels import Labels, corrected, joined, metadata, read_labels
+from facegan.alignment.names import Job, file_of, find_photos, named
 from facegan.alignment.photos import Photo, read_photo
 from facegan.alignment.selection import Aligned, selected
 from facegan.data.photos import image_files
@@ -36,20 +36,11 @@ from facegan.schema import checked
 log = logging.getLogger("facegan.align")
 
 TABLE, SHEET, METADATA = "faces.csv", "contact-sheet.png", "metadata.csv"
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 WORKERS = 8  # photos worked on side by side, at most: each takes up to 72 MB, and what the networks need
 NAMED = 20  # unreadable photos named in the log; faces.csv has all
 LOOK = 0.6  # faces are looked for down to this share of the smallest side, to be told that they are there but small
-_NUMBERED = re.compile(r"\.face\d+$")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Job(NamedTuple):
-    """A photo, and what its largest face is called, without suffix."""
-
-    path: Path
-    name: str
 
 
 class _Curated(TypedDict):
@@ -69,15 +60,20 @@ def align_folder(options: DataAlign) -> Aligned:
     """
     out, write = Path(options.out), not options.dry_run
     journal, curated = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")}), _curated(out)
-    jobs = named(find_photos(options.photos, out), {row.file: photo for photo, (_, rows) in journal.entries.items() for row in rows})
+    jobs = find_photos(options.photos, out)
+    journal.follow([job.path for job in jobs])
+    jobs = named(jobs, {row.file: photo for photo, (_, rows) in journal.entries.items() for row in rows})
+    if not journal.path.exists():
+        _refuse_others(out, jobs)
     labels = read_labels(options.attributes_from, options.photos, [job.path for job in jobs]) if options.attributes_from else None
     if labels is not None and _changed(out, curated["metadata"]):
         corrected(metadata(labels, []), read_text(out / METADATA), out / METADATA)  # refuses now what it would after the work
     if journal.restarted:
         log.warning("%s was made with other settings, or its notes are damaged: all photos are looked at again", out)
     made = [*filter(is_below, curated["taken"]), *(row.file for _, rows in journal.entries.values() for row in rows)]
-    rows = _rows(jobs, journal, options)
-    removed = {*curated["removed"], *(file for file in curated["taken"] if not (out / file).exists())}
+    removed = {file for file in (*curated["removed"], *curated["taken"]) if not (out / file).exists()}  # before faces are written
+    rows, moved = _rows(jobs, journal, options, removed)
+    removed |= {moved[file] for file in removed & moved.keys()}
     only_largest = options.faces == "largest" or (options.faces == "auto" and labels is not None)
     chosen = selected(rows, options, only_largest, removed)
     for row in [row for row in chosen if row.reason.startswith(UNREADABLE)][:NAMED]:
@@ -85,27 +81,43 @@ def align_folder(options: DataAlign) -> Aligned:
     files = _Files(out, [row.file for row in chosen if not row.reason])
     result = Aligned(tuple(chosen), files, len({row.source for row in rows}), options, out)
     if write:
-        listed = _metadata(result, labels, out, curated["metadata"])
+        now = {str(job.path.resolve()) for job in jobs}
+        earlier = {row.file for row in result.taken if str(Path(row.source).resolve()) not in now}
+        listed = _metadata(result, labels, out, curated["metadata"], moved, earlier)
         made += [row.file for row in rows]
         _write(result, [file for file in made if file], _Curated(taken=[], removed=sorted(removed), metadata=listed), out)
     return result
 
 
-def _rows(jobs: Sequence[Job], journal: Journal, options: DataAlign) -> list[FaceRow]:
-    """The rows of all photos: those noted, those looked at now, which are noted, and those of photos that earlier calls named."""
+def _refuse_others(out: Path, jobs: Sequence[Job]) -> None:
+    """FaceganError where a folder that alignment has not written has files of the names that it would write."""
+    for file in (TABLE, SHEET, *(file_of(job.name, 0) for job in jobs)):
+        if (out / file).exists():
+            raise FaceganError(f"{out / file} is there already, and is not of `facegan data align`: move it away, or name another `out`")
+
+
+def _rows(jobs: Sequence[Job], journal: Journal, options: DataAlign, removed: Collection[str]) -> tuple[list[FaceRow], dict[str, str]]:
+    """The rows of all photos: those noted, those looked at now, which are noted, and those of photos that earlier calls named.
+
+    And what faces are called now, by what they were called. `removed`: files that a person took out of the folder of faces.
+    """
     write, detector = not options.dry_run, Detector(options.device)
     work = [job for job in jobs if journal.known(job.path) is None]
     if len(work) < len(jobs):
         log.info("%d of %d photos are done already", len(jobs) - len(work), len(jobs))
     fresh: dict[Path, list[FaceRow]] = {}
+    moved: dict[str, str] = {}
+    if write and work:
+        journal.start()
     try:
-        for job in jobs:  # an earlier call may have named other folders, so that faces had other names
+        for job in jobs:  # an earlier call may have named other folders, so that faces had other names, or been given elsewhere
             known = journal.known(job.path) or []
-            if known != (renamed := _renamed(known, job.name)):
+            if known != (renamed := _renamed(known, job)):
                 fresh[job.path] = renamed
+                moved |= {old.file: new.file for old, new in zip(known, renamed, strict=True) if old.file != new.file}
                 if write:
                     journal.add(job.path, stamp_of(job.path), renamed)
-        for job, stamp, rows in _processed(work, detector, options, Path(options.out) if write else None):
+        for job, stamp, rows in _processed(work, detector, options, Path(options.out) if write else None, removed):
             fresh[job.path] = rows
             if write:
                 journal.add(job.path, stamp, rows)
@@ -113,7 +125,7 @@ def _rows(jobs: Sequence[Job], journal: Journal, options: DataAlign) -> list[Fac
         journal.close()
     now = {str(job.path.resolve()) for job in jobs}
     every = [row for job in jobs for row in fresh.get(job.path) or journal.known(job.path) or ()]
-    return every + [row for photo, (_, some) in journal.entries.items() if photo not in now for row in some]
+    return every + [_sourced(row, photo) for photo, (_, some) in journal.entries.items() if photo not in now for row in some], moved
 
 
 def _changed(out: Path, last: str) -> bool:
@@ -122,10 +134,11 @@ def _changed(out: Path, last: str) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != last
 
 
-def _metadata(result: Aligned, labels: Labels | None, out: Path, last: str) -> str:
-    """Write metadata.csv, if labels are known; of one that a person has changed since (its digest is not `last`) the rows stay.
+def _metadata(result: Aligned, labels: Labels | None, out: Path, last: str, moved: Mapping[str, str], earlier: Collection[str]) -> str:
+    """Write metadata.csv, if labels are known; of one that a person has changed since (its digest is not `last`) the rows stay, of others
+    those of faces whose photos `earlier` calls named.
 
-    Returns the digest of what was written, which is `last` where nothing was.
+    `moved`: what faces are called now. Returns the digest of what was written, which is `last` where nothing was.
     """
     path = out / METADATA
     if labels is None:
@@ -134,13 +147,14 @@ def _metadata(result: Aligned, labels: Labels | None, out: Path, last: str) -> s
         return last
     alone = Counter(row.source for row in result.taken)
     text = metadata(labels, [(row.file, row.source, alone[row.source] == 1) for row in result.taken])
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    if _changed(out, last):
-        text = corrected(text, read_text(path, what="metadata.csv"), path)
+    by_hand = _changed(out, last)
+    if by_hand:
+        text = corrected(text, read_text(path, what="metadata.csv"), path, moved)
         log.info("%s was changed by hand: its rows are kept", path)
-        digest = ""
+    elif path.exists() and earlier:
+        text = joined(text, read_text(path, what="metadata.csv"), path, moved, earlier)
     write_whole(path, text)
-    return digest
+    return "" if by_hand else hashlib.sha256(text.encode()).hexdigest()
 
 
 def align_photos(photos: Sequence[Photo | str], options: AlignOptions, device: str) -> Aligned:
@@ -183,55 +197,27 @@ class _Files(Sequence[Any]):
         return read_photo(self.folder / self.names[index]).image
 
 
-# --- which photos, and what their faces are called
+# --- what earlier calls noted
 
 
-def find_photos(paths: Sequence[str], out: Path) -> list[Job]:
-    """The photos named, but for what is in `out`; of several folders, each below its own name."""
-    folders = [path for path in paths if Path(path).is_dir()]
-    archives = [path for path in paths if path not in folders and Path(path).suffix.lower() in ARCHIVES]
-    if archives:
-        raise FaceganError(f"{archives[0]} is an archive: unpack it, and name its folder")
-    jobs = []
-    for path in paths:
-        below = f"{Path(path).resolve().name}/" if len(folders) > 1 and path in folders else ""
-        jobs += [Job(file, below + name) for file, name in image_files([path])]
-    jobs = list({job.path.resolve(): job for job in jobs if out.resolve() not in job.path.resolve().parents}.values())
-    if not jobs:
-        raise FaceganError(f"{', '.join(paths)[:200]}: all pictures there are in `out={out}`; name a folder of photos")
-    return jobs
+def _renamed(rows: Sequence[FaceRow], job: Job) -> list[FaceRow]:
+    """Rows of a photo as this call names it, and its faces."""
+    source = str(job.path)
+    return [replace(row, source=source, file="" if row.face is None else file_of(job.name, row.face)) for row in rows]
 
 
-def named(jobs: Sequence[Job], taken: dict[str, str]) -> list[Job]:
-    """With names that differ, whatever the case of letters, that no second face of a photo has, nor, in `taken`, a face of another."""
-    count = Counter(job.name.casefold() for job in jobs)
-
-    def unique(job: Job) -> Job:
-        path = str(job.path.resolve())
-        if count[job.name.casefold()] == 1 and not _NUMBERED.search(job.name) and taken.get(file_of(job.name, 0), path) == path:
-            return job
-        return job._replace(name=f"{job.name}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}")
-
-    return list(map(unique, jobs))
-
-
-def file_of(name: str, number: int) -> str:
-    """NAME.png of a photo's largest face, NAME.face2.png of the next."""
-    return f"{name}.face{number + 1}.png" if number else f"{name}.png"
-
-
-def _renamed(rows: Sequence[FaceRow], name: str) -> list[FaceRow]:
-    """Rows of a photo whose faces are called after `name`."""
-    return [row if row.face is None else replace(row, file=file_of(name, row.face)) for row in rows]
+def _sourced(row: FaceRow, photo: str) -> FaceRow:
+    """A row of a photo that an earlier call named, with its whole path where that call was given in another folder."""
+    return row if str(Path(row.source).resolve()) == photo else replace(row, source=photo)
 
 
 # --- photo by photo
 
 
 def _processed(
-    jobs: Sequence[Job], detector: Detector, options: AlignOptions, out: Path | None
+    jobs: Sequence[Job], detector: Detector, options: AlignOptions, out: Path | None, removed: Collection[str]
 ) -> Iterator[tuple[Job, list[int], list[FaceRow]]]:
-    """(photo, stamp, rows) in order; the faces that may be taken are written to `out`, if there is one."""
+    """(photo, stamp, rows) in order; the faces that may be taken are written to `out`, if there is one, but for those `removed` by hand."""
 
     def one(job: Job) -> tuple[Job, list[int], list[FaceRow]]:
         stamp = stamp_of(job.path)  # before it is read, so that what changes meanwhile is looked at again
@@ -242,7 +228,7 @@ def _processed(
         rows = []
         for row, face in faces_of(photo, str(job.path), job.name, detector, options):
             rows.append(row)
-            if out and not unfit(row, options):
+            if out and row.file not in removed and not unfit(row, options):
                 save_png(face, out / row.file, compress_level=2)
         return job, stamp, rows or [FaceRow(str(job.path), reason=NO_FACE)]
 
@@ -318,5 +304,8 @@ def _curated(out: Path) -> _Curated:
     path = out / FOLDER / "taken.json"
     if not path.exists():
         return _Curated(taken=[], removed=[], metadata="")
-    known: _Curated = checked(read_json(path), _Curated, path)
+    try:
+        known: _Curated = checked(read_json(path), _Curated, path)
+    except FaceganError as error:
+        raise FaceganError(f"{error}: delete it, and the same call takes the faces again that were removed by hand") from None
     return known

@@ -14,7 +14,8 @@ from PIL import Image
 from facegan.alignment.detector import Detection
 from facegan.alignment.geometry import Square, crop, square_of
 from facegan.alignment.photos import Photo
-from facegan.data.quality import perceptual_hash, sharpness
+from facegan.data.quality import HASH_BITS, perceptual_hash, sharpness
+from facegan.errors import FaceganError
 from facegan.options import AlignOptions
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
@@ -45,6 +46,19 @@ class FaceRow:
     def square(self) -> Square:
         """Where it is in the photo."""
         return square_of(np.array(self.landmarks).reshape(5, 2))
+
+    def is_whole(self) -> bool:
+        """Whether it is of a face and has all that is told of one, or of a photo and has none of it."""
+        measures = (self.score, self.roll, self.side, self.sharpness, self.padding, self.turn)
+        if self.face is None:
+            return not self.file and bool(self.reason)
+        if not self.file.endswith(".png") or len(self.box) != 4 or len(self.landmarks) != 10 or None in measures:
+            return False
+        try:
+            self.square()
+            return int(self.hash, 16).bit_length() <= HASH_BITS and all(map(math.isfinite, (*self.box, *filter(None, measures))))
+        except (FaceganError, ValueError):
+            return False
 
 
 COLUMNS = (

@@ -45,8 +45,8 @@ class Journal:
                     return
                 for line in file:
                     entry: _Entry = checked(parse_json(line, self.path), _Entry, f"{self.path}: a line")
-                    if not all(is_below(row.file) for row in entry["rows"]):
-                        raise FaceganError(f"{self.path}: a face lies outside of the folder")
+                    if not all(row.is_whole() and is_below(row.file) for row in entry["rows"]):
+                        raise FaceganError(f"{self.path}: a row is not whole, or of a face outside of the folder")
                     self.entries[entry["photo"]] = (entry["stamp"], entry["rows"])
             except FaceganError:  # cut off or damaged: what stands before it holds
                 self.restarted = not self.entries
@@ -56,13 +56,34 @@ class Journal:
         stamp, rows = self.entries.get(str(photo.resolve()), (None, None))
         return rows if stamp == stamp_of(photo) else None
 
-    def add(self, photo: Path, stamp: Sequence[int], rows: Sequence[FaceRow]) -> None:
-        """A photo is done: its faces are on disk."""
+    def follow(self, photos: Sequence[Path]) -> None:
+        """Photos that lie elsewhere since, of the same name, size and time, and gone from where they were, are known there."""
+        new = {path: photo for photo in photos if (path := str(photo.resolve())) not in self.entries}
+        if not new or not self.entries:
+            return
+        names = {(photo.name, *stamp_of(photo)) for photo in new.values()}
+        gone = {
+            key: path
+            for path, (stamp, _) in self.entries.items()
+            if (key := (Path(path).name, *stamp)) in names and not Path(path).exists()
+        }
+        for path, photo in new.items():
+            before = gone.pop((photo.name, *stamp_of(photo)), None)
+            if before is not None:
+                self.entries[path] = self.entries.pop(before)
+
+    def start(self) -> None:
+        """The file is there from now on, before the first face: what it stands beside is alignment's."""
         if self._file is None:
             # Written anew, without lines that a crash damaged or a photo has outgrown.
             lines = [self.settings, *(_entry(name, known, some) for name, (known, some) in self.entries.items())]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
             self._file = open(self.path, "a", encoding="utf-8")
+
+    def add(self, photo: Path, stamp: Sequence[int], rows: Sequence[FaceRow]) -> None:
+        """A photo is done: its faces are on disk."""
+        self.start()
+        assert self._file is not None
         key = str(photo.resolve())
         self.entries[key] = (list(stamp), list(rows))
         self._file.write(json.dumps(_entry(key, stamp, rows)) + "\n")
@@ -77,8 +98,10 @@ class Journal:
 
 
 def is_below(file: str) -> bool:
-    """Whether a name is of a file below the folder of faces: by such names files are removed."""
-    return ".." not in PurePosixPath(file).parts and not PurePosixPath(file).is_absolute()
+    """Whether a name is of a picture below the folder of faces, or of none: by such names files are removed."""
+    parts = PurePosixPath(file).parts
+    below = not PurePosixPath(file).is_absolute() and not any(part.startswith(".") for part in parts)
+    return file == "" or (below and file.endswith(".png"))
 
 
 def _entry(photo: str, stamp: Sequence[int], rows: Sequence[FaceRow]) -> dict[str, Any]:

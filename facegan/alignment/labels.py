@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from facegan.data.formats import is_image
 from facegan.data.layouts import celeba, imagefolder, metadata_csv, metadata_jsonl
+from facegan.data.lists import parted_by, rated_columns, records
 from facegan.data.loaders import open_catalog
 from facegan.data.sources import Source
 from facegan.errors import FaceganError
@@ -95,20 +96,52 @@ def _from_list(file: Path, files: Sequence[Path]) -> Labels:
     return Labels(tuple(rows.columns), {path: values[row] for path, row in found}, persons)
 
 
-def corrected(written: str, found: str, where: Path) -> str:
-    """The metadata.csv `written` now, with the rows of one that was `found` in its place, changed by hand.
+def corrected(written: str, found: str, where: Path, moved: Mapping[str, str] | None = None) -> str:
+    """The metadata.csv `written` now, with the rows of one that was `found` in its place, changed by hand, and its further columns.
 
-    FaceganError where that has other columns.
+    `moved`: what files are called now, by what they were called. FaceganError where columns are missing there, or it is another's.
     """
-    (header, *rows), (other, *kept) = (list(csv.reader(io.StringIO(each))) or [[]] for each in (written, found.removeprefix("\ufeff")))
-    if other != header:
+    header, rows = _read(written, where)
+    other, kept = _read(found, where)
+    if other[:1] != header[:1] or not set(header) <= set(other) or rated_columns(other):
         raise FaceganError(
             f"{where} was not written by alignment, or its columns were changed: expected {','.join(header)}; move it away, or leave out "
             "`attributes_from`"
         )
-    by_hand = {row[0]: row for row in kept if row}
+    by_hand = _by_file(kept, moved or {})
+    return _text(other, (by_hand.get(row["file_name"], row) for row in rows))
+
+
+def joined(written: str, found: str, where: Path, moved: Mapping[str, str], earlier: Collection[str]) -> str:
+    """The metadata.csv `written` now, where the rows of `earlier` files are those of the one that was `found` in its place, and all
+    columns of both."""
+    header, rows = _read(written, where)
+    other, kept = _read(found, where)
+    before = _by_file(kept, moved)
+    columns = [*header, *(name for name in other if name not in header)]
+    return _text(columns, (before.get(row["file_name"], row) if row["file_name"] in earlier else row for row in rows))
+
+
+def _read(text: str, where: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns, and cells by column of each row; parted by commas, or by what spreadsheets write instead."""
+    lines = records(str(where), text, mark=parted_by(text.partition("\n")[0]) or ",")
+    header = [name.strip() for name in next(lines, (1, []))[1]]
+    rows = []
+    for line, row in lines:
+        if len(row) != len(header):
+            raise FaceganError(f"{where}: line {line} has {len(row)} cells; expected {len(header)}, as its first line")
+        rows.append(dict(zip(header, row, strict=True)))
+    return header, rows
+
+
+def _by_file(rows: Sequence[Mapping[str, str]], moved: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {file: {**row, "file_name": file} for row in rows for file in (moved.get(row["file_name"], row["file_name"]),)}
+
+
+def _text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *(by_hand.get(row[0], row) for row in rows)])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *([row.get(name, "") for name in columns] for row in rows)])
     return text.getvalue()
 
 
