@@ -201,10 +201,13 @@ def _kept(before: Written, names: tuple[str, ...], attributes: tuple[str, ...]) 
     for k, attribute in enumerate(attributes):
         found = before.kept(attribute)
         kept[:, k] = [found.get(name, np.nan) for name in names]
-    odd = kept[~np.isnan(kept) & (kept != 0) & (kept != 1)]
-    if len(odd):
-        raise FaceganError(f"the file that is there has the value {odd[0]:g}, written by hand: expected 1, 0 or nothing")
     checked = before.checked()
+    gone = sorted({*checked, *(name for each in attributes for name in before.kept(each))} - set(names))
+    if gone:
+        log.warning(
+            "%d rows that a person has checked or changed are of files that are no longer there, such as %s: they are left out",
+            *(len(gone), quoted(gone[0])),
+        )
     return kept, np.array([name in checked for name in names], bool)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from facegan.data.layouts import metadata_csv
 from facegan.data.lists import CHECKED, SAID, SCORE, is_checked, number, rated_columns, untouched
 from facegan.data.sources import DirectorySource
 from facegan.errors import FaceganError
-from facegan.files import read_bytes
+from facegan.files import quoted, read_bytes
 
 
 class _OneFile(DirectorySource):
@@ -33,13 +34,22 @@ class Written:
 
     @property
     def names(self) -> Sequence[str]:
-        return self.columns.get("file_name", ())
+        """Relative paths, as people and other programs write them too."""
+        return [posixpath.normpath(name.strip().replace("\\", "/")) for name in self.columns.get("file_name", ())]
 
     def kept(self, attribute: str) -> dict[str, float]:
-        """File name -> value, NaN for unknown, of the rows that a person has checked or changed."""
-        if not {attribute, f"{attribute}{SAID}"} <= self.columns.keys():
+        """File name -> value, NaN for unknown, of the rows that a person has checked or changed.
+
+        FaceganError for values that are none, and where nothing tells which ones are a person's.
+        """
+        if attribute not in self.columns:
             return {}
-        values = np.array([np.nan if (value := number(cell)) is None else value for cell in self.columns[attribute]], np.float64)
+        if f"{attribute}{SAID}" not in self.columns:
+            raise FaceganError(
+                f"the file that is there has {quoted(attribute)} without {quoted(attribute + SAID)}, by which values are told that people "
+                "changed: put that column back, name another file with `out`, or give `overwrite`"
+            )
+        values = np.array([_value(cell, name) for cell, name in zip(self.columns[attribute], self.names, strict=True)])
         old = untouched(values, self.columns[f"{attribute}{SAID}"], self.columns.get(CHECKED, ()))
         return {name: float(value) for name, value, same in zip(self.names, values, old, strict=True) if not same}
 
@@ -51,6 +61,14 @@ class Written:
         """Column -> cells by file name, of the columns that are not about these attributes."""
         own = {"file_name", CHECKED, *(f"{name}{end}" for name in attributes for end in ("", SCORE, SAID))}
         return {name: dict(zip(self.names, cells, strict=True)) for name, cells in self.columns.items() if name not in own}
+
+
+def _value(cell: str, name: str) -> float:
+    """1, 0, or NaN for unknown."""
+    value = number(cell)
+    if value is None or not (np.isnan(value) or value in (0, 1)):
+        raise FaceganError(f"the file that is there has {quoted(cell)!r} for {quoted(name)}, written by hand: expected 1, 0 or nothing")
+    return value
 
 
 def read_written(path: Path) -> Written:

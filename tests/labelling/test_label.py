@@ -276,13 +276,40 @@ def test_a_file_that_changed_meanwhile_is_not_written_over(faces: Path, labelled
         labels.save(faces.parent / "other.csv")
 
 
-def test_a_value_that_is_no_label_is_refused(faces: Path, labelled: Path) -> None:
-    label(faces, labelled).save()
-    rows = rows_of(faces / "metadata.csv")
-    next(iter(rows.values()))["bald"] = "0.4"
-    rewrite(faces / "metadata.csv", rows)
-    with pytest.raises(FaceganError, match="has the value 0.4, written by hand: expected 1, 0 or nothing"):
-        label(faces, labelled)
+@pytest.mark.parametrize("cell", ["0.4", "2", "maybe", "0,9"])
+def test_a_value_that_is_no_label_is_refused(faces: Path, labelled: Path, cell: str) -> None:
+    path = label(faces, labelled, attributes="bald").save().parent / "metadata.csv"
+    rows = rows_of(path)
+    name = list(rows)[3]
+    rows[name]["bald"] = cell
+    rewrite(path, rows)
+    before = path.read_bytes()
+    with pytest.raises(FaceganError, match=f"has '{cell}' for {name}, written by hand: expected 1, 0 or nothing"):
+        label(faces, labelled, attributes="bald")
+    assert path.read_bytes() == before
+
+
+def test_without_what_was_said_corrections_are_not_lost(faces: Path, labelled: Path) -> None:
+    path = label(faces, labelled, attributes="bald,beard").save().parent / "metadata.csv"
+    rewrite(path, {name: {title: cell for title, cell in row.items() if title != "bald:said"} for name, row in rows_of(path).items()})
+    with pytest.raises(FaceganError, match="bald without bald:said, by which values are told that people changed"):
+        label(faces, labelled, attributes="bald")
+    label(faces, labelled, attributes="beard").save()
+    assert "bald" in next(iter(rows_of(path).values()))
+
+
+def test_corrections_of_files_named_otherwise_or_gone(faces: Path, labelled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = label(faces, labelled, attributes="bald").save().parent / "metadata.csv"
+    rows = rows_of(path)
+    first, second, third = [name for name, row in rows.items() if row["bald"] != "1"][:3]
+    for name, other in ((first, f"./{first}"), (second, second.replace("/", "\\")), (third, third)):
+        rows[name].update(file_name=other, bald="1")
+    rewrite(path, rows)
+    (faces / third).unlink()
+    with caplog.at_level(logging.WARNING):
+        label(faces, labelled, attributes="bald").save()
+    assert rows_of(path)[first]["bald"] == rows_of(path)[second]["bald"] == "1"
+    assert f"1 rows that a person has checked or changed are of files that are no longer there, such as {third}" in caplog.text
 
 
 def test_what_is_stopped_leaves_the_old_file(
