@@ -331,7 +331,11 @@ class AlignOptions(Options):
         if not 16 <= self.size <= 4096:
             raise FaceganError(f"`size` is {self.size}: expected 16 to 4096 pixels")
         self.at_least(0, "min_side", "max_turn", "duplicate_distance")
-        self.fractions("min_sharpness", "max_padding", "min_score")
+        self.fractions("min_sharpness", "max_padding")
+        if not 0.9 <= self.min_score <= 1:
+            raise FaceganError(
+                f"`min_score` is {self.min_score:g}: expected 0.9, below which the detector itself takes nothing for a face, to 1"
+            )
 
 
 @dataclass(frozen=True)

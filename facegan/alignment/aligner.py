@@ -58,6 +58,8 @@ def align_folder(options: DataAlign) -> Aligned:
         FaceganError: there are no photos, or options make no sense, before any work.
         OSError: `out` cannot be written; what is there is whole, and the same call resumes.
     """
+    if not options.out:
+        raise FaceganError("`out` is empty: expected a folder for the faces, such as . for the current one")
     out, write = Path(options.out), not options.dry_run
     journal, curated = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")}), _curated(out)
     jobs = find_photos(options.photos, out)
@@ -159,14 +161,16 @@ def _metadata(result: Aligned, labels: Labels | None, out: Path, last: str, move
 
 def align_photos(photos: Sequence[Photo | str], options: AlignOptions, device: str) -> Aligned:
     """The faces of photos, or of the files and folders at paths, kept in memory. FaceganError as `align_folder`."""
-    items: list[tuple[str, str, Photo | Path]] = []
+    items: list[tuple[Job, Photo | Path]] = []
     for number, photo in enumerate(photos):
         if isinstance(photo, Photo):
-            items.append((f"picture {number}", f"picture{number:04d}", photo))
+            items.append((Job(Path(f"picture {number}"), f"picture{number:04d}"), photo))
         else:
-            items += [(str(file), name, file) for file, name in image_files([photo])]
+            items += [(Job(file, name), file) for file, name in image_files([photo])]
     detector, rows, faces = Detector(device), list[FaceRow](), dict[int, Image.Image]()
-    for source, name, item in items:
+    jobs = named([job for job, _ in items], {})
+    for (path, name), item in zip(jobs, (item for _, item in items), strict=True):
+        source = str(path)
         try:
             found = list(faces_of(item if isinstance(item, Photo) else read_photo(item), source, name, detector, options))
         except FaceganError as error:

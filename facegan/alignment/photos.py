@@ -34,12 +34,25 @@ def read_photo(path: Path) -> Photo:
             opened = open_image(path)
         with opened:
             return photo_of(opened)
-    except FaceganError:
-        raise
-    except Image.DecompressionBombError:
-        raise FaceganError(f"more than {LARGEST // 10**6} million pixels: cut out a part") from None
-    except Exception as error:  # on bad bytes Pillow raises whatever its parsers trip over
-        raise FaceganError(f"no readable image ({reason(error)})") from None
+    except Exception as error:
+        raise _refusal(error) from None
+
+
+def photo_from(picture: Image.Image) -> Photo:
+    """A picture in memory, or one that was opened, as a photograph. FaceganError as `read_photo`."""
+    try:
+        return photo_of(picture)
+    except Exception as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: Exception) -> FaceganError:
+    """On bad bytes Pillow raises whatever its parsers trip over."""
+    if isinstance(error, FaceganError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return FaceganError(f"more than {LARGEST // 10**6} million pixels: cut out a part")
+    return FaceganError(f"no readable image ({reason(error)})")
 
 
 def photo_of(opened: Image.Image) -> Photo:

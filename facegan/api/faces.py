@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from facegan.alignment.aligner import align_folder, align_photos
-from facegan.alignment.photos import Photo, photo_of
+from facegan.alignment.photos import Photo, photo_from
 from facegan.alignment.selection import Aligned
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
@@ -61,4 +61,4 @@ def _photo(item: Any) -> Photo | str:
         item = Image.fromarray(item)
     if not isinstance(item, Image.Image):
         raise FaceganError(f"a {type(item).__name__} is no photograph: expected a path, a picture, or a uint8 array [H, W, 3]")
-    return photo_of(item)
+    return photo_from(item)

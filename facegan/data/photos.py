@@ -113,6 +113,9 @@ def image_files(paths: Iterable[str]) -> list[ImageFile]:
     What is left out of a folder, masks and files that look like pictures but are not read here, is counted and named in the log.
     """
     files: list[ImageFile] = []
+    paths = list(paths)
+    if "" in paths:
+        raise FaceganError("a name is empty: expected a photo, or a folder of photos, such as . for the current one")
     for path in map(Path, paths):
         if path.is_dir():
             source = DirectorySource(path)

@@ -10,9 +10,9 @@ import pytest
 from photographs import Drawn
 from PIL import Image
 
-from facegan.alignment.aligner import align_folder
+from facegan.alignment.aligner import align_folder, align_photos
 from facegan.errors import FaceganError
-from facegan.options import DataAlign
+from facegan.options import AlignOptions, DataAlign
 
 KEEP = dict(size=64, keep_duplicates=True, min_sharpness=0.0)
 
@@ -128,6 +128,24 @@ def test_no_face_is_called_like_a_sheet_or_hidden_and_names_fit(tmp_path, photo)
     names = [row.file for row in result.taken]
     assert [name.rpartition("-")[0] for name in names] == ["photos/Contact-Sheet", "photos/labels", *["photos/" + 100 * "ä"] * 2, ""]
     assert names[-1] == "phone/x.png" and names[-2].endswith(".face2.png") and faces(tmp_path) == sorted(names)
+
+
+def test_faces_in_memory_have_names_of_their_own(tmp_path, photo):
+    for seed, name in enumerate(("a/x.png", "b/x.png", "b/x.bmp")):
+        photo(tmp_path / name, Drawn(150, 120, 100, seed=seed), seed=seed)
+    chosen = AlignOptions(**KEEP)
+    for given in ([str(tmp_path / "a/x.png"), str(tmp_path / "b/x.png")], [str(tmp_path / "b")]):
+        result = align_photos(given, chosen, "cpu")
+        assert len({row.file for row in result.taken}) == len(result) == 2
+    assert [row.file for row in align_photos([str(tmp_path / "a")], chosen, "cpu").taken] == ["x.png"]
+
+
+def test_an_empty_name_is_not_the_current_folder(two, monkeypatch):
+    monkeypatch.chdir(two / "photos")
+    for bad, words in ((dict(out=""), "`out` is empty"), (dict(photos=("",)), "a name is empty")):
+        with pytest.raises(FaceganError, match=words):
+            align_folder(options(two, **bad))
+    assert sorted(path.name for path in (two / "photos").iterdir()) == ["bald", "beard"]
 
 
 # --- metadata.csv

@@ -72,7 +72,21 @@ def test_the_function(photos: Path, tmp_path: Path) -> None:
     (Image.new("RGB", (90, 90)), dict(out="x"), "`out` goes with paths"),
     (Image.new("RGB", (90, 90)), dict(attributes_from="folders"), "`attributes_from` goes with `out`"),
     (Image.new("RGB", (90, 90)), dict(sizes=3), "`sizes` is no option here"),
+    (Image.new("F", (90, 90)), {}, "no readable image .*floating-point"),
+    ("", {}, "a name is empty"),
+    (Image.new("RGB", (90, 90)), dict(min_score=0.5), "`min_score` is 0.5: expected 0.9, .* to 1"),
 ])  # fmt: skip
 def test_what_is_no_photograph(given, options, words) -> None:
     with pytest.raises(FaceganError, match=words):
         facegan.align(given, **options)
+
+
+def test_pictures_that_cannot_be_decoded_are_a_sentence(tmp_path: Path) -> None:
+    Image.effect_noise((200, 200), 90).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:4000])
+    with pytest.raises(FaceganError, match="no readable image .*truncated"):
+        facegan.align(Image.open(tmp_path / "cut.jpg"), size=64)
+    closed = Image.open(tmp_path / "whole.jpg")
+    closed.close()
+    with pytest.raises(FaceganError, match="no readable image"):
+        facegan.align(closed, size=64)
