@@ -50,6 +50,8 @@ def progress(run: str) -> Progress:
         if not marks or marks[-1][1] != stage:
             base = last
             marks.append((base, stage))
+            for course in points.values():
+                course.append((np.nan, np.nan))  # no line leads from one stage to another one
         last = base + step
         for name, value in row.items():
             if name not in CLOCKS and isinstance(value, (int, float)) and np.isfinite(value):
@@ -150,7 +152,7 @@ def resume(networks: Networks, run: str) -> str:
     with told():
         config: TrainConfig = config_of(RunFolder(networks.run(run)))
         kind = type(config)
-        recipe = {"recipe": getattr(config, "recipe", "")} if kind.RECIPES else {}
+        recipe: dict[str, Any] = {"recipe": getattr(config, "recipe", "")} if kind.RECIPES else {}
         usual = kind(method=config.method, **recipe)
         words = ["facegan", "train", *flags("out", run, {})]
         if config.method != "a":

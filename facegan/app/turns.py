@@ -154,7 +154,7 @@ def listening(job: Job) -> Iterator[None]:
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         job = getattr(_here, "job", None)
-        if job is not None:
+        if job is not None and (record.levelno >= logging.WARNING or record.name == "facegan.align"):  # the rest is for the terminal
             job.note(record.getMessage())
 
 
@@ -187,7 +187,7 @@ def hook() -> None:
             if job is not None:
                 job.moved(self.told[0], done, int(self.total or 0))
 
-    tqdm.__init__, tqdm.__iter__, tqdm.update = init, each, update  # type: ignore[method-assign]
+    tqdm.__init__, tqdm.__iter__, tqdm.update = init, each, update
     logger = logging.getLogger("facegan")
     logger.addHandler(_Notes(logging.INFO))
     logger.setLevel(logging.INFO)

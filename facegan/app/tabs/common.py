@@ -15,7 +15,7 @@ import gradio as gr
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, Sessions
 from facegan.app.turns import Job, Worker
-from facegan.app.words import PageError, told
+from facegan.app.words import PageError, plain, told
 
 log = logging.getLogger("facegan.app")
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, PageError):
-            return gr.Error(str(error), title="", print_exception=False)
+            return gr.Error(str(error), title="", print_exception=False, duration=20)
         log.exception("an error of the page")
         return gr.Error(UNKNOWN, title="", print_exception=False)
 
@@ -96,7 +96,7 @@ def watched(worker: Worker[T], say: Callable[[Job], Any]) -> Generator[Any, None
 
 def say(text: str, notes: Sequence[str] = ()) -> str:
     """A line of status, and what the library had to say, as HTML."""
-    lines = [f"<strong>{html.escape(text)}</strong>" if text else "", *(html.escape(note) for note in notes)]
+    lines = [f"<strong>{html.escape(text)}</strong>" if text else "", *(html.escape(plain(note)) for note in notes)]
     return f'<div role="status" aria-live="polite">{"<br>".join(line for line in lines if line)}</div>'
 
 
@@ -111,6 +111,7 @@ def as_command(tab: str, more: str = "") -> gr.Textbox:
         label="as a command" + more,
         elem_id=f"{tab}-command{more.replace(' ', '-')}",
         lines=2,
+        max_lines=8,
         interactive=False,
         buttons=["copy"],
         elem_classes="command",

@@ -36,8 +36,9 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
             line = status("generate")
         with gr.Column(scale=2, min_width=300):
             result = gr.Gallery(
-                label="Faces: a click keeps one for the next tabs",
+                label="Faces by seed: a click keeps one for the next tabs",
                 elem_id="generate-result",
+                elem_classes=["pictures", "faces"],
                 columns=8,
                 allow_preview=False,
                 object_fit="contain",
@@ -57,7 +58,7 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
         session = page.session(request)
         found = faces.generate(networks, session, network, seeds, truncation, int(best or 0))
         session.made = found
-        captions = [(str(file), f"seed {seed}") for file, seed in zip(found.files, found.seeds, strict=True)]
+        captions = [(str(file), str(seed)) for file, seed in zip(found.files, found.seeds, strict=True)]
         return captions, found.command, say(f"{len(found.files)} faces", found.notes), gr.update(interactive=False)
 
     @shown
@@ -77,11 +78,11 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
         return choices(networks.names(), network)
 
     inputs, outputs = [network, seeds, truncation, best], [result, text, line, archive]
-    click = run.click(on_run, inputs, outputs, api_name="generate", **QUICK)
-    enter = seeds.submit(on_run, inputs, outputs, **PRIVATE, **QUICK)
+    click = run.click(on_run, inputs, outputs, api_name="generate", show_progress_on=line, **QUICK)
+    enter = seeds.submit(on_run, inputs, outputs, **PRIVATE, show_progress_on=line, **QUICK)
     lucky = surprise.click(faces.surprise, None, seeds, **AT_ONCE)
-    then = lucky.then(on_run, inputs, outputs, **PRIVATE, **QUICK)
+    then = lucky.then(on_run, inputs, outputs, **PRIVATE, show_progress_on=line, **QUICK)
     result.select(on_keep, None, [kept, line], **AT_ONCE)
-    save.click(on_save, None, archive, **PRIVATE, **QUICK)
+    save.click(on_save, None, archive, **PRIVATE, show_progress_on=line, **QUICK)
     stoppable(page, "generate", cancel, line, [click, enter, then])
     demo.load(on_load, network, network, **AT_ONCE)

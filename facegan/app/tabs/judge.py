@@ -41,6 +41,7 @@ def judge_tab(page: Page, tab: gr.Tab) -> None:
             line = status("judge")
         with gr.Column(scale=2, min_width=300):
             result = gr.Image(
+                elem_classes="pictures",
                 label="Faces framed by verdict, and rates",
                 elem_id="judge-result",
                 type="filepath",
@@ -73,6 +74,6 @@ def judge_tab(page: Page, tab: gr.Tab) -> None:
 
     outputs = [result, words, text, archive, line]
     click = begin.click(on_run, [run_name, what, samples], outputs, api_name="judge", **LONG)
-    show = stored.click(on_stored, [run_name], outputs, api_name="report", **QUICK)
+    show = stored.click(on_stored, [run_name], outputs, api_name="report", show_progress_on=line, **QUICK)
     tab.select(on_open, run_name, run_name, **AT_ONCE)
     stoppable(page, "judge", cancel, line, [click, show])

@@ -41,6 +41,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         with gr.Column(scale=1, min_width=300):
             network = gr.Dropdown(names, value=first_name, label="Network", elem_id="photo-network", filterable=False)
             upload = PhotoInput(
+                elem_classes="pictures",
                 label="Photo",
                 elem_id="photo-upload",
                 sources=["upload", "webcam"],
@@ -50,6 +51,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 alt_text="the photo",
             )
             face = gr.Image(
+                elem_classes="pictures",
                 label="Face as the network is to see it",
                 elem_id="photo-face",
                 type="filepath",
@@ -65,6 +67,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
             run, cancel = buttons("photo", "Project")
             line = status("photo")
             result = gr.Image(
+                elem_classes="pictures",
                 label="Projection",
                 elem_id="photo-result",
                 type="filepath",
@@ -97,6 +100,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                     filterable=False,
                 )
             edited = gr.Image(
+                elem_classes="pictures",
                 label="Before and after",
                 elem_id="photo-edited",
                 type="filepath",
@@ -106,6 +110,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 buttons=["fullscreen"],
             )
             whole = gr.Image(
+                elem_classes="pictures",
                 label="The photo with what the edit changed",
                 elem_id="photo-pasted",
                 type="filepath",
@@ -163,17 +168,19 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
     def on_open(network: str, critics: str) -> Any:
         return choices(networks.styled(), network), choices([NO_CRITICS, *networks.with_critics()], critics)
 
-    upload.change(on_upload, [network, upload], [face, line], **PRIVATE, **QUICK)
-    network.input(on_network, network, sliders, **AT_ONCE).then(on_upload, [network, upload], [face, line], **PRIVATE, **QUICK)
+    upload.change(on_upload, [network, upload], [face, line], **PRIVATE, show_progress_on=line, **QUICK)
+    network.input(on_network, network, sliders, **AT_ONCE).then(
+        on_upload, [network, upload], [face, line], **PRIVATE, show_progress_on=line, **QUICK
+    )
     click = run.click(on_project, [network, upload, space, steps], [result, text, line], api_name="project", **LONG)
     moved = gr.on(
-        [control.input for control in (*sliders, paste, critics)],
+        [*(slider.input for slider in sliders), paste.input, critics.input],
         on_edit,
         [network, paste, critics, *sliders],
         [edited, whole, text, line, archive],
         **LATEST,
         **QUICK,
     )
-    save.click(on_save, None, archive, **PRIVATE, **QUICK)
+    save.click(on_save, None, archive, **PRIVATE, show_progress_on=line, **QUICK)
     tab.select(on_open, [network, critics], [network, critics], **AT_ONCE)
     stoppable(page, "photo", cancel, line, [click, moved])

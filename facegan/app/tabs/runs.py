@@ -29,6 +29,7 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
     follow = gr.Checkbox(False, label="Follow a training that goes on", elem_id="runs-follow")
     line = status("runs")
     result = gr.Image(
+        elem_classes="pictures",
         label="Curves",
         elem_id="runs-result",
         type="filepath",
@@ -41,8 +42,9 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
     with gr.Row():
         for number, run in ((1, one), (2, two)):
             suffix = "" if number == 1 else "-other"
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=300, visible=number == 1) as column:
                 film = gr.Image(
+                    elem_classes="pictures",
                     label="Samples" if number == 1 else "Samples beside it",
                     elem_id=f"runs-film{suffix}",
                     type="filepath",
@@ -63,6 +65,7 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
                 words = gr.HTML(say(""), elem_id=f"runs-words{suffix}", elem_classes="status", padding=False)
                 text = as_command("runs", "" if number == 1 else " (beside it)")
                 films.append((run, film, place, words, text))
+    beside = column
     timer = gr.Timer(EVERY, active=False)
 
     def one_film(run: str | None, place: float | None) -> tuple[Any, Any, str, str]:
@@ -83,7 +86,8 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
             known = runs.figures(networks, both)
         kept = [name for name in figures or [] if name in known] or known[:3]
         found = runs.course(networks, session, both, kept)
-        return (str(found.picture), say(found.words), gr.update(choices=known, value=kept), *one_film(run, None), *one_film(other, None))
+        shown_ = str(found.picture), say(found.words), gr.update(choices=known, value=kept), gr.update(visible=len(both) > 1)
+        return (*shown_, *one_film(run, None), *one_film(other, None))
 
     @shown
     def on_curves(run: str, other: str, figures: list[str], request: gr.Request) -> Any:
@@ -99,7 +103,7 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
         offered = networks.runs()
         return choices(offered, run), choices([NOBODY, *offered], other)
 
-    everything = [result, line, chosen, *(part for _, *parts in films for part in parts)]
+    everything = [result, line, chosen, beside, *(part for _, *parts in films for part in parts)]
     click = begin.click(on_show, [one, two, chosen], everything, api_name="runs", **FILES)
     switched = gr.on([one.input, two.input], on_show, [one, two, chosen], everything, **LATEST, **FILES)
     redrawn = gr.on([chosen.input, timer.tick], on_curves, [one, two, chosen], [result, line], **LATEST, **FILES)
