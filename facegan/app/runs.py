@@ -103,10 +103,10 @@ def course(networks: Networks, session: Session, runs: Sequence[str], chosen: Se
         names = list(chosen)[:MOST_SHOWN]
         nothing = np.zeros((0, 2))
         panels = {name: [each.figures.get(name, nothing) for each in went] for name in names if any(name in each.figures for each in went)}
-        picture = courses(panels, known, "steps", went[0].marks)
+        picture = courses(panels, [networks.called(run) for run in known], "steps", went[0].marks)
         path = session.inside("runs") / "curves.png"
         save_png(picture, path, 1)
-        words = "; ".join(f"{run}: {_stage(each)}" for run, each in zip(known, went, strict=True))
+        words = "; ".join(f"{networks.called(run)}: {_stage(each)}" for run, each in zip(known, went, strict=True))
         return Course(path, words)
 
 

@@ -117,7 +117,7 @@ class Worker(Generic[T]):
             self._error = error.with_traceback(None) if isinstance(error, (Stopped, MemoryError)) else error
 
     def __iter__(self) -> Iterator[Job]:
-        """A look at the job every now and then. Whoever stops looking stops the work."""
+        """A look at the job every now and then. Whoever stops looking stops the work, and does not wait for it: he may be the server."""
         self._thread.start()
         try:
             while self._thread.is_alive():
@@ -125,7 +125,6 @@ class Worker(Generic[T]):
                 yield self.job
         finally:
             self.job.stop()
-            self._thread.join()
 
     @property
     def result(self) -> T:

@@ -105,11 +105,11 @@ def status(tab: str) -> gr.HTML:
     return gr.HTML(say(""), elem_id=f"{tab}-status", elem_classes="status", padding=False)
 
 
-def as_command(tab: str, more: str = "") -> gr.Textbox:
+def as_command(tab: str, which: str = "", more: str = "") -> gr.Textbox:
     """Where a tab's state stands as a command line."""
     return gr.Textbox(
         label="as a command" + more,
-        elem_id=f"{tab}-command{more.replace(' ', '-')}",
+        elem_id=f"{tab}-command" + (f"-{which}" if which else ""),
         lines=2,
         max_lines=8,
         interactive=False,
@@ -135,9 +135,14 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
     cancel.click(stop, None, line, cancels=list(events), **AT_ONCE)
 
 
-def choices(names: Sequence[str], value: Any = None) -> Any:
-    """New choices of a control, with a value that is among them."""
-    return gr.update(choices=list(names), value=value if value in names else (names[0] if names else None))
+def choices(names: Sequence[str], value: Any = None, called: Callable[[str], str] = str) -> Any:
+    """New choices of a control, with a value that is among them; `called`: what they are called on the page."""
+    return gr.update(choices=labelled(names, called), value=value if value in names else (names[0] if names else None))
+
+
+def labelled(names: Sequence[str], called: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Choices as Gradio takes them: what is shown, what it means."""
+    return [(called(name), name) for name in names]
 
 
 def ticked(names: Sequence[str], value: Sequence[str]) -> Any:

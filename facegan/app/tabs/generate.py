@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from facegan.app import faces
-from facegan.app.tabs.common import AT_ONCE, PRIVATE, QUICK, Page, as_command, buttons, choices, say, shown, status, stoppable
+from facegan.app.tabs.common import AT_ONCE, PRIVATE, QUICK, Page, as_command, buttons, choices, labelled, say, shown, status, stoppable
 
 
 def generate_tab(page: Page, demo: gr.Blocks) -> None:
@@ -16,7 +16,9 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
     names = networks.names()
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=names[0], label="Network or run", elem_id="generate-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=names[0], label="Network or run", elem_id="generate-network", filterable=False
+            )
             seeds = gr.Textbox("0-15", label="Seeds", info="0-15, or 1,5,9: one seed, one face", elem_id="generate-seeds", max_length=2000)
             surprise = gr.Button("Surprise me", elem_id="generate-surprise", size="sm")
             truncation = gr.Slider(
@@ -75,7 +77,7 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
         return ", ".join(f"{seed} of {name}" for name, seed in session.kept) or "none"
 
     def on_load(network: str) -> Any:
-        return choices(networks.names(), network)
+        return choices(networks.names(), network, networks.called)
 
     inputs, outputs = [network, seeds, truncation, best], [result, text, line, archive]
     click = run.click(on_run, inputs, outputs, api_name="generate", show_progress_on=line, **QUICK)

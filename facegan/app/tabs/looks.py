@@ -30,6 +30,7 @@ HEAD = """
   const mend = () => {
     for (const each of document.querySelectorAll("button.upload-container[aria-label], button.thumbnail-item[aria-label]"))
       if (each.textContent.trim()) each.removeAttribute("aria-label");
+    for (const each of document.querySelectorAll('div[aria-label="Empty value"]:not([role])')) each.setAttribute("role", "img");
   };
   const begin = () => {
     mend();

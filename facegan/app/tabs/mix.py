@@ -18,6 +18,7 @@ from facegan.app.tabs.common import (
     as_command,
     buttons,
     choices,
+    labelled,
     say,
     shown,
     status,
@@ -40,7 +41,9 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     own, own_weight = mixes.free(modes[0])
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=first_name, label="Network", elem_id="mix-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=first_name, label="Network", elem_id="mix-network", filterable=False
+            )
             row_seeds = gr.Textbox("0-3", label="Rows: seeds", info="what is mixed into", elem_id="mix-rows-seeds", max_length=2000)
             row_styles = gr.CheckboxGroup(styles, label="Rows: styles", info="named, kept, and photos", elem_id="mix-rows-styles")
             col_seeds = gr.Textbox("4-7", label="Columns: seeds", info="what is mixed in", elem_id="mix-cols-seeds", max_length=2000)
@@ -142,8 +145,8 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         session, offered = page.session(request), networks.styled()
         network = network if network in offered else (offered[0] if offered else "")
         known, ways = (mixes.styles(networks, session, network), mixes.modes(networks, session, network)) if network else ([], [])
-        runs = choices(networks.with_critics(), critics)
-        return choices(offered, network), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
+        runs = choices(networks.with_critics(), critics, networks.called)
+        return choices(offered, network, networks.called), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
 
     @shown
     def on_walk(
@@ -258,7 +261,7 @@ def _walk(page: Page) -> dict[str, Any]:
             alt_text="a walk through styles",
             buttons=[],
         )
-        text = as_command("mix", " (walk)")
+        text = as_command("mix", "walk", " (walk)")
     return dict(frames=frames, fps=fps, suffix=suffix, run=run, download=download, result=result, command=text)
 
 
@@ -268,7 +271,13 @@ def _search(page: Page) -> dict[str, Any]:
     with gr.Accordion("Search a recipe", open=False, elem_id="mix-search"):
         gr.Markdown("Rows carry attribute 1, columns attribute 2. The critics of a run choose; the judge, which had no part in it, rates.")
         with gr.Row():
-            critics = gr.Dropdown(runs, value=runs[0] if runs else None, label="Critics of", elem_id="mix-search-critics", filterable=False)
+            critics = gr.Dropdown(
+                labelled(runs, page.networks.called),
+                value=runs[0] if runs else None,
+                label="Critics of",
+                elem_id="mix-search-critics",
+                filterable=False,
+            )
             pairs = gr.Slider(
                 8, 512, value=64, step=8, label="Pairs", info="to search with, and to report on", elem_id="mix-search-pairs", buttons=[]
             )
@@ -287,5 +296,5 @@ def _search(page: Page) -> dict[str, Any]:
             interactive=False,
             buttons=[],
         )
-        text = as_command("mix", " (search)")
+        text = as_command("mix", "search", " (search)")
     return dict(critics=critics, pairs=pairs, run=run, download=download, table=table, result=result, command=text)

@@ -18,6 +18,7 @@ from facegan.app.tabs.common import (
     as_command,
     buttons,
     choices,
+    labelled,
     say,
     shown,
     status,
@@ -39,7 +40,9 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
     attributes = networks.style_names(first_name)[:MOST_SLIDERS] if first_name else []
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=first_name, label="Network", elem_id="photo-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=first_name, label="Network", elem_id="photo-network", filterable=False
+            )
             upload = PhotoInput(
                 elem_classes="pictures",
                 label="Photo",
@@ -60,9 +63,8 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 buttons=[],
                 alt_text="the face cut out of the photo",
             )
-            with gr.Row():
-                steps = gr.Slider(10, 2000, value=200, step=10, label="Steps", info="of the projection", elem_id="photo-steps", buttons=[])
-                space = gr.Radio(["w", "w+"], value="w", label="Space", info="w mixes best, w+ is nearer", elem_id="photo-space")
+            steps = gr.Slider(10, 2000, value=200, step=10, label="Steps", info="of the projection", elem_id="photo-steps", buttons=[])
+            space = gr.Radio(["w", "w+"], value="w", label="Space", info="w mixes best, w+ is nearer", elem_id="photo-space")
         with gr.Column(scale=2, min_width=300):
             run, cancel = buttons("photo", "Project")
             line = status("photo")
@@ -93,7 +95,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
             with gr.Row():
                 paste = gr.Checkbox(False, label="Paste back into the photo", elem_id="photo-paste")
                 critics = gr.Dropdown(
-                    [NO_CRITICS, *networks.with_critics()],
+                    labelled([NO_CRITICS, *networks.with_critics()], networks.called),
                     value=NO_CRITICS,
                     label="Rated by the critics of",
                     elem_id="photo-critics",
@@ -166,7 +168,9 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         return [gr.update(label=known[k] if k < len(known) else "attribute", visible=k < len(known), value=0) for k in range(MOST_SLIDERS)]
 
     def on_open(network: str, critics: str) -> Any:
-        return choices(networks.styled(), network), choices([NO_CRITICS, *networks.with_critics()], critics)
+        return choices(networks.styled(), network, networks.called), choices(
+            [NO_CRITICS, *networks.with_critics()], critics, networks.called
+        )
 
     upload.change(on_upload, [network, upload], [face, line], **PRIVATE, show_progress_on=line, **QUICK)
     network.input(on_network, network, sliders, **AT_ONCE).then(

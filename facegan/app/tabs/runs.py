@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from facegan.app import runs
-from facegan.app.tabs.common import AT_ONCE, LATEST, Page, as_command, buttons, choices, say, shown, status, stoppable
+from facegan.app.tabs.common import AT_ONCE, LATEST, Page, as_command, buttons, choices, labelled, say, shown, status, stoppable
 from facegan.app.words import told
 
 EVERY = 4.0  # seconds between two looks at a training that goes on
@@ -22,8 +22,10 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
     first_name = names[0] if names else None
     known = runs.figures(networks, [first_name]) if first_name else []
     with gr.Row():
-        one = gr.Dropdown(names, value=first_name, label="Run", elem_id="runs-run-name", filterable=False)
-        two = gr.Dropdown([NOBODY, *names], value=NOBODY, label="Beside it", elem_id="runs-other", filterable=False)
+        one = gr.Dropdown(labelled(names, networks.called), value=first_name, label="Run", elem_id="runs-run-name", filterable=False)
+        two = gr.Dropdown(
+            labelled([NOBODY, *names], networks.called), value=NOBODY, label="Beside it", elem_id="runs-other", filterable=False
+        )
         chosen = gr.Dropdown(known, value=known[:3], multiselect=True, max_choices=runs.MOST_SHOWN, label="Figures", elem_id="runs-figures")
     begin, cancel = buttons("runs", "Show")
     follow = gr.Checkbox(False, label="Follow a training that goes on", elem_id="runs-follow")
@@ -63,7 +65,7 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
                     buttons=[],
                 )
                 words = gr.HTML(say(""), elem_id=f"runs-words{suffix}", elem_classes="status", padding=False)
-                text = as_command("runs", "" if number == 1 else " (beside it)")
+                text = as_command("runs", *(() if number == 1 else ("other", " (beside it)")))
                 films.append((run, film, place, words, text))
     beside = column
     timer = gr.Timer(EVERY, active=False)
@@ -101,7 +103,7 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
 
     def on_open(run: str, other: str) -> Any:
         offered = networks.runs()
-        return choices(offered, run), choices([NOBODY, *offered], other)
+        return choices(offered, run, networks.called), choices([NOBODY, *offered], other, networks.called)
 
     everything = [result, line, chosen, beside, *(part for _, *parts in films for part in parts)]
     click = begin.click(on_show, [one, two, chosen], everything, api_name="runs", **FILES)
