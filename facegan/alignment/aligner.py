@@ -38,7 +38,7 @@ log = logging.getLogger("facegan.align")
 TABLE, SHEET, METADATA = "faces.csv", "contact-sheet.png", "metadata.csv"
 WORKERS = 8  # photos worked on side by side, at most: each takes up to 72 MB, and what the networks need
 NAMED = 20  # unreadable photos named in the log; faces.csv has all
-LOOK = 0.6  # faces are looked for down to this share of the smallest side, to be told that they are there but small
+LOOK = 0.75  # faces are looked for down to this share of the smallest side, to be told that they are there but small
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
