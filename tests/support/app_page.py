@@ -1,0 +1,130 @@
+"""The page of `facegan app` as its visitors have it: what stands on it, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+
+TABS = ("Generate", "Mix", "Photo", "Judge", "Runs")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 60_000  # ms, for a busy machine with two cores
+expect.set_options(timeout=PATIENCE)
+
+
+class Eyes:
+    """A page of the app as its visitor has it, and what went wrong on it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.errors: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
+        page.on("requestfailed", lambda request: self._failed(request.url, request.failure))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _failed(self, url: str, why: str | None) -> None:
+        if why != "net::ERR_ABORTED":  # a stream that the page itself has closed
+            self.errors.append(f"failed: {url} ({why})")
+
+    # --- looking
+    def __call__(self, name: str) -> Locator:
+        """The control with this elem_id."""
+        return self.page.locator(f"#{name}")
+
+    def open(self, tab: str = "") -> Eyes:
+        """Load the page; go to a tab."""
+        self.page.goto(self.address)
+        expect(self("generate-run")).to_be_visible()
+        return self.tab(tab) if tab else self
+
+    def tab(self, name: str) -> Eyes:
+        tab = self.page.get_by_role("tab", name=name, exact=True)
+        tab.click()
+        expect(tab).to_have_attribute("aria-selected", "true")
+        return self
+
+    def picture(self, name: str) -> str:
+        """The address of the first picture in a control, once there is one that is drawn."""
+        image = (
+            self(name).locator("img:not([alt=''])").first
+            if self(name).locator("img:not([alt=''])").count()
+            else self(name).locator("img").first
+        )
+        expect(image).to_be_visible()
+        self.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle(), timeout=PATIENCE)
+        return str(image.get_attribute("src"))
+
+    def changes(self, name: str, before: str) -> str:
+        """The address of the picture in a control, once it is another one than `before`."""
+        selector = f"#{name} img"
+        self.page.wait_for_function(
+            "([selector, before]) => { const src = document.querySelector(selector)?.src; return src && !src.endsWith(before) }",
+            arg=[selector, before],
+            timeout=PATIENCE,
+        )
+        return self.picture(name)
+
+    def text(self, name: str) -> str:
+        """What a text control says."""
+        field = self(name).locator("textarea, input, code, .cm-content").first
+        expect(field).to_be_attached()
+        return str(field.evaluate("field => field.value !== undefined ? field.value : field.innerText")).strip()
+
+    def says(self, name: str, pattern: str) -> str:
+        """What a text control says, once it fits the pattern."""
+        self.page.wait_for_function(
+            """([name, pattern]) => [...document.querySelectorAll(`#${name} textarea, #${name} input, #${name} code, #${name} .cm-content`)]
+                .some(field => new RegExp(pattern, "s").test(field.value !== undefined ? field.value : field.innerText))""",
+            arg=[name, pattern],
+            timeout=PATIENCE,
+        )
+        return self.text(name)
+
+    # --- acting
+    def fill(self, name: str, value: object) -> None:
+        """Type a value into a text, a number or the number beside a slider."""
+        field = self(name).locator("textarea, input:not([type=range])").first
+        field.fill(str(value))
+        field.press("Enter" if field.evaluate("field => field.tagName") == "INPUT" else "Tab")
+
+    def slide(self, name: str, *keys: str) -> None:
+        """Move a slider by keys."""
+        for key in keys:
+            self(name).locator("input[type=range]").first.press(key)
+
+    def choose(self, name: str, *labels: str) -> None:
+        """Take choices of a radio, checkboxes or a dropdown."""
+        for label in labels:
+            radio = self(name).get_by_role("radio", name=label, exact=True).or_(self(name).get_by_role("checkbox", name=label, exact=True))
+            if radio.count():
+                radio.first.check()
+                continue
+            box = self(name).get_by_role("listbox").or_(self(name).get_by_role("combobox")).first
+            box.click()
+            self.page.get_by_role("option", name=label, exact=True).first.click()
+
+    def attach(self, name: str, file: Path) -> None:
+        """Give a file to an upload."""
+        self(name).locator("input[type=file]").first.set_input_files(file)
+
+    def told(self, pattern: str) -> str:
+        """The sentence that the page shows in a corner, once it fits the pattern; the note is closed."""
+        note = self.page.get_by_test_id("toast-body").filter(has_text=re.compile(pattern, re.S)).first
+        expect(note).to_be_visible()
+        text = note.inner_text()
+        note.get_by_role("button").first.click()
+        return text
+
+
+def findings(eyes: Eyes, axe: str) -> list[str]:
+    """What axe-core calls serious or critical."""
+    eyes.page.evaluate(axe)
+    result = eyes.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    bad = [rule for rule in result["violations"] if rule["impact"] in ("serious", "critical")]
+    return [f"{rule['id']} ({rule['impact']}): {json.dumps([node['html'][:160] for node in rule['nodes'][:4]])}" for rule in bad]
