@@ -403,6 +403,27 @@ class DataSynth(Options):
 
 
 @dataclass(frozen=True)
+class App(Compute):
+    """`facegan app`"""
+
+    sources: tuple[str, ...] = option(
+        (), "runs and networks to offer, named as `generate` takes them (default: the network that comes with the package)",
+        place="RUN|NETWORK", nargs="*",
+    )  # fmt: skip
+    host: str = option("127.0.0.1", "address to listen at; any other than 127.0.0.1 lets other machines in, who need no password")
+    port: int = option(7860, "port to listen at; 0: any that is free")
+    runs: str = option("runs", "folder whose runs are offered and shown", metavar="DIR")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.port <= 65535:
+            raise FaceganError(f"`port` is {self.port}: expected 0 to 65535")
+        if not self.host or any(letter.isspace() for letter in self.host):
+            raise FaceganError(f"`host` is {self.host!r}: expected an address of this machine, such as 127.0.0.1")
+        check_device(self.device)
+
+
+@dataclass(frozen=True)
 class Demo(Options):
     """`facegan demo`"""
 

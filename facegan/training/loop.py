@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypedDict
@@ -35,13 +36,15 @@ class _Progress(TypedDict):
 
 
 class Interruption:
-    """Turns the first Ctrl-C or SIGTERM into a flag; the second one does what it always did."""
+    """Turns the first Ctrl-C or SIGTERM into a flag; the second one does what it always did. Only the main thread hears of signals: in
+    others nothing is changed."""
 
     def __init__(self) -> None:
         self.signum = 0
 
     def __enter__(self) -> Interruption:
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self.before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

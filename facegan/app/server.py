@@ -1,0 +1,122 @@
+"""The page and its server."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from facegan.app.networks import Networks
+from facegan.app.sessions import Sessions
+from facegan.app.turns import hook
+from facegan.errors import FaceganError
+from facegan.options import App
+
+if TYPE_CHECKING:
+    import gradio
+
+log = logging.getLogger("facegan.app")
+UPLOAD = "256mb"  # of one file, as `facegan.data.formats` reads at most
+LOCAL = ("127.0.0.1", "localhost", "::1")
+THREADS = 40
+# Nothing is asked of the internet: no statistics, no check for newer versions, no hub.
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False",
+         "GRADIO_SSR_MODE": "False"}  # fmt: skip
+CSS = """
+.gradio-container {max-width: 1400px !important; margin: 0 auto !important}
+.status {min-height: 1.6em; overflow-wrap: anywhere}
+.command textarea {font-family: var(--font-mono); font-size: 0.85em}
+.face img, #generate-result img {image-rendering: auto}
+@media (max-width: 640px) {
+  .gradio-container {padding: 4px !important}
+  #generate-result .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
+}
+"""
+
+
+def build(options: App) -> gradio.Blocks:
+    """The page for these networks and runs, not served yet."""
+    for name, value in QUIET.items():
+        os.environ[name] = value
+    if importlib.util.find_spec("gradio") is None:
+        raise FaceganError("the page needs Gradio, which is not installed: pip install 'facegan[app]'")
+    networks, sessions = Networks(options), Sessions()
+    os.environ["GRADIO_TEMP_DIR"] = str(sessions.cache)
+    import gradio as gr
+
+    from facegan.app.tabs.common import Page, forget_who_leaves
+    from facegan.app.tabs.generate import generate_tab
+    from facegan.app.tabs.mix import mix_tab
+
+    hook()
+    page = Page(networks, sessions)
+
+    with gr.Blocks(title="facegan", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+        gr.Markdown("# facegan", elem_id="title")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Generate", elem_id="generate-tab"):
+                generate_tab(page, demo)
+            with gr.Tab("Mix", elem_id="mix-tab") as tab:
+                mix_tab(page, demo, tab)
+        forget_who_leaves(page, demo)
+    demo.queue(default_concurrency_limit=1, max_size=200)
+    demo.page = page  # type: ignore[attr-defined]
+    return demo
+
+
+def launch(demo: gradio.Blocks, options: App) -> str:
+    """Serve a page in threads of its own; returns its address."""
+    import gradio as gr
+    from gradio.themes.utils.fonts import Font
+
+    port = options.port or free_port(options.host)
+    if options.host not in LOCAL:
+        log.warning("the page is open to every machine that reaches %s, and asks for no password", options.host)
+    try:
+        _, address, _ = demo.launch(
+            server_name=options.host, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True,
+            max_threads=THREADS, max_file_size=UPLOAD, ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False,
+            footer_links=["api"], run_history=False, css=CSS,
+            theme=gr.themes.Default(font=(Font("system-ui"), Font("sans-serif")), font_mono=(Font("ui-monospace"), Font("monospace"))),
+        )  # fmt: skip
+    except OSError as error:
+        raise FaceganError(
+            f"{options.host}:{port} cannot be listened at ({error}): name another `port`, or 0 for any that is free"
+        ) from None
+    return str(address)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens at."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise FaceganError(f"`host` is {host!r}, which is no address of this machine ({error.strerror}): such as 127.0.0.1") from None
+        return int(probe.getsockname()[1])
+
+
+def serve(options: App, ready: Callable[[str], Any] = print) -> None:
+    """Serve the page until Ctrl-C or SIGTERM; `ready` is told its address."""
+    demo = build(options)
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    address = launch(demo, options)
+    try:
+        ready(f"facegan app: {address}  (Ctrl-C ends it)")
+        over.wait()
+    finally:
+        end(demo)
+
+
+def end(demo: gradio.Blocks) -> None:
+    """Stop serving, stop all work, remove what was made."""
+    demo.close(verbose=False)
+    demo.page.sessions.end()  # type: ignore[attr-defined]

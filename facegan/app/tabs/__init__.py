@@ -1,0 +1,1 @@
+"""How the page is laid out, a module for each tab. These alone, and the server, know Gradio."""

@@ -1,0 +1,140 @@
+"""What all tabs share: the page's state, errors as sentences, long work that is watched."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from facegan.app.networks import Networks
+from facegan.app.sessions import Session, Sessions
+from facegan.app.turns import Job, Worker
+from facegan.app.words import PageError, told
+
+log = logging.getLogger("facegan.app")
+T = TypeVar("T")
+UNKNOWN = "Something went wrong that should not have: the terminal of facegan app says what."
+PRIVATE: dict[str, Any] = dict(api_visibility="private")
+QUICK: dict[str, Any] = dict(concurrency_id="device", concurrency_limit=1, show_progress="minimal")  # one after the other
+LONG: dict[str, Any] = dict(concurrency_id="long", concurrency_limit=1, show_progress="hidden")  # between whose steps the quick ones go
+AT_ONCE: dict[str, Any] = dict(queue=False, show_progress="hidden", **PRIVATE)
+LATEST: dict[str, Any] = dict(trigger_mode="always_last", **PRIVATE)  # while one request runs, of those that follow only the last counts
+
+
+@dataclass(frozen=True)
+class Page:
+    """What every tab needs."""
+
+    networks: Networks
+    sessions: Sessions
+
+    def session(self, request: gr.Request | None) -> Session:
+        """The visitor who asks."""
+        self.sessions.tidy()
+        return self.sessions.of(getattr(request, "session_hash", None))
+
+
+def forget_who_leaves(page: Page, demo: gr.Blocks) -> None:
+    """Stop what a visitor's page was doing when it is closed, and remove what it made."""
+
+    def left(request: gr.Request) -> None:
+        page.sessions.close(request.session_hash)
+
+    demo.unload(left)
+
+
+def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler whose errors are sentences on the page."""
+
+    def failed(error: Exception) -> gr.Error:
+        if isinstance(error, gr.Error):
+            return error
+        if isinstance(error, PageError):
+            return gr.Error(str(error), title="", print_exception=False)
+        log.exception("an error of the page")
+        return gr.Error(UNKNOWN, title="", print_exception=False)
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def each(*args: Any) -> Iterator[Any]:
+            try:
+                with told():
+                    yield from handler(*args)
+            except Exception as error:
+                raise failed(error) from None
+
+        return each
+
+    @functools.wraps(handler)
+    def once(*args: Any) -> Any:
+        try:
+            with told():
+                return handler(*args)
+        except Exception as error:
+            raise failed(error) from None
+
+    return once
+
+
+def watched(worker: Worker[T], say: Callable[[Job], Any]) -> Iterator[Any]:
+    """What `say` makes of the job, whenever that has changed; the generator's value is the work's result."""
+    last: Any = None
+    for job in worker:
+        now = (job.bar, id(job.picture))
+        if now != last:
+            last = now
+            yield say(job)
+    return worker.result
+
+
+def say(text: str, notes: Sequence[str] = ()) -> str:
+    """A line of status, and what the library had to say, as HTML."""
+    lines = [f"<strong>{html.escape(text)}</strong>" if text else "", *(html.escape(note) for note in notes)]
+    return f'<div role="status" aria-live="polite">{"<br>".join(line for line in lines if line)}</div>'
+
+
+def status(tab: str) -> gr.HTML:
+    """Where a tab says what it does."""
+    return gr.HTML(say(""), elem_id=f"{tab}-status", elem_classes="status", padding=False)
+
+
+def as_command(tab: str, more: str = "") -> gr.Textbox:
+    """Where a tab's state stands as a command line."""
+    return gr.Textbox(
+        label="as a command" + more, elem_id=f"{tab}-command{more.replace(' ', '-')}", lines=2, interactive=False, buttons=["copy"],
+        elem_classes="command",
+    )  # fmt: skip
+
+
+def buttons(tab: str, run: str) -> tuple[gr.Button, gr.Button]:
+    """The button that begins, and the one that stops."""
+    with gr.Row(elem_classes="buttons"):
+        begin = gr.Button(run, variant="primary", elem_id=f"{tab}-run", min_width=120)
+        cancel = gr.Button("Cancel", variant="secondary", elem_id=f"{tab}-cancel", min_width=120)
+    return begin, cancel
+
+
+def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Sequence[Any]) -> None:
+    """Have the button stop what the tab does, whether it runs or waits."""
+
+    def stop(request: gr.Request) -> str:
+        return say("stopped" if page.session(request).stop(tab) else "nothing is running")
+
+    cancel.click(stop, None, line, cancels=list(events), **AT_ONCE)
+
+
+def choices(names: Sequence[str], value: Any = None) -> Any:
+    """New choices of a control, with a value that is among them."""
+    return gr.update(choices=list(names), value=value if value in names else (names[0] if names else None))
+
+
+def ticked(names: Sequence[str], value: Sequence[str]) -> Any:
+    """New boxes to tick; those that were stay ticked."""
+    return gr.update(choices=list(names), value=[name for name in value or [] if name in names])

@@ -1,0 +1,111 @@
+"""What the page says: the library's sentences with the names of its controls, and every state as a command line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from facegan.app.turns import Stopped
+from facegan.config import Options
+from facegan.errors import FaceganError
+from facegan.memory import out_of_memory
+
+# fields of the library whose controls have other names
+LABELS = {
+    "rows": "Rows", "cols": "Columns", "seeds": "Seeds", "best": "Best", "truncation": "Truncation", "layers": "Layers", "mode": "Mode",
+    "weight": "Weight", "recipe": "Recipe", "steps": "Steps", "space": "Space", "frames": "Frames", "critics": "Critics", "align": "Alignment",
+    "network": "Network", "add": "an attribute's slider", "remove": "an attribute's slider", "samples": "Samples", "photo": "Photo",
+    "target": "Photo", "noise_mode": "noise", "pairs": "Pairs",
+}  # fmt: skip
+_FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+STOPPED = "stopped"
+
+
+class PageError(Exception):
+    """A sentence for the visitor; whatever caused it is told, or is no fault of the page's."""
+
+
+def plain(sentence: str) -> str:
+    """A sentence of the library with the labels of the page in place of fields in backticks: "`cols` is missing" -> "Columns is missing"."""
+
+    def label(match: re.Match[str]) -> str:
+        name = LABELS.get(match[1], match[1])
+        return name if match[2] is None else f"{name} {match[2]}"
+
+    return _FIELD.sub(label, sentence).replace("`", "")
+
+
+def explained(error: BaseException) -> str | None:
+    """The sentence for an error that is not ours; None for one that may be."""
+    if isinstance(error, Stopped):
+        return STOPPED
+    if isinstance(error, (FaceganError, PageError)):
+        return plain(str(error))
+    if isinstance(error, (RuntimeError, MemoryError)) and out_of_memory(error):
+        return "There is not enough memory for this: ask for fewer or smaller images at once."
+    if isinstance(error, OSError) and error.strerror:
+        return f"A file could not be read or written ({error.strerror}): make room, or look at the terminal of facegan app."
+    return None
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever a visitor can cause becomes a `PageError`, the rest goes on as it is."""
+    try:
+        yield
+    except PageError:
+        raise
+    except Exception as error:
+        sentence = explained(error)
+        if sentence is None:
+            raise
+        raise PageError(sentence) from None
+
+
+# --- as a command
+
+
+def command(name: str, options: Options) -> str:
+    """The command line of what `options` ask for, without what is the default anyway."""
+    words, places = [], []
+    for item in fields(options):
+        value, about = getattr(options, item.name), item.metadata
+        if "place" in about:
+            places += [str(each) for each in value] if isinstance(value, tuple) else [str(value)] * bool(value)
+            continue
+        if value == item.default and not about.get("required"):
+            continue
+        words += _flag(item.name, value, about)
+    return shlex.join(["facegan", *name.split(), *places, *words])
+
+
+def _flag(name: str, value: Any, about: Any) -> list[str]:
+    flag = "--" + name.rstrip("_").replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, tuple) and about.get("nargs"):
+        return [flag, *map(str, value)]
+    if isinstance(value, tuple):
+        value = ranges(value) if name == "seeds" else ",".join(map(_number, value))
+    text = _number(value)
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
+def _number(value: Any) -> str:
+    """As a person writes it, and no digit is lost."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def ranges(numbers: tuple[int, ...]) -> str:
+    """(0, 1, 2, 5) -> `0-2,5`"""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][1] + 1 == number:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
