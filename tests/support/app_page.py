@@ -51,22 +51,28 @@ class Eyes:
 
     def picture(self, name: str) -> str:
         """The address of the first picture in a control, once there is one that is drawn."""
-        image = (
-            self(name).locator("img:not([alt=''])").first
-            if self(name).locator("img:not([alt=''])").count()
-            else self(name).locator("img").first
-        )
+        image = self(name).locator("img").first
         expect(image).to_be_visible()
-        self.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle(), timeout=PATIENCE)
+        self.page.wait_for_function(
+            "name => { const image = document.querySelector(`#${name} img`); return image?.complete && image.naturalWidth > 0 }",
+            arg=name,
+            timeout=PATIENCE,
+        )
         return str(image.get_attribute("src"))
 
     def changes(self, name: str, before: str) -> str:
         """The address of the picture in a control, once it is another one than `before`."""
-        selector = f"#{name} img"
         self.page.wait_for_function(
-            "([selector, before]) => { const src = document.querySelector(selector)?.src; return src && !src.endsWith(before) }",
-            arg=[selector, before],
+            "([name, before]) => { const src = document.querySelector(`#${name} img`)?.getAttribute('src'); return src && src !== before }",
+            arg=[name, before],
             timeout=PATIENCE,
+        )
+        return self.picture(name)
+
+    def settled(self, name: str) -> str:
+        """The address of the picture in a control, once nothing works on it any more."""
+        self.page.wait_for_function(
+            "name => !document.querySelector(`#${name} .generating, #${name} .pending`)", arg=name, timeout=PATIENCE
         )
         return self.picture(name)
 
@@ -109,9 +115,22 @@ class Eyes:
             box.click()
             self.page.get_by_role("option", name=label, exact=True).first.click()
 
+    def unfold(self, name: str) -> None:
+        """Open an accordion."""
+        self(name).get_by_role("button").first.click()
+
     def attach(self, name: str, file: Path) -> None:
         """Give a file to an upload."""
         self(name).locator("input[type=file]").first.set_input_files(file)
+
+    def download(self, tab: str, folder: Path) -> Path:
+        """Have a tab's files prepared, and fetch them."""
+        self(f"{tab}-save").click()
+        expect(self(f"{tab}-download")).to_be_enabled()
+        with self.page.expect_download() as download:
+            self(f"{tab}-download").click()
+        download.value.save_as(folder / download.value.suggested_filename)
+        return folder / download.value.suggested_filename
 
     def told(self, pattern: str) -> str:
         """The sentence that the page shows in a corner, once it fits the pattern; the note is closed."""
