@@ -108,6 +108,7 @@ class EvaluateOptions(Options):
     lpips: str = option("", "VGG16's weights, for LPIPS (default: torch.hub's, if there)", metavar="FILE")
     restore: str = option("", "rate the faces before and after restoration by these weights", metavar="W")
     floor: str = option("", "take the floor from this run's phase 1 (default: the run's own)", metavar="RUN")
+    faces: str = option("", "rate the faces in this folder by the run's judge, whoever made them, instead of the run's own", metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,9 @@ class EditOptions(Projecting):
 
     photo: str = option("", "a photo, of which the largest face is edited", place="PHOTO")
     paste: bool = option(False, "put what the edit changed back into the whole photo: NAME-pasted.png")
-    add: tuple[str, ...] = option((), "a direction or averaged style: a .npz file, or its name in `styles`", nargs="+", metavar="NAME")
+    add: tuple[str, ...] = option(
+        (), "a direction or averaged style: a .npz file, or its name in `styles`; NAME:0.5 adds half of it", nargs="+", metavar="NAME"
+    )
     remove: tuple[str, ...] = option((), "likewise", nargs="+", metavar="NAME")
     strength: float = option(1.0, "1: all the way, more exaggerates", metavar="S")
     layers: str = option("", "layers that are edited: 4-7, 4,6, all, or by size, 32-64px (default: all)")

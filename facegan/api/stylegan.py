@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from facegan.evaluation.mixing import SearchReport
     from facegan.evaluation.report import EvaluationReport
     from facegan.styles.edit import Edited
-    from facegan.styles.project import Projected, Projector
+    from facegan.styles.project import Projected, Projector, Watch
 
 
 class StyleGAN:
@@ -175,10 +175,11 @@ class StyleGAN:
         return Path(out)
 
     @takes(ProjectOptions, "target")
-    def project(self, options: ProjectOptions, out: str | Path = "") -> Projected:
+    def project(self, options: ProjectOptions, out: str | Path = "", watch: Watch | None = None) -> Projected:
         """Find the styles of photos; the same call with the same `out` resumes.
 
         `out`: folder for NAME.npz, NAME.png and projection.png; a temporary one where none is named.
+        `watch`: called with the `Projection` after each of its steps, `.step` and `.images()`; what it raises stops the work.
 
         Returns:
             The styles, which `mix` takes as they are, and the pictures of them.
@@ -189,7 +190,7 @@ class StyleGAN:
         from facegan.styles.project import project
 
         folder = Path(out or tempfile.mkdtemp(prefix="facegan-"))
-        return project(self._projector(options), options, self.source, folder)
+        return project(self._projector(options), options, self.source, folder, watch)
 
     @takes(EditOptions, "photo")
     def edit(self, options: EditOptions, out: str | Path = "") -> Edited:

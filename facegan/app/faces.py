@@ -45,8 +45,15 @@ def options_of(networks: Networks, network: str, seeds: str, truncation: float, 
     if len(chosen) > MOST:
         raise FaceganError(f"`seeds` is {len(chosen)} faces: expected at most {MOST} on the page; `facegan generate` makes more")
     given = networks.options
-    return Generate(source=network, out="faces", seeds=chosen, truncation=float(truncation), best=int(best), device=given.device,
-                    cuda_graphs=given.cuda_graphs)  # fmt: skip
+    return Generate(
+        source=network,
+        out="faces",
+        seeds=chosen,
+        truncation=float(truncation),
+        best=int(best),
+        device=given.device,
+        cuda_graphs=given.cuda_graphs,
+    )
 
 
 def generate(networks: Networks, session: Session, network: str, seeds: str, truncation: float = 1.0, best: int = 0) -> Made:

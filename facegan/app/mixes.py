@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, zipped
@@ -61,7 +61,7 @@ def modes(networks: Networks, session: Session | None, network: str) -> list[str
 def styles(networks: Networks, session: Session | None, network: str) -> list[str]:
     """What can be ticked for rows and columns: named styles, faces kept, photos projected."""
     kept = [f"{KEPT}{seed}" for name, seed in session.kept if name == network] if session else []
-    photos = [f"{PHOTO}{name}" for name, (of_network, _) in session.styles.items() if of_network == network] if session else []
+    photos = [f"{PHOTO}{name}" for of_network, name in session.styles if of_network == network] if session else []
     return [*networks.style_names(network), *kept, *photos]
 
 
@@ -95,8 +95,7 @@ class Request:
         rows, cols = self._words(asked.row_seeds, asked.row_styles, "rows"), self._words(asked.col_seeds, asked.col_styles, "cols")
         self.rows, self.cols = rows, cols
         given = networks.options
-        common = dict(network=asked.network, device=given.device, cuda_graphs=given.cuda_graphs)
-        self.common = common
+        self.common: dict[str, Any] = dict(network=asked.network, device=given.device, cuda_graphs=given.cuda_graphs)
 
     def _words(self, seeds: str, names: Sequence[str], what: str) -> tuple[str, ...]:
         """Seeds and ticked styles as words of a command, each once."""
@@ -110,9 +109,9 @@ class Request:
             if re.fullmatch(rf"{KEPT}\d+", name):
                 found.append(name.removeprefix(KEPT))
             elif name.startswith(PHOTO):
-                path = self.session.styles[name.removeprefix(PHOTO)][1]
-                self.paths[f"styles/{path.name}"] = str(path)
-                found.append(f"styles/{path.name}")
+                path = self.session.styles[(self.asked.network, name.removeprefix(PHOTO))]
+                self.paths[f"photo/{path.name}"] = str(path)
+                found.append(f"photo/{path.name}")
             else:
                 found.append(name)
         return tuple(dict.fromkeys(found))
@@ -127,7 +126,7 @@ class Request:
             raise FaceganError(f"{many} are more than the {MOST_FACES} mixes of a page: `facegan mix` makes more")
         return Mix(rows=self.rows, cols=self.cols, out="mixes", truncation=float(self.asked.truncation), **self._how(), **self.common)
 
-    def _how(self) -> dict[str, str | float]:
+    def _how(self) -> dict[str, Any]:
         """Recipe, or mode, layers and weight."""
         asked = self.asked
         if asked.mode == BESIDE:
@@ -142,7 +141,7 @@ class Request:
                 f"`mode` is {asked.mode[:40]!r}: expected one of {', '.join(modes(self.networks, self.session, asked.network))}"
             )
         low, high = _range(layer_sizes(self.gan.config), asked.first, asked.last)
-        how: dict[str, str | float] = dict(mode=asked.mode, layers=f"{low}-{high}" if low < high else f"{low}")
+        how: dict[str, Any] = dict(mode=asked.mode, layers=f"{low}-{high}" if low < high else f"{low}")
         if asked.mode != "crossover":  # which takes the whole style of a layer or none of it
             how["weight"] = float(asked.weight)
         return how
@@ -162,23 +161,33 @@ class Request:
         """The options of `facegan mix-search`."""
         known = self.networks.with_critics()
         if not known:
-            raise FaceganError("A search needs critics, and no run here has one for each attribute: train with --critics all, or start the "
-                               "page with --runs and the folder of such a run")  # fmt: skip
+            raise FaceganError(
+                "A search needs critics, and no run here has one for each attribute: train with --critics all, or start the "
+                "page with --runs and the folder of such a run"
+            )
         if critics not in known:
             raise FaceganError(f"`critics` is {critics[:60]!r}: expected one of {', '.join(known[:6])}")
-        mode = {"mode": self.asked.mode} if self.asked.mode in get_args(Mode) else {}
-        return MixSearch(rows=self.rows, cols=self.cols, critics="" if critics == self.asked.network else critics, pairs=int(pairs),
-                         truncation=float(self.asked.truncation), out="search", **mode, **self.common)  # fmt: skip
+        mode: dict[str, Any] = {"mode": self.asked.mode} if self.asked.mode in get_args(Mode) else {}
+        return MixSearch(
+            rows=self.rows,
+            cols=self.cols,
+            critics="" if critics == self.asked.network else critics,
+            pairs=int(pairs),
+            truncation=float(self.asked.truncation),
+            out="search",
+            **mode,
+            **self.common,
+        )
 
-    def here(self, options: Mix | Walk | MixSearch, kind: type) -> dict:
+    def here(self, options: Mix | Walk | MixSearch, kind: type) -> dict[str, Any]:
         """The same options for the library, with paths of this machine."""
-        words = {
+        words: dict[str, Any] = {
             name: tuple(self.paths.get(word, word) for word in getattr(options, name))
             for name in ("rows", "cols")
             if hasattr(options, name)
         }
         if getattr(options, "recipe", ""):
-            words["recipe"] = self.paths.get(options.recipe, options.recipe)  # type: ignore[union-attr, assignment]
+            words["recipe"] = self.paths.get(options.recipe, options.recipe)  # type: ignore[union-attr]
         return of(replace(options, **words), kind)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from facegan.app.networks import Networks
+from facegan.app.quiet import load_gradio
 from facegan.app.sessions import Sessions
 from facegan.app.turns import hook
 from facegan.errors import FaceganError
@@ -24,9 +24,6 @@ log = logging.getLogger("facegan.app")
 UPLOAD = "256mb"  # of one file, as `facegan.data.formats` reads at most
 LOCAL = ("127.0.0.1", "localhost", "::1")
 THREADS = 40
-# Nothing is asked of the internet: no statistics, no check for newer versions, no hub.
-QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False",
-         "GRADIO_SSR_MODE": "False"}  # fmt: skip
 CSS = """
 .gradio-container {max-width: 1400px !important; margin: 0 auto !important}
 .status {min-height: 1.6em; overflow-wrap: anywhere}
@@ -41,17 +38,17 @@ CSS = """
 
 def build(options: App) -> gradio.Blocks:
     """The page for these networks and runs, not served yet."""
-    for name, value in QUIET.items():
-        os.environ[name] = value
-    if importlib.util.find_spec("gradio") is None:
-        raise FaceganError("the page needs Gradio, which is not installed: pip install 'facegan[app]'")
+    load_gradio()
     networks, sessions = Networks(options), Sessions()
     os.environ["GRADIO_TEMP_DIR"] = str(sessions.cache)
     import gradio as gr
 
     from facegan.app.tabs.common import Page, forget_who_leaves
     from facegan.app.tabs.generate import generate_tab
+    from facegan.app.tabs.judge import judge_tab
     from facegan.app.tabs.mix import mix_tab
+    from facegan.app.tabs.photo import photo_tab
+    from facegan.app.tabs.runs import runs_tab
 
     hook()
     page = Page(networks, sessions)
@@ -62,10 +59,16 @@ def build(options: App) -> gradio.Blocks:
             with gr.Tab("Generate", elem_id="generate-tab"):
                 generate_tab(page, demo)
             with gr.Tab("Mix", elem_id="mix-tab") as tab:
-                mix_tab(page, demo, tab)
+                mix_tab(page, tab)
+            with gr.Tab("Photo", elem_id="photo-tab") as tab:
+                photo_tab(page, tab)
+            with gr.Tab("Judge", elem_id="judge-tab") as tab:
+                judge_tab(page, tab)
+            with gr.Tab("Runs", elem_id="runs-tab") as tab:
+                runs_tab(page, tab)
         forget_who_leaves(page, demo)
     demo.queue(default_concurrency_limit=1, max_size=200)
-    demo.page = page  # type: ignore[attr-defined]
+    demo.page = page
     return demo
 
 
@@ -79,11 +82,23 @@ def launch(demo: gradio.Blocks, options: App) -> str:
         log.warning("the page is open to every machine that reaches %s, and asks for no password", options.host)
     try:
         _, address, _ = demo.launch(
-            server_name=options.host, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True,
-            max_threads=THREADS, max_file_size=UPLOAD, ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False,
-            footer_links=["api"], run_history=False, css=CSS,
+            server_name=options.host,
+            server_port=port,
+            share=False,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            max_threads=THREADS,
+            max_file_size=UPLOAD,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            enable_monitoring=False,
+            footer_links=["api"],
+            run_history=False,
+            css=CSS,
             theme=gr.themes.Default(font=(Font("system-ui"), Font("sans-serif")), font_mono=(Font("ui-monospace"), Font("monospace"))),
-        )  # fmt: skip
+        )
     except OSError as error:
         raise FaceganError(
             f"{options.host}:{port} cannot be listened at ({error}): name another `port`, or 0 for any that is free"

@@ -32,11 +32,13 @@ class Session:
     folder: Path
     turns: Turns
     kept: list[tuple[str, int]] = field(default_factory=list)  # network, seed
-    styles: dict[str, tuple[str, Path]] = field(default_factory=dict)  # projected photos: name -> network, .npz
+    styles: dict[tuple[str, str], Path] = field(default_factory=dict)  # projected photos: network, name -> .npz
     recipes: dict[str, Path] = field(default_factory=dict)  # network -> the recipe that a search found
     made: Any = None  # the faces generated last: what a click on one means
     shown: Any = None  # what was made last, for the judge
     photo: Path | None = None  # that was uploaded last
+    projected: Any = None  # how, and the folder of its projection
+    edited: Any = None  # the options of its edit
     jobs: dict[str, Job] = field(default_factory=dict)  # what runs, by tab
     used: float = field(default_factory=time.monotonic)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -16,12 +16,31 @@ from facegan.memory import out_of_memory
 
 # fields of the library whose controls have other names
 LABELS = {
-    "rows": "Rows", "cols": "Columns", "seeds": "Seeds", "best": "Best", "truncation": "Truncation", "layers": "Layers", "mode": "Mode",
-    "weight": "Weight", "recipe": "Recipe", "steps": "Steps", "space": "Space", "frames": "Frames", "critics": "Critics", "align": "Alignment",
-    "network": "Network", "add": "an attribute's slider", "remove": "an attribute's slider", "samples": "Samples", "photo": "Photo",
-    "target": "Photo", "noise_mode": "noise", "pairs": "Pairs",
-}  # fmt: skip
+    "rows": "Rows",
+    "cols": "Columns",
+    "seeds": "Seeds",
+    "best": "Best",
+    "truncation": "Truncation",
+    "layers": "Layers",
+    "mode": "Mode",
+    "weight": "Weight",
+    "recipe": "Recipe",
+    "steps": "Steps",
+    "space": "Space",
+    "frames": "Frames",
+    "critics": "Critics",
+    "align": "Alignment",
+    "network": "Network",
+    "add": "an attribute's slider",
+    "remove": "an attribute's slider",
+    "samples": "Samples",
+    "photo": "Photo",
+    "target": "Photo",
+    "noise_mode": "noise",
+    "pairs": "Pairs",
+}
 _FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+_PLACE = re.compile(r"\S*/facegan-app-\S*/")  # the page's own folders mean nothing to a visitor
 STOPPED = "stopped"
 
 
@@ -30,13 +49,13 @@ class PageError(Exception):
 
 
 def plain(sentence: str) -> str:
-    """A sentence of the library with the labels of the page in place of fields in backticks: "`cols` is missing" -> "Columns is missing"."""
+    """A sentence of the library with the page's labels in place of fields: "`cols` is missing" -> "Columns is missing"."""
 
     def label(match: re.Match[str]) -> str:
         name = LABELS.get(match[1], match[1])
         return name if match[2] is None else f"{name} {match[2]}"
 
-    return _FIELD.sub(label, sentence).replace("`", "")
+    return _FIELD.sub(label, _PLACE.sub("", sentence)).replace("`", "")
 
 
 def explained(error: BaseException) -> str | None:
@@ -79,11 +98,17 @@ def command(name: str, options: Options) -> str:
             continue
         if value == item.default and not about.get("required"):
             continue
-        words += _flag(item.name, value, about)
-    return shlex.join(["facegan", *name.split(), *places, *words])
+        words += flags(item.name, value, about)
+    return joined(["facegan", *name.split(), *places, *words])
 
 
-def _flag(name: str, value: Any, about: Any) -> list[str]:
+def joined(words: Sequence[str]) -> str:
+    """As a shell reads it."""
+    return shlex.join(words)
+
+
+def flags(name: str, value: Any, about: Mapping[str, Any]) -> list[str]:
+    """A field as the words of its flag."""
     flag = "--" + name.rstrip("_").replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]

@@ -242,6 +242,8 @@ def is_other_synthetic(trained: TrainedRun, name: str) -> bool:
 def evaluate_run(trained: TrainedRun, options: EvaluateOptions) -> EvaluationReport:
     """Rate a run's generator by `options`."""
     options.at_least(1, "samples")
+    if options.faces:
+        return _rate_faces(trained, options)
     start = floor_of(options.floor, trained.device)
     network = RestorerPipeline(options.restore, 0, trained.device) if options.restore else None  # before minutes of work
     evaluator = Evaluator(trained.config, options.data, options.judge, options.weights, options.lpips, trained.device)
@@ -250,6 +252,23 @@ def evaluate_run(trained: TrainedRun, options: EvaluateOptions) -> EvaluationRep
     if network:
         rating.report["restored"], pictures["restored"] = before_and_after_rates(evaluator, trained.faces, options.samples, network)
     return EvaluationReport.from_json(rating.report, pictures)
+
+
+def _rate_faces(trained: TrainedRun, options: EvaluateOptions) -> EvaluationReport:
+    """What `faces` asks for."""
+    from facegan.evaluation.pictures import rate_pictures
+
+    others = [f"`{name}`" for name in ("restore", "weights", "lpips", "floor") if getattr(options, name)]
+    if others:
+        raise FaceganError(f"`faces` has the joint rate measured and nothing else: drop {' and '.join(others)}")
+    report = rate_pictures(Evaluator(trained.config, options.data, options.judge, device=trained.device), options.faces)
+    report.details |= {
+        "run": str(trained.folder.root),
+        "facegan": __version__,
+        "command": command_line(),
+        "machine": machine(trained.device),
+    }
+    return report
 
 
 def command_line() -> str:

@@ -103,8 +103,8 @@ class _Details(TypedDict):
 def evaluate_restorer(path: str, options: EvaluateOptions, device: torch.device) -> RestorationReport:
     """Measure a restorer. Of several processes each measures all: it is a minute's work."""
     options.at_least(1, "samples")
-    if options.judge or options.weights or options.restore or options.floor:
-        raise FaceganError(f"{path} is a restorer: `judge`, `weights`, `restore` and `floor` go with generators")
+    if options.judge or options.weights or options.restore or options.floor or options.faces:
+        raise FaceganError(f"{path} is a restorer: `judge`, `weights`, `restore`, `floor` and `faces` go with generators")
     weights = open_restorer(path)
     restorer = Graphed(weights.restorer().to(device), device, name="the restorer")
     with main_first():

@@ -42,8 +42,14 @@ def quality_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The report in lines, the judge's own quality among them."""
+    """The report in lines, the judge's own quality among them; of faces that somebody made the rates alone."""
     card, floors = report["judge"], report["floors"]
+    if "quality" not in report:
+        rates = [("joint rate", interval(report["joint"])), ("floor", f"{report['floor']:.3f}"), ("ceiling", f"{report['ceiling']:.3f}"),
+                 ("normalised", interval(report["normalised"]))]  # fmt: skip
+        rates += [(name, interval(values)) for name, values in report["marginal_intervals"].items()]
+        rates += [("judge", judge_line(card)), ("samples", str(report["samples"]))]
+        return "\n".join(f"{name:14s} {value}" for name, value in rates)
     critics = (f"{name} {fact['balanced_accuracy']:.3f} (blurry {fact['blurry_accuracy']:.3f})" for name, fact in report["critics"].items())
     rows = [
         ("joint rate", interval(report["joint"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,11 +119,18 @@ def direction_of(options: EditOptions, network: str, projector: Projector) -> Te
     total = torch.zeros(projector.config.num_ws, projector.config.w_dim)
     for sign, names in ((1, options.add), (-1, options.remove)):
         for name in names:
-            total += sign * find_direction(name, projector.generator, folders)
+            name, share = weighted(name)
+            total += sign * share * find_direction(name, projector.generator, folders)
     if options.layers:
         kept = parse_layers(options.layers, projector.config)
         total[[layer for layer in range(len(total)) if layer not in kept]] = 0
     return total
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """`beard:0.5` -> beard, 0.5; a name alone is all of it."""
+    match = re.fullmatch(r"(.+):(-?\d+(?:\.\d+)?)", text, re.ASCII)
+    return (match[1], float(match[2])) if match else (text, 1.0)
 
 
 @torch.no_grad()

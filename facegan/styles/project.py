@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -73,7 +73,11 @@ class Projected:
         return comparison(images, ("photo", "projected", "difference"), [style.name for style in self.styles[:SHOWN]])
 
 
-def project(projector: Projector, options: ProjectOptions, network: str, out: Path) -> Projected:
+# Called with the projection after each of its steps; what it raises stops the projection, which the same call resumes from its last save.
+Watch = Callable[[Projection], None]
+
+
+def project(projector: Projector, options: ProjectOptions, network: str, out: Path, watch: Watch | None = None) -> Projected:
     """Project what is asked for into `out`, where the same call resumes; the `problems` of photos left out are logged."""
     options.at_least(1, "steps", "batch", "num")
     targets, problems = find_targets(options, network, projector.config.resolution)
@@ -83,7 +87,7 @@ def project(projector: Projector, options: ProjectOptions, network: str, out: Pa
         raise left_out(problems, len(problems))
     for problem in problems:
         log.warning("left out: %s", problem)
-    projector.run(targets, out, options.batch)
+    projector.run(targets, out, options.batch, watch)
     return write_report(projector, targets, problems, out)
 
 
@@ -172,7 +176,7 @@ class Projector:
         ours = {"photo": target.digest, **self.conditions}
         return ", ".join(f"with {name} {quoted(metadata[name])}, not {value}" for name, value in ours.items() if metadata[name] != value)
 
-    def run(self, targets: Sequence[Target], out: Path, batch: int) -> None:
+    def run(self, targets: Sequence[Target], out: Path, batch: int, watch: Watch | None = None) -> None:
         """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
         log.info("perceptual distance: %s", self.perceptual.description)
         out.mkdir(parents=True, exist_ok=True)
@@ -185,7 +189,7 @@ class Projector:
         batches = [begun] * bool(begun) + _chunks([target for target in pending if target not in begun], batch)
         while batches:
             now = batches.pop(0)
-            if self._fits(now, out):
+            if self._fits(now, out, watch):
                 continue
             if len(now) == 1:
                 raise FaceganError(
@@ -194,10 +198,10 @@ class Projector:
             log.warning("a batch of %d does not fit in memory: continuing with %d", len(now), len(now) // 2)
             batches = _chunks([target for part in (now, *batches) for target in part], len(now) // 2)
 
-    def _fits(self, targets: Sequence[Target], out: Path) -> bool:
+    def _fits(self, targets: Sequence[Target], out: Path, watch: Watch | None) -> bool:
         """`_batch`, unless memory runs out."""
         try:
-            self._batch(targets, out)
+            self._batch(targets, out, watch)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -217,7 +221,7 @@ class Projector:
         log.warning("%s is of other photos or settings, and starts again", out / UNFINISHED)
         return []
 
-    def _batch(self, targets: Sequence[Target], out: Path) -> None:
+    def _batch(self, targets: Sequence[Target], out: Path, watch: Watch | None) -> None:
         photos = [target.digest for target in targets]
         projection = Projection(self.generator, self.perceptual, self.images(targets), photos, self.settings, self.cuda_graphs)
         record = {"conditions": self.conditions, "photos": photos}
@@ -236,6 +240,8 @@ class Projector:
                 if interruption.signum or projection.step % SAVE_EVERY == 0:
                     tensors, metadata = projection.state()
                     checkpoint.save(out / UNFINISHED, tensors, {**metadata, **record})
+                if watch:
+                    watch(projection)
                 if interruption.signum:
                     raise Interrupted(interruption.signum, "a projection", projection.step)
         self._write(targets, projection, out)

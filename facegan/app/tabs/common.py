@@ -6,7 +6,7 @@ import functools
 import html
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -83,7 +83,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
     return once
 
 
-def watched(worker: Worker[T], say: Callable[[Job], Any]) -> Iterator[Any]:
+def watched(worker: Worker[T], say: Callable[[Job], Any]) -> Generator[Any, None, T]:
     """What `say` makes of the job, whenever that has changed; the generator's value is the work's result."""
     last: Any = None
     for job in worker:
@@ -108,9 +108,13 @@ def status(tab: str) -> gr.HTML:
 def as_command(tab: str, more: str = "") -> gr.Textbox:
     """Where a tab's state stands as a command line."""
     return gr.Textbox(
-        label="as a command" + more, elem_id=f"{tab}-command{more.replace(' ', '-')}", lines=2, interactive=False, buttons=["copy"],
+        label="as a command" + more,
+        elem_id=f"{tab}-command{more.replace(' ', '-')}",
+        lines=2,
+        interactive=False,
+        buttons=["copy"],
         elem_classes="command",
-    )  # fmt: skip
+    )
 
 
 def buttons(tab: str, run: str) -> tuple[gr.Button, gr.Button]:

@@ -19,17 +19,33 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
             network = gr.Dropdown(names, value=names[0], label="Network or run", elem_id="generate-network", filterable=False)
             seeds = gr.Textbox("0-15", label="Seeds", info="0-15, or 1,5,9: one seed, one face", elem_id="generate-seeds", max_length=2000)
             surprise = gr.Button("Surprise me", elem_id="generate-surprise", size="sm")
-            truncation = gr.Slider(0, 1.5, value=1, step=0.05, label="Truncation", info="below 1: better faces, less variety",
-                                   elem_id="generate-truncation", buttons=[])  # fmt: skip
-            best = gr.Slider(0, 64, value=0, step=1, label="Best", info="so many, by the run's critics; 0: all", elem_id="generate-best",
-                             buttons=[])  # fmt: skip
+            truncation = gr.Slider(
+                0,
+                1.5,
+                value=1,
+                step=0.05,
+                label="Truncation",
+                info="below 1: better faces, less variety",
+                elem_id="generate-truncation",
+                buttons=[],
+            )
+            best = gr.Slider(
+                0, 64, value=0, step=1, label="Best", info="so many, by the run's critics; 0: all", elem_id="generate-best", buttons=[]
+            )
             run, cancel = buttons("generate", "Generate")
             line = status("generate")
         with gr.Column(scale=2, min_width=300):
             result = gr.Gallery(
-                label="Faces: a click keeps one for the next tabs", elem_id="generate-result", columns=8, allow_preview=False,
-                object_fit="contain", height="auto", format="png", interactive=False, buttons=[],
-            )  # fmt: skip
+                label="Faces: a click keeps one for the next tabs",
+                elem_id="generate-result",
+                columns=8,
+                allow_preview=False,
+                object_fit="contain",
+                height="auto",
+                format="png",
+                interactive=False,
+                buttons=[],
+            )
             kept = gr.Textbox(label="Kept", value="none", interactive=False, elem_id="generate-kept", lines=1)
             with gr.Row():
                 save = gr.Button("Prepare the files", elem_id="generate-save", size="sm", min_width=120)

@@ -28,7 +28,7 @@ from facegan.app.tabs.common import (
 from facegan.app.turns import Worker
 
 
-def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
+def mix_tab(page: Page, tab: gr.Tab) -> None:
     """Lay it out and wire it."""
     networks = page.networks
     names = networks.styled()
@@ -50,14 +50,22 @@ def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
                 last = gr.Slider(0, top, value=top, step=1, label="Layers: last", elem_id="mix-layers-last", buttons=[])
                 words = mixes.layers_in_words(networks, first_name, middle, top) if first_name else ""
                 layers = gr.HTML(say(words), elem_id="mix-layers", elem_classes="status", padding=True)
-            weight = gr.Slider(-1, 2, value=1, step=0.05, label="Weight", info="of the column; crossover takes all of it", elem_id="mix-weight",
-                               buttons=[])  # fmt: skip
+            weight = gr.Slider(
+                -1, 2, value=1, step=0.05, label="Weight", info="of the column; crossover takes all of it", elem_id="mix-weight", buttons=[]
+            )
             truncation = gr.Slider(0, 1.5, value=1, step=0.05, label="Truncation", info="of seeds", elem_id="mix-truncation", buttons=[])
         with gr.Column(scale=2, min_width=300):
             run, cancel = buttons("mix", "Mix")
             line = status("mix")
-            result = gr.Image(label="Mixes", elem_id="mix-result", type="filepath", format="png", interactive=False, alt_text="grid of mixes",
-                              buttons=["fullscreen"])  # fmt: skip
+            result = gr.Image(
+                label="Mixes",
+                elem_id="mix-result",
+                type="filepath",
+                format="png",
+                interactive=False,
+                alt_text="grid of mixes",
+                buttons=["fullscreen"],
+            )
             text = as_command("mix")
             with gr.Row():
                 save = gr.Button("Prepare the files", elem_id="mix-save", size="sm", min_width=120)
@@ -67,12 +75,33 @@ def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
 
     def asked(*values: Any) -> mixes.Asked:
         network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation = values
-        return mixes.Asked(str(network or ""), row_seeds or "", tuple(row_styles or ()), col_seeds or "", tuple(col_styles or ()), mode or "",
-                           int(first), int(last), float(weight), float(truncation))  # fmt: skip
+        return mixes.Asked(
+            str(network or ""),
+            row_seeds or "",
+            tuple(row_styles or ()),
+            col_seeds or "",
+            tuple(col_styles or ()),
+            mode or "",
+            int(first),
+            int(last),
+            float(weight),
+            float(truncation),
+        )
 
     @shown
-    def on_mix(network: str, row_seeds: str, row_styles: list[str], col_seeds: str, col_styles: list[str], mode: str, first: float,
-               last: float, weight: float, truncation: float, request: gr.Request) -> Any:  # fmt: skip
+    def on_mix(
+        network: str,
+        row_seeds: str,
+        row_styles: list[str],
+        col_seeds: str,
+        col_styles: list[str],
+        mode: str,
+        first: float,
+        last: float,
+        weight: float,
+        truncation: float,
+        request: gr.Request,
+    ) -> Any:
         state = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation)
         mixed = mixes.mix(networks, page.session(request), state)
         where = say(mixes.layers_in_words(networks, network, first, last))
@@ -101,8 +130,18 @@ def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
         return choices(offered, network), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
 
     @shown
-    def on_walk(network: str, row_seeds: str, row_styles: list[str], col_seeds: str, col_styles: list[str], truncation: float,
-                frames: float, fps: float, file: str, request: gr.Request) -> Iterator[Any]:  # fmt: skip
+    def on_walk(
+        network: str,
+        row_seeds: str,
+        row_styles: list[str],
+        col_seeds: str,
+        col_styles: list[str],
+        truncation: float,
+        frames: float,
+        fps: float,
+        file: str,
+        request: gr.Request,
+    ) -> Iterator[Any]:
         session = page.session(request)
         wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, "", 0, 0, 1.0, truncation)
         with session.job("mix") as job:
@@ -117,8 +156,18 @@ def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
         )
 
     @shown
-    def on_search(network: str, row_seeds: str, row_styles: list[str], col_seeds: str, col_styles: list[str], mode: str, truncation: float,
-                  critics: str, pairs: float, request: gr.Request) -> Iterator[Any]:  # fmt: skip
+    def on_search(
+        network: str,
+        row_seeds: str,
+        row_styles: list[str],
+        col_seeds: str,
+        col_styles: list[str],
+        mode: str,
+        truncation: float,
+        critics: str,
+        pairs: float,
+        request: gr.Request,
+    ) -> Iterator[Any]:
         session = page.session(request)
         wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, 0, 0, 1.0, truncation)
         with session.job("mix") as job:
@@ -143,14 +192,27 @@ def mix_tab(page: Page, demo: gr.Blocks, tab: gr.Tab) -> None:
     moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, **QUICK)
     settings = [row_styles, col_styles, mode, first, last, layers]
     network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(on_mix, state, outputs, **PRIVATE, **QUICK)
-    tab.select(on_open, [network, row_styles, col_styles, mode, search["critics"]],
-               [network, row_styles, col_styles, mode, search["critics"]], **AT_ONCE)  # fmt: skip
+    tab.select(
+        on_open,
+        [network, row_styles, col_styles, mode, search["critics"]],
+        [network, row_styles, col_styles, mode, search["critics"]],
+        **AT_ONCE,
+    )
     save.click(on_save, state, archive, **PRIVATE, **QUICK)
-    walking = walk["run"].click(on_walk, [*styled, truncation, walk["frames"], walk["fps"], walk["suffix"]],
-                                [walk["result"], walk["download"], walk["command"], line], api_name="walk", **LONG)  # fmt: skip
-    searching = search["run"].click(on_search, [*styled, mode, truncation, search["critics"], search["pairs"]],
-                                    [search["table"], search["result"], search["download"], search["command"], mode, line],
-                                    api_name="search", **LONG)  # fmt: skip
+    walking = walk["run"].click(
+        on_walk,
+        [*styled, truncation, walk["frames"], walk["fps"], walk["suffix"]],
+        [walk["result"], walk["download"], walk["command"], line],
+        api_name="walk",
+        **LONG,
+    )
+    searching = search["run"].click(
+        on_search,
+        [*styled, mode, truncation, search["critics"], search["pairs"]],
+        [search["table"], search["result"], search["download"], search["command"], mode, line],
+        api_name="search",
+        **LONG,
+    )
     stoppable(page, "mix", cancel, line, [click, moved, walking, searching])
 
 
@@ -167,8 +229,16 @@ def _walk(page: Page) -> dict[str, Any]:
         with gr.Row():
             run = gr.Button("Make the video", elem_id="mix-walk-run", min_width=120)
             download = gr.DownloadButton("Download the video", elem_id="mix-walk-download", min_width=120, interactive=False)
-        result = gr.Image(label="Walk", elem_id="mix-walk-result", type="filepath", format="gif", interactive=False, visible=False,
-                          alt_text="a walk through styles", buttons=[])  # fmt: skip
+        result = gr.Image(
+            label="Walk",
+            elem_id="mix-walk-result",
+            type="filepath",
+            format="gif",
+            interactive=False,
+            visible=False,
+            alt_text="a walk through styles",
+            buttons=[],
+        )
         text = as_command("mix", " (walk)")
     return dict(frames=frames, fps=fps, suffix=suffix, run=run, download=download, result=result, command=text)
 
@@ -180,13 +250,22 @@ def _search(page: Page) -> dict[str, Any]:
         gr.Markdown("Rows carry attribute 1, columns attribute 2. The critics of a run choose; the judge, which had no part in it, rates.")
         with gr.Row():
             critics = gr.Dropdown(runs, value=runs[0] if runs else None, label="Critics of", elem_id="mix-search-critics", filterable=False)
-            pairs = gr.Slider(8, 512, value=64, step=8, label="Pairs", info="to search with, and to report on", elem_id="mix-search-pairs",
-                              buttons=[])  # fmt: skip
+            pairs = gr.Slider(
+                8, 512, value=64, step=8, label="Pairs", info="to search with, and to report on", elem_id="mix-search-pairs", buttons=[]
+            )
         with gr.Row():
             run = gr.Button("Search a recipe", elem_id="mix-search-run", min_width=120)
             download = gr.DownloadButton("Download search.zip", elem_id="mix-search-download", min_width=120, interactive=False)
         table = gr.Markdown(elem_id="mix-search-table")
-        result = gr.Gallery(label="Mixes by the recipe found, and by others", elem_id="mix-search-result", columns=1, allow_preview=False,
-                            object_fit="contain", height="auto", interactive=False, buttons=[])  # fmt: skip
+        result = gr.Gallery(
+            label="Mixes by the recipe found, and by others",
+            elem_id="mix-search-result",
+            columns=1,
+            allow_preview=False,
+            object_fit="contain",
+            height="auto",
+            interactive=False,
+            buttons=[],
+        )
         text = as_command("mix", " (search)")
     return dict(critics=critics, pairs=pairs, run=run, download=download, table=table, result=result, command=text)

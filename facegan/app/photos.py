@@ -1,0 +1,219 @@
+"""Photo: a face out of a photo, its projection, and attributes added and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facegan.alignment import detector
+from facegan.alignment.photos import read_photo
+from facegan.app.networks import Networks
+from facegan.app.sessions import Session, file_name, zipped
+from facegan.app.turns import Job
+from facegan.app.words import command, told
+from facegan.errors import FaceganError
+from facegan.options import Edit, EditOptions, Project, ProjectOptions, of
+from facegan.plotting.sheets import picture_of, save_png, to_pil
+from facegan.styles.edit import edit as edit_photo
+from facegan.styles.project import find_photos
+from facegan.styles.projection import Projection, Settings
+
+MOST_STEPS = 5000
+MOST_PROJECTIONS = 12  # folders of one visitor
+EVERY = 0.4  # seconds between two pictures of a projection
+SIDE = 256  # pixels at which small faces are shown
+NOT_INSTALLED = "facegan[align] is not installed, so the central square is taken: pip install 'facegan[align]'"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the page's controls say."""
+
+    network: str
+    space: str = "w"
+    steps: int = 200
+
+
+def shown(picture: Image.Image, path: Path) -> Path:
+    """Written so that it can be looked at: small faces are enlarged by repeating pixels."""
+    scale = max(1, SIDE // picture.width)
+    larger = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST) if scale > 1 else picture
+    save_png(larger, path, 1)
+    return path
+
+
+def take(session: Session, upload: str | None) -> Path:
+    """Copy an upload into the visitor's folder, under its own name; refuse what is no photo."""
+    with told():
+        if not upload:
+            raise FaceganError("`photo` is missing: upload one, or take one by the camera")
+        name = file_name(Path(upload).name)
+        target = session.fresh("uploads") / name
+        try:
+            shutil.copyfile(upload, target)
+            read_photo(target)
+        except FaceganError as error:
+            session.photo = None
+            target.unlink(missing_ok=True)
+            raise FaceganError(f"{name}: {error}") from None
+        session.photo, session.projected, session.edited = target, None, None
+        return target
+
+
+def same(session: Session, upload: str) -> bool:
+    """Whether it is the photo that the visitor has already."""
+    photo = session.photo
+    return (
+        photo is not None
+        and photo.exists()
+        and photo.name == file_name(Path(upload).name)
+        and photo.read_bytes() == Path(upload).read_bytes()
+    )
+
+
+@dataclass(frozen=True)
+class Face:
+    """The face of a photo as the network is to see it."""
+
+    picture: Path
+    words: str
+    notes: tuple[str, ...]
+
+
+def face_of(networks: Networks, session: Session, network: str) -> Face:
+    """Cut it out: by the aligner if that is installed, else the central square."""
+    with told(), session.job("photo") as job, job.at_work():
+        photo = _photo(session)
+        targets, problems = find_photos([str(photo)], networks.stylegan(network).config.resolution, "auto")
+        if problems:
+            raise FaceganError(problems[0])
+        target = targets[0]
+        picture = shown(picture_of(target.image.transpose(1, 2, 0)), session.inside("photo") / "face.png")
+        if not detector.available():
+            words = NOT_INSTALLED
+        else:
+            words = "the face is cut out as FFHQ's are" if target.place else "the central square, where the face is"
+        return Face(picture, words, tuple(job.notes))
+
+
+def _photo(session: Session) -> Path:
+    if session.photo is None or not session.photo.exists():
+        raise FaceganError("`photo` is missing: upload one, or take one by the camera")
+    return session.photo
+
+
+def _folder(session: Session, wanted: Wanted, digest: str) -> Path:
+    """Of one photo, network and way: the same question finds what is there; the oldest of many are removed."""
+    root = session.inside("projections")
+    key = f"{digest}-{abs(hash((wanted.network, wanted.space, wanted.steps))):x}"
+    others = sorted((path for path in root.iterdir() if path.name != key), key=lambda path: path.stat().st_mtime)
+    for old in others[: max(0, len(others) - MOST_PROJECTIONS + 1)]:
+        session.styles = {name: path for name, path in session.styles.items() if not path.is_relative_to(old)}
+        shutil.rmtree(old, ignore_errors=True)
+    return root / key
+
+
+def _asked(networks: Networks, wanted: Wanted) -> dict[str, Any]:
+    if not 1 <= wanted.steps <= MOST_STEPS:
+        raise FaceganError(f"`steps` is {wanted.steps}: expected 1 to {MOST_STEPS}")
+    given = networks.options
+    return dict(network=wanted.network, space=wanted.space, steps=wanted.steps, device=given.device, cuda_graphs=given.cuda_graphs)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """A photo as a style."""
+
+    picture: Path  # photo, projection, difference
+    folder: Path
+    command: str
+    notes: tuple[str, ...]
+
+
+def project(networks: Networks, session: Session, job: Job, wanted: Wanted) -> Projected:
+    """Find the style of the photo; for a `Worker`, which has the device. The job's picture is the newest face on the way."""
+    photo = _photo(session)
+    options = Project(target=(photo.name,), out="photo", **_asked(networks, wanted))
+    gan = networks.stylegan(wanted.network)
+    out = _folder(session, wanted, _digest(photo))
+    shot = {"at": 0.0, "number": 0}
+
+    def watch(projection: Projection) -> None:
+        job.checked()
+        if time.monotonic() - shot["at"] >= EVERY:
+            place = session.inside("photo")
+            now = shown(to_pil(projection.images()[0]), place / f"step{int(shot['number']) % 2}.png")
+            shot.update(at=time.monotonic(), number=shot["number"] + 1)
+            job.picture = now
+
+    found = gan.project(out=out, watch=watch, **of(replace(options, target=(str(photo),)), ProjectOptions))
+    [style] = found.styles
+    session.styles[(wanted.network, style.name)] = out / f"{style.name}.npz"
+    session.projected = (wanted, out)
+    session.edited = None
+    return Projected(out / "projection.png", out, command("project", options), tuple(job.notes))
+
+
+def _digest(photo: Path) -> str:
+    return hashlib.sha256(photo.name.encode() + photo.read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A photo with attributes added and removed."""
+
+    picture: Path  # photo, projection, edit
+    pasted: Path | None
+    drift: float
+    words: str
+    command: str
+    notes: tuple[str, ...]
+
+
+def edit(networks: Networks, session: Session, amounts: Mapping[str, float], paste: bool = False, critics: str = "") -> Edited:
+    """Move the projection along the attributes, each by its amount; the page's sliders."""
+    with told(), session.job("photo") as job, job.at_work():
+        photo = _photo(session)
+        if session.projected is None or not session.projected[1].is_dir():
+            raise FaceganError("There is no projection of this photo yet: project it first")
+        wanted, out = session.projected
+        known = networks.style_names(wanted.network)
+        for name in amounts:
+            if name not in known:
+                raise FaceganError(f"{name[:40]!r} is no attribute beside {wanted.network}: expected one of {', '.join(known) or 'none'}")
+        add = tuple(_weighted(name, amount) for name, amount in amounts.items() if amount > 0)
+        remove = tuple(_weighted(name, -amount) for name, amount in amounts.items() if amount < 0)
+        if not add and not remove:
+            raise FaceganError("Nothing is to change: move the slider of an attribute")
+        if critics and critics not in networks.with_critics():
+            raise FaceganError(f"`critics` is {critics[:60]!r}: expected one of {', '.join(networks.with_critics()[:6]) or 'none'}")
+        options = Edit(
+            photo=photo.name, out="photo", add=add, remove=remove, paste=bool(paste), critics=critics, **_asked(networks, wanted)
+        )
+        gan = networks.stylegan(wanted.network)
+        projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed))
+        found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out)
+        pasted = next(out.glob("*-pasted.png"), None) if paste else None
+        session.edited = options
+        return Edited(
+            out / "edit.png", pasted, found.record["identity_drift"], found.describe(), command("edit", options), tuple(job.notes)
+        )
+
+
+def _weighted(name: str, amount: float) -> str:
+    return name if amount == 1 else f"{name}:{round(amount, 4):g}"
+
+
+def download(session: Session) -> Path:
+    """Everything that was made of the photo last, in one archive."""
+    with told():
+        if session.projected is None or not session.projected[1].is_dir():
+            raise FaceganError("There is no projection yet: project a photo first")
+        return zipped(session.projected[1], session.inside("downloads") / "photo.zip")

@@ -1,0 +1,50 @@
+"""Gradio without what it does to the machine: statistics, checks for versions, and files written beside its own source."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from facegan.errors import FaceganError
+
+# Nothing is asked of the internet: no statistics, no check for newer versions, no tunnel.
+SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRADIO_SHARE": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "GRADIO_SSR_MODE": "False",
+}
+
+
+@contextmanager
+def no_stubs() -> Iterator[None]:
+    """While components are defined, Gradio parses their source and writes a .pyi file beside each, which takes half the time of its
+    import; it does neither for a class that lies in no file."""
+    plain: Callable[[Any], str] = inspect.getfile
+
+    def getfile(thing: Any) -> str:
+        if isinstance(thing, type) and thing.__module__.startswith(("gradio.", "facegan.app.")):
+            raise OSError("no file is told")
+        return plain(thing)
+
+    inspect.getfile = getfile
+    try:
+        yield
+    finally:
+        inspect.getfile = plain
+
+
+def load_gradio() -> None:
+    """Import it; FaceganError where it is not installed."""
+    os.environ.update(SETTINGS)
+    if importlib.util.find_spec("gradio") is None:
+        raise FaceganError("the page needs Gradio, which is not installed: pip install 'facegan[app]'")
+    with no_stubs():
+        importlib.import_module("gradio")
+        importlib.import_module("facegan.app.tabs.photo_input")
