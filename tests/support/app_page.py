@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
 TABS = ("Generate", "Mix", "Photo", "Judge", "Runs")
@@ -92,6 +98,11 @@ class Eyes:
         )
         return self.text(name)
 
+    def controls(self) -> list[Locator]:
+        """What can be operated on the tab that is shown."""
+        everything = self.page.locator("button, input, textarea, select, [role=listbox], [role=combobox]")
+        return [one for one in everything.all() if one.is_visible() and one.is_enabled()]
+
     # --- acting
     def fill(self, name: str, value: object) -> None:
         """Type a value into a text, a number or the number beside a slider."""
@@ -118,6 +129,19 @@ class Eyes:
     def unfold(self, name: str) -> None:
         """Open an accordion."""
         self(name).get_by_role("button").first.click()
+
+    def reach(self, wanted: Callable[[dict[str, Any]], bool], back: bool = False) -> dict[str, Any]:
+        """Press Tab until what has the focus is wanted."""
+        for _ in range(200):
+            self.page.keyboard.press("Shift+Tab" if back else "Tab")
+            focus: dict[str, Any] = self.page.evaluate(
+                """() => { const one = document.activeElement, inside = []
+                for (let each = one; each; each = each.parentElement) inside.push(each.id)
+                return {id: one.id, tag: one.tagName, role: one.getAttribute("role"), text: one.innerText?.trim(), inside} }"""
+            )
+            if wanted(focus):
+                return focus
+        raise AssertionError("200 presses of Tab did not reach what was wanted")
 
     def attach(self, name: str, file: Path) -> None:
         """Give a file to an upload."""
@@ -147,3 +171,23 @@ def findings(eyes: Eyes, axe: str) -> list[str]:
     result = eyes.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     bad = [rule for rule in result["violations"] if rule["impact"] in ("serious", "critical")]
     return [f"{rule['id']} ({rule['impact']}): {json.dumps([node['html'][:160] for node in rule['nodes'][:4]])}" for rule in bad]
+
+
+def unpacked(archive: Path) -> dict[str, bytes]:
+    """The files of a .zip, without the folder that they are in."""
+    with zipfile.ZipFile(archive) as found:
+        return {name.split("/", 1)[-1]: found.read(name) for name in found.namelist() if not name.endswith("/")}
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def same(ours: dict[str, bytes], theirs: dict[str, bytes], but: Sequence[str] = ()) -> None:
+    """The same names, the same pixels, the same bytes of whatever is no picture; of `but` the names alone."""
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if name.endswith(".png"):
+            np.testing.assert_array_equal(pixels(ours[name]), pixels(theirs[name]), name)
+        elif name not in but:
+            assert ours[name] == theirs[name], name

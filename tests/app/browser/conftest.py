@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from app_server import Served
 from PIL import Image, ImageDraw
+
+from facegan import cli
 
 if TYPE_CHECKING:
     from app_page import Eyes
@@ -135,3 +138,18 @@ def shoot() -> Callable[[Eyes, str], None]:
             eyes.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
     return shoot
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, bytes]]:
+    """The files that a command line writes, by their names below what its --out names; "." is that itself."""
+
+    def written(line: str) -> dict[str, bytes]:
+        words = shlex.split(line)
+        assert words[0] == "facegan"
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(words[1:]) == 0
+        out = tmp_path / words[words.index("--out") + 1]
+        return {str(path.relative_to(out)): path.read_bytes() for path in [out, *out.rglob("*")] if path.is_file()}
+
+    return written

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import shlex
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,45 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facegan import cli
-
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
-from app_page import Eyes, expect  # noqa: E402
-
-
-@pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, bytes]]:
-    """The files that a command line writes, by their names below what its --out names; "." is that itself."""
-
-    def written(line: str) -> dict[str, bytes]:
-        words = shlex.split(line)
-        assert words[0] == "facegan"
-        monkeypatch.chdir(tmp_path)
-        assert cli.main(words[1:]) == 0
-        out = tmp_path / words[words.index("--out") + 1]
-        return {str(path.relative_to(out)): path.read_bytes() for path in [out, *out.rglob("*")] if path.is_file()}
-
-    return written
-
-
-def unpacked(archive: Path) -> dict[str, bytes]:
-    """The files of a .zip, without the folder that they are in."""
-    with zipfile.ZipFile(archive) as found:
-        return {name.split("/", 1)[-1]: found.read(name) for name in found.namelist() if not name.endswith("/")}
-
-
-def pixels(picture: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-
-
-def same(ours: dict[str, bytes], theirs: dict[str, bytes]) -> None:
-    """The same names, the same pixels, the same bytes of whatever is no picture."""
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        if name.endswith(".png"):
-            np.testing.assert_array_equal(pixels(ours[name]), pixels(theirs[name]), name)
-        else:
-            assert ours[name] == theirs[name], name
+from app_page import Eyes, expect, pixels, same, unpacked  # noqa: E402
 
 
 def test_faces_are_those_of_the_command_and_can_be_downloaded(eyes: Eyes, tmp_path: Path, written: Callable) -> None:
