@@ -65,6 +65,12 @@ def styles(networks: Networks, session: Session | None, network: str) -> list[st
     return [*networks.style_names(network), *kept, *photos]
 
 
+def free(mode: str) -> tuple[bool, bool]:
+    """Whether layers, and the weight, are the visitor's to choose: a recipe holds both, and crossover takes a layer or leaves it."""
+    own = mode in get_args(Mode)
+    return own, own and mode != "crossover"
+
+
 def sizes(networks: Networks, network: str) -> list[int]:
     """Pixels of the layer that each style goes to."""
     return layer_sizes(networks.stylegan(network).config)

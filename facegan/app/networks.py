@@ -50,6 +50,11 @@ class Networks:
         named = [name for name in self.named if is_run(name)]
         return list(dict.fromkeys([*named, *map(str, found_runs(Path(self.options.runs)))]))
 
+    def called(self, name: str) -> str:
+        """What the page calls a run or a network: below the folder of runs the rest of its path is enough."""
+        path, folder = Path(name), Path(self.options.runs)
+        return str(path.relative_to(folder)) if name not in self.named and path != folder and path.is_relative_to(folder) else name
+
     def names(self) -> list[str]:
         """Everything that makes faces."""
         return list(dict.fromkeys([*self.named, *(run for run in self.runs() if _makes_faces(run))]))

@@ -202,9 +202,8 @@ def edit(networks: Networks, session: Session, amounts: Mapping[str, float], pas
         found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out)
         pasted = next(out.glob("*-pasted.png"), None) if paste else None
         session.edited = options
-        return Edited(
-            out / "edit.png", pasted, found.record["identity_drift"], found.describe(), command("edit", options), tuple(job.notes)
-        )
+        notes = tuple(note for note in job.notes if critics or not note.startswith("no critics"))  # which nobody asked for
+        return Edited(out / "edit.png", pasted, found.record["identity_drift"], found.describe(), command("edit", options), notes)
 
 
 def _weighted(name: str, amount: float) -> str:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,18 +26,19 @@ SETTINGS = {
 def no_stubs() -> Iterator[None]:
     """While components are defined, Gradio parses their source and writes a .pyi file beside each, which takes half the time of its
     import; it does neither for a class that lies in no file."""
-    plain: Callable[[Any], str] = inspect.getfile
+    plain: Any = inspect.getfile
 
     def getfile(thing: Any) -> str:
         if isinstance(thing, type) and thing.__module__.startswith(("gradio.", "facegan.app.")):
             raise OSError("no file is told")
-        return plain(thing)
+        return str(plain(thing))
 
-    inspect.getfile = getfile
+    module: Any = inspect
+    module.getfile = getfile
     try:
         yield
     finally:
-        inspect.getfile = plain
+        module.getfile = plain
 
 
 def load_gradio() -> None:

@@ -50,6 +50,8 @@ def progress(run: str) -> Progress:
         if not marks or marks[-1][1] != stage:
             base = last
             marks.append((base, stage))
+            for course in points.values():
+                course.append((np.nan, np.nan))  # no line leads from one stage to another one
         last = base + step
         for name, value in row.items():
             if name not in CLOCKS and isinstance(value, (int, float)) and np.isfinite(value):
@@ -101,10 +103,10 @@ def course(networks: Networks, session: Session, runs: Sequence[str], chosen: Se
         names = list(chosen)[:MOST_SHOWN]
         nothing = np.zeros((0, 2))
         panels = {name: [each.figures.get(name, nothing) for each in went] for name in names if any(name in each.figures for each in went)}
-        picture = courses(panels, known, "steps", went[0].marks)
+        picture = courses(panels, [networks.called(run) for run in known], "steps", went[0].marks)
         path = session.inside("runs") / "curves.png"
         save_png(picture, path, 1)
-        words = "; ".join(f"{run}: {_stage(each)}" for run, each in zip(known, went, strict=True))
+        words = "; ".join(f"{networks.called(run)}: {_stage(each)}" for run, each in zip(known, went, strict=True))
         return Course(path, words)
 
 
@@ -150,7 +152,7 @@ def resume(networks: Networks, run: str) -> str:
     with told():
         config: TrainConfig = config_of(RunFolder(networks.run(run)))
         kind = type(config)
-        recipe = {"recipe": getattr(config, "recipe", "")} if kind.RECIPES else {}
+        recipe: dict[str, Any] = {"recipe": getattr(config, "recipe", "")} if kind.RECIPES else {}
         usual = kind(method=config.method, **recipe)
         words = ["facegan", "train", *flags("out", run, {})]
         if config.method != "a":

@@ -24,16 +24,6 @@ log = logging.getLogger("facegan.app")
 UPLOAD = "256mb"  # of one file, as `facegan.data.formats` reads at most
 LOCAL = ("127.0.0.1", "localhost", "::1")
 THREADS = 40
-CSS = """
-.gradio-container {max-width: 1400px !important; margin: 0 auto !important}
-.status {min-height: 1.6em; overflow-wrap: anywhere}
-.command textarea {font-family: var(--font-mono); font-size: 0.85em}
-.face img, #generate-result img {image-rendering: auto}
-@media (max-width: 640px) {
-  .gradio-container {padding: 4px !important}
-  #generate-result .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
-}
-"""
 
 
 def build(options: App) -> gradio.Blocks:
@@ -74,8 +64,7 @@ def build(options: App) -> gradio.Blocks:
 
 def launch(demo: gradio.Blocks, options: App) -> str:
     """Serve a page in threads of its own; returns its address."""
-    import gradio as gr
-    from gradio.themes.utils.fonts import Font
+    from facegan.app.tabs import looks
 
     port = options.port or free_port(options.host)
     if options.host not in LOCAL:
@@ -96,8 +85,9 @@ def launch(demo: gradio.Blocks, options: App) -> str:
             enable_monitoring=False,
             footer_links=["api"],
             run_history=False,
-            css=CSS,
-            theme=gr.themes.Default(font=(Font("system-ui"), Font("sans-serif")), font_mono=(Font("ui-monospace"), Font("monospace"))),
+            css=looks.CSS,
+            head=looks.HEAD,
+            theme=looks.theme(),
         )
     except OSError as error:
         raise FaceganError(

@@ -117,7 +117,7 @@ class Worker(Generic[T]):
             self._error = error.with_traceback(None) if isinstance(error, (Stopped, MemoryError)) else error
 
     def __iter__(self) -> Iterator[Job]:
-        """A look at the job every now and then. Whoever stops looking stops the work."""
+        """A look at the job every now and then. Whoever stops looking stops the work, and does not wait for it: he may be the server."""
         self._thread.start()
         try:
             while self._thread.is_alive():
@@ -125,7 +125,6 @@ class Worker(Generic[T]):
                 yield self.job
         finally:
             self.job.stop()
-            self._thread.join()
 
     @property
     def result(self) -> T:
@@ -154,7 +153,7 @@ def listening(job: Job) -> Iterator[None]:
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         job = getattr(_here, "job", None)
-        if job is not None:
+        if job is not None and (record.levelno >= logging.WARNING or record.name == "facegan.align"):  # the rest is for the terminal
             job.note(record.getMessage())
 
 
@@ -187,7 +186,7 @@ def hook() -> None:
             if job is not None:
                 job.moved(self.told[0], done, int(self.total or 0))
 
-    tqdm.__init__, tqdm.__iter__, tqdm.update = init, each, update  # type: ignore[method-assign]
+    tqdm.__init__, tqdm.__iter__, tqdm.update = init, each, update
     logger = logging.getLogger("facegan")
     logger.addHandler(_Notes(logging.INFO))
     logger.setLevel(logging.INFO)

@@ -262,12 +262,9 @@ def _rate_faces(trained: TrainedRun, options: EvaluateOptions) -> EvaluationRepo
     if others:
         raise FaceganError(f"`faces` has the joint rate measured and nothing else: drop {' and '.join(others)}")
     report = rate_pictures(Evaluator(trained.config, options.data, options.judge, device=trained.device), options.faces)
-    report.details |= {
-        "run": str(trained.folder.root),
-        "facegan": __version__,
-        "command": command_line(),
-        "machine": machine(trained.device),
-    }
+    report.details.update(
+        {"run": str(trained.folder.root), "facegan": __version__, "command": command_line(), "machine": machine(trained.device)}
+    )
     return report
 
 

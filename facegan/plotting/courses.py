@@ -20,7 +20,7 @@ MOST_POINTS = 600  # of a line: more than there are pixels
 def courses(
     panels: Mapping[str, Sequence[np.ndarray]], names: Sequence[str], axis: str, marks: Sequence[tuple[float, str]] = ()
 ) -> Image.Image:
-    """{figure: (course [points, 2] of each run, perhaps empty)} -> the picture.
+    """{figure: (course [points, 2] of each run, perhaps empty; a row of NaN breaks the line)} -> the picture.
 
     Args:
         names: of the runs, at most two.
@@ -37,7 +37,7 @@ def courses(
         words = fitted(draw, name, font(14), sheet.width // 2 - 50)
         draw.text((x + 20, MARGIN + 7), words, fill=FOREGROUND, font=font(14), anchor="lm")
         x += 40 + int(draw.textlength(words, font=font(14)))
-    most = max((float(course[-1, 0]) for each in panels.values() for course in each if len(course)), default=1.0)
+    most = max((float(np.nanmax(course[:, 0])) for each in panels.values() for course in each if len(course)), default=1.0)
     for i, (figure, each) in enumerate(panels.items()):
         corner = (MARGIN + LEFT + i % across * cell[0], MARGIN + 52 + i // across * cell[1])
         _panel(draw, corner, figure, each, most, axis, marks)
@@ -53,7 +53,7 @@ def _panel(
     left, top = corner
     width, height = PANEL
     values = np.concatenate([course[:, 1] for course in each if len(course)] or [np.zeros(1)])
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
 
@@ -68,13 +68,21 @@ def _panel(
         if begun:
             draw.line((*at(begun, low), *at(begun, high)), fill=LINES)
     for course, colour in zip(each, COLOURS, strict=False):
-        points = [at(float(x), float(y)) for x, y in thinned(course)]
-        if len(points) > 1:
-            draw.line(points, fill=colour, width=2)
-        elif points:
-            (x, y) = points[0]
-            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
+        for part in whole_parts(course):
+            points = [at(float(x), float(y)) for x, y in thinned(part)]
+            if len(points) > 1:
+                draw.line(points, fill=colour, width=2)
+            else:
+                (x, y) = points[0]
+                draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
     draw.text((left + width, top + height + 4), f"{most:,.0f} {axis}", fill=MUTED, font=font(12), anchor="ra")
+
+
+def whole_parts(course: np.ndarray) -> list[np.ndarray]:
+    """The parts between rows of NaN."""
+    gaps = np.isnan(course).any(1)
+    edges = np.flatnonzero(gaps[1:] != gaps[:-1]) + 1
+    return [part for part in np.split(course, edges) if len(part) and not np.isnan(part).any()]
 
 
 def thinned(course: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import gradio as gr
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, Sessions
 from facegan.app.turns import Job, Worker
-from facegan.app.words import PageError, told
+from facegan.app.words import PageError, plain, told
 
 log = logging.getLogger("facegan.app")
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, PageError):
-            return gr.Error(str(error), title="", print_exception=False)
+            return gr.Error(str(error), title="", print_exception=False, duration=20)
         log.exception("an error of the page")
         return gr.Error(UNKNOWN, title="", print_exception=False)
 
@@ -96,7 +96,7 @@ def watched(worker: Worker[T], say: Callable[[Job], Any]) -> Generator[Any, None
 
 def say(text: str, notes: Sequence[str] = ()) -> str:
     """A line of status, and what the library had to say, as HTML."""
-    lines = [f"<strong>{html.escape(text)}</strong>" if text else "", *(html.escape(note) for note in notes)]
+    lines = [f"<strong>{html.escape(text)}</strong>" if text else "", *(html.escape(plain(note)) for note in notes)]
     return f'<div role="status" aria-live="polite">{"<br>".join(line for line in lines if line)}</div>'
 
 
@@ -105,12 +105,13 @@ def status(tab: str) -> gr.HTML:
     return gr.HTML(say(""), elem_id=f"{tab}-status", elem_classes="status", padding=False)
 
 
-def as_command(tab: str, more: str = "") -> gr.Textbox:
+def as_command(tab: str, which: str = "", more: str = "") -> gr.Textbox:
     """Where a tab's state stands as a command line."""
     return gr.Textbox(
         label="as a command" + more,
-        elem_id=f"{tab}-command{more.replace(' ', '-')}",
+        elem_id=f"{tab}-command" + (f"-{which}" if which else ""),
         lines=2,
+        max_lines=8,
         interactive=False,
         buttons=["copy"],
         elem_classes="command",
@@ -134,9 +135,14 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
     cancel.click(stop, None, line, cancels=list(events), **AT_ONCE)
 
 
-def choices(names: Sequence[str], value: Any = None) -> Any:
-    """New choices of a control, with a value that is among them."""
-    return gr.update(choices=list(names), value=value if value in names else (names[0] if names else None))
+def choices(names: Sequence[str], value: Any = None, called: Callable[[str], str] = str) -> Any:
+    """New choices of a control, with a value that is among them; `called`: what they are called on the page."""
+    return gr.update(choices=labelled(names, called), value=value if value in names else (names[0] if names else None))
+
+
+def labelled(names: Sequence[str], called: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Choices as Gradio takes them: what is shown, what it means."""
+    return [(called(name), name) for name in names]
 
 
 def ticked(names: Sequence[str], value: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from facegan.app import faces
-from facegan.app.tabs.common import AT_ONCE, PRIVATE, QUICK, Page, as_command, buttons, choices, say, shown, status, stoppable
+from facegan.app.tabs.common import AT_ONCE, PRIVATE, QUICK, Page, as_command, buttons, choices, labelled, say, shown, status, stoppable
 
 
 def generate_tab(page: Page, demo: gr.Blocks) -> None:
@@ -16,7 +16,9 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
     names = networks.names()
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=names[0], label="Network or run", elem_id="generate-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=names[0], label="Network or run", elem_id="generate-network", filterable=False
+            )
             seeds = gr.Textbox("0-15", label="Seeds", info="0-15, or 1,5,9: one seed, one face", elem_id="generate-seeds", max_length=2000)
             surprise = gr.Button("Surprise me", elem_id="generate-surprise", size="sm")
             truncation = gr.Slider(
@@ -36,8 +38,9 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
             line = status("generate")
         with gr.Column(scale=2, min_width=300):
             result = gr.Gallery(
-                label="Faces: a click keeps one for the next tabs",
+                label="Faces by seed: a click keeps one for the next tabs",
                 elem_id="generate-result",
+                elem_classes=["pictures", "faces"],
                 columns=8,
                 allow_preview=False,
                 object_fit="contain",
@@ -57,7 +60,7 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
         session = page.session(request)
         found = faces.generate(networks, session, network, seeds, truncation, int(best or 0))
         session.made = found
-        captions = [(str(file), f"seed {seed}") for file, seed in zip(found.files, found.seeds, strict=True)]
+        captions = [(str(file), str(seed)) for file, seed in zip(found.files, found.seeds, strict=True)]
         return captions, found.command, say(f"{len(found.files)} faces", found.notes), gr.update(interactive=False)
 
     @shown
@@ -74,14 +77,14 @@ def generate_tab(page: Page, demo: gr.Blocks) -> None:
         return ", ".join(f"{seed} of {name}" for name, seed in session.kept) or "none"
 
     def on_load(network: str) -> Any:
-        return choices(networks.names(), network)
+        return choices(networks.names(), network, networks.called)
 
     inputs, outputs = [network, seeds, truncation, best], [result, text, line, archive]
-    click = run.click(on_run, inputs, outputs, api_name="generate", **QUICK)
-    enter = seeds.submit(on_run, inputs, outputs, **PRIVATE, **QUICK)
+    click = run.click(on_run, inputs, outputs, api_name="generate", show_progress_on=line, **QUICK)
+    enter = seeds.submit(on_run, inputs, outputs, **PRIVATE, show_progress_on=line, **QUICK)
     lucky = surprise.click(faces.surprise, None, seeds, **AT_ONCE)
-    then = lucky.then(on_run, inputs, outputs, **PRIVATE, **QUICK)
+    then = lucky.then(on_run, inputs, outputs, **PRIVATE, show_progress_on=line, **QUICK)
     result.select(on_keep, None, [kept, line], **AT_ONCE)
-    save.click(on_save, None, archive, **PRIVATE, **QUICK)
+    save.click(on_save, None, archive, **PRIVATE, show_progress_on=line, **QUICK)
     stoppable(page, "generate", cancel, line, [click, enter, then])
     demo.load(on_load, network, network, **AT_ONCE)

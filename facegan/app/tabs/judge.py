@@ -8,7 +8,21 @@ from typing import Any
 import gradio as gr
 
 from facegan.app import judging
-from facegan.app.tabs.common import AT_ONCE, LONG, QUICK, Page, as_command, buttons, choices, say, shown, status, stoppable, watched
+from facegan.app.tabs.common import (
+    AT_ONCE,
+    LONG,
+    QUICK,
+    Page,
+    as_command,
+    buttons,
+    choices,
+    labelled,
+    say,
+    shown,
+    status,
+    stoppable,
+    watched,
+)
 from facegan.app.turns import Worker
 
 
@@ -23,7 +37,11 @@ def judge_tab(page: Page, tab: gr.Tab) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             run_name = gr.Dropdown(
-                runs, value=runs[0] if runs else None, label="Run whose judge rates", elem_id="judge-run-name", filterable=False
+                labelled(runs, networks.called),
+                value=runs[0] if runs else None,
+                label="Run whose judge rates",
+                elem_id="judge-run-name",
+                filterable=False,
             )
             what = gr.Radio([judging.OWN, judging.SHOWN], value=judging.OWN, label="What is judged", elem_id="judge-what")
             samples = gr.Slider(
@@ -41,6 +59,7 @@ def judge_tab(page: Page, tab: gr.Tab) -> None:
             line = status("judge")
         with gr.Column(scale=2, min_width=300):
             result = gr.Image(
+                elem_classes="pictures",
                 label="Faces framed by verdict, and rates",
                 elem_id="judge-result",
                 type="filepath",
@@ -69,10 +88,10 @@ def judge_tab(page: Page, tab: gr.Tab) -> None:
         yield told(found)
 
     def on_open(run: str) -> Any:
-        return choices(networks.runs(), run)
+        return choices(networks.runs(), run, networks.called)
 
     outputs = [result, words, text, archive, line]
     click = begin.click(on_run, [run_name, what, samples], outputs, api_name="judge", **LONG)
-    show = stored.click(on_stored, [run_name], outputs, api_name="report", **QUICK)
+    show = stored.click(on_stored, [run_name], outputs, api_name="report", show_progress_on=line, **QUICK)
     tab.select(on_open, run_name, run_name, **AT_ONCE)
     stoppable(page, "judge", cancel, line, [click, show])

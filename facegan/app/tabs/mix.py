@@ -18,6 +18,7 @@ from facegan.app.tabs.common import (
     as_command,
     buttons,
     choices,
+    labelled,
     say,
     shown,
     status,
@@ -37,27 +38,41 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     modes = mixes.modes(networks, None, first_name) if first_name else [mixes.BESIDE]
     top = len(mixes.sizes(networks, first_name)) - 1 if first_name else 1
     middle = (top + 1) // 2
+    own, own_weight = mixes.free(modes[0])
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=first_name, label="Network", elem_id="mix-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=first_name, label="Network", elem_id="mix-network", filterable=False
+            )
             row_seeds = gr.Textbox("0-3", label="Rows: seeds", info="what is mixed into", elem_id="mix-rows-seeds", max_length=2000)
             row_styles = gr.CheckboxGroup(styles, label="Rows: styles", info="named, kept, and photos", elem_id="mix-rows-styles")
             col_seeds = gr.Textbox("4-7", label="Columns: seeds", info="what is mixed in", elem_id="mix-cols-seeds", max_length=2000)
             col_styles = gr.CheckboxGroup(styles, label="Columns: styles", info="named, kept, and photos", elem_id="mix-cols-styles")
             mode = gr.Radio(modes, value=modes[0], label="Mode", elem_id="mix-mode")
             with gr.Group():
-                first = gr.Slider(0, top, value=middle, step=1, label="Layers: first", elem_id="mix-layers-first", buttons=[])
-                last = gr.Slider(0, top, value=top, step=1, label="Layers: last", elem_id="mix-layers-last", buttons=[])
+                first = gr.Slider(
+                    0, top, value=middle, step=1, label="Layers: first", elem_id="mix-layers-first", interactive=own, buttons=[]
+                )
+                last = gr.Slider(0, top, value=top, step=1, label="Layers: last", elem_id="mix-layers-last", interactive=own, buttons=[])
                 words = mixes.layers_in_words(networks, first_name, middle, top) if first_name else ""
                 layers = gr.HTML(say(words), elem_id="mix-layers", elem_classes="status", padding=True)
             weight = gr.Slider(
-                -1, 2, value=1, step=0.05, label="Weight", info="of the column; crossover takes all of it", elem_id="mix-weight", buttons=[]
+                -1,
+                2,
+                value=1,
+                step=0.05,
+                label="Weight",
+                info="of the column; crossover takes all of it",
+                elem_id="mix-weight",
+                interactive=own_weight,
+                buttons=[],
             )
             truncation = gr.Slider(0, 1.5, value=1, step=0.05, label="Truncation", info="of seeds", elem_id="mix-truncation", buttons=[])
         with gr.Column(scale=2, min_width=300):
             run, cancel = buttons("mix", "Mix")
             line = status("mix")
             result = gr.Image(
+                elem_classes="pictures",
                 label="Mixes",
                 elem_id="mix-result",
                 type="filepath",
@@ -107,6 +122,10 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         where = say(mixes.layers_in_words(networks, network, first, last))
         return str(mixed.picture), mixed.command, say(mixed.recipe, mixed.notes), where, gr.update(interactive=False)
 
+    def on_mode(mode: str) -> Any:
+        layers, weight = mixes.free(mode)
+        return gr.update(interactive=layers), gr.update(interactive=layers), gr.update(interactive=weight)
+
     @shown
     def on_save(request: gr.Request, *state: Any) -> Any:
         return gr.update(value=str(mixes.download(networks, page.session(request), asked(*state))), interactive=True)
@@ -126,8 +145,8 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         session, offered = page.session(request), networks.styled()
         network = network if network in offered else (offered[0] if offered else "")
         known, ways = (mixes.styles(networks, session, network), mixes.modes(networks, session, network)) if network else ([], [])
-        runs = choices(networks.with_critics(), critics)
-        return choices(offered, network), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
+        runs = choices(networks.with_critics(), critics, networks.called)
+        return choices(offered, network, networks.called), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
 
     @shown
     def on_walk(
@@ -187,18 +206,20 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     styled = [network, row_seeds, row_styles, col_seeds, col_styles]
     state = [*styled, mode, first, last, weight, truncation]
     outputs = [result, text, line, layers, archive]
-    click = run.click(on_mix, state, outputs, api_name="mix", **QUICK)
+    click = run.click(on_mix, state, outputs, api_name="mix", show_progress_on=line, **QUICK)
     moving = [control.input for control in (row_styles, col_styles, mode, first, last, weight, truncation)]
-    moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, **QUICK)
+    moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, show_progress_on=line, **QUICK)
     settings = [row_styles, col_styles, mode, first, last, layers]
-    network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(on_mix, state, outputs, **PRIVATE, **QUICK)
+    network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(
+        on_mix, state, outputs, **PRIVATE, show_progress_on=line, **QUICK
+    )
     tab.select(
         on_open,
         [network, row_styles, col_styles, mode, search["critics"]],
         [network, row_styles, col_styles, mode, search["critics"]],
         **AT_ONCE,
     )
-    save.click(on_save, state, archive, **PRIVATE, **QUICK)
+    save.click(on_save, state, archive, **PRIVATE, show_progress_on=line, **QUICK)
     walking = walk["run"].click(
         on_walk,
         [*styled, truncation, walk["frames"], walk["fps"], walk["suffix"]],
@@ -230,6 +251,7 @@ def _walk(page: Page) -> dict[str, Any]:
             run = gr.Button("Make the video", elem_id="mix-walk-run", min_width=120)
             download = gr.DownloadButton("Download the video", elem_id="mix-walk-download", min_width=120, interactive=False)
         result = gr.Image(
+            elem_classes="pictures",
             label="Walk",
             elem_id="mix-walk-result",
             type="filepath",
@@ -239,7 +261,7 @@ def _walk(page: Page) -> dict[str, Any]:
             alt_text="a walk through styles",
             buttons=[],
         )
-        text = as_command("mix", " (walk)")
+        text = as_command("mix", "walk", " (walk)")
     return dict(frames=frames, fps=fps, suffix=suffix, run=run, download=download, result=result, command=text)
 
 
@@ -249,7 +271,13 @@ def _search(page: Page) -> dict[str, Any]:
     with gr.Accordion("Search a recipe", open=False, elem_id="mix-search"):
         gr.Markdown("Rows carry attribute 1, columns attribute 2. The critics of a run choose; the judge, which had no part in it, rates.")
         with gr.Row():
-            critics = gr.Dropdown(runs, value=runs[0] if runs else None, label="Critics of", elem_id="mix-search-critics", filterable=False)
+            critics = gr.Dropdown(
+                labelled(runs, page.networks.called),
+                value=runs[0] if runs else None,
+                label="Critics of",
+                elem_id="mix-search-critics",
+                filterable=False,
+            )
             pairs = gr.Slider(
                 8, 512, value=64, step=8, label="Pairs", info="to search with, and to report on", elem_id="mix-search-pairs", buttons=[]
             )
@@ -258,6 +286,7 @@ def _search(page: Page) -> dict[str, Any]:
             download = gr.DownloadButton("Download search.zip", elem_id="mix-search-download", min_width=120, interactive=False)
         table = gr.Markdown(elem_id="mix-search-table")
         result = gr.Gallery(
+            elem_classes="pictures",
             label="Mixes by the recipe found, and by others",
             elem_id="mix-search-result",
             columns=1,
@@ -267,5 +296,5 @@ def _search(page: Page) -> dict[str, Any]:
             interactive=False,
             buttons=[],
         )
-        text = as_command("mix", " (search)")
+        text = as_command("mix", "search", " (search)")
     return dict(critics=critics, pairs=pairs, run=run, download=download, table=table, result=result, command=text)

@@ -18,6 +18,7 @@ from facegan.app.tabs.common import (
     as_command,
     buttons,
     choices,
+    labelled,
     say,
     shown,
     status,
@@ -39,8 +40,11 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
     attributes = networks.style_names(first_name)[:MOST_SLIDERS] if first_name else []
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            network = gr.Dropdown(names, value=first_name, label="Network", elem_id="photo-network", filterable=False)
+            network = gr.Dropdown(
+                labelled(names, networks.called), value=first_name, label="Network", elem_id="photo-network", filterable=False
+            )
             upload = PhotoInput(
+                elem_classes="pictures",
                 label="Photo",
                 elem_id="photo-upload",
                 sources=["upload", "webcam"],
@@ -50,6 +54,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 alt_text="the photo",
             )
             face = gr.Image(
+                elem_classes="pictures",
                 label="Face as the network is to see it",
                 elem_id="photo-face",
                 type="filepath",
@@ -58,13 +63,13 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 buttons=[],
                 alt_text="the face cut out of the photo",
             )
-            with gr.Row():
-                steps = gr.Slider(10, 2000, value=200, step=10, label="Steps", info="of the projection", elem_id="photo-steps", buttons=[])
-                space = gr.Radio(["w", "w+"], value="w", label="Space", info="w mixes best, w+ is nearer", elem_id="photo-space")
+            steps = gr.Slider(10, 2000, value=200, step=10, label="Steps", info="of the projection", elem_id="photo-steps", buttons=[])
+            space = gr.Radio(["w", "w+"], value="w", label="Space", info="w mixes best, w+ is nearer", elem_id="photo-space")
         with gr.Column(scale=2, min_width=300):
             run, cancel = buttons("photo", "Project")
             line = status("photo")
             result = gr.Image(
+                elem_classes="pictures",
                 label="Projection",
                 elem_id="photo-result",
                 type="filepath",
@@ -90,13 +95,14 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
             with gr.Row():
                 paste = gr.Checkbox(False, label="Paste back into the photo", elem_id="photo-paste")
                 critics = gr.Dropdown(
-                    [NO_CRITICS, *networks.with_critics()],
+                    labelled([NO_CRITICS, *networks.with_critics()], networks.called),
                     value=NO_CRITICS,
                     label="Rated by the critics of",
                     elem_id="photo-critics",
                     filterable=False,
                 )
             edited = gr.Image(
+                elem_classes="pictures",
                 label="Before and after",
                 elem_id="photo-edited",
                 type="filepath",
@@ -106,6 +112,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
                 buttons=["fullscreen"],
             )
             whole = gr.Image(
+                elem_classes="pictures",
                 label="The photo with what the edit changed",
                 elem_id="photo-pasted",
                 type="filepath",
@@ -161,19 +168,23 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         return [gr.update(label=known[k] if k < len(known) else "attribute", visible=k < len(known), value=0) for k in range(MOST_SLIDERS)]
 
     def on_open(network: str, critics: str) -> Any:
-        return choices(networks.styled(), network), choices([NO_CRITICS, *networks.with_critics()], critics)
+        return choices(networks.styled(), network, networks.called), choices(
+            [NO_CRITICS, *networks.with_critics()], critics, networks.called
+        )
 
-    upload.change(on_upload, [network, upload], [face, line], **PRIVATE, **QUICK)
-    network.input(on_network, network, sliders, **AT_ONCE).then(on_upload, [network, upload], [face, line], **PRIVATE, **QUICK)
+    upload.change(on_upload, [network, upload], [face, line], **PRIVATE, show_progress_on=line, **QUICK)
+    network.input(on_network, network, sliders, **AT_ONCE).then(
+        on_upload, [network, upload], [face, line], **PRIVATE, show_progress_on=line, **QUICK
+    )
     click = run.click(on_project, [network, upload, space, steps], [result, text, line], api_name="project", **LONG)
     moved = gr.on(
-        [control.input for control in (*sliders, paste, critics)],
+        [*(slider.input for slider in sliders), paste.input, critics.input],
         on_edit,
         [network, paste, critics, *sliders],
         [edited, whole, text, line, archive],
         **LATEST,
         **QUICK,
     )
-    save.click(on_save, None, archive, **PRIVATE, **QUICK)
+    save.click(on_save, None, archive, **PRIVATE, show_progress_on=line, **QUICK)
     tab.select(on_open, [network, critics], [network, critics], **AT_ONCE)
     stoppable(page, "photo", cancel, line, [click, moved])

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from facegan.app import runs
-from facegan.app.tabs.common import AT_ONCE, LATEST, Page, as_command, buttons, choices, say, shown, status, stoppable
+from facegan.app.tabs.common import AT_ONCE, LATEST, Page, as_command, buttons, choices, labelled, say, shown, status, stoppable
 from facegan.app.words import told
 
 EVERY = 4.0  # seconds between two looks at a training that goes on
@@ -22,13 +22,16 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
     first_name = names[0] if names else None
     known = runs.figures(networks, [first_name]) if first_name else []
     with gr.Row():
-        one = gr.Dropdown(names, value=first_name, label="Run", elem_id="runs-run-name", filterable=False)
-        two = gr.Dropdown([NOBODY, *names], value=NOBODY, label="Beside it", elem_id="runs-other", filterable=False)
+        one = gr.Dropdown(labelled(names, networks.called), value=first_name, label="Run", elem_id="runs-run-name", filterable=False)
+        two = gr.Dropdown(
+            labelled([NOBODY, *names], networks.called), value=NOBODY, label="Beside it", elem_id="runs-other", filterable=False
+        )
         chosen = gr.Dropdown(known, value=known[:3], multiselect=True, max_choices=runs.MOST_SHOWN, label="Figures", elem_id="runs-figures")
     begin, cancel = buttons("runs", "Show")
     follow = gr.Checkbox(False, label="Follow a training that goes on", elem_id="runs-follow")
     line = status("runs")
     result = gr.Image(
+        elem_classes="pictures",
         label="Curves",
         elem_id="runs-result",
         type="filepath",
@@ -41,8 +44,9 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
     with gr.Row():
         for number, run in ((1, one), (2, two)):
             suffix = "" if number == 1 else "-other"
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=300, visible=number == 1) as column:
                 film = gr.Image(
+                    elem_classes="pictures",
                     label="Samples" if number == 1 else "Samples beside it",
                     elem_id=f"runs-film{suffix}",
                     type="filepath",
@@ -61,8 +65,9 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
                     buttons=[],
                 )
                 words = gr.HTML(say(""), elem_id=f"runs-words{suffix}", elem_classes="status", padding=False)
-                text = as_command("runs", "" if number == 1 else " (beside it)")
+                text = as_command("runs", *(() if number == 1 else ("other", " (beside it)")))
                 films.append((run, film, place, words, text))
+    beside = column
     timer = gr.Timer(EVERY, active=False)
 
     def one_film(run: str | None, place: float | None) -> tuple[Any, Any, str, str]:
@@ -83,7 +88,8 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
             known = runs.figures(networks, both)
         kept = [name for name in figures or [] if name in known] or known[:3]
         found = runs.course(networks, session, both, kept)
-        return (str(found.picture), say(found.words), gr.update(choices=known, value=kept), *one_film(run, None), *one_film(other, None))
+        shown_ = str(found.picture), say(found.words), gr.update(choices=known, value=kept), gr.update(visible=len(both) > 1)
+        return (*shown_, *one_film(run, None), *one_film(other, None))
 
     @shown
     def on_curves(run: str, other: str, figures: list[str], request: gr.Request) -> Any:
@@ -97,9 +103,9 @@ def runs_tab(page: Page, tab: gr.Tab) -> None:
 
     def on_open(run: str, other: str) -> Any:
         offered = networks.runs()
-        return choices(offered, run), choices([NOBODY, *offered], other)
+        return choices(offered, run, networks.called), choices([NOBODY, *offered], other, networks.called)
 
-    everything = [result, line, chosen, *(part for _, *parts in films for part in parts)]
+    everything = [result, line, chosen, beside, *(part for _, *parts in films for part in parts)]
     click = begin.click(on_show, [one, two, chosen], everything, api_name="runs", **FILES)
     switched = gr.on([one.input, two.input], on_show, [one, two, chosen], everything, **LATEST, **FILES)
     redrawn = gr.on([chosen.input, timer.tick], on_curves, [one, two, chosen], [result, line], **LATEST, **FILES)
