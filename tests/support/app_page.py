@@ -16,7 +16,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
 TABS = ("Generate", "Mix", "Photo", "Judge", "Runs")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PATIENCE = 60_000  # ms, for a busy machine with two cores
+PATIENCE = 30_000  # ms, for a busy machine with two cores
 expect.set_options(timeout=PATIENCE)
 
 
@@ -98,10 +98,16 @@ class Eyes:
         )
         return self.text(name)
 
-    def controls(self) -> list[Locator]:
-        """What can be operated on the tab that is shown."""
-        everything = self.page.locator("button, input, textarea, select, [role=listbox], [role=combobox]")
-        return [one for one in everything.all() if one.is_visible() and one.is_enabled()]
+    def controls(self) -> list[dict[str, Any]]:
+        """What can be operated on the tab that is shown: its name for who cannot see it, its edges, its HTML."""
+        found: list[dict[str, Any]] = self.page.evaluate(
+            """() => [...document.querySelectorAll("button, input, textarea, select, [role=listbox], [role=combobox]")]
+            .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.getBoundingClientRect().width > 1)
+            .map(one => { const box = one.getBoundingClientRect(), other = document.getElementById(one.getAttribute("aria-labelledby"))
+                return {left: box.left + scrollX, right: box.right + scrollX, html: one.outerHTML.slice(0, 300),
+                        name: one.getAttribute("aria-label") || other?.innerText || one.labels?.[0]?.innerText || one.innerText || one.querySelector("img")?.alt || ""} })"""
+        )
+        return found
 
     # --- acting
     def fill(self, name: str, value: object) -> None:
@@ -142,6 +148,21 @@ class Eyes:
             if wanted(focus):
                 return focus
         raise AssertionError("200 presses of Tab did not reach what was wanted")
+
+    def make(self, tab: str, photo: Path) -> None:
+        """Go to a tab and have something made there."""
+        name = tab.lower()
+        self.tab(tab)
+        if tab == "Photo":
+            self.attach("photo-upload", photo)
+            self.picture("photo-face")
+            self.fill("photo-steps", 10)
+        self("judge-stored" if tab == "Judge" else f"{name}-run").click()
+        self.says(f"{name}-command", "facegan [a-z]+")
+        if tab == "Photo":
+            self.fill("photo-attribute-1", 1)
+            self.picture("photo-edited")
+        self.picture(f"{name}-result")
 
     def attach(self, name: str, file: Path) -> None:
         """Give a file to an upload."""
@@ -185,7 +206,7 @@ def pixels(picture: bytes) -> np.ndarray:
 
 def same(ours: dict[str, bytes], theirs: dict[str, bytes], but: Sequence[str] = ()) -> None:
     """The same names, the same pixels, the same bytes of whatever is no picture; of `but` the names alone."""
-    assert ours.keys() == theirs.keys()
+    assert ours.keys() == theirs.keys(), (sorted(ours), sorted(theirs))
     for name in ours:
         if name.endswith(".png"):
             np.testing.assert_array_equal(pixels(ours[name]), pixels(theirs[name]), name)

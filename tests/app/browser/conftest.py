@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +78,9 @@ def browser(server: Served) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def visitor(browser: Browser, server: Served) -> Iterator[Callable[..., Eyes]]:
-    """visitor(**context): a page in a browser of its own. Afterwards: no error on it, no request that left this machine, a server that
+@contextmanager
+def visits(browser: Browser, server: Served) -> Iterator[Callable[..., Eyes]]:
+    """visit(**context): a page in a browser of its own. Afterwards: no error on any, no request that left this machine, a server that
     goes on."""
     from app_page import DESKTOP, PATIENCE, Eyes
 
@@ -88,11 +89,10 @@ def visitor(browser: Browser, server: Served) -> Iterator[Callable[..., Eyes]]:
     left: list[str] = []
 
     def here_only(route: Route) -> None:
-        url = route.request.url
-        if url.startswith((server.address, "data:", "blob:")):
+        if route.request.url.startswith((server.address, "data:", "blob:")):
             route.continue_()
         else:
-            left.append(url)
+            left.append(route.request.url)
             route.abort()
 
     def visit(**options: Any) -> Eyes:
@@ -103,19 +103,40 @@ def visitor(browser: Browser, server: Served) -> Iterator[Callable[..., Eyes]]:
         pages.append(Eyes(context.new_page(), server.address))
         return pages[-1]
 
-    yield visit
+    try:
+        yield visit
+    finally:
+        for context in contexts:
+            context.close()
     errors = [error for eyes in pages for error in eyes.errors]
-    for context in contexts:
-        context.close()
     assert not left, f"requests left the machine: {left}"
     assert not errors, errors
     assert server.process.poll() is None, server.log.read_text()[-4000:]
 
 
 @pytest.fixture
+def visitor(browser: Browser, server: Served) -> Iterator[Callable[..., Eyes]]:
+    """visitor(): a page of its own for each visitor, not yet opened."""
+    with visits(browser, server) as visit:
+        yield visit
+
+
+@pytest.fixture
 def eyes(visitor: Callable[..., Eyes]) -> Eyes:
     """A page, not yet opened."""
     return visitor()
+
+
+@pytest.fixture(scope="module")
+def busy(browser: Browser, server: Served, photo: Path) -> Iterator[Eyes]:
+    """A page on every tab of which something was made, for tests that only look."""
+    from app_page import TABS
+
+    with visits(browser, server) as visit:
+        eyes = visit().open()
+        for tab in TABS:
+            eyes.make(tab, photo)
+        yield eyes
 
 
 @pytest.fixture(scope="package")

@@ -39,6 +39,8 @@ def test_a_photo_is_projected_and_edited_as_by_the_command(eyes: Eyes, photo: Pa
     eyes.picture("photo-pasted")
     expect(eyes("photo-status")).to_contain_text("drift")
     made, by_hand = unpacked(eyes.download("photo", tmp_path)), written(line)
+    of_project = {name: made.pop(name) for name in [*made] if name.startswith("projection.")}
+    assert "projection.png" in of_project
     same(made, by_hand, but=("edit.json",))
     shown = eyes.page.request.get(eyes.settled("photo-edited")).body()
     np.testing.assert_array_equal(pixels(shown), pixels(by_hand["edit.png"]))
@@ -78,14 +80,17 @@ def test_others_are_served_while_a_projection_runs(visitor: Callable[..., Eyes],
     expect(one("photo-status")).to_contain_text("stopped")
 
 
-def test_a_projected_photo_is_mixed(eyes: Eyes, photo: Path) -> None:
-    projected(eyes, photo, 10)
+def test_a_projected_photo_is_mixed_as_by_the_commands(eyes: Eyes, photo: Path, tmp_path: Path, written: Callable) -> None:
+    first = projected(eyes, photo, 10)
     eyes.tab("Mix").fill("mix-rows-seeds", "")
     eyes.choose("mix-rows-styles", "photo photo")
     eyes.fill("mix-cols-seeds", "1")
     eyes("mix-run").click()
-    assert "--rows styles/photo.npz" in eyes.says("mix-command", "photo.npz")
-    eyes.picture("mix-result")
+    line = eyes.says("mix-command", r"--rows photo/photo\.npz --cols 1 ")
+    shown = eyes.page.request.get(eyes.settled("mix-result")).body()
+    shutil.copy(photo, tmp_path)
+    written(first)
+    np.testing.assert_array_equal(pixels(shown), pixels(written(line)["grid.png"]))
 
 
 def test_what_is_no_photo_is_a_sentence_and_the_page_goes_on(eyes: Eyes, photo: Path, tmp_path: Path) -> None:
