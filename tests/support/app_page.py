@@ -105,7 +105,8 @@ class Eyes:
             .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.getBoundingClientRect().width > 1)
             .map(one => { const box = one.getBoundingClientRect(), other = document.getElementById(one.getAttribute("aria-labelledby"))
                 return {left: box.left + scrollX, right: box.right + scrollX, html: one.outerHTML.slice(0, 300),
-                        name: one.getAttribute("aria-label") || other?.innerText || one.labels?.[0]?.innerText || one.innerText || one.querySelector("img")?.alt || ""} })"""
+                        name: one.getAttribute("aria-label") || other?.innerText || one.labels?.[0]?.innerText || one.innerText
+                              || one.querySelector("img")?.alt || ""} })"""
         )
         return found
 

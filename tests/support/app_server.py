@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -9,8 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,10 +61,10 @@ def served(words: Sequence[str], log: Path, limit: float = 120.0, threads: int =
     with open(log, "wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
     try:
-        while not _answers(f"http://127.0.0.1:{port}/"):
+        while not _answers(port):
             if process.poll() is not None or time.perf_counter() - start > limit:
                 raise RuntimeError(f"facegan app did not answer (exit status {process.poll()}):\n{log.read_text()[-4000:]}")
-            time.sleep(0.02)
+            time.sleep(0.05)
         yield Served(f"http://127.0.0.1:{port}/", process, log, time.perf_counter() - start)
     finally:
         process.send_signal(signal.SIGINT)
@@ -76,13 +75,16 @@ def served(words: Sequence[str], log: Path, limit: float = 120.0, threads: int =
             process.wait()
 
 
-def _answers(address: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _answers(port: int) -> bool:
+    """Whether the page is there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        with opener.open(address, timeout=10) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/")
+        return connection.getresponse().status == 200
+    except OSError:
         return False
+    finally:
+        connection.close()
 
 
 def chromium() -> str | None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def runs(train: Callable[..., Path], faces: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="package")
 def server(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The app with the shipped network and a folder of runs."""
-    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'facegan[app]'")
+    if find_spec("gradio") is None:  # to import it here takes seconds
+        pytest.skip("gradio is not installed: pip install 'facegan[app]'")
     if app_server.chromium() is None:
         pytest.skip(f"none of {', '.join(app_server.CHROMIUMS)} is installed: apt-get install chromium")
     with app_server.served(["synthetic64", "--runs", str(runs)], tmp_path_factory.mktemp("app") / "app.log") as one:
