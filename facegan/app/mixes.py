@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +19,7 @@ from facegan.styles.mix import Mixes
 from facegan.styles.recipe import Recipe, layer_sizes
 
 BESIDE, FOUND = "the network's recipe", "the recipe found"  # besides the modes of the library
-MOST_FACES = 256  # of a grid: more are for `facegan mix`
+MOST_FACES = 1100  # of a grid, as 32 by 32 styles of two attributes make: more are for `facegan mix`
 MOST_FRAMES = 600
 KEPT, PHOTO = "seed ", "photo "  # how kept faces and projected photos are called among the named styles
 QUICK = 1  # compress_level of pictures that are looked at for a moment
@@ -76,6 +76,12 @@ def sizes(networks: Networks, network: str) -> list[int]:
     return layer_sizes(networks.stylegan(network).config)
 
 
+def called(networks: Networks, network: str) -> Callable[[str], str]:
+    """How styles are shown: `bald (32)` where a name stands for many."""
+    counts = networks.style_counts(network) if network else {}
+    return lambda name: f"{name} ({counts[name]})" if counts.get(name, 1) > 1 else name
+
+
 def layers_in_words(networks: Networks, network: str, first: float, last: float) -> str:
     """`layers 4 to 7 of 0 to 9: 16 px, 32 px`"""
     known = sizes(networks, network)
@@ -127,10 +133,14 @@ class Request:
         for name in ("rows", "cols"):
             if not getattr(self, name):
                 raise FaceganError(f"`{name}` is missing: name seeds, or tick styles")
-        if len(self.rows) * len(self.cols) > MOST_FACES:
-            many = f"{len(self.rows)} rows and {len(self.cols)} columns"
-            raise FaceganError(f"{many} are more than the {MOST_FACES} mixes of a page: `facegan mix` makes more")
+        rows, cols = self._count(self.rows), self._count(self.cols)
+        if rows * cols > MOST_FACES:
+            raise FaceganError(f"{rows} rows and {cols} columns are more than the {MOST_FACES} mixes of a page: `facegan mix` makes more")
         return Mix(rows=self.rows, cols=self.cols, out="mixes", truncation=float(self.asked.truncation), **self._how(), **self.common)
+
+    def _count(self, words: Sequence[str]) -> int:
+        """How many styles they name: a name may stand for many."""
+        return len(self.gan.styles([self.paths.get(word, word) for word in words], truncation=float(self.asked.truncation)))
 
     def _how(self) -> dict[str, Any]:
         """Recipe, or mode, layers and weight."""
@@ -155,8 +165,9 @@ class Request:
     def walk(self, frames: int, fps: float, suffix: str) -> Walk:
         """The options of `facegan walk`: through the rows, then the columns."""
         words = tuple(dict.fromkeys([*self.rows, *self.cols]))
-        if int(frames) * len(words) > MOST_FRAMES:
-            raise FaceganError(f"`frames` makes {int(frames) * len(words)} pictures of {len(words)} styles: expected at most {MOST_FRAMES}")
+        count = self._count(words)
+        if int(frames) * count > MOST_FRAMES:
+            raise FaceganError(f"`frames` makes {int(frames) * count} pictures of {count} styles: expected at most {MOST_FRAMES}")
         if suffix not in suffixes():
             raise FaceganError(f"a walk is written as {' or '.join(suffixes())}, not as {suffix[:20]!r}")
         return Walk(

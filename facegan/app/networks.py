@@ -17,7 +17,7 @@ from facegan.errors import FaceganError
 from facegan.options import SYNTHETIC, App
 from facegan.styles.project import Projector
 from facegan.styles.projection import Settings
-from facegan.styles.store import files_of
+from facegan.styles.store import files_of, has_key, read_styles
 
 MOST_OPEN, MOST_PROJECTORS = 4, 3
 MOST_RUNS = 500  # that a folder is looked through for
@@ -118,6 +118,12 @@ class Networks:
         """The named styles beside a network that is offered."""
         gan = self.stylegan(name)
         return [path.stem for path in files_of(located(gan.source) / "styles")]
+
+    def style_counts(self, name: str) -> dict[str, int]:
+        """How many styles each of them stands for; a direction is none."""
+        gan = self.stylegan(name)
+        paths = {path.stem: path for path in files_of(located(gan.source) / "styles")}
+        return {stem: len(read_styles(path, gan.config)) if has_key(path, "w") else 0 for stem, path in paths.items()}
 
     def recipe(self, name: str) -> Path | None:
         """The recipe beside it."""

@@ -41,6 +41,7 @@ LABELS = {
 }
 _FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 _PLACE = re.compile(r"\S*/facegan-app-\S*/")  # the page's own folders mean nothing to a visitor
+_LAST = ("out", "device", "cuda_graphs")  # in a command line
 STOPPED = "stopped"
 
 
@@ -91,7 +92,7 @@ def told() -> Iterator[None]:
 def command(name: str, options: Options) -> str:
     """The command line of what `options` ask for, without what is the default anyway."""
     words, places = [], []
-    for item in fields(options):
+    for item in sorted(fields(options), key=lambda item: _LAST.index(item.name) if item.name in _LAST else -1):
         value, about = getattr(options, item.name), item.metadata
         if "place" in about:
             places += [str(each) for each in value] if isinstance(value, tuple) else [str(value)] * bool(value)

@@ -145,6 +145,6 @@ def labelled(names: Sequence[str], called: Callable[[str], str]) -> list[tuple[s
     return [(called(name), name) for name in names]
 
 
-def ticked(names: Sequence[str], value: Sequence[str]) -> Any:
+def ticked(names: Sequence[str], value: Sequence[str], called: Callable[[str], str]) -> Any:
     """New boxes to tick; those that were stay ticked."""
-    return gr.update(choices=list(names), value=[name for name in value or [] if name in names])
+    return gr.update(choices=labelled(names, called), value=[name for name in value or [] if name in names])

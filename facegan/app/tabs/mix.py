@@ -45,9 +45,19 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
                 labelled(names, networks.called), value=first_name, label="Network", elem_id="mix-network", filterable=False
             )
             row_seeds = gr.Textbox("0-3", label="Rows: seeds", info="what is mixed into", elem_id="mix-rows-seeds", max_length=2000)
-            row_styles = gr.CheckboxGroup(styles, label="Rows: styles", info="named, kept, and photos", elem_id="mix-rows-styles")
+            row_styles = gr.CheckboxGroup(
+                labelled(styles, mixes.called(networks, first_name or "")),
+                label="Rows: styles",
+                info="named, kept, and photos",
+                elem_id="mix-rows-styles",
+            )
             col_seeds = gr.Textbox("4-7", label="Columns: seeds", info="what is mixed in", elem_id="mix-cols-seeds", max_length=2000)
-            col_styles = gr.CheckboxGroup(styles, label="Columns: styles", info="named, kept, and photos", elem_id="mix-cols-styles")
+            col_styles = gr.CheckboxGroup(
+                labelled(styles, mixes.called(networks, first_name or "")),
+                label="Columns: styles",
+                info="named, kept, and photos",
+                elem_id="mix-cols-styles",
+            )
             mode = gr.Radio(modes, value=modes[0], label="Mode", elem_id="mix-mode")
             with gr.Group():
                 first = gr.Slider(
@@ -134,19 +144,26 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     def on_network(network: str, row_styles: list[str], col_styles: list[str], mode: str, request: gr.Request) -> Any:
         session = page.session(request)
         known, ways = mixes.styles(networks, session, network), mixes.modes(networks, session, network)
-        highest = len(mixes.sizes(networks, network)) - 1
+        highest, shown_as = len(mixes.sizes(networks, network)) - 1, mixes.called(networks, network)
         start = (highest + 1) // 2
         where = say(mixes.layers_in_words(networks, network, start, highest))
         limits = gr.update(maximum=highest, value=start), gr.update(maximum=highest, value=highest)
-        return ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), *limits, where
+        return ticked(known, row_styles, shown_as), ticked(known, col_styles, shown_as), choices(ways, mode), *limits, where
 
     @shown
     def on_open(network: str, row_styles: list[str], col_styles: list[str], mode: str, critics: str, request: gr.Request) -> Any:
         session, offered = page.session(request), networks.styled()
         network = network if network in offered else (offered[0] if offered else "")
         known, ways = (mixes.styles(networks, session, network), mixes.modes(networks, session, network)) if network else ([], [])
+        shown_as = mixes.called(networks, network)
         runs = choices(networks.with_critics(), critics, networks.called)
-        return choices(offered, network, networks.called), ticked(known, row_styles), ticked(known, col_styles), choices(ways, mode), runs
+        return (
+            choices(offered, network, networks.called),
+            ticked(known, row_styles, shown_as),
+            ticked(known, col_styles, shown_as),
+            choices(ways, mode),
+            runs,
+        )
 
     @shown
     def on_walk(
