@@ -161,7 +161,7 @@ def test_a_run_is_judged_as_its_command_judges_it(here: Networks, folder: Path, 
         bars = judging.stored(here, session, run)
         assert Image.open(bars.picture).height < Image.open(place / "report.png").height
         (folder / "a" / "evaluation" / "report.json").write_text('{"joint": 5}')
-        with pytest.raises(PageError, match="joint"):
+        with pytest.raises(PageError, match="^the report does not say"):
             judging.stored(here, session, run)
     finally:
         shutil.rmtree(folder / "a" / "evaluation")
