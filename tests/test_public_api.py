@@ -41,7 +41,7 @@ OPERATORS = (
     "no_weight_gradients setup_filter upfirdn2d upfirdn2d_ref upsample2d"
 )
 OPEN = "source stage device cuda_graphs"
-EVALUATE = "data samples judge weights lpips restore floor"
+EVALUATE = "data samples judge weights lpips restore floor faces"
 MIX = "rows cols recipe layers mode weight weights truncation noise_mode styles"
 SEARCH = f"{MIX} attributes critics data judge num_random pairs seed batch out"
 PUSH = "repo_id private token"
@@ -66,7 +66,7 @@ SIGNATURES = {
         "mix": MIX,
         "search_recipe": SEARCH,
         "walk": "rows frames truncation noise_mode styles out fps",
-        "project": "target space steps seed align batch attribute num data attributes out",
+        "project": "target space steps seed align batch attribute num data attributes out watch",
         "edit": "photo space steps seed align paste add remove strength layers styles critics out",
         "evaluate": EVALUATE,
         "save_pretrained": "folder slim",

@@ -18,6 +18,7 @@ from facegan.app.networks import Networks
 from facegan.app.sessions import Session, file_name, zipped
 from facegan.app.turns import Job
 from facegan.app.words import command, told
+from facegan.data.photos import Target
 from facegan.errors import FaceganError
 from facegan.options import Edit, EditOptions, Project, ProjectOptions, of
 from facegan.plotting.sheets import picture_of, save_png, to_pil
@@ -91,16 +92,25 @@ def face_of(networks: Networks, session: Session, network: str) -> Face:
     """Cut it out: by the aligner if that is installed, else the central square."""
     with told(), session.job("photo") as job, job.at_work():
         photo = _photo(session)
-        targets, problems = find_photos([str(photo)], networks.stylegan(network).config.resolution, "auto")
-        if problems:
-            raise FaceganError(problems[0])
-        target = targets[0]
+        target = _found(session, photo, networks.stylegan(network).config.resolution)
         picture = shown(picture_of(target.image.transpose(1, 2, 0)), session.inside("photo") / "face.png")
         if not detector.available():
             words = NOT_INSTALLED
         else:
             words = "the face is cut out as FFHQ's are" if target.place else "the central square, where the face is"
         return Face(picture, words, tuple(job.notes))
+
+
+def _found(session: Session, photo: Path, resolution: int) -> Target:
+    """The face of the photo at the network's size; it is looked for once."""
+    key = (photo, photo.stat().st_mtime_ns, resolution)
+    if session.found is None or session.found[0] != key:
+        targets, problems = find_photos([str(photo)], resolution, "auto")
+        if problems:
+            raise FaceganError(problems[0])
+        session.found = (key, targets[0])
+    target: Target = session.found[1]
+    return target
 
 
 def _photo(session: Session) -> Path:
@@ -198,8 +208,9 @@ def edit(networks: Networks, session: Session, amounts: Mapping[str, float], pas
             photo=photo.name, out="photo", add=add, remove=remove, paste=bool(paste), critics=critics, **_asked(networks, wanted)
         )
         gan = networks.stylegan(wanted.network)
+        target = _found(session, photo, gan.config.resolution)
         projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed))
-        found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out)
+        found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out, target)
         pasted = next(out.glob("*-pasted.png"), None) if paste else None
         session.edited = options
         notes = tuple(note for note in job.notes if critics or not note.startswith("no critics"))  # which nobody asked for

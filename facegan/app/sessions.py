@@ -37,6 +37,7 @@ class Session:
     made: Any = None  # the faces generated last: what a click on one means
     shown: Any = None  # what was made last, for the judge
     photo: Path | None = None  # that was uploaded last
+    found: Any = None  # the face in it, and what it was looked for in
     projected: Any = None  # how, and the folder of its projection
     edited: Any = None  # the options of its edit
     jobs: dict[str, Job] = field(default_factory=dict)  # what runs, by tab

@@ -16,7 +16,7 @@ from facegan.alignment.geometry import Square, central, paste
 from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run, write_json
-from facegan.data.photos import upright
+from facegan.data.photos import Target, upright
 from facegan.errors import FaceganError
 from facegan.options import EditOptions
 from facegan.plotting.comparison import comparison
@@ -58,10 +58,10 @@ class Edited:
         return "\n".join(lines)
 
 
-def edit(projector: Projector, options: EditOptions, network: str, out: Path) -> Edited:
+def edit(projector: Projector, options: EditOptions, network: str, out: Path, target: Target | None = None) -> Edited:
     """Write NAME.npz (the projection), NAME-edited.npz and .png, edit.png and edit.json, with `paste` also NAME-pasted.png.
 
-    What can be refused is refused first.
+    What can be refused is refused first. `target`: the photo's face, where it was looked for before.
     """
     if not options.add and not options.remove:
         raise FaceganError("nothing to do: name an attribute with `add` or `remove`, such as `add=beard`")
@@ -69,7 +69,7 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path) ->
         raise FaceganError(f"`photo` is {options.photo!r}: expected the file of one photo")
     shift = options.strength * direction_of(options, network, projector)
     critics = open_critics(options, network, projector.device)
-    targets, problems = find_photos([options.photo], projector.config.resolution, options.align)
+    targets, problems = ([target], []) if target else find_photos([options.photo], projector.config.resolution, options.align)
     targets, others = projector.acceptable(targets[:1], out)
     if problems or others:
         raise FaceganError((problems + others)[0])

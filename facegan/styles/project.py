@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -33,7 +34,7 @@ from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.schema import Range, checked
 from facegan.styles.perceptual import Perceptual, perceptual_for
-from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance
+from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance, w_statistics
 from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
 from facegan.training.loop import Interruption
 
@@ -150,6 +151,11 @@ class Projector:
         refuse_other_colours(networks, network, "projected into")
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
         self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.description}
+
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """The mean style and its spread, `w_statistics`."""
+        return w_statistics(self.generator)
 
     @property
     def config(self) -> StyleGAN2Config:
@@ -273,7 +279,7 @@ class Projector:
 
     def flag_outliers(self, names: Sequence[str], ws: Tensor) -> list[float]:
         """The `latent_distance` of styles [N, num_ws, w_dim]; a warning for each that a face hardly has."""
-        found: list[float] = latent_distance(self.generator, ws.to(self.device)).tolist()
+        found: list[float] = latent_distance(self.generator, ws.to(self.device), self.statistics).tolist()
         for name, away in zip(names, found, strict=True):
             if away > MOST_DISTANT[self.settings.space]:
                 told = "%s is %.1f times as far from the mean face as this network's own faces: is it one upright, aligned face?"

@@ -56,10 +56,10 @@ def w_statistics(generator: Generator) -> tuple[Tensor, Tensor]:
     return mean.float(), (w - mean).square().sum(1).mean().sqrt().float()
 
 
-def latent_distance(generator: Generator, ws: Tensor) -> Tensor:
+def latent_distance(generator: Generator, ws: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """[N, num_ws, w_dim] -> [N]: root mean square distance of the layers' styles from the mean style, in sigma_w. It is about 1 for
     the network's own styles, and more for what it has no such faces of: W reaches far enough to imitate much else."""
-    mean, sigma = w_statistics(generator)
+    mean, sigma = statistics or w_statistics(generator)
     return (ws - mean).square().sum(2).mean(1).sqrt() / sigma
 
 
