@@ -151,14 +151,14 @@ class Eyes:
                 return focus
         raise AssertionError("200 presses of Tab did not reach what was wanted")
 
-    def make(self, tab: str, photo: Path) -> None:
+    def make(self, tab: str, photo: Path, steps: int = 10) -> None:
         """Go to a tab and have something made there."""
         name = tab.lower()
         self.tab(tab)
         if tab == "Photo":
             self.attach("photo-upload", photo)
             self.picture("photo-face")
-            self.fill("photo-steps", 10)
+            self.fill("photo-steps", steps)
         self("judge-stored" if tab == "Judge" else f"{name}-run").click()
         self.says(f"{name}-command", "facegan [a-z]+")
         if tab == "Photo":

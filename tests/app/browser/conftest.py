@@ -137,7 +137,7 @@ def busy(browser: Browser, server: Served, photo: Path) -> Iterator[Eyes]:
     with visits(browser, server) as visit:
         eyes = visit().open()
         for tab in TABS:
-            eyes.make(tab, photo)
+            eyes.make(tab, photo, steps=200 if os.environ.get("FACEGAN_SCREENSHOTS") else 10)
         yield eyes
 
 
