@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.autograd import forward_ad
@@ -29,6 +29,7 @@ ENVIRONMENT_VARIABLE = "FACEGAN_BACKEND"
 SMALL = {"modulated_conv2d": 1 << 12}
 
 Kernel = Callable[..., Any]
+Constant = TypeVar("Constant", bound=Callable[..., Any])
 _transforms_active = torch._C._are_functorch_transforms_active
 
 
@@ -135,7 +136,13 @@ def select(op: str, x: torch.Tensor) -> str:
     return _selected.get((op, requested, device_type)) or _serving(op, device_type)
 
 
-@torch.compiler.assume_constant_result  # compiled code keeps the backend it was traced with
+def constant_in_graphs(function: Constant) -> Constant:
+    """`torch.compiler.assume_constant_result` without importing the compiler, which takes seconds: the mark that Dynamo looks for."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs  # compiled code keeps the backend it was traced with
 def _serving(op: str, device_type: str) -> str:
     requested = _requested.get() or _default
     selected = _selected.get((op, requested, device_type))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from facegan.errors import FaceganError
 from facegan.files import quoted, regular_file
@@ -71,10 +73,26 @@ def check_size(tensors: Iterable[tuple[str, Tensor]], size: int, origin: str) ->
     return found
 
 
+class _Undrawn(TorchFunctionMode):
+    """First weights are not drawn, nor divided by a learning rate's multiplier: either makes PyTorch import its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.__truediv__, torch.Tensor.div):
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Networks that are made here have names and shapes, and no numbers."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
 @torch.random.fork_rng(devices=[])  # the layers' first weights are drawn, and replaced
 def rebuilt(make: Callable[[], M], state: Mapping[str, Tensor], where: object) -> M:
     """`make()` with the weights of `state`; memory is taken only once their names and shapes are known to fit."""
-    with torch.device("meta"):
+    with shapes_alone():
         expected = make().state_dict()
     refuse_other_shapes(where, "", state, expected)
     network = make()

@@ -19,7 +19,7 @@ from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole, written
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
-from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_values
+from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_values, shapes_alone
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
@@ -135,7 +135,7 @@ def _checked(networks: StyleGAN2Checkpoint, path: Path) -> StyleGAN2Checkpoint:
     for name, state in networks.states.items():
         if name not in ("G_ema", "G", "D"):
             raise FaceganError(f"{path} holds a network {quoted(name)}; expected G_ema, G and D.")
-        with torch.device("meta"):  # a hostile file may name any size; its tensors alone take memory
+        with shapes_alone():  # a hostile file may name any size; its tensors alone take memory
             expected = (Discriminator if name == "D" else Generator)(networks.config).state_dict()
         refuse_other_shapes(path, f"{name}.", state, expected)
         refuse_other_values(path, f"{name}.", state)

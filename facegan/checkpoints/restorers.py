@@ -18,7 +18,7 @@ from facegan.files import regular_file
 from facegan.models.conv_gan import channels_last
 from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import StyleGAN2Config
-from facegan.tensors import refuse_other_shapes, refuse_other_values
+from facegan.tensors import refuse_other_shapes, refuse_other_values, shapes_alone
 
 KIND = "restorer"
 STAGE = "restorer"  # of a run of `--method restore`
@@ -61,7 +61,7 @@ def open_restorer(path: str | Path) -> RestorerWeights:
     else:
         regular_file(path, LARGEST, "restorer")
         weights = RestorerWeights(*gpen.read(path))
-    with torch.device("meta"):
+    with shapes_alone():
         expected = Restorer(weights.config).state_dict()
     refuse_other_shapes(path, "", weights.state, expected)
     refuse_other_values(path, "", weights.state)

@@ -104,7 +104,7 @@ def operators(backend_name: str) -> Operators:
     return _operators[backend_name]
 
 
-@torch.compiler.assume_constant_result
+@backend.constant_in_graphs
 def _register(backend_name: str) -> str:
     if backend_name not in _operators:
         _operators[backend_name] = Operators(backend_name)
