@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-kernels test-package coverage lint docs kernel-check gpu-check asan sanitize bench bench-report help
+.PHONY: demo test test-kernels test-package test-browser coverage lint docs kernel-check gpu-check asan sanitize bench bench-report help
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -17,7 +17,10 @@ test-kernels: $(READY) ## the operators on every backend that can run here; Trit
 	$(BIN)/pytest tests/ops tests/kernels
 
 test-package: $(READY) ## all other tests
-	$(BIN)/pytest tests --ignore=tests/ops --ignore=tests/kernels
+	$(BIN)/pytest tests --ignore=tests/ops --ignore=tests/kernels --ignore=tests/app/browser
+
+test-browser: $(READY) ## the page of `facegan app` in a headless Chromium, where one is installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/app/browser
 
 coverage: $(READY) ## the test suite, and which lines it reaches
 	$(BIN)/pytest tests --cov --cov-report=term:skip-covered
