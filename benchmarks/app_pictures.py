@@ -26,7 +26,7 @@ def shot(eyes: Eyes, path: Path) -> None:
     eyes.page.mouse.move(2, 2)
     eyes.page.wait_for_timeout(500)
     picture = Image.open(io.BytesIO(eyes.page.screenshot(full_page=True))).convert("RGB")
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.quantize(256).save(path, optimize=True)
     print(f"{path}: {picture.width} x {picture.height}, {path.stat().st_size / 1024:.0f} KB")
 
 
@@ -57,8 +57,8 @@ def main() -> None:
         eyes("photo-run").click()
         eyes.page.set_default_timeout(300_000)
         eyes.page.wait_for_function("document.querySelector('#photo-command textarea').value.includes('--steps 300')")
-        eyes.fill("photo-attribute-1", 1)
-        eyes.says("photo-command", "--add beard")
+        eyes.fill("photo-attribute-1", 2)
+        eyes.says("photo-command", "--add beard:2")
         eyes.settled("photo-edited")
         shot(eyes, out / "app-photo.png")
         browser.close()
