@@ -15,9 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw
+
 ROOT = Path(__file__).parents[2]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")  # as Debian, others and Google call it
 SANDBOX = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # Chromium's does not work for root
+PERSON = 3  # of four that are drawn
 AXE = "npm pack axe-core@4, unpack it and set FACEGAN_AXE=.../package/axe.min.js"
 
 
@@ -95,3 +99,17 @@ def _answers(port: int) -> bool:
 def chromium() -> str | None:
     """The path of a Chromium, None where there is none."""
     return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
+def drawn_photo(folder: Path) -> Path:
+    """A drawn person in front of a drawn wall, 320 x 240: no photograph of anybody."""
+    from facegan.data.synthetic.dataset import write_celeba_layout
+
+    write_celeba_layout(folder, 4, 128, 5, workers=1)
+    face = Image.open(sorted((folder / "img_align_celeba").iterdir())[PERSON])
+    wall = np.linspace((70, 90, 110), (150, 160, 170), 320)[None].repeat(240, 0).astype(np.uint8)
+    picture = Image.fromarray(wall)
+    ImageDraw.Draw(picture).rectangle((20, 30, 110, 130), fill=(190, 170, 120), outline=(90, 70, 40), width=4)
+    picture.paste(face.resize((200, 200)), (60, 20))
+    picture.save(folder / "photo.jpg", quality=92)
+    return folder / "photo.jpg"

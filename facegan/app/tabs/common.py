@@ -6,6 +6,7 @@ import functools
 import html
 import inspect
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,11 +16,12 @@ import gradio as gr
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, Sessions
 from facegan.app.turns import Job, Worker
-from facegan.app.words import PageError, plain, told
+from facegan.app.words import STOPPED, PageError, plain, told
 
 log = logging.getLogger("facegan.app")
 T = TypeVar("T")
 UNKNOWN = "Something went wrong that should not have: the terminal of facegan app says what."
+NOTHING = "nothing is running"
 PRIVATE: dict[str, Any] = dict(api_visibility="private")
 QUICK: dict[str, Any] = dict(concurrency_id="device", concurrency_limit=1, show_progress="minimal")  # one after the other
 LONG: dict[str, Any] = dict(concurrency_id="long", concurrency_limit=1, show_progress="hidden")  # between whose steps the quick ones go
@@ -68,7 +70,8 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
                 with told():
                     yield from handler(*args)
             except Exception as error:
-                raise failed(error) from None
+                if str(error) != STOPPED:  # whoever pressed Cancel is told by that button
+                    raise failed(error) from None
 
         return each
 
@@ -130,9 +133,21 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
     """Have the button stop what the tab does, whether it runs or waits."""
 
     def stop(request: gr.Request) -> str:
-        return say("stopped" if page.session(request).stop(tab) else "nothing is running")
+        return say("stopping" if page.session(request).stop(tab) else NOTHING)
 
-    cancel.click(stop, None, line, cancels=list(events), **AT_ONCE)
+    def over(before: str, request: gr.Request) -> Any:
+        """What the work has said last is overtaken by this, as it comes after its end."""
+        if NOTHING in (before or ""):
+            return gr.skip()
+        session = page.session(request)
+        for _ in range(100):
+            if tab not in session.jobs:
+                break
+            time.sleep(0.05)
+        return say(STOPPED)
+
+    stopping = cancel.click(stop, None, line, cancels=list(events), **AT_ONCE)
+    stopping.then(over, line, line, **AT_ONCE)
 
 
 def choices(names: Sequence[str], value: Any = None, called: Callable[[str], str] = str) -> Any:

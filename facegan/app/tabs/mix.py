@@ -226,6 +226,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     click = run.click(on_mix, state, outputs, api_name="mix", show_progress_on=line, **QUICK)
     moving = [control.input for control in (row_styles, col_styles, mode, first, last, weight, truncation)]
     moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, show_progress_on=line, **QUICK)
+    mode.change(on_mode, mode, [first, last, weight], **AT_ONCE)
     settings = [row_styles, col_styles, mode, first, last, layers]
     network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(
         on_mix, state, outputs, **PRIVATE, show_progress_on=line, **QUICK

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import app_server
-import numpy as np
 import pytest
 from app_server import Served
-from PIL import Image, ImageDraw
 
 from facegan import cli
 
@@ -27,17 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn person in front of a drawn wall, 320 x 240: no photograph of anybody."""
-    from facegan.data.synthetic.dataset import write_celeba_layout
-
-    folder = tmp_path_factory.mktemp("drawn")
-    write_celeba_layout(folder, 4, 128, 5, workers=1)
-    face = Image.open(min((folder / "img_align_celeba").iterdir()))
-    wall = np.linspace((70, 90, 110), (150, 160, 170), 320)[None].repeat(240, 0).astype(np.uint8)
-    picture = Image.fromarray(wall)
-    ImageDraw.Draw(picture).rectangle((20, 30, 110, 130), fill=(190, 170, 120), outline=(90, 70, 40), width=4)
-    picture.paste(face.resize((200, 200)), (60, 20))
-    picture.save(folder / "photo.jpg", quality=92)
-    return folder / "photo.jpg"
+    return app_server.drawn_photo(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="package")

@@ -44,7 +44,7 @@ def test_a_click_keeps_a_face_for_the_mix(eyes: Eyes) -> None:
     eyes.says("generate-kept", "21")
     eyes.tab("Mix")
     eyes.choose("mix-rows-styles", "seed 21")
-    eyes.choose("mix-cols-styles", "beard")
+    eyes.choose("mix-cols-styles", "beard (32)")
     eyes.fill("mix-cols-seeds", "")
     eyes("mix-run").click()
     assert "--cols beard" in eyes.says("mix-command", r"--rows 0 1 2 3 21 --cols beard ")
