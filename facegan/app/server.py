@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from facegan.app.networks import Networks
 from facegan.app.quiet import load_gradio
 from facegan.app.sessions import Sessions
-from facegan.app.turns import hook
+from facegan.app.turns import hook, unhook
 from facegan.errors import FaceganError
 from facegan.options import App
 
@@ -124,4 +124,5 @@ def serve(options: App, ready: Callable[[str], Any] = print) -> None:
 def end(demo: gradio.Blocks) -> None:
     """Stop serving, stop all work, remove what was made."""
     demo.close(verbose=False)
+    unhook()
     demo.page.sessions.end()  # type: ignore[attr-defined]

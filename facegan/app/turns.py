@@ -157,16 +157,18 @@ class _Notes(logging.Handler):
             job.note(record.getMessage())
 
 
-_hooked = False
+_plain = (tqdm.__init__, tqdm.__iter__, tqdm.update)
+_notes = _Notes(logging.INFO)
+_hooks, _level = 0, logging.NOTSET  # pages that are open; the log's level without them
 
 
 def hook() -> None:
-    """Have tqdm and the library's log tell the job of their thread, if there is one; once for the process, whose page it is."""
-    global _hooked
-    if _hooked:
+    """Have tqdm and the library's log tell the job of their thread, if there is one, until `unhook` has been called as often."""
+    global _hooks, _level
+    _hooks += 1
+    if _hooks > 1:
         return
-    _hooked = True
-    plain_init, plain_iter, plain_update = tqdm.__init__, tqdm.__iter__, tqdm.update
+    plain_init, plain_iter, plain_update = _plain
 
     def init(self: Any, *args: Any, **values: Any) -> None:
         plain_init(self, *args, **values)  # a bar that is not drawn, as without a terminal, forgets its words and counts nothing
@@ -188,5 +190,17 @@ def hook() -> None:
 
     tqdm.__init__, tqdm.__iter__, tqdm.update = init, each, update
     logger = logging.getLogger("facegan")
-    logger.addHandler(_Notes(logging.INFO))
+    _level = logger.level
+    logger.addHandler(_notes)
     logger.setLevel(logging.INFO)
+
+
+def unhook() -> None:
+    """One page fewer; after the last one tqdm and the log are as they were."""
+    global _hooks
+    _hooks -= 1
+    if _hooks == 0:
+        tqdm.__init__, tqdm.__iter__, tqdm.update = _plain
+        logger = logging.getLogger("facegan")
+        logger.removeHandler(_notes)
+        logger.setLevel(_level)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, Sessions
-from facegan.app.turns import hook
+from facegan.app.turns import hook, unhook
 from facegan.cli import main
 from facegan.options import App
 
@@ -26,6 +26,7 @@ def sessions() -> Iterator[Sessions]:
     every = Sessions()
     yield every
     every.end()
+    unhook()
 
 
 @pytest.fixture

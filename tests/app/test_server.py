@@ -142,7 +142,7 @@ def test_a_port_that_is_taken_and_a_host_that_is_not_ours_are_sentences(tmp_path
         demo = build(options)
         with pytest.raises(FaceganError, match="cannot be listened at.*name another `port`"):
             launch(demo, options)
-        demo.page.sessions.end()
+        end(demo)
 
 
 def test_without_gradio_the_command_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from tqdm.auto import tqdm
 
-from facegan.app.turns import Job, Stopped, Turns, Worker, hook, listening
+from facegan.app.turns import Job, Stopped, Turns, Worker, hook, listening, unhook
 
 
 @pytest.fixture(autouse=True)
-def hooked() -> None:
+def hooked() -> Iterator[None]:
+    before = tqdm.update
     hook()
-    hook()  # a second time changes nothing
+    hook()  # a second page: what is done is done once
+    yield
+    unhook()
+    unhook()
+    assert tqdm.update is before
 
 
 def wait_for(turns: Turns, count: int) -> None:
