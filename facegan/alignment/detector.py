@@ -25,7 +25,7 @@ __all__ = ["Detection", "Detector", "available"]
 _BOX = 0.74  # side of the box that the networks frame, as a share of FFHQ's square
 _STEP = 0.709  # from each size of the picture to the next, half of its pixels
 _QUARTERS = ((0, 2), (1, 3))  # turns counter-clockwise, those together after which a picture has one shape
-_THRESHOLDS = (0.7, 0.7, 0.7)  # of the three networks
+_THRESHOLDS = (0.7, 0.7, 0.6)  # of the three networks
 _MOST = 300  # windows of one size and orientation
 # Views of a face, moved by shares of half their side, and mirrored or not. Thirty, in three sizes as well, see no better.
 _VIEWS = tuple(product(((0, 0), (0.12, 0), (-0.12, 0), (0, 0.12), (0, -0.12)), (False, True)))
