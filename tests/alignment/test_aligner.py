@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from photographs import Drawn, draw
+from photographs import KEEP, Drawn, draw, options, table
 from PIL import Image, ImageFilter
 
 from facegan.alignment import aligner
@@ -17,19 +16,9 @@ from facegan.alignment.aligner import align_folder, align_photos, named
 from facegan.alignment.face import COLUMNS, turn_of
 from facegan.alignment.photos import photo_of
 from facegan.errors import FaceganError
-from facegan.options import AlignOptions, DataAlign
+from facegan.options import AlignOptions
 
 SIDE = 100  # of the drawn faces, where a test does not care; FFHQ's square is larger
-KEEP = dict(size=64, keep_duplicates=True, min_sharpness=0.0)
-
-
-def options(tmp_path: Path, **more) -> DataAlign:
-    return DataAlign(**{"photos": (str(tmp_path / "photos"),), "out": str(tmp_path / "faces"), **KEEP, **more})
-
-
-def table(tmp_path: Path) -> list[dict[str, str]]:
-    with open(tmp_path / "faces" / "faces.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def files(tmp_path: Path) -> list[str]:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import pytest
-from photographs import Drawn
+from photographs import KEEP, Drawn, options, table
 from PIL import Image
 
 from facegan.alignment.aligner import align_folder, align_photos
 from facegan.errors import FaceganError
-from facegan.options import AlignOptions, DataAlign
-
-KEEP = dict(size=64, keep_duplicates=True, min_sharpness=0.0)
-
-
-def options(tmp_path: Path, **more) -> DataAlign:
-    return DataAlign(**{"photos": (str(tmp_path / "photos"),), "out": str(tmp_path / "faces"), **KEEP, **more})
-
-
-def table(tmp_path: Path) -> list[dict[str, str]]:
-    with open(tmp_path / "faces" / "faces.csv", newline="") as file:
-        return list(csv.DictReader(file))
+from facegan.options import AlignOptions
 
 
 def faces(tmp_path: Path) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from PIL import Image
 
 from facegan.alignment.detector import Detection
 from facegan.alignment.weights import Networks
+from facegan.options import DataAlign
 
 IDEAL = np.array([(0.32, 0.38), (0.68, 0.38), (0.5, 0.58), (0.35, 0.75), (0.65, 0.75)])  # landmarks of the array, as shares of its side
 POINTS = np.array([(-0.24, -0.1), (0.24, -0.1), (0.0, 0.1), (-0.19, 0.28), (0.19, 0.28)])  # of a drawn face, in sides of it
@@ -104,3 +108,17 @@ def portrait(networks: Networks) -> Image.Image:
         optimizer.step()
     levels = (picture()[0].detach().permute(1, 2, 0) * 128 + 127.5).clamp(0, 255).byte().numpy()
     return Image.fromarray(levels)
+
+
+KEEP: dict[str, Any] = dict(size=64, keep_duplicates=True, min_sharpness=0.0)  # drawn faces are small, alike and soft
+
+
+def options(tmp_path: Path, **more: Any) -> DataAlign:
+    """From `photos` to `faces`, everything kept that can be."""
+    return DataAlign(**{"photos": (str(tmp_path / "photos"),), "out": str(tmp_path / "faces"), **KEEP, **more})
+
+
+def table(tmp_path: Path) -> list[dict[str, str]]:
+    """faces.csv."""
+    with open(tmp_path / "faces" / "faces.csv", newline="") as file:
+        return list(csv.DictReader(file))
