@@ -166,6 +166,8 @@ class MixOptions(Options):
     weights: str = option("", "a weight per layer, e.g. 4:0.5,5-7:1, instead of `layers`", metavar="LAYER:WEIGHT,...")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
     noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
+    batch: int = option(0, "faces at once; 1, which is slower, gives a style the same bits on a CPU whatever stands beside it", shown="8 "
+                        "of up to 256 px, 2 of 512 px, 1 of 1024 px")  # fmt: skip
     styles: str = option("", "folder in which styles are looked up by name", metavar="DIR")
 
 

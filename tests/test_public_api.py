@@ -43,8 +43,8 @@ OPERATORS = (
 )
 OPEN = "source stage device cuda_graphs"
 EVALUATE = "data samples judge weights lpips restore floor faces"
-MIX = "rows cols recipe layers mode weight weights truncation noise_mode styles"
-SEARCH = f"{MIX} attributes critics data judge num_random pairs seed batch out"
+MIX = "rows cols recipe layers mode weight weights truncation noise_mode styles batch"
+SEARCH = f"{MIX} attributes critics data judge num_random pairs seed out"
 PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",
@@ -66,6 +66,7 @@ SIGNATURES = {
         "generate": "seeds best truncation noise_mode label",
         "styles": "names library truncation",
         "mix": MIX,
+        "mixing": MIX,
         "search_recipe": SEARCH,
         "walk": "rows frames truncation noise_mode styles out fps",
         "project": "target space steps seed align batch attribute num data attributes out watch",
@@ -285,11 +286,11 @@ def test_styles_are_projected_mixed_and_walked(net: facegan.StyleGAN, photo: Pat
     w = net.project(photo, steps=3, out=tmp_path / "styles")
     assert len(w) == 1 and w.styles[0].name == "photo" and w.tensors.shape == w.photos.shape == (1, 3, 64, 64)
     assert (tmp_path / "styles/photo.npz").is_file() and not w.problems
-    mixes = net.mix(rows=[3, "0-1"], cols=w, recipe="default")
+    mixes = net.mix(rows=[3, "0-1"], cols=w, recipe="default", batch=1)
     assert mixes.row_names == ("seed0003", "seed0000", "seed0001") and mixes.col_names == ("photo",)
     assert mixes.tensors.shape == (3, 1, 3, 64, 64) and [len(row) for row in mixes.images] == [1, 1, 1]
     assert mixes.save(tmp_path / "mixes") == tmp_path / "mixes/grid.png"
-    again = net.mix(rows=tmp_path / "styles", cols=3, recipe=tmp_path / "mixes/recipe.json")
+    again = net.mix(rows=tmp_path / "styles", cols=3, recipe=tmp_path / "mixes/recipe.json", batch=1)
     assert torch.equal(again.rows, mixes.cols) and torch.equal(again.cols[0], mixes.rows[0])
     assert net.walk([w.styles[0], 3], out=tmp_path / "walk.gif", frames=2) == tmp_path / "walk.gif"
     assert Image.open(tmp_path / "walk.gif").n_frames == 4

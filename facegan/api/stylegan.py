@@ -24,7 +24,7 @@ from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import EditOptions, EvaluateOptions, GenerateOptions, MixOptions, ProjectOptions, SearchOptions, WalkOptions
 from facegan.plotting.faces import Faces
-from facegan.styles.mix import Mixes, Renderer, chosen_recipe, distinct, frames_of, mix, walk
+from facegan.styles.mix import Mixes, Mixing, Renderer, batch_for, chosen_recipe, distinct, frames_of, walk
 from facegan.styles.store import Style, resolve
 
 if TYPE_CHECKING:
@@ -132,11 +132,28 @@ class StyleGAN:
             The mixes, with `.images`, `.grid()` and `.save(folder)`.
 
         Raises:
-            FaceganError: a style is unknown, the recipe is for another network, or options contradict each other.
+            FaceganError: a style is unknown, the recipe is for another network, options contradict each other, or the mixes take more
+                than 4 GiB: `mixing` has no limit.
         """
+        return self._mixing(options).collect()
+
+    @takes(MixOptions, "rows", "cols")
+    def mixing(self, options: MixOptions) -> Mixing:
+        """The same as `mix` for more faces than memory holds: nothing is made yet.
+
+        Returns:
+            What makes one batch after the other when it is iterated over, and with `.save(folder)`, `.grid()` and `.collect()`.
+
+        Raises:
+            FaceganError: as `mix`.
+        """
+        return self._mixing(options)
+
+    def _mixing(self, options: MixOptions) -> Mixing:
+        options.at_least(0, "batch")
         recipe = chosen_recipe(options, self.config, located(self.source) / "recipe.json")
         rows, columns = self._pairs(options)
-        return mix(self._renderer(options), rows, columns, recipe)
+        return Mixing(self._renderer(options, options.batch or batch_for(self.config.resolution)), rows, columns, recipe)
 
     @takes(SearchOptions, "rows", "cols")
     def search_recipe(self, options: SearchOptions, out: str | Path) -> SearchReport:

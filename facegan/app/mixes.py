@@ -15,7 +15,7 @@ from facegan.app.words import command, told
 from facegan.errors import FaceganError
 from facegan.options import Mix, MixOptions, MixSearch, Mode, SearchOptions, Walk, WalkOptions, of, parse_seeds
 from facegan.plotting.sheets import save_png
-from facegan.styles.mix import Mixes
+from facegan.styles.mix import Mixing
 from facegan.styles.recipe import Recipe, layer_sizes
 
 BESIDE, FOUND = "the network's recipe", "the recipe found"  # besides the modes of the library
@@ -208,9 +208,9 @@ class Request:
         return of(replace(options, **words), kind)
 
 
-def _mixes(request: Request, options: Mix) -> Mixes:
-    mixes: Mixes = request.gan.mix(**request.here(options, MixOptions))
-    return mixes
+def _mixing(request: Request, options: Mix) -> Mixing:
+    mixing: Mixing = request.gan.mixing(**request.here(options, MixOptions))
+    return mixing
 
 
 def mix(networks: Networks, session: Session, asked: Asked) -> Mixed:
@@ -218,11 +218,11 @@ def mix(networks: Networks, session: Session, asked: Asked) -> Mixed:
     with told(), session.job("mix") as job, job.at_work():
         request = Request(networks, session, asked)
         options = request.mix()
-        mixes = _mixes(request, options)
+        mixing = _mixing(request, options)
         picture = session.inside("mix") / "grid.png"
-        save_png(mixes.grid(), picture, QUICK)
+        save_png(mixing.grid(), picture, QUICK)
         session.shown = (asked, options)
-        return Mixed(picture, mixes.recipe.describe(), command("mix", options), tuple(job.notes))
+        return Mixed(picture, mixing.recipe.describe(), command("mix", options), tuple(job.notes))
 
 
 def download(networks: Networks, session: Session, asked: Asked) -> Path:
@@ -230,7 +230,7 @@ def download(networks: Networks, session: Session, asked: Asked) -> Path:
     with told(), session.job("mix") as job, job.at_work():
         request = Request(networks, session, asked)
         folder = session.fresh("mixes")
-        _mixes(request, request.mix()).save(folder)
+        _mixing(request, request.mix()).save(folder)
         return zipped(folder, session.inside("downloads") / "mixes.zip")
 
 

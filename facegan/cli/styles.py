@@ -39,9 +39,9 @@ EDIT_EXAMPLES = """examples:
 def run_mix(values: dict[str, Any]) -> None:
     """Mix and write the pictures."""
     options = o.Mix(**values)
-    mixes = network(options).mix(**o.of(options, o.MixOptions))
-    print(mixes.recipe.describe())
-    print(mixes.save(options.out))
+    mixing = network(options).mixing(**o.of(options, o.MixOptions))
+    print(mixing.recipe.describe())
+    print(mixing.save(options.out))
 
 
 def run_search(values: dict[str, Any]) -> None:

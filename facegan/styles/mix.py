@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from facegan.graphs import Graphed
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
-from facegan.plotting.grid import grid
+from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.recipe import Recipe, mixed, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
 
-MOST_PAIRS = 2500  # of a picture
+AT_ONCE, AT_ONCE_PIXELS = 8, 1 << 19  # faces of a batch where none is asked for, and their pixels: what they need grows with them
+MOST_BYTES = 4 << 30  # of mixes that are kept as float32
+
+Pair = tuple[int, int, Tensor]  # row, column, image [3, H, W] in [-1, 1]; -1 for the sources' own faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +54,104 @@ class Mixes:
 
     def save(self, folder: str | Path) -> Path:
         """Write `row-NAME_col-NAME.png` of every pair, `recipe.json` to make the same again, and `grid.png`, whose path is returned."""
-        out = Path(folder)
-        for row, images in zip(self.row_names, self.tensors, strict=True):
-            for column, image in zip(self.col_names, images, strict=True):
-                save_png(to_pil(image), out / f"row-{row}_col-{column}.png")
-        self.recipe.write(out / "recipe.json")
-        save_png(self.grid(), out / "grid.png")
-        return out / "grid.png"
+        return write_pairs(self._pairs(), self.row_names, self.col_names, self.recipe, Path(folder))
+
+    def _pairs(self) -> Iterator[Pair]:
+        yield from ((row, -1, image) for row, image in enumerate(self.rows))
+        yield from ((-1, column, image) for column, image in enumerate(self.cols))
+        yield from ((row, column, image) for row, images in enumerate(self.tensors) for column, image in enumerate(images))
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """The same, made when it is asked for and not kept: of as many styles as there are, in the memory of a batch of faces."""
+
+    draw: Renderer
+    rows: Sequence[Style]
+    cols: Sequence[Style]
+    recipe: Recipe
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """What the rows' styles are called."""
+        return tuple(style.name for style in self.rows)
+
+    @property
+    def col_names(self) -> tuple[str, ...]:
+        """What the columns' styles are called."""
+        return tuple(style.name for style in self.cols)
+
+    def __len__(self) -> int:
+        """How many faces it makes: the mixes and the sources."""
+        return (len(self.rows) + 1) * (len(self.cols) + 1) - 1
+
+    def __iter__(self) -> Iterator[Pair]:
+        """(row, column, image float32 [3, H, W] in [-1, 1]), made as it is asked for: the rows' own faces, where the column is -1, the
+        columns', where the row is -1, then the mixes, row by row."""
+        places = self._places()
+        with tqdm(total=len(self), desc="faces", unit="face", disable=None) as bar:
+            while part := list(itertools.islice(places, self.draw.batch)):
+                images = self.draw(torch.stack([self._style(*place) for place in part]))
+                bar.update(len(part))
+                yield from ((row, column, image) for (row, column), image in zip(part, images, strict=True))
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        yield from ((row, -1) for row in range(len(self.rows)))
+        yield from ((-1, column) for column in range(len(self.cols)))
+        yield from itertools.product(range(len(self.rows)), range(len(self.cols)))
+
+    def _style(self, row: int, column: int) -> Tensor:
+        """[num_ws, w_dim]"""
+        if column < 0:
+            return self.rows[row].w
+        if row < 0:
+            return self.cols[column].w
+        return mixed(self.rows[row].w, self.cols[column].w, self.recipe, self.draw.w_avg)
+
+    def grid(self) -> Image.Image:
+        """The picture of all pairs, sources above and beside, of thumbnails."""
+        found = Grid(self.row_names, self.col_names, self.draw.generator.config.resolution)
+        for row, column, image in self:
+            found.put(to_pil(image), row, column)
+        return found.picture
+
+    def save(self, folder: str | Path) -> Path:
+        """Write what `Mixes.save` writes, `recipe.json` first and each face as it is made; returns the path of `grid.png`."""
+        return write_pairs(self, self.row_names, self.col_names, self.recipe, Path(folder))
+
+    def collect(self) -> Mixes:
+        """All of them, kept as tensors.
+
+        Raises:
+            FaceganError: that takes more than 4 GiB.
+        """
+        config, rows, columns = self.draw.generator.config, len(self.rows), len(self.cols)
+        size = 4 * len(self) * config.img_channels * config.resolution**2
+        if size > MOST_BYTES:
+            raise FaceganError(
+                f"{rows} rows and {columns} columns of {config.resolution} px take {size / 2**30:.1f} GiB as tensors: mix fewer, or use "
+                "`StyleGAN.mixing`, which keeps none: its `save` writes each as it is made"
+            )
+        images = torch.stack([image for _, _, image in self])
+        row_images, column_images, mixes = images.split([rows, columns, rows * columns])
+        return Mixes(row_images, column_images, mixes.unflatten(0, (rows, columns)), self.row_names, self.col_names, self.recipe)
+
+
+def write_pairs(pairs: Iterable[Pair], row_names: Sequence[str], col_names: Sequence[str], recipe: Recipe, out: Path) -> Path:
+    """What a folder of mixes holds; whatever interrupts it, the faces made before are there, and recipe.json to go on by."""
+    recipe.write(out / "recipe.json")
+    found: Grid | None = None
+    for row, column, image in pairs:
+        picture = to_pil(image)
+        found = found or Grid(row_names, col_names, picture.width)
+        found.put(picture, row, column)
+        if row >= 0 and column >= 0:
+            save_png(picture, out / f"row-{row_names[row]}_col-{col_names[column]}.png")
+    assert found is not None
+    if found.shown != (len(row_names), len(col_names)):
+        log.warning("grid.png shows the first %d rows and %d columns: all of them would be too large a picture", *found.shown)
+    save_png(found.picture, out / "grid.png")
+    return out / "grid.png"
 
 
 def chosen_recipe(options: MixOptions, config: StyleGAN2Config, beside: Path, searching: bool = False) -> Recipe:
@@ -131,18 +226,14 @@ class Renderer:
         return torch.cat(images)
 
 
+def batch_for(resolution: int) -> int:
+    """Faces at once where nobody says: on two cores 8 of 64 px are four times as fast as one after the other."""
+    return max(1, min(AT_ONCE, AT_ONCE_PIXELS // resolution**2))
+
+
 def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Mixes:
-    """All pairs, one face after the other: a style is the same image whatever stands beside it."""
-    count = len(rows) * len(columns)
-    if count > MOST_PAIRS:
-        raise FaceganError(f"{len(rows)} rows and {len(columns)} columns make {count} faces: expected at most {MOST_PAIRS}")
-    row_ws, column_ws = stacked(rows), stacked(columns)
-    ws = mixed(row_ws[:, None], column_ws[None], recipe, draw.w_avg)
-    everything = tqdm(torch.cat([row_ws, column_ws, ws.flatten(0, 1)]), desc="faces", unit="face", disable=None)
-    images = torch.cat([draw(w[None]) for w in everything])
-    row_images, column_images, mixes = images.split([len(rows), len(columns), count])
-    row_names, col_names = (tuple(style.name for style in styles) for styles in (rows, columns))
-    return Mixes(row_images, column_images, mixes.unflatten(0, (len(rows), len(columns))), row_names, col_names, recipe)
+    """All pairs, as many at once as `draw` makes."""
+    return Mixing(draw, rows, columns, recipe).collect()
 
 
 def walk(styles: Sequence[Style], frames: int) -> Tensor:

@@ -19,7 +19,7 @@ from facegan.cli import main
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.plotting import video
-from facegan.plotting.grid import grid
+from facegan.plotting.grid import Grid, grid
 from facegan.styles import mix
 from facegan.styles.recipe import Recipe, layer_sizes, mixed, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import write_style
@@ -219,6 +219,78 @@ def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: 
         mix.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
 
 
+class Counted(mix.Renderer):
+    """A renderer that counts the faces it made."""
+
+    made = 0
+
+    def __call__(self, ws: torch.Tensor) -> torch.Tensor:
+        self.made += len(ws)
+        return super().__call__(ws)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_faces_are_written_as_they_are_made_and_an_interruption_leaves_them(generator: Generator, batch: int, tmp_path: Path) -> None:
+    styles = [mix.Style(f"s{seed}", style_of(generator, seed)) for seed in range(6)]
+    rows, columns, recipe = styles[:3], styles[3:5], uniform("interpolate", range(3), LAYERS, 0.5)
+    kept = mix.mix(mix.Renderer(generator), rows, columns, recipe)
+    kept.save(tmp_path / "kept")
+    draw = Counted(generator, batch=batch)
+    mixing = mix.Mixing(draw, rows, columns, recipe)
+    assert (len(mixing), mixing.row_names, mixing.col_names, draw.made) == (11, ("s0", "s1", "s2"), ("s3", "s4"), 0)
+    for row, column, image in mixing:
+        expected = kept.rows[row] if column < 0 else kept.cols[column] if row < 0 else kept.tensors[row, column]
+        torch.testing.assert_close(image, expected, rtol=0, atol=0 if batch == 1 else 1e-4)
+    assert draw.made == 11
+    assert mixing.save(tmp_path / "made") == tmp_path / "made/grid.png"
+    names = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "made").iterdir()) and len(names) == 3 * 2 + 2
+    for name in names if batch == 1 else ():
+        assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "made" / name).read_bytes(), name
+
+    class Stopped(Exception):
+        pass
+
+    class Stops(mix.Renderer):
+        left = 8
+
+        def __call__(self, ws: torch.Tensor) -> torch.Tensor:
+            self.left -= 1
+            if self.left < 0:
+                raise Stopped
+            return super().__call__(ws)
+
+    with pytest.raises(Stopped):
+        mix.Mixing(Stops(generator), rows, columns, recipe).save(tmp_path / "stopped")
+    left = sorted(path.name for path in (tmp_path / "stopped").iterdir())
+    assert left == ["recipe.json", "row-s0_col-s3.png", "row-s0_col-s4.png", "row-s1_col-s3.png"]
+    for name in left:
+        assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
+
+
+def test_more_mixes_than_memory_are_refused_where_they_would_be_kept(generator: Generator) -> None:
+    styles = [mix.Style(f"s{seed}", torch.zeros(LAYERS, WIDTH)) for seed in range(700)]
+    with pytest.raises(FaceganError, match=r"700 rows and 700 columns of 32 px take 5.6 GiB as tensors: mix fewer, or use .*mixing"):
+        mix.mix(mix.Renderer(generator), styles, styles, uniform("crossover", [0], LAYERS, 1.0))
+
+
+def test_faces_are_made_as_many_at_once_as_their_size_allows() -> None:
+    assert [mix.batch_for(size) for size in (8, 64, 256, 512, 1024, 2048)] == [8, 8, 8, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("rows", "columns", "side", "shown"), [
+    (8, 9, 256, (8, 9)), (99, 99, 96, (99, 99)), (999, 99, 27, (999, 99)), (5000, 50, 15, (5000, 50)), (9000, 9000, 13, (562, 562)),
+])  # fmt: skip
+def test_the_grid_of_very_many_faces_stays_a_picture_that_memory_holds(rows: int, columns: int, side: int, shown: tuple[int, int]) -> None:
+    found = Grid([f"r{i}" for i in range(rows)], [f"c{i}" for i in range(columns)], 1024)
+    assert (found.side, found.shown) == (side, shown)
+    assert found.picture.width * found.picture.height <= 110_000_000
+    for row, column in ((0, 0), (shown[0] - 1, shown[1] - 1), (-1, 0), (0, -1), (rows - 1, columns - 1)):
+        found.put(Image.new("RGB", (1024, 1024), (200, 0, 0)), row, column)
+    red = (np.asarray(found.picture) == (200, 0, 0)).all(-1).sum()
+    assert red == 4 * side**2
+
+
 # --- pictures
 
 
@@ -375,7 +447,7 @@ def test_truncation_goes_to_seeds(network: Path, generator: Generator, tmp_path:
         ("mix --rows 0 --cols 1 --out OUT --recipe nowhere.json", "nowhere.json is no recipe"),
         ("mix --rows 0 --cols 1 --out OUT --recipe default", "--recipe is default, but NET/recipe.json does not exist"),
         ("mix --rows 0 --cols 1 1 --out OUT", "style seed0001 is named 2 times"),
-        ("mix --rows 0-99 --cols 100-199 --out OUT", "make 10000 faces: expected at most 2500"),
+        ("mix --rows 0 --cols 1 --batch -1 --out OUT", "--batch is -1: expected 0 or more"),
         ("mix --rows 0 --cols WIDE --out OUT", "w has shape [1, 10, 32]"),
         ("mix --rows 0 --cols nobody --out OUT", "style 'nobody' is unknown"),
         ("mix-search --rows 0 --cols 1 --out OUT --batch 0", "--batch is 0"),
