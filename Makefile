@@ -11,7 +11,7 @@ help:            ## this list
 demo: $(READY)   ## train Method A small on synthetic faces, with its baselines, mix styles, and print the table
 	$(BIN)/facegan demo --out runs/demo
 
-test: test-kernels test-package ## the test suite; -j2 runs its halves at the same time
+test: test-kernels test-package test-browser ## the test suite; -j2 runs two parts at the same time
 
 test-kernels: $(READY) ## the operators on every backend that can run here; Triton's kernels by its interpreter
 	$(BIN)/pytest tests/ops tests/kernels

@@ -85,7 +85,9 @@ def keep(networks: Networks, session: Session, made: Made | None, index: int) ->
         network, seed = made.options.source, made.seeds[index]
         if not isinstance(networks.open(network), StyleGAN):
             raise FaceganError(f"faces of {network} have no styles, so that they cannot be mixed: choose a StyleGAN2 network")
-        done = "kept" if session.keep(network, seed) else "no longer kept"
+        done = "no longer kept"
+        if session.keep(network, seed):
+            done, session.truncation = "kept", made.options.truncation
         return f"seed {seed} is {done}"
 
 

@@ -20,12 +20,16 @@ from facegan.app.turns import Job
 from facegan.app.words import command, told
 from facegan.data.photos import Target
 from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.options import Edit, EditOptions, Project, ProjectOptions, of
 from facegan.plotting.sheets import picture_of, save_png, to_pil
 from facegan.styles.edit import edit as edit_photo
 from facegan.styles.project import find_photos
+from facegan.styles.project import project as project_photos
 from facegan.styles.projection import Projection, Settings
 
+OF_PROJECT, OF_EDIT = ("projection.*",), ("*-edited.*", "*-pasted.png", "edit.*")  # files that one command writes and the other does not
+MOST_ATTRIBUTES, LARGEST_AMOUNT = 64, 10
 MOST_STEPS = 5000
 MOST_PROJECTIONS = 12  # folders of one visitor
 EVERY = 0.4  # seconds between two pictures of a projection
@@ -108,7 +112,7 @@ def _found(session: Session, photo: Path, resolution: int) -> Target:
         targets, problems = find_photos([str(photo)], resolution, "auto")
         if problems:
             raise FaceganError(problems[0])
-        session.found = (key, targets[0])
+        session.found = (key, replace(targets[0], source=photo.name))  # as the visitor calls it, in what is written
     target: Target = session.found[1]
     return target
 
@@ -163,7 +167,9 @@ def project(networks: Networks, session: Session, job: Job, wanted: Wanted) -> P
             shot.update(at=time.monotonic(), number=shot["number"] + 1)
             job.picture = now
 
-    found = gan.project(out=out, watch=watch, **of(replace(options, target=(str(photo),)), ProjectOptions))
+    target = _found(session, photo, gan.config.resolution)
+    projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed))
+    found = project_photos(projector, ProjectOptions(**of(options, ProjectOptions)), gan.source, out, watch, [target])
     [style] = found.styles
     session.styles[(wanted.network, style.name)] = out / f"{style.name}.npz"
     session.projected = (wanted, out)
@@ -185,6 +191,16 @@ class Edited:
     words: str
     command: str
     notes: tuple[str, ...]
+
+
+def amounts_of(value: Any) -> dict[str, float]:
+    """What a program sends as {"bald": 0.75}; FaceganError for anything else."""
+    if not isinstance(value, dict) or len(value) > MOST_ATTRIBUTES:
+        raise FaceganError('`amounts` are no object of attributes and numbers, such as {"bald": 0.75}')
+    for name, amount in value.items():
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not -LARGEST_AMOUNT <= amount <= LARGEST_AMOUNT:
+            raise FaceganError(f"`amounts` has {quoted(amount)} for {quoted(name, 40)}: expected a number from -10 to 10")
+    return {name: float(amount) for name, amount in value.items()}
 
 
 def edit(networks: Networks, session: Session, amounts: Mapping[str, float], paste: bool = False, critics: str = "") -> Edited:
@@ -210,6 +226,8 @@ def edit(networks: Networks, session: Session, amounts: Mapping[str, float], pas
         gan = networks.stylegan(wanted.network)
         target = _found(session, photo, gan.config.resolution)
         projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed))
+        for old in out.glob("*-pasted.png"):
+            old.unlink()
         found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out, target)
         pasted = next(out.glob("*-pasted.png"), None) if paste else None
         session.edited = options
@@ -222,8 +240,9 @@ def _weighted(name: str, amount: float) -> str:
 
 
 def download(session: Session) -> Path:
-    """Everything that was made of the photo last, in one archive."""
+    """What the command that is shown would write, in one archive."""
     with told():
         if session.projected is None or not session.projected[1].is_dir():
             raise FaceganError("There is no projection yet: project a photo first")
-        return zipped(session.projected[1], session.inside("downloads") / "photo.zip")
+        left_out = OF_PROJECT if session.edited else OF_EDIT
+        return zipped(session.projected[1], session.inside("downloads") / "photo.zip", left_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ def no_stubs() -> Iterator[None]:
 def load_gradio() -> None:
     """Import it; FaceganError where it is not installed."""
     os.environ.update(SETTINGS)
+    for name in ("httpx", "httpx2"):  # a line for each request that Gradio makes to itself
+        logging.getLogger(name).setLevel(logging.WARNING)
     if importlib.util.find_spec("gradio") is None:
         raise FaceganError("the page needs Gradio, which is not installed: pip install 'facegan[app]'")
     with no_stubs():

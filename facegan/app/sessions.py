@@ -11,8 +11,9 @@ import threading
 import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Session:
     folder: Path
     turns: Turns
     kept: list[tuple[str, int]] = field(default_factory=list)  # network, seed
+    truncation: float | None = None  # of the face kept last, until the tab Mix has been told
     styles: dict[tuple[str, str], Path] = field(default_factory=dict)  # projected photos: network, name -> .npz
     recipes: dict[str, Path] = field(default_factory=dict)  # network -> the recipe that a search found
     made: Any = None  # the faces generated last: what a click on one means
@@ -152,11 +154,11 @@ class Sessions:
             total -= size
 
 
-def zipped(folder: Path, target: Path) -> Path:
-    """All files of a folder in one archive, without the folder's name; pictures are packed already."""
+def zipped(folder: Path, target: Path, left_out: Sequence[str] = ()) -> Path:
+    """All files of a folder but for those of some patterns in one archive, without the folder's name; pictures are packed already."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and not any(fnmatch(path.name, pattern) for pattern in (".*", *left_out)):
                 archive.write(path, path.relative_to(folder))
     return target
 

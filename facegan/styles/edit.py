@@ -85,7 +85,7 @@ def edit(projector: Projector, options: EditOptions, network: str, out: Path, ta
     report = measured(projector, photo, before, after, critics)
     whole = upright(Path(options.photo))
     square: Square = targets[0].place or central(*whole.size)
-    record = {"photo": options.photo, "square": square.to_json(), "add": list(options.add), "remove": list(options.remove),
+    record = {"photo": targets[0].source, "square": square.to_json(), "add": list(options.add), "remove": list(options.remove),
               "strength": options.strength, "layers": options.layers or "all", "latent_distance": remote, **report}  # fmt: skip
     write_style(out / f"{name}-edited{SUFFIX}", edited[0])
     save_png(to_pil(after[0]), out / f"{name}-edited.png")

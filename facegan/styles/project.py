@@ -78,10 +78,15 @@ class Projected:
 Watch = Callable[[Projection], None]
 
 
-def project(projector: Projector, options: ProjectOptions, network: str, out: Path, watch: Watch | None = None) -> Projected:
-    """Project what is asked for into `out`, where the same call resumes; the `problems` of photos left out are logged."""
+def project(
+    projector: Projector, options: ProjectOptions, network: str, out: Path, watch: Watch | None = None, found: Sequence[Target] = ()
+) -> Projected:
+    """Project what is asked for into `out`, where the same call resumes; the `problems` of photos left out are logged.
+
+    `found`: the photos' faces, where they were looked for before.
+    """
     options.at_least(1, "steps", "batch", "num")
-    targets, problems = find_targets(options, network, projector.config.resolution)
+    targets, problems = (list(found), []) if found else find_targets(options, network, projector.config.resolution)
     targets, others = projector.acceptable(targets, out)
     problems += others
     if not targets:

@@ -82,6 +82,7 @@ def test_what_cannot_be_generated_is_a_sentence(networks: Networks, session: Ses
 def test_a_click_keeps_a_face_and_another_one_lets_it_go(networks: Networks, session: Session) -> None:
     made = faces.generate(networks, session, NETWORK, "5-6")
     assert faces.keep(networks, session, made, 1) == "seed 6 is kept"
+    assert session.truncation == made.options.truncation
     assert faces.kept(session, NETWORK) == [6]
     assert "seed 6" in mixes.styles(networks, session, NETWORK)
     assert faces.keep(networks, session, made, 1) == "seed 6 is no longer kept"

@@ -52,7 +52,7 @@ def test_a_program_makes_a_mix(page: tuple[Any, str], tmp_path: Path) -> None:
 
 def test_the_named_endpoints_are_those_of_the_documentation(page: tuple[Any, str], tmp_path: Path) -> None:
     found = client(page, tmp_path).view_api(print_info=False, return_format="dict")
-    assert set(found["named_endpoints"]) == {"/generate", "/mix", "/walk", "/search", "/project", "/judge", "/report", "/runs"}
+    assert set(found["named_endpoints"]) == {"/generate", "/mix", "/walk", "/search", "/project", "/edit", "/judge", "/report", "/runs"}
     assert found["unnamed_endpoints"] == {}
     text = Path("docs/app.md")
     if text.exists():
@@ -68,6 +68,9 @@ def test_the_named_endpoints_are_those_of_the_documentation(page: tuple[Any, str
         ("/mix", (NETWORK, "1", ["/etc/x.npz"], "2", [], "crossover", 0, 3, 1.0, 1.0), "choices|no style here"),
         ("/mix", (NETWORK, "", [], "2", [], "crossover", 0, 3, 1.0, 1.0), "Rows is missing"),
         ("/project", (NETWORK, None, "w", 10), "Photo is missing"),
+        ("/edit", ({"beard": 1}, False, "none"), "There is no projection of this photo yet|Photo is missing"),
+        ("/edit", ([1], False, "none"), "amounts are no object of attributes and numbers"),
+        ("/edit", ({"beard": "1"}, False, "none"), "amounts has 1 for beard: expected a number"),
         ("/judge", (None, "the run's own faces", 16), "The judge needs a run"),
         ("/runs", (None, "none", []), "There is no run here"),
     ],
@@ -103,6 +106,11 @@ def test_a_photo_is_projected_and_a_bad_one_is_a_sentence(page: tuple[Any, str],
     picture, command, _ = visitor.predict(NETWORK, handle_file(str(photo)), "w", 10, api_name="/project")
     assert command == "facegan project --steps 10 --target my-photo.png --out photo --device cpu"
     assert Image.open(picture).width > 300
+    picture, whole, command, drift = visitor.predict({"beard": 0.5}, True, "none", api_name="/edit")
+    assert command == "facegan edit my-photo.png --steps 10 --paste --add beard:0.5 --out photo --device cpu"
+    assert Image.open(picture).width > 300
+    assert Image.open(whole).size == Image.open(photo).size
+    assert drift > 0
     (tmp_path / "bad.jpg").write_text("no picture")
     with pytest.raises(Exception, match=r"bad.jpg: no readable image"):
         visitor.predict(NETWORK, handle_file(str(tmp_path / "bad.jpg")), "w", 10, api_name="/project")

@@ -153,6 +153,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     @shown
     def on_open(network: str, row_styles: list[str], col_styles: list[str], mode: str, critics: str, request: gr.Request) -> Any:
         session, offered = page.session(request), networks.styled()
+        of_kept, session.truncation = session.truncation, None  # a kept face is mixed as it was seen
         network = network if network in offered else (offered[0] if offered else "")
         known, ways = (mixes.styles(networks, session, network), mixes.modes(networks, session, network)) if network else ([], [])
         shown_as = mixes.called(networks, network)
@@ -163,6 +164,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
             ticked(known, col_styles, shown_as),
             choices(ways, mode),
             runs,
+            gr.skip() if of_kept is None else gr.update(value=of_kept),
         )
 
     @shown
@@ -234,7 +236,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     tab.select(
         on_open,
         [network, row_styles, col_styles, mode, search["critics"]],
-        [network, row_styles, col_styles, mode, search["critics"]],
+        [network, row_styles, col_styles, mode, search["critics"], truncation],
         **AT_ONCE,
     )
     save.click(on_save, state, archive, **PRIVATE, show_progress_on=line, **QUICK)

@@ -159,6 +159,12 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         return str(found.picture), picture, found.command, say(found.words, found.notes), gr.update(interactive=False)
 
     @shown
+    def on_edit_by_name(amounts: Any, paste: bool, critics: str, request: gr.Request) -> Any:
+        moved = photos.amounts_of(amounts)
+        found = photos.edit(networks, page.session(request), moved, paste, "" if critics == NO_CRITICS else critics)
+        return str(found.picture), str(found.pasted) if found.pasted else None, found.command, found.drift
+
+    @shown
     def on_save(request: gr.Request) -> Any:
         return gr.update(value=str(photos.download(page.session(request))), interactive=True)
 
@@ -185,6 +191,10 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         **LATEST,
         **QUICK,
     )
+    # By a program, whose edits are by name: {"bald": 0.75}
+    amounts, drift = gr.JSON(label="Amounts by attribute", visible=False), gr.Number(label="Drift", visible=False)
+    by_name = gr.Button("Edit", visible=False)
+    by_name.click(on_edit_by_name, [amounts, paste, critics], [edited, whole, text, drift], api_name="edit", **QUICK)
     save.click(on_save, None, archive, **PRIVATE, show_progress_on=line, **QUICK)
     tab.select(on_open, [network, critics], [network, critics], **AT_ONCE)
     stoppable(page, "photo", cancel, line, [click, moved])
