@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from typing import Any
 
 # mallopt's parameters, from glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -28,10 +29,24 @@ def keep_memory() -> bool:
     """
     if "MALLOC_TRIM_THRESHOLD_" in os.environ or "MALLOC_MMAP_MAX_" in os.environ:
         return False
+    mallopt = _glibc("mallopt")
+    return bool(mallopt and mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def give_back() -> bool:
+    """Returns what is free to the system now, however `keep_memory` was called; False where there was nothing, or no glibc.
+
+    For processes that go on for days: what lies free between what is still in use adds up.
+    """
+    trim = _glibc("malloc_trim")
+    return bool(trim and trim(0))
+
+
+def _glibc(name: str) -> Any:
+    """A function of glibc; None where the C library is another."""
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  (musl and macOS have no such symbol)
-        mallopt = library.mallopt
+        return getattr(library, name)
     except (AttributeError, OSError, TypeError):  # TypeError: Windows has no library of the whole process
-        return False
-    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))
+        return None

@@ -50,12 +50,37 @@ def test_the_environment_wins() -> None:
     assert faults > 100
 
 
+GAPS = """
+import sys
+from facegan.memory import give_back, keep_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4
+keep_memory()
+blocks = [b"x" * 100_000 for _ in range(1000)]
+full = resident()
+del blocks[1:-1]  # the last one keeps all below it from being given back by itself
+left = resident()
+print(full, left, give_back(), resident())
+"""
+
+
+@glibc
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_what_lies_free_between_what_is_used_is_given_back_when_asked() -> None:
+    ran = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, text=True, check=True)
+    full, left, given, after = ran.stdout.split()
+    assert given == "True"
+    assert int(left) > int(full) - 10_000  # KiB; the blocks were 97,656
+    assert int(after) < int(full) - 60_000
+
+
 @pytest.mark.parametrize("symbols", [{}, {"mallopt": lambda *_: 1}, {"gnu_get_libc_version": None}])
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch, symbols: dict[str, object]) -> None:
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: type("Library", (), symbols)())
     assert memory.keep_memory() is False
+    assert memory.give_back() is False
 
 
 def test_windows_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

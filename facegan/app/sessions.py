@@ -19,10 +19,12 @@ from typing import Any
 
 from facegan.app.turns import Job, Turns
 from facegan.errors import FaceganError
+from facegan.memory import give_back
 
 MOST_SESSIONS = 100  # of those that nobody works in the oldest go
 MOST_KEPT = 64  # faces
 MOST_CACHED = 256 << 20  # bytes of copies that the page has shown or was sent
+GIVES_BACK = 50  # requests
 YOUNG = 120.0  # seconds in which a visitor may still ask for a copy
 
 
@@ -102,6 +104,7 @@ class Sessions:
         self.cache.mkdir()
         self.turns = Turns()
         self._all: OrderedDict[str, Session] = OrderedDict()
+        self._asked = 0
         self._lock = threading.Lock()
         atexit.register(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -140,7 +143,10 @@ class Sessions:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove the oldest copies beyond MOST_CACHED, but none that a page may just be loading."""
+        """Remove the oldest copies beyond MOST_CACHED, but none that a page may just be loading; now and then give back free memory."""
+        self._asked += 1
+        if self._asked % GIVES_BACK == 0:
+            give_back()
         files = []
         for path in self.cache.rglob("*"):
             with contextlib.suppress(OSError):  # another one tidies up too
