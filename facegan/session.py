@@ -90,6 +90,8 @@ def run(config: TrainConfig) -> Path:
         if not out_of_memory(error):
             raise
         raise FaceganError(f"a step does not fit in memory: {METHODS[config.method].less_memory(config)}") from error
+    finally:
+        context.folder.release()
     return context.folder.root
 
 

@@ -29,6 +29,7 @@ from facegan.alignment.selection import Aligned, selected
 from facegan.data.photos import image_files
 from facegan.errors import FaceganError
 from facegan.files import read_json, read_text, write_whole
+from facegan.locks import held
 from facegan.options import AlignOptions, DataAlign
 from facegan.plotting.sheets import save_png
 from facegan.schema import checked
@@ -55,12 +56,19 @@ def align_folder(options: DataAlign) -> Aligned:
     """Cut the faces out of the photos into `out`.
 
     Raises:
-        FaceganError: there are no photos, or options make no sense, before any work.
+        FaceganError: there are no photos, options make no sense, or another call writes into `out`, before any work.
         OSError: `out` cannot be written; what is there is whole, and the same call resumes.
     """
     if not options.out:
         raise FaceganError("`out` is empty: expected a folder for the faces, such as . for the current one")
-    out, write = Path(options.out), not options.dry_run
+    out = Path(options.out)
+    if options.dry_run:
+        return _align(options, out, write=False)
+    with held(out, deep=True):
+        return _align(options, out, write=True)
+
+
+def _align(options: DataAlign, out: Path, write: bool) -> Aligned:
     journal, curated = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")}), _curated(out)
     jobs = find_photos(options.photos, out)
     journal.follow([job.path for job in jobs])

@@ -115,13 +115,12 @@ class Terms:
 def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -> None:
     """Run every stage that has not ended yet. Raises Interrupted after saving when a signal came."""
     folder = context.folder
-    if context.accelerator.is_main_process:
-        for parent in (folder.checkpoints, folder.stages):
-            checkpoint.sweep(parent)
     offset = 0
     for name, build in stages:
         if folder.finished(name) and name not in folder.extended:
             offset = folder.metadata(name)["metrics_bytes"]
+            if context.accelerator.is_main_process:
+                folder.tidy(name)
             continue
         context.seed_networks(name)
         stage = build()
@@ -173,13 +172,11 @@ class StageRun:
         self.waited += self.context.clock.seconds - waited
 
     def _resume(self, metrics_offset: int) -> int:
-        found = self.context.folder.newest_checkpoint(self.stage.name)
+        found = self.context.folder.resumable(self.stage.name)
         if found is None:
             metadata: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
         else:
-            tensors, metadata = found
-            path = self.context.folder.newest_path(self.stage.name)
-            assert path is not None
+            path, tensors, metadata = found
             with checkpoint.restoring(path):
                 metadata = checked(metadata, _Progress, checkpoint.METADATA)
                 self.stage.load_state(tensors, metadata)
@@ -189,6 +186,8 @@ class StageRun:
         self.terms.restore(totals, counts, self.context.device)
         self.context.accelerator.wait_for_everyone()
         if self.main:
+            if found:
+                self.context.folder.forget_after(self.stage.name, found[0])
             self.context.folder.rewind_metrics(metadata["metrics_bytes"])
         return metadata["step"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from facegan.evaluation.features import Inception
 from facegan.experiments.ablation import report, rows, schedule
 from facegan.experiments.ablation.tasks import Settings, Study, Task, studies_of
 from facegan.files import RECORD_LIMIT, quoted, read_json
+from facegan.locks import held
 from facegan.methods import configured
 from facegan.options import AblateOptions
 from facegan.schema import checked
@@ -46,8 +45,8 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
     given = {name: value for name, value in given.items() if name not in ("seed", "out")}  # each run has its own
     studies = studies_of(given, settings, options.pairs, options.rows)
     root = settings.out
-    root.mkdir(parents=True, exist_ok=True)
-    with locked(root) as descriptor:
+    # The children inherit the lock: while any of them lives, also after their parent was killed, a second ablation is refused.
+    with held(root, inherited=True) as lock:
         claim(root, given | {name: getattr(options, name) for name in SAME})
         # All rows of one seed before the next: a partial report then compares all rows.
         tasks = sorted((task for study in studies for task in study.tasks if task.requested), key=lambda task: task.seed)
@@ -55,7 +54,7 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
         changed = partial(write_report, studies, root, failures)
         prepare_judges(studies, failures)
         try:
-            schedule.Pool(tasks, options.jobs, changed, [descriptor], failures).run()
+            schedule.Pool(tasks, options.jobs, changed, [lock.descriptor], failures).run()
         finally:
             changed()
     if failures:
@@ -97,18 +96,6 @@ def check(options: AblateOptions, given: dict[str, Any]) -> Settings:
         raise FaceganError(f"`seed` is {first}: expected 0 or more")
     same = {name: getattr(options, name) for name in SAME}
     return Settings(Path(given["out"]), tuple(range(first, first + options.seeds)), **same)
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[int]:
-    """Holds OUT/.lock, whose descriptor the children inherit: while any of them lives, also after their parent was killed, a second
-    ablation in the same folder is refused."""
-    with open(root / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FaceganError(f"`out={root}` is in use by an ablation that still runs: wait for it, or name another folder") from None
-        yield handle.fileno()
 
 
 def claim(root: Path, record: dict[str, Any]) -> None:
