@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict
 from facegan import __version__
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.metrics import Metrics
+from facegan.checkpoints.sources import digests, same_network
 from facegan.config import TrainConfig
 from facegan.errors import FaceganError
 from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, remove_whole, sweep, write_whole
@@ -100,7 +101,13 @@ class RunFolder:
             raise FaceganError(f"`out={self.root}` holds other files and no config.json: name a new or empty folder")
 
     def _claim(self, config: TrainConfig, fingerprint: str) -> None:
-        record = {"facegan": __version__, "makes": config.MAKES, "config": config.to_json(), "data_fingerprint": fingerprint}
+        record: dict[str, Any] = {
+            "facegan": __version__,
+            "makes": config.MAKES,
+            "config": config.to_json(),
+            "data_fingerprint": fingerprint,
+        }
+        sources: dict[str, str] | None = None
         if self.config_file.exists():
             differences = self._differences(config, fingerprint)
             if differences and self.begun:
@@ -111,10 +118,12 @@ class RunFolder:
             if differences:
                 log.info("%s holds no snapshot of its other configuration, and starts over", self.root)
                 self._forget()
+            else:
+                sources = self._sources()  # what it started from, whatever lies there now
             if self.outlasted:  # the record says what the weights have seen
                 old = self.record()["config"]
                 record["config"] = {**config.to_json(), **{name: old[name] for name in config.may_grow if name in old}}
-        write_json(self.config_file, record)
+        write_json(self.config_file, {**record, "sources": digests(config.to_json()) if sources is None else sources})
 
     def _sweep(self) -> None:
         """Remove what killed processes left behind; into the folders within the run only the one that has its lock writes."""
@@ -126,11 +135,11 @@ class RunFolder:
         """Between the run in this folder and another one, as far as they matter; what it does not say was the default in its time."""
         old, defaults = self.record(), type(config)().to_json()
         then = {**defaults, **old["config"]}
-        free = FREE_TO_CHANGE | config.may_grow
+        free, known = FREE_TO_CHANGE | config.may_grow, self._sources()
         found = [
             f"`{name}` {shown(then[name])} there, {shown(value)} here"
             for name, value in config.to_json().items()
-            if name not in free and then[name] != value
+            if name not in free and then[name] != value and not same_network(name, then[name], value, known)
         ]
         if old["data_fingerprint"] != fingerprint:
             there, here = shown(then["data"]), shown(config.data)
@@ -167,6 +176,10 @@ class RunFolder:
         except FaceganError as error:
             reason = f" ({error})" if path.exists() else ""
             raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
+
+    def _sources(self) -> dict[str, str]:
+        """Digests of the networks that it started from, by their options; older versions noted none."""
+        return checked(dict(self.record()).get("sources", {}), dict[str, str], self.config_file, "sources")
 
     # --- finished stages
     def finished(self, stage: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from facegan import __version__
-from facegan.checkpoints.run import FREE_TO_CHANGE, shown, write_json
+from facegan.checkpoints.run import CONFIG, FREE_TO_CHANGE, RunFolder, is_run, shown, write_json
 from facegan.config import TrainConfig
+from facegan.data.faces import open_faces, synthetic_seed
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.evaluation.diversity import lpips_with
@@ -29,7 +31,7 @@ log = logging.getLogger("facegan.experiments.ablation")
 RECORD = "ablation.json"
 METHODS = ("a", "b")
 SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
-NO_MATTER = FREE_TO_CHANGE  # no lengths: a run may be continued for longer, but rows of one table are equally long
+NO_MATTER = FREE_TO_CHANGE - {"data"}  # no lengths: a run may be continued for longer, but rows of one table are equally long
 
 
 def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
@@ -109,6 +111,9 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if version != __version__:
         log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)
     changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in NO_MATTER]
+    if "data" in changed and same_faces(root, old, record):
+        old["data"] = record["data"]
+        changed.remove("data")
     try:
         same = not changed or meaning(old) == meaning(record)
     except (TypeError, LookupError, AttributeError):  # what it holds are no flags
@@ -116,6 +121,17 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if not same:
         said = "; ".join(f"`{quoted(name)}` {shown(old.get(name))} there, {shown(record.get(name))} here" for name in changed)
         raise FaceganError(f"`out={root}` belongs to another ablation ({said}): name another folder, or give the same options to resume")
+
+
+def same_faces(root: Path, old: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether `data` of both are one, by the path or by what the runs that have begun learned from."""
+    there, here = (str(each.get("data", "")) for each in (old, record))
+    if not there or not here or synthetic_seed(here) is not None:
+        return False
+    if os.path.realpath(there) == os.path.realpath(here):
+        return True
+    known = {RunFolder(file.parent).record()["data_fingerprint"] for file in root.rglob(CONFIG) if is_run(file.parent)}
+    return bool(known) and open_faces(here, record.get("resolution", TrainConfig.resolution)).fingerprint in known
 
 
 def meaning(record: dict[str, Any]) -> dict[str, Any]:
