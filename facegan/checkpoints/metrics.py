@@ -50,8 +50,8 @@ class Metrics:
             self.settled()
 
     def rows(self) -> list[dict[str, Any]]:
-        """The whole ones, in their order."""
-        return [row for row, _ in _rows(self._read())]
+        """The whole ones of the loop, in their order."""
+        return [row for row, _ in _rows(self._read()) if isinstance(row.get("stage"), str) and isinstance(row.get("step"), int)]
 
     def _mend(self, size: int) -> None:
         content = self._read(size)
