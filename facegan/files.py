@@ -34,9 +34,13 @@ def written(path: Path) -> Iterator[Path]:
     """The name beside `path` to write a file or a folder under, which takes the place of `path` once the block has ended well.
 
     Whatever interrupts it, a power cut too, `path` is the old one or the new one; of a folder that is replaced there is none for a moment,
-    and it is on disk when the block is left. A killed process may leave `.NAME.<machine>-<hash>.tmp` or `.old`, which `sweep` removes.
+    and it is on disk when the block is left. A killed process may leave `.NAME.<machine>-<hash>.tmp` or `.old`, which `sweep` removes: the
+    first write of every process into a folder begins with it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if (os.getpid(), path.parent) not in _SWEPT:
+        _SWEPT.add((os.getpid(), path.parent))
+        sweep(path.parent)
     aside, old = _beside(path, "tmp"), _beside(path, "old")
     with _at_work_in(path.parent):
         try:
@@ -95,6 +99,7 @@ def digest_of(path: Path) -> str:
 
 # A name, the machine (older versions left it out), and what tells writers apart.
 _LEFTOVER = re.compile(r"\..*\.(?:([0-9a-f]{6})-)?[0-9a-f]{8}\.(?:tmp|old)", re.DOTALL)
+_SWEPT: set[tuple[int, Path]] = set()  # (process, folder): once each, as a folder may have a hundred thousand faces
 _NAME_SHOWN = 50  # characters of the name, so that the longest names still fit
 _WEEK = 7 * 24 * 3600  # seconds
 _PATIENCE = 10.0  # seconds that a writer waits for one who sweeps

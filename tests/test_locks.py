@@ -118,6 +118,15 @@ def test_what_fails_leaves_no_folder_that_was_not_there(tmp_path: Path) -> None:
     assert (tmp_path / "new/face.png").exists()
 
 
+def test_the_first_write_of_a_process_into_a_folder_sweeps_it(tmp_path: Path) -> None:
+    first, second = (tmp_path / f".{name}.{files._machine()}-0123abcd.tmp" for name in "ab")
+    first.write_text("x")
+    write_whole(tmp_path / "file", "x")
+    second.write_text("x")
+    write_whole(tmp_path / "file", "y")
+    assert not first.exists() and second.exists() and (tmp_path / "file").read_text() == "y"
+
+
 @pytest.mark.parametrize("make", ["aside.write_text('x')", "aside.mkdir(); (aside / 'a').write_text('x')"])
 def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(make: str, tmp_path: Path) -> None:
     dead, living = (started(WRITER.format(make=make), str(tmp_path / name)) for name in ("dead", "living"))

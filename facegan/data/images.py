@@ -167,10 +167,10 @@ def cached(
     Without a writable cache folder the images are made in memory, again each time.
     """
     folder = cache_directory(cache_dir)
+    sweep(folder)  # halves of killed processes, as large as what is made
     found = _load(folder / key)
     if found:
         return found
-    sweep(folder)  # halves of killed processes: as large as what is made now
     try:
         with written(folder / key) as partial:
             partial.mkdir()
