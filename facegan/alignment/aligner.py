@@ -31,7 +31,7 @@ from facegan.errors import FaceganError
 from facegan.files import read_json, read_text, write_whole
 from facegan.locks import held
 from facegan.options import AlignOptions, DataAlign
-from facegan.plotting.sheets import save_png
+from facegan.plotting.sheets import is_whole_png, save_png
 from facegan.schema import checked
 
 log = logging.getLogger("facegan.align")
@@ -299,10 +299,10 @@ def _write(result: Aligned, made: Sequence[str], curated: _Curated, out: Path) -
     """The faces that are taken, and none of the others that were `made`; faces.csv; the sheet."""
     taken = {row.file for row in result.taken}
     for row in result.taken:
-        if not (out / row.file).exists():  # left out by an earlier call, or cut off before it was noted
+        if not is_whole_png(out / row.file):  # left out by an earlier call, cut off before it was noted, or cut short since
             try:
                 photo = read_photo(Path(row.source))
-                save_png(crop(photo.image, row.square().scaled(1 / photo.scale), result.options.size), out / row.file)
+                save_png(crop(photo.image, row.square().scaled(1 / photo.scale), result.options.size), out / row.file, compress_level=2)
             except FaceganError as error:
                 log.warning("%s is missing, and cannot be made again: %s", out / row.file, error)
     for file in {*made} - taken:

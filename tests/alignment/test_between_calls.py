@@ -53,6 +53,16 @@ def test_what_a_killed_call_left_within_folders_is_swept(two):
     assert not left.exists()
 
 
+def test_a_face_that_was_cut_short_is_cut_out_again(two):
+    align_folder(options(two))
+    face = two / "faces/bald/a.png"
+    content = face.read_bytes()
+    for size in (0, 5, 12, len(content) - 1):
+        face.write_bytes(content[:size])
+        align_folder(options(two))
+        assert face.read_bytes() == content
+
+
 # --- faces
 
 

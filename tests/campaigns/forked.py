@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import random
 import resource
@@ -77,6 +78,7 @@ def live(run: Callable[[Path], None], out: Path, log: Path, fate: Fate = Fate(),
             with open(log, "w") as said:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
+            logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")  # as the command line does
             changes = _watch(out, fate)
             if fate.step:
                 _die_at_step(fate.step)
