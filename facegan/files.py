@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from facegan.errors import FaceganError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 TEXT_LIMIT = 64 << 20  # bytes of a text file; CelebA's list of 202,599 faces has 26 MB
 RECORD_LIMIT = 8 << 20  # bytes of a JSON file that facegan writes about a run; as objects they take up to thirty times as many
@@ -23,31 +33,174 @@ _SHOWN = 100  # characters of a quotation
 def written(path: Path) -> Iterator[Path]:
     """The name beside `path` to write a file or a folder under, which takes the place of `path` once the block has ended well.
 
-    Whatever interrupts it, `path` is the old one or the new one; of a folder that is replaced there is none for a moment, and it is on
-    disk when the block is left. A killed process may leave `.NAME.<hash>.tmp` or `.old`.
+    Whatever interrupts it, a power cut too, `path` is the old one or the new one; of a folder that is replaced there is none for a moment,
+    and it is on disk when the block is left. A killed process may leave `.NAME.<machine>-<hash>.tmp` or `.old`, which `sweep` removes: the
+    first write of every process into a folder begins with it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = f".{path.name}.{uuid.uuid4().hex[:8]}"
-    aside, old = path.with_name(f"{name}.tmp"), path.with_name(f"{name}.old")
-    try:
-        yield aside
-        for file in aside.iterdir() if aside.is_dir() else ():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-        if path.is_dir():
-            path.rename(old)
-        os.replace(aside, path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in (aside, old):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    if (os.getpid(), path.parent) not in _SWEPT:
+        _SWEPT.add((os.getpid(), path.parent))
+        sweep(path.parent)
+    aside, old = _beside(path, "tmp"), _beside(path, "old")
+    with _at_work_in(path.parent):
+        try:
+            yield aside
+            _synchronised(aside)
+            if path.is_dir():
+                path.rename(old)
+            os.replace(aside, path)
+            _synchronise_folder(path.parent)
+        finally:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            for leftover in (aside, old):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file as `written` does: a reader, or a second writer, meets the old one or the new one."""
     with written(path) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder so that whatever interrupts it, nobody meets a half of it; what is not there, or cannot be removed, is let be."""
+    old = _beside(folder, "old")
+    try:
+        folder.rename(old)
+    except OSError:
+        return
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(folder: Path, alone: bool = False) -> int:
+    """Remove what killed writers left in a folder, and say how many files and folders that were.
+
+    Never what one still writes: of this machine's leftovers nothing while anybody writes there, of another machine's what nobody has
+    touched for a week. `alone`: all of them, as the caller's lock keeps other writers out.
+    """
+    with _nobody_at_work_in(folder) as quiet:
+        found = [path for path in _hidden(folder) if (match := _LEFTOVER.fullmatch(path.name)) and (
+            alone or (quiet and match[1] == _machine()) or _untouched(path)
+        )]  # fmt: skip
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    return len(found)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal; 1.4 GB/s on one core of an AMD EPYC."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# A name, the machine (older versions left it out), and what tells writers apart.
+_LEFTOVER = re.compile(r"\..*\.(?:([0-9a-f]{6})-)?[0-9a-f]{8}\.(?:tmp|old)", re.DOTALL)
+_SWEPT: set[tuple[int, Path]] = set()  # (process, folder): once each, as a folder may have a hundred thousand faces
+_NAME_SHOWN = 50  # characters of the name, so that the longest names still fit
+_WEEK = 7 * 24 * 3600  # seconds
+_PATIENCE = 10.0  # seconds that a writer waits for one who sweeps
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name[:_NAME_SHOWN]}.{_machine()}-{uuid.uuid4().hex[:8]}.{suffix}")
+
+
+def _hidden(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _untouched(path: Path) -> bool:
+    try:
+        newest = max(each.lstat().st_mtime for each in (path, *_inside(path)))
+    except OSError:  # gone, or being written
+        return False
+    return time.time() - newest > _WEEK
+
+
+def _inside(path: Path) -> list[Path]:
+    return list(path.rglob("*")) if path.is_dir() and not path.is_symlink() else []
+
+
+@contextmanager
+def _at_work_in(folder: Path) -> Iterator[None]:
+    """A shared lock of the folder itself, by which `sweep` sees that somebody writes; it dies with the process."""
+    descriptor = None
+    try:
+        descriptor = _locked(folder, exclusive=False)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextmanager
+def _nobody_at_work_in(folder: Path) -> Iterator[bool]:
+    """Whether nobody of this machine writes into the folder; who begins meanwhile waits."""
+    descriptor = _locked(folder, exclusive=True)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked(folder: Path, exclusive: bool) -> int | None:
+    """The descriptor of a folder that is locked while it is open; None where it cannot be. A writer waits for one who sweeps, not longer
+    than `_PATIENCE`; one who sweeps waits for nobody."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    kind, end = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB, time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, kind)
+            return descriptor
+        except BlockingIOError:
+            if not exclusive and time.monotonic() < end:
+                time.sleep(0.005)
+                continue
+        except OSError:  # a file system without locks
+            pass
+        os.close(descriptor)
+        return None
+
+
+def _synchronised(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, onto the disk."""
+    for each in (*_inside(path), path):
+        if each.is_dir():
+            _synchronise_folder(each)
+        else:
+            with open(each, "rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _synchronise_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk, where the system can."""
+    if fcntl is None:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def quoted(value: object, most: int = _SHOWN) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import ProjectConfiguration
 
 from facegan.alignment.placement import SEEN, warn_of_misplaced
 from facegan.checkpoints.run import RunFolder
@@ -35,8 +34,6 @@ def accelerator_for(config: TrainConfig) -> Accelerator:
     return Accelerator(
         cpu=resolve_device(config.device).type == "cpu",
         mixed_precision="no",  # `Stage.arithmetic` casts: Accelerate would patch every forward, R1's too
-        log_with="tensorboard",
-        project_config=ProjectConfiguration(project_dir=config.out, logging_dir=config.out),
         kwargs_handlers=[ddp],
     )
 
@@ -90,19 +87,18 @@ def run(config: TrainConfig) -> Path:
         if not out_of_memory(error):
             raise
         raise FaceganError(f"a step does not fit in memory: {METHODS[config.method].less_memory(config)}") from error
+    finally:
+        context.folder.release()
     return context.folder.root
 
 
 def run_stages(context: Context, stages: Stages) -> None:
-    """One after the other, under the run's trackers."""
-    config, accelerator = context.config, context.accelerator
-    scalars = {name: value for name, value in config.to_json().items() if isinstance(value, (int, float, str, bool))}
-    accelerator.init_trackers("tensorboard", config=scalars)
+    """One after the other; then the processes part."""
     try:
         prepare_kernels(context)
         train(context, stages)
     finally:
-        accelerator.end_training()
+        context.accelerator.end_training()
 
 
 def prepare_kernels(context: Context) -> None:

@@ -29,8 +29,9 @@ from facegan.alignment.selection import Aligned, selected
 from facegan.data.photos import image_files
 from facegan.errors import FaceganError
 from facegan.files import read_json, read_text, write_whole
+from facegan.locks import held
 from facegan.options import AlignOptions, DataAlign
-from facegan.plotting.sheets import save_png
+from facegan.plotting.sheets import is_whole_png, save_png
 from facegan.schema import checked
 
 log = logging.getLogger("facegan.align")
@@ -55,12 +56,19 @@ def align_folder(options: DataAlign) -> Aligned:
     """Cut the faces out of the photos into `out`.
 
     Raises:
-        FaceganError: there are no photos, or options make no sense, before any work.
+        FaceganError: there are no photos, options make no sense, or another call writes into `out`, before any work.
         OSError: `out` cannot be written; what is there is whole, and the same call resumes.
     """
     if not options.out:
         raise FaceganError("`out` is empty: expected a folder for the faces, such as . for the current one")
-    out, write = Path(options.out), not options.dry_run
+    out = Path(options.out)
+    if options.dry_run:
+        return _align(options, out, write=False)
+    with held(out, deep=True):
+        return _align(options, out, write=True)
+
+
+def _align(options: DataAlign, out: Path, write: bool) -> Aligned:
     journal, curated = Journal(out, {name: getattr(options, name) for name in ("size", "min_score", "min_side")}), _curated(out)
     jobs = find_photos(options.photos, out)
     journal.follow([job.path for job in jobs])
@@ -291,10 +299,10 @@ def _write(result: Aligned, made: Sequence[str], curated: _Curated, out: Path) -
     """The faces that are taken, and none of the others that were `made`; faces.csv; the sheet."""
     taken = {row.file for row in result.taken}
     for row in result.taken:
-        if not (out / row.file).exists():  # left out by an earlier call, or cut off before it was noted
+        if not is_whole_png(out / row.file):  # left out by an earlier call, cut off before it was noted, or cut short since
             try:
                 photo = read_photo(Path(row.source))
-                save_png(crop(photo.image, row.square().scaled(1 / photo.scale), result.options.size), out / row.file)
+                save_png(crop(photo.image, row.square().scaled(1 / photo.scale), result.options.size), out / row.file, compress_level=2)
             except FaceganError as error:
                 log.warning("%s is missing, and cannot be made again: %s", out / row.file, error)
     for file in {*made} - taken:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from facegan.errors import FaceganError
-from facegan.files import RECORD_LIMIT, quoted, read_json, written
+from facegan.files import RECORD_LIMIT, digest_of, quoted, read_json, written
 from facegan.memory import out_of_memory
 from facegan.tensors import in_layout_of, read_tensors
 
 TENSORS, METADATA = "model.safetensors", "state.json"
+DIGEST = "tensors_sha256"  # in the metadata, of the file of tensors; older versions wrote none
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -32,7 +32,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any
             # One copy each: safetensors refuses shared or strided memory.
             plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
             save_file(plain, aside / TENSORS)
-            (aside / METADATA).write_text(json.dumps(metadata, indent=1))
+            (aside / METADATA).write_text(json.dumps({**metadata, DIGEST: digest_of(aside / TENSORS)}, indent=1))
     except Exception as error:  # safetensors raises its own type for a failed write
         if not isinstance(error, OSError) and "SafetensorError" not in type(error).__name__:
             raise
@@ -43,16 +43,26 @@ def save(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a folder that `save` wrote."""
-    metadata = load_metadata(folder)
+    """Tensors (on the CPU) and metadata of a folder that `save` wrote; FaceganError where the tensors are not those that it wrote."""
+    metadata = _record(folder)
+    digest = metadata.pop(DIGEST, None)
     try:
-        return read_tensors(folder / TENSORS), metadata
+        tensors = read_tensors(folder / TENSORS)
+        if digest is not None and digest_of(folder / TENSORS) != digest:
+            raise FaceganError(f"{TENSORS} is damaged: it is not what was written, by its digest in {METADATA}")
+        return tensors, metadata
     except FaceganError as error:
         raise _unreadable(folder, error) from None
 
 
 def load_metadata(folder: Path) -> dict[str, Any]:
     """The metadata alone; what they must hold is their reader's to check (`facegan.schema`)."""
+    metadata = _record(folder)
+    metadata.pop(DIGEST, None)
+    return metadata
+
+
+def _record(folder: Path) -> dict[str, Any]:
     try:
         metadata = read_json(folder / METADATA, RECORD_LIMIT)
         if not isinstance(metadata, dict):
@@ -78,12 +88,6 @@ def restoring(folder: Path) -> Iterator[None]:
             raise
         reason = quoted(str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__)
         raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to resume from what was saved before") from error
-
-
-def sweep(parent: Path) -> None:
-    """Remove what interrupted writes left behind."""
-    for leftover in [*parent.glob(".*.tmp"), *parent.glob(".*.old")]:
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 # --- named state <-> flat tensors

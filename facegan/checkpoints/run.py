@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import json
 import logging
-import os
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -17,15 +16,17 @@ from typing import Annotated, Any, TypedDict
 
 from facegan import __version__
 from facegan.checkpoints import checkpoint
+from facegan.checkpoints.metrics import Metrics
+from facegan.checkpoints.sources import digests, same_network
 from facegan.config import TrainConfig
 from facegan.errors import FaceganError
-from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, write_whole
+from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, remove_whole, sweep, write_whole
+from facegan.locks import FolderLock
 from facegan.schema import Range, checked
 
 CONFIG = "config.json"
-# These do not change what a step computes.
-FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
-
+# These do not change what a step computes; of `data` the fingerprint tells, wherever they lie.
+FREE_TO_CHANGE = {"out", "data", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
 
 log = logging.getLogger("facegan.train")
 
@@ -70,13 +71,44 @@ class RunFolder:
         self.metrics, self.config_file = self.root / "metrics.jsonl", self.root / CONFIG
         self.extended: set[str] = set()  # stages that have ended, and are to be continued
         self.outlasted = False  # a stage has ended after more steps than it is to have
+        self._records = Metrics(self.metrics)
+        self._lock: FolderLock | None = None
 
     # --- configuration
     def claim(self, config: TrainConfig, fingerprint: str) -> None:
-        """Write config.json into a new folder; in an old one check that it is the same run, unless nothing is lost by another one."""
-        record = {"facegan": __version__, "makes": config.MAKES, "config": config.to_json(), "data_fingerprint": fingerprint}
-        path = self.root / CONFIG
-        if path.exists():
+        """Lock the folder for this process, until `release`, and write config.json into a new one; in an old one check that it is the same
+        run, unless nothing is lost by another one. What killed writers left there is removed."""
+        try:
+            self._refuse_others()
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.root)
+            self._claim(config, fingerprint)
+            self._sweep()
+        except BaseException as error:
+            self.release()
+            if isinstance(error, OSError):
+                raise FaceganError(f"`out={self.root}` cannot be written ({error}): name a folder where you may write") from error
+            raise
+
+    def release(self) -> None:
+        """Give back the lock."""
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def _refuse_others(self) -> None:
+        if self.root.is_dir() and not self.config_file.exists() and any(not item.name.startswith(".") for item in self.root.iterdir()):
+            raise FaceganError(f"`out={self.root}` holds other files and no config.json: name a new or empty folder")
+
+    def _claim(self, config: TrainConfig, fingerprint: str) -> None:
+        record: dict[str, Any] = {
+            "facegan": __version__,
+            "makes": config.MAKES,
+            "config": config.to_json(),
+            "data_fingerprint": fingerprint,
+        }
+        sources: dict[str, str] | None = None
+        if self.config_file.exists():
             differences = self._differences(config, fingerprint)
             if differences and self.begun:
                 raise FaceganError(
@@ -86,29 +118,35 @@ class RunFolder:
             if differences:
                 log.info("%s holds no snapshot of its other configuration, and starts over", self.root)
                 self._forget()
+            else:
+                sources = self._sources()  # what it started from, whatever lies there now
             if self.outlasted:  # the record says what the weights have seen
                 old = self.record()["config"]
                 record["config"] = {**config.to_json(), **{name: old[name] for name in config.may_grow if name in old}}
-            return write_json(path, record)
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            if any(item for item in self.root.iterdir() if not item.name.startswith(".")):
-                raise FaceganError(f"`out={self.root}` holds other files and no config.json: name a new or empty folder")
-            write_json(path, record)
-        except OSError as error:
-            raise FaceganError(f"`out={self.root}` cannot be written ({error}): name a folder where you may write") from error
+        write_json(self.config_file, {**record, "sources": digests(config.to_json()) if sources is None else sources})
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left behind; into the folders within the run only the one that has its lock writes."""
+        sweep(self.root)
+        for folder in (self.checkpoints, self.stages, self.root / "samples", self.root / "ids"):
+            sweep(folder, alone=True)
 
     def _differences(self, config: TrainConfig, fingerprint: str) -> list[str]:
         """Between the run in this folder and another one, as far as they matter; what it does not say was the default in its time."""
         old, defaults = self.record(), type(config)().to_json()
         then = {**defaults, **old["config"]}
-        free = FREE_TO_CHANGE | config.may_grow
+        free, known = FREE_TO_CHANGE | config.may_grow, self._sources()
         found = [
             f"`{name}` {shown(then[name])} there, {shown(value)} here"
             for name, value in config.to_json().items()
-            if name not in free and then[name] != value
+            if name not in free and then[name] != value and not same_network(name, then[name], value, known)
         ]
-        return found + ["the images or labels under `data` changed"] * (old["data_fingerprint"] != fingerprint)
+        if old["data_fingerprint"] != fingerprint:
+            there, here = shown(then["data"]), shown(config.data)
+            found.append(
+                "the images or labels under `data` changed" if there == here else f"`data` {there} there, {here} here, of other content"
+            )
+        return found
 
     @property
     def begun(self) -> bool:
@@ -139,6 +177,10 @@ class RunFolder:
             reason = f" ({error})" if path.exists() else ""
             raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
 
+    def _sources(self) -> dict[str, str]:
+        """Digests of the networks that it started from, by their options; older versions noted none."""
+        return checked(dict(self.record()).get("sources", {}), dict[str, str], self.config_file, "sources")
+
     # --- finished stages
     def finished(self, stage: str) -> bool:
         return (self.stages / stage / checkpoint.METADATA).exists()
@@ -161,8 +203,16 @@ class RunFolder:
     def finish(self, stage: str, tensors: dict, metadata: dict, keep: int = 0) -> None:
         """`keep`: checkpoints that stay, the newest ones."""
         order = len([name for name in self.finished_stages() if name != stage])
-        checkpoint.save(self.stages / stage, tensors, {**metadata, "order": order, "metrics_bytes": self.metrics_bytes()})
+        metadata = {**metadata, "order": order, "metrics_bytes": self._records.settled()}
+        checkpoint.save(self.stages / stage, tensors, metadata)
         self._keep(stage, keep)
+
+    def tidy(self, stage: str) -> None:
+        """Remove checkpoints of a finished stage that a kill at its end left; the state that it ended in stays, to be continued from."""
+        last = f"{stage}-{self.metadata(stage)['steps']:07d}"
+        for path in self._checkpoints_of(stage):
+            if path.name != last:
+                remove_whole(path)
 
     def extend(self, stage: str, steps: int) -> None:
         """Continue a stage that has ended where it is to have more `steps` than it took; before `claim`.
@@ -188,17 +238,63 @@ class RunFolder:
 
     # --- checkpoints of the running stage
     def save_checkpoint(self, stage: str, step: int, tensors: dict, metadata: dict, keep: int) -> None:
-        metadata = {**metadata, "step": step, "metrics_bytes": self.metrics_bytes()}
+        metadata = {**metadata, "step": step, "metrics_bytes": self._records.settled()}
         checkpoint.save(self.checkpoints / f"{stage}-{step:07d}", tensors, metadata)
         self._keep(stage, keep)
 
     def _keep(self, stage: str, count: int) -> None:
         for path in self._checkpoints_of(stage)[: -count or None]:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_whole(path)
 
     def newest_checkpoint(self, stage: str) -> tuple[dict, dict] | None:
-        path = self.newest_path(stage)
-        return checkpoint.load(path) if path else None
+        """The newest one that is whole. Raises FaceganError where there are some, and none is."""
+        found = self.resumable(stage, rows=False)
+        return found[1:] if found else None
+
+    def resumable(self, stage: str, rows: bool = True) -> tuple[Path, dict, dict] | None:
+        """The newest checkpoint that is whole, and (`rows`) whose rows of metrics are there; else the newest whole one.
+
+        Raises:
+            FaceganError: there are checkpoints, and none is whole.
+        """
+        damaged: list[FaceganError] = []
+        candidates: list[tuple[Path, dict, dict]] = []
+        paths = self._checkpoints_of(stage)[::-1]
+        for path in paths:
+            try:
+                candidates.append((path, *checkpoint.load(path)))
+            except FaceganError as error:
+                damaged.append(error)
+                continue
+            if not rows or self._has_rows(candidates[-1][2]):
+                break
+        else:
+            if paths and not candidates:
+                raise FaceganError(
+                    f"no checkpoint of {stage} is whole ({'; '.join(map(str, damaged))}): restore {self.checkpoints}, or remove "
+                    f"its {len(paths)} folder(s) {stage}-* and run the same command again, which begins {stage} anew"
+                )
+            del candidates[1:]
+        if not candidates:
+            return None
+        for reason in damaged:
+            log.warning("%s: the checkpoint before it, %s, is taken", reason, candidates[-1][0].name)
+        if len(candidates) > 1:
+            log.warning(
+                "%s was cut short or damaged, and has not all rows that %s counts: %s, whose rows are there, is taken, and steps since are "
+                "repeated", self.metrics, candidates[0][0].name, candidates[-1][0].name,
+            )  # fmt: skip
+        return candidates[-1]
+
+    def _has_rows(self, metadata: dict[str, Any]) -> bool:
+        size = metadata.get("metrics_bytes")
+        return not isinstance(size, int) or self._records.is_whole(size)
+
+    def forget_after(self, stage: str, path: Path) -> None:
+        """Remove checkpoints newer than the one that a run resumes from: they are damaged, or made again."""
+        for newer in self._checkpoints_of(stage):
+            if newer.name > path.name:
+                remove_whole(newer)
 
     def newest_path(self, stage: str) -> Path | None:
         """Of the newest checkpoint."""
@@ -210,22 +306,21 @@ class RunFolder:
 
     # --- records
     def metrics_bytes(self) -> int:
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
+        return self._records.size()
 
     def rewind_metrics(self, size: int) -> None:
         """Forget the rows written after the state that a resumed run starts from."""
-        if self.metrics_bytes() > size:
-            os.truncate(self.metrics, size)
+        self._records.rewind(size)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with open(self.metrics, "a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        self._records.append(row)
+
+    def metrics_rows(self) -> list[dict[str, Any]]:
+        return self._records.rows()
 
     def write_ids(self, stage: str, ids: list[str]) -> None:
         """The images that a stage learns from, for anyone who doubts what it saw."""
-        path = self.root / "ids" / f"{stage}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(sorted(ids)) + "\n")
+        write_whole(self.root / "ids" / f"{stage}.txt", "\n".join(sorted(ids)) + "\n")
 
     def ids(self, stage: str) -> list[str]:
         """What `write_ids` wrote."""

@@ -1,8 +1,9 @@
 """Image files to one uint8 array [N, 3, R, R], decoded once and cached.
 
 A cache entry is a folder `<key>/` of `images.npy` and `meta.json`, written under a temporary name and renamed when
-complete, so that a reader never meets half an entry and of several writers one wins. Keys say everything the pixels
-depend on.
+complete and on the disk, so that a reader never meets half an entry and of several writers one wins. Keys say everything
+the pixels depend on. Pixels are held against their digest: those that are read into memory each time, others once after
+each start of the machine, and whenever their file has changed (`facegan.data.verified`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from facegan.data.formats import open_image
+from facegan.data.verified import digest_of_pixels, is_verified
 from facegan.errors import FaceganError
-from facegan.files import quoted, written
+from facegan.files import quoted, sweep, written
 
 logger = logging.getLogger("facegan.data")
 
@@ -165,6 +167,7 @@ def cached(
     Without a writable cache folder the images are made in memory, again each time.
     """
     folder = cache_directory(cache_dir)
+    sweep(folder)  # halves of killed processes, as large as what is made
     found = _load(folder / key)
     if found:
         return found
@@ -214,11 +217,20 @@ def _load(folder: Path) -> Entry | None:
     try:
         notes = json.loads((folder / "meta.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r")[: notes["count"]]
-    except (OSError, ValueError, KeyError):  # absent, or damaged since: made again
+        expected = notes["digest"]
+    except FileNotFoundError:
         return None
-    if images.nbytes <= _IN_MEMORY:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:  # damaged since: made again
+        logger.warning("%s in the cache is damaged (%s), and is made again", folder, reason(error))
+        return None
+    small = images.nbytes <= _IN_MEMORY
+    if small:
         images = np.array(images)
         images.flags.writeable = False
+    whole = digest_of_pixels(images) == expected if small else is_verified(folder, folder / "images.npy", images, expected)
+    if not whole:
+        logger.warning("%s in the cache is damaged (its pixels are not those that were written), and is made again", folder)
+        return None
     return Entry(images, notes)
 
 

@@ -20,6 +20,7 @@ from facegan.config import TrainConfig
 from facegan.devices import AUTO, resolve_device
 from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.restoration_rates import before_and_after_rates
+from facegan.locks import held
 from facegan.methods import configured
 from facegan.options import RESTORER, SYNTHETIC
 from facegan.plotting.grid import grid
@@ -63,7 +64,12 @@ class DemoReport:
 def demo(out: str, seed: int, device: str = AUTO) -> DemoReport:
     """Train both, rate three generators, a grid of mixed styles and restored faces; writes report.json, grid.png, mix.png and
     restored.png."""
-    start, root, place = time.perf_counter(), Path(out), resolve_device(device)
+    with held(Path(out)):
+        return _demo(Path(out), seed, device)
+
+
+def _demo(root: Path, seed: int, device: str) -> DemoReport:
+    start, place = time.perf_counter(), resolve_device(device)
     restorer = RestorerPipeline(RESTORER, 0, place)
     method_a = run(settings(root / "method_a", seed, "best", device))
     plain = run(settings(root / "plain", seed, "plain", device))

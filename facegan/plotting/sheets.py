@@ -15,6 +15,8 @@ from torch import Tensor
 from facegan.files import write_whole
 from facegan.pixels import to_float, to_uint8
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
     """uint8 [H, W, C], of 1 channel (grey), 3 (RGB) or 4 (RGBA)."""
@@ -54,6 +56,16 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(picture, (0, top))
         top += picture.height
     return sheet
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is there and ends as a PNG does (its last chunk, of no data, and the checksum of that); nothing is decoded."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(_PNG_END), io.SEEK_END)
+            return file.read() == _PNG_END
+    except OSError:  # absent, or shorter than that
+        return False
 
 
 def save_png(picture: Image.Image, path: Path, compress_level: int = 6) -> None:

@@ -18,6 +18,7 @@ from facegan.data.photos import ImageFile, image_files
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
+from facegan.locks import held
 from facegan.models.restorer import Restorer
 from facegan.options import Restore
 from facegan.plotting.before_after import BeforeAfter, lanczos
@@ -43,7 +44,7 @@ def restore(request: Restore) -> Path:
     total, items = find_faces(request, files, device, photographs)
     log.info(method.description)
     work = Work(method, Writer(out, [file.path for file in files]), request.batch)
-    with tqdm(total=total, desc="restoring", unit="face", disable=None) as bar:
+    with held(out), tqdm(total=total, desc="restoring", unit="face", disable=None) as bar:
         for item in items:
             work.take(item)
             bar.update()

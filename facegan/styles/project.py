@@ -26,6 +26,7 @@ from facegan.config import TrainConfig
 from facegan.data.photos import Target, labelled_faces, read_photos
 from facegan.errors import FaceganError, Interrupted
 from facegan.files import parse_json, quoted
+from facegan.locks import held
 from facegan.memory import out_of_memory
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import Align, ProjectOptions
@@ -188,9 +189,15 @@ class Projector:
         return ", ".join(f"with {name} {quoted(metadata[name])}, not {value}" for name, value in ours.items() if metadata[name] != value)
 
     def run(self, targets: Sequence[Target], out: Path, batch: int, watch: Watch | None = None) -> None:
-        """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style."""
+        """Make the styles that `out` lacks. Where memory does not suffice the batch is halved, which changes no style.
+
+        Raises FaceganError where another process projects into `out`.
+        """
         log.info("perceptual distance: %s", self.perceptual.description)
-        out.mkdir(parents=True, exist_ok=True)
+        with held(out):
+            self._run(targets, out, batch, watch)
+
+    def _run(self, targets: Sequence[Target], out: Path, batch: int, watch: Watch | None) -> None:
         for leftover in out.glob(f".{UNFINISHED}.*"):  # of interrupted saves; nothing else in a folder that the user names
             shutil.rmtree(leftover, ignore_errors=True)
         pending = [target for target in targets if not (out / f"{target.name}{SUFFIX}").exists()]

@@ -18,6 +18,7 @@ from facegan.checkpoints import checkpoint
 from facegan.errors import FaceganError, Interrupted
 from facegan.plotting.sheets import save_png, sheet
 from facegan.schema import Range, checked
+from facegan.training.events import Events
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
@@ -114,18 +115,25 @@ class Terms:
 
 def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -> None:
     """Run every stage that has not ended yet. Raises Interrupted after saving when a signal came."""
+    events = Events(context.folder.root, context.config.to_json())
+    try:
+        _train(context, stages, events)
+    finally:
+        events.close()
+
+
+def _train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]], events: Events) -> None:
     folder = context.folder
-    if context.accelerator.is_main_process:
-        for parent in (folder.checkpoints, folder.stages):
-            checkpoint.sweep(parent)
     offset = 0
     for name, build in stages:
         if folder.finished(name) and name not in folder.extended:
             offset = folder.metadata(name)["metrics_bytes"]
+            if context.accelerator.is_main_process:
+                folder.tidy(name)
             continue
         context.seed_networks(name)
         stage = build()
-        StageRun(context, stage).run(offset)
+        StageRun(context, stage, events).run(offset)
         stage.release()
         context.accelerator.wait_for_everyone()
         offset = folder.metrics_bytes()
@@ -134,8 +142,8 @@ def train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]]) -
 class StageRun:
     """One stage from its newest checkpoint to its end."""
 
-    def __init__(self, context: Context, stage: Stage) -> None:
-        self.context, self.stage, self.config = context, stage, context.config
+    def __init__(self, context: Context, stage: Stage, events: Events) -> None:
+        self.context, self.stage, self.config, self.events = context, stage, context.config, events
         self.main = context.accelerator.is_main_process
         every = self.config.snapshot_every or min(stage.steps_unsaved, math.ceil(stage.steps / 20))
         self.snapshot_every = max(1, every)
@@ -173,13 +181,11 @@ class StageRun:
         self.waited += self.context.clock.seconds - waited
 
     def _resume(self, metrics_offset: int) -> int:
-        found = self.context.folder.newest_checkpoint(self.stage.name)
+        found = self.context.folder.resumable(self.stage.name)
         if found is None:
             metadata: dict[str, Any] = {"step": 0, "metrics_bytes": metrics_offset, "seconds": 0.0, "waited": 0.0, "terms": [{}, {}]}
         else:
-            tensors, metadata = found
-            path = self.context.folder.newest_path(self.stage.name)
-            assert path is not None
+            path, tensors, metadata = found
             with checkpoint.restoring(path):
                 metadata = checked(metadata, _Progress, checkpoint.METADATA)
                 self.stage.load_state(tensors, metadata)
@@ -189,7 +195,10 @@ class StageRun:
         self.terms.restore(totals, counts, self.context.device)
         self.context.accelerator.wait_for_everyone()
         if self.main:
+            if found:
+                self.context.folder.forget_after(self.stage.name, found[0])
             self.context.folder.rewind_metrics(metadata["metrics_bytes"])
+            self.events.begin(self.context.folder.metrics_rows())
         return metadata["step"]
 
     def _log(self, step: int, bar: Any) -> None:
@@ -202,8 +211,7 @@ class StageRun:
         row = {"stage": self.stage.name, "step": step, "epoch": images / self.context.epoch_images, **means}
         row |= {"seconds": self.seconds, "images_per_second": rate, "data_wait": self.waited / max(self.seconds, 1e-9)}
         self.context.folder.append_metrics(row)
-        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
-        self.context.accelerator.log({f"{self.stage.name}/{name}": value for name, value in numbers.items()}, step=step)
+        self.events.add(row)
         bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if name.endswith("/loss")})
 
     def _refuse_broken(self, terms: dict[str, float], step: int) -> None:

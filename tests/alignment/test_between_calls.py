@@ -11,6 +11,8 @@ from PIL import Image
 
 from facegan.alignment.aligner import align_folder, align_photos
 from facegan.errors import FaceganError
+from facegan.files import _machine
+from facegan.locks import held
 from facegan.options import AlignOptions
 
 
@@ -29,6 +31,36 @@ def two(tmp_path, photo) -> Path:
     photo(tmp_path / "photos/bald/a.png", Drawn(150, 120, 100, seed=1), seed=1)
     photo(tmp_path / "photos/beard/b.png", Drawn(150, 120, 100, seed=2), seed=2)
     return tmp_path
+
+
+# --- one call at a time
+
+
+def test_a_second_call_on_one_folder_is_refused_and_a_dry_run_is_not(two):
+    with held(two / "faces"), pytest.raises(FaceganError, match=r"`out=.*/faces` is in use by process \d+ on .*: wait until it has ended"):
+        align_folder(options(two))
+    with held(two / "faces"):
+        assert len(align_folder(options(two, dry_run=True))) == 2
+    assert not (two / "faces").exists()
+    assert len(align_folder(options(two))) == 2 and not (two / "faces/.lock").exists()
+
+
+def test_what_a_killed_call_left_within_folders_is_swept(two):
+    align_folder(options(two))
+    left = two / f"faces/bald/.a.png.{_machine()}-0123abcd.tmp"
+    left.write_bytes(b"x")
+    align_folder(options(two))
+    assert not left.exists()
+
+
+def test_a_face_that_was_cut_short_is_cut_out_again(two):
+    align_folder(options(two))
+    face = two / "faces/bald/a.png"
+    content = face.read_bytes()
+    for size in (0, 5, 12, len(content) - 1):
+        face.write_bytes(content[:size])
+        align_folder(options(two))
+        assert face.read_bytes() == content
 
 
 # --- faces

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -119,3 +121,22 @@ def test_a_generator_from_scratch_knows_nothing_of_phase_1(inherit: bool, config
     assert all(torch.equal(ours[name], theirs[name]) is inherit for name in weights)
     # What is not inherited trains at the full rate.
     assert stage.optimizer_g.param_groups[0]["lr"] == pytest.approx(config.lr * (0.25 if inherit else 1.0))
+
+
+def test_an_ablation_goes_on_where_its_data_lie_elsewhere_now(faces: Path, train: Callable[..., Path], tmp_path: Path) -> None:
+    from facegan.experiments.ablation.run import claim as claim_ablation
+
+    root = tmp_path / "ablation"
+    root.mkdir()
+    given = {"data": str(faces), "resolution": 16}
+    claim_ablation(root, given)
+    for data in (f"{faces}/", os.path.relpath(faces)):
+        claim_ablation(root, {**given, "data": data})
+    shutil.copytree(faces, tmp_path / "moved")
+    with pytest.raises(FaceganError, match="`data` '.*' there, '.*/moved' here"):  # no run yet by which to tell
+        claim_ablation(root, {**given, "data": str(tmp_path / "moved")})
+    train(root / "best" / "seed0", phase1_epochs=2, epochs=0)
+    claim_ablation(root, {**given, "data": str(tmp_path / "moved")})
+    (tmp_path / "moved/img_align_celeba/000001.png").write_bytes((faces / "img_align_celeba/000002.png").read_bytes())
+    with pytest.raises(FaceganError, match="belongs to another ablation"):
+        claim_ablation(root, {**given, "data": str(tmp_path / "moved")})

@@ -184,14 +184,14 @@ def test_a_signal_lets_the_children_save_and_the_next_start_goes_on(task: Callab
 
 
 def test_two_ablations_in_one_folder_are_refused_also_while_a_child_outlives_its_parent(tmp_path: Path) -> None:
-    from facegan.experiments.ablation.run import locked
+    from facegan.locks import held
 
-    with locked(tmp_path) as descriptor:
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor])
-        with pytest.raises(FaceganError, match="in use by an ablation"), locked(tmp_path):
+    with held(tmp_path, inherited=True) as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.descriptor])
+        with pytest.raises(FaceganError, match=f"in use by process {os.getpid()} on"), held(tmp_path):
             pass
-    with pytest.raises(FaceganError, match="in use by an ablation"), locked(tmp_path):
+    with pytest.raises(FaceganError, match=f"in use by process {os.getpid()} on"), held(tmp_path):
         pass
     child.communicate(b"\n")
-    with locked(tmp_path):
+    with held(tmp_path):
         pass

@@ -86,7 +86,7 @@ def test_a_kill_at_any_moment_of_replacing_leaves_a_whole_folder_or_none(
         patch.setattr(files.shutil, "rmtree", mortal(files.shutil.rmtree))
         with pytest.raises(Killed):
             checkpoint.save(tmp_path / "state", NEW, {"step": 2})
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert not list(tmp_path.glob(".*"))
     if (tmp_path / "state").exists():
         tensors, metadata = checkpoint.load(tmp_path / "state")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -134,6 +135,8 @@ def test_a_damaged_checkpoint_is_told_when_a_run_is_resumed(
     held = load_file(newest / "model.safetensors")
     for name in ["extra/harvest"] * (method == "a") + list(held)[:: len(held) // 3]:
         save_file({**held, name: torch.zeros(3, 1, 4)}, newest / "model.safetensors")
+        digest = hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
+        damaged(newest / "state.json", ("tensors_sha256",), lambda _, digest=digest: digest)  # whole, as far as that tells
         with pytest.raises(FaceganError, match="does not fit|where this network|in a network of|harvest is torch.float32"):
             train(tmp_path / "run", **flags)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from facegan import __version__
-from facegan.checkpoints.run import FREE_TO_CHANGE, shown, write_json
+from facegan.checkpoints.run import CONFIG, FREE_TO_CHANGE, RunFolder, is_run, shown, write_json
 from facegan.config import TrainConfig
+from facegan.data.faces import open_faces, synthetic_seed
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
 from facegan.evaluation.diversity import lpips_with
@@ -21,6 +21,7 @@ from facegan.evaluation.features import Inception
 from facegan.experiments.ablation import report, rows, schedule
 from facegan.experiments.ablation.tasks import Settings, Study, Task, studies_of
 from facegan.files import RECORD_LIMIT, quoted, read_json
+from facegan.locks import held
 from facegan.methods import configured
 from facegan.options import AblateOptions
 from facegan.schema import checked
@@ -30,7 +31,7 @@ log = logging.getLogger("facegan.experiments.ablation")
 RECORD = "ablation.json"
 METHODS = ("a", "b")
 SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
-NO_MATTER = FREE_TO_CHANGE  # no lengths: a run may be continued for longer, but rows of one table are equally long
+NO_MATTER = FREE_TO_CHANGE - {"data"}  # no lengths: a run may be continued for longer, but rows of one table are equally long
 
 
 def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
@@ -46,8 +47,8 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
     given = {name: value for name, value in given.items() if name not in ("seed", "out")}  # each run has its own
     studies = studies_of(given, settings, options.pairs, options.rows)
     root = settings.out
-    root.mkdir(parents=True, exist_ok=True)
-    with locked(root) as descriptor:
+    # The children inherit the lock: while any of them lives, also after their parent was killed, a second ablation is refused.
+    with held(root, inherited=True) as lock:
         claim(root, given | {name: getattr(options, name) for name in SAME})
         # All rows of one seed before the next: a partial report then compares all rows.
         tasks = sorted((task for study in studies for task in study.tasks if task.requested), key=lambda task: task.seed)
@@ -55,7 +56,7 @@ def ablate(options: AblateOptions, given: dict[str, Any]) -> Path:
         changed = partial(write_report, studies, root, failures)
         prepare_judges(studies, failures)
         try:
-            schedule.Pool(tasks, options.jobs, changed, [descriptor], failures).run()
+            schedule.Pool(tasks, options.jobs, changed, [lock.descriptor], failures).run()
         finally:
             changed()
     if failures:
@@ -99,18 +100,6 @@ def check(options: AblateOptions, given: dict[str, Any]) -> Settings:
     return Settings(Path(given["out"]), tuple(range(first, first + options.seeds)), **same)
 
 
-@contextmanager
-def locked(root: Path) -> Iterator[int]:
-    """Holds OUT/.lock, whose descriptor the children inherit: while any of them lives, also after their parent was killed, a second
-    ablation in the same folder is refused."""
-    with open(root / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FaceganError(f"`out={root}` is in use by an ablation that still runs: wait for it, or name another folder") from None
-        yield handle.fileno()
-
-
 def claim(root: Path, record: dict[str, Any]) -> None:
     """Write OUT/ablation.json, or compare with what is there: the rows of one table must mean the same. A default that is spelled
     out, or another `device`, changes nothing."""
@@ -122,6 +111,9 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if version != __version__:
         log.warning("%s was begun with facegan %s, this is %s: rows of one table should have one version", root, version, __version__)
     changed = [name for name in sorted({*old, *record}) if old.get(name) != record.get(name) and name not in NO_MATTER]
+    if "data" in changed and same_faces(root, old, record):
+        old["data"] = record["data"]
+        changed.remove("data")
     try:
         same = not changed or meaning(old) == meaning(record)
     except (TypeError, LookupError, AttributeError):  # what it holds are no flags
@@ -129,6 +121,17 @@ def claim(root: Path, record: dict[str, Any]) -> None:
     if not same:
         said = "; ".join(f"`{quoted(name)}` {shown(old.get(name))} there, {shown(record.get(name))} here" for name in changed)
         raise FaceganError(f"`out={root}` belongs to another ablation ({said}): name another folder, or give the same options to resume")
+
+
+def same_faces(root: Path, old: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether `data` of both are one, by the path or by what the runs that have begun learned from."""
+    there, here = (str(each.get("data", "")) for each in (old, record))
+    if not there or not here or synthetic_seed(here) is not None:
+        return False
+    if os.path.realpath(there) == os.path.realpath(here):
+        return True
+    known = {RunFolder(file.parent).record()["data_fingerprint"] for file in root.rglob(CONFIG) if is_run(file.parent)}
+    return bool(known) and open_faces(here, record.get("resolution", TrainConfig.resolution)).fingerprint in known
 
 
 def meaning(record: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def adoptable(context: Context[MethodAConfig]) -> RunFolder | None:
     theirs = config_of(other)
     if not other.finished("phase1"):
         raise FaceganError(f"`phase1_from={other.root}` has not finished its phase 1: let it end first, or omit it")
-    for name in ("data", "attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
+    for name in ("attributes", "resolution", "width", "z_shape", "conditional", "seed", "num"):
         if getattr(theirs, name, None) != getattr(ours, name):
             values = f"{shown(getattr(theirs, name, None))}, this run {shown(getattr(ours, name))}"
             raise FaceganError(f"`phase1_from={other.root}` has `{name}` {values}: they must agree")
