@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from facegan import threads
 from facegan.errors import FaceganError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def resolve_device(name: torch.device | str = AUTO) -> torch.device:
         return name
     index = check_device(name)
     if name == "cpu" or (name == AUTO and not gpu_here()):
+        threads.settle()
         return torch.device("cpu")
     count = torch.cuda.device_count() if gpu_here() else 0
     if index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from facegan import __version__
+from facegan import __version__, threads
 from facegan.cli.messages import FlagFormatter, fields_of, with_flags
 from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(root.parse_args(words))
     command = arguments.pop("command")
     keep_memory()
+    threads.begin()
     try:
         command(arguments)
     except (Exception, KeyboardInterrupt) as error:
