@@ -114,7 +114,7 @@ class Options(metaclass=_RecipesFirst):
         """Refuse smaller values, and NaN, of the fields named."""
         for name in names:
             if not getattr(self, name) >= least:  # so that NaN is refused too
-                expected = "at least 1" if least else "0 or more"
+                expected = f"at least {least}" if least else "0 or more"
                 raise FaceganError(f"`{name}` is {getattr(self, name)}: expected {expected}")
 
     def fractions(self, *names: str) -> None:
@@ -155,6 +155,7 @@ class TrainConfig(Options):
     )
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
+    peer_timeout: float = option(20.0, "of several processes: seconds without a sign of life after which one is given up, and all end")
     # --- length: an epoch is --images-per-epoch images
     images_per_epoch: int = option(0, "images in an epoch; 0: the size of the smallest attribute's set", group="length")
     # --- optimisation
@@ -173,6 +174,7 @@ class TrainConfig(Options):
             raise FaceganError(f"`attributes` is {','.join(self.attributes)}: expected at least two, which faces are to carry together")
         check_device(self.device)
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
+        self.at_least(2, "peer_timeout")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:

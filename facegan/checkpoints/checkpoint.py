@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,16 @@ def sweep(parent: Path) -> None:
     """Remove what interrupted writes left behind."""
     for leftover in [*parent.glob(".*.tmp"), *parent.glob(".*.old")]:
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        found.update(f"{name} {plain.dtype} {list(plain.shape)}".encode())
+        found.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return found.hexdigest()
 
 
 # --- named state <-> flat tensors

@@ -24,7 +24,7 @@ from facegan.schema import Range, checked
 
 CONFIG = "config.json"
 # These do not change what a step computes.
-FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate", "peer_timeout"}
 
 
 log = logging.getLogger("facegan.train")

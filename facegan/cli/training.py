@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from facegan import launchers
 from facegan.cli.command import Command
 from facegan.cli.parser import named_method
 from facegan.config import Options
@@ -27,9 +28,11 @@ def examples(words: Sequence[str]) -> str:
 
 def run_train(values: dict[str, Any]) -> None:
     """Train, or resume."""
+    config = configured(**values)
+    launchers.check_environment(config)
     from facegan.session import run
 
-    run(configured(**values))
+    run(config)
 
 
 def run_tune(values: dict[str, Any]) -> None:
