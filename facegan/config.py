@@ -31,7 +31,8 @@ def option(default: Any, help: str, choices: Any = None, group: str = "", **more
         choices: its only values, for a field whose type does not say.
         group: the heading that it is listed under.
         more: for the parser. `metavar` stands for the value, `place` makes it a positional of that name, `nargs` lets it take several
-            words, `required` makes it indispensable, `parse` reads a tuple's text, `shown` is the default as a person would write it.
+            words, `required` makes it indispensable, `parse` reads a tuple's text, `also` are more names for the flag, `shown` is the
+            default as a person would write it.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "group": group, **more})
 
@@ -139,7 +140,7 @@ class TrainConfig(Options):
     resolution: int = option(64, f"image size in pixels: {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
     method: str = option("", "the method")  # the parser lists all of them
     seed: int = option(0, "every random number of the run is a function of it")
-    num: int = option(8000, "faces to render when `data` is 'synthetic'")
+    num: int = option(8000, "faces to render when `data` is 'synthetic'", also=("num_faces",))  # torchrun takes --num for its own
     batch: int = option(32, "images a step, over all processes together")
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
     mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))

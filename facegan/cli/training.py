@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ def run_train(values: dict[str, Any]) -> None:
     """Train, or resume."""
     config = configured(**values)
     launchers.check_environment(config)
+    if launchers.asked_for()[0] > 1:  # each process says why it ends; c10d's own words on a lost connection are a page of addresses
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from facegan.session import run
 
     run(config)

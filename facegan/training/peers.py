@@ -18,12 +18,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from accelerate import Accelerator
 
 from facegan.errors import FaceganError, Interrupted
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 log = logging.getLogger("facegan.train")
 BEAT = 0.5  # seconds between two signs of life
@@ -125,7 +127,10 @@ class Peers:
         """This process, whatever its main thread waits for."""
         self._leaving.set()
         sys.stdout.flush()
-        log.error("facegan: %s", sentence)
+        if logging.getLogger().handlers or log.handlers:
+            log.error("facegan: %s", sentence)
+        else:  # a program of its own, which does not listen to the library
+            print(f"facegan: {sentence}", file=sys.stderr, flush=True)
         logging.shutdown()
         os._exit(2)
 

@@ -48,7 +48,12 @@ class Machine:
         }  # fmt: skip
         with open(log, "wb") as handle:
             return subprocess.Popen(
-                inside, stdout=handle, stderr=subprocess.STDOUT, env={**os.environ, **shared, **environment}, cwd=ROOT, start_new_session=True
+                inside,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **shared, **environment},
+                cwd=ROOT,
+                start_new_session=True,
             )
 
     def processes(self) -> list[int]:
@@ -96,15 +101,15 @@ def two_machines(root: Path) -> Iterator[tuple[Machine, Machine]]:
 
 
 class Training:
-    """`train.py` on several machines, one process each, without a launcher."""
+    """`train.py`, or the text of a `script`, on several machines, one process each, without a launcher."""
 
-    def __init__(self, machines: Sequence[Machine], flags: Sequence[Sequence[str]], port: int, wrap: Sequence[str] = ()) -> None:
+    def __init__(self, machines: Sequence[Machine], flags: Sequence[Sequence[str]], port: int, script: str = "") -> None:
         self.logs = [machine.folder / f"log{port}.txt" for machine in machines]
         self.machines, self.processes = machines, list[subprocess.Popen[bytes]]()
         for rank, (machine, words) in enumerate(zip(machines, flags, strict=True)):
-            script = ["-c", wrap[0]] if wrap else [str(ROOT / "train.py")]
+            program = ["-c", script] if script else [str(ROOT / "train.py")]
             self.processes.append(machine.start(
-                [sys.executable, *script, *words], self.logs[rank], MASTER_ADDR=machines[0].address, MASTER_PORT=str(port),
+                [sys.executable, *program, *words], self.logs[rank], MASTER_ADDR=machines[0].address, MASTER_PORT=str(port),
                 WORLD_SIZE=str(len(machines)), RANK=str(rank), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1",
             ))  # fmt: skip
 
