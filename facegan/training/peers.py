@@ -63,6 +63,7 @@ class Peers:
         from torch.distributed.distributed_c10d import _get_default_store
 
         prefix, whole = f"facegan/{next(_runs)}", cast(Any, _get_default_store())
+        self._serving = whole  # Accelerate gives the group up when training ends, and a store is served by process 0's object
         # One a thread: a store answers one question at a time.
         self._store, self._beats = (torch.distributed.PrefixStore(prefix, whole.clone()) for _ in range(2))
         for store in (self._store, self._beats):
@@ -145,7 +146,7 @@ class Peers:
             cause = FaceganError(self._cause())
         if not self.failure and cause is None:
             self._failed = True
-            sentence = str(error) if isinstance(error, FaceganError) else f"{type(error).__name__}: {error}".splitlines()[0]
+            sentence = (str(error) if isinstance(error, FaceganError) else f"{type(error).__name__}: {error}").splitlines()[0]
             telling = threading.Thread(target=self._tell, args=(sentence,), daemon=True)  # a store out of reach may never answer
             telling.start()
             telling.join(2 * GRACE)
