@@ -122,9 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         configs = {name: configured(**{**COMMON, **options, "out": f"{folder}/run"}) for name, options in CASES.items()}
         found = {name: counted(config) for name, config in configs.items()}
-        print(
-            "| training | gradients averaged a step | sent by one of two, measured | step of two | of one, half the batch | gloo, so many bytes |"
-        )
+        print("| training | gradients a step | one of two sends | step of two | of one, half the batch | gloo, so many bytes |")
         print("|---|---|---|---|---|---|")
         times = averaged(sorted(set(found.values())), Path(folder) / "times") if measuring else {}
         for name, size in found.items():

@@ -1,6 +1,6 @@
 """Two machines in network namespaces, one of which dies, hangs or is cut off at a random moment, again and again, until the run has ended.
 
-    python -m tests.campaigns.machines --count 20 --seconds 3600 --seed 1
+    python tests/campaigns/machines.py --count 20 --seconds 3600 --seed 1
 
 Methods A and B in turn. After each blow every process that can must end within 30 seconds with one sentence and no traceback; the machine
 is then there again and the same command goes on. Each run must end with the weights and rows of an undisturbed one. Needs root.

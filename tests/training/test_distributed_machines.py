@@ -1,6 +1,6 @@
 """Two machines in network namespaces, with a data folder and a run folder each: the run of one machine to the bit, and no hanging.
 
-The longer form is `python -m tests.campaigns.machines`.
+The longer form is `python tests/campaigns/machines.py`.
 """
 
 from __future__ import annotations
