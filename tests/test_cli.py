@@ -202,7 +202,8 @@ REFUSED = [
     "tune --resolution 33", "generate no/run --out x", "evaluate no/run", "restore no.png --out x", "convert no.pkl x",
     "mix --rows no/styles --cols 1 --out x", "mix-search --rows 1 --cols no.npz --out x", "walk --rows no/styles --out x.gif",
     "project --target no.png --out x", "edit no.png --add beard --out x", "styles average no.npz --out x.npz",
-    "styles collect no.npz --out x.npz", "styles direction --positive no.npz --out x.npz", "styles list no/folder", "data align no/photos --out x", "data inspect no/faces",
+    "styles collect no.npz --out x.npz", "styles direction --positive no.npz --out x.npz", "styles list no/folder",
+    "data align no/photos --out x", "data inspect no/faces",
     "data label no/faces", "data synth --num -1 --out x", "app no/run",
 ]  # fmt: skip
 ALL_REFUSED = """
