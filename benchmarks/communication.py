@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,10 +33,10 @@ from facegan.models import stylegan2  # noqa: E402
 from facegan.session import accelerator_for, make_context  # noqa: E402
 
 CASES: dict[str, dict[str, Any]] = {  # name -> options; those with a length are measured too
-    "A, 32 px": dict(method="a", resolution=32, phase1_epochs=24),
-    "A, 64 px": dict(method="a", resolution=64, phase1_epochs=24),
-    "B, 32 px": dict(method="b", resolution=32, phase2_epochs=0, kimg=24 * 0.016, width=0.25),
-    "B, 64 px": dict(method="b", resolution=64, phase2_epochs=0, kimg=24 * 0.016, width=0.25),
+    "A, 32 px": dict(method="a", resolution=32, phase1_epochs=30, phase2_epochs=0, epochs=0),
+    "A, 64 px": dict(method="a", resolution=64, phase1_epochs=30, phase2_epochs=0, epochs=0),
+    "B, 32 px": dict(method="b", resolution=32, phase2_epochs=0, kimg=30 * 0.016, width=0.25),
+    "B, 64 px": dict(method="b", resolution=64, phase2_epochs=0, kimg=30 * 0.016, width=0.25),
     "B, 256 px": dict(method="b", resolution=256, phase2_epochs=0),
     "B, 1024 px": dict(method="b", resolution=1024, phase2_epochs=0),
 }
@@ -73,37 +71,30 @@ def weights(network: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def trained(options: dict[str, Any], folder: Path) -> tuple[float, float, float]:
-    """Of two machines: bytes a step that one sends, and seconds a step; and seconds a step of a single process with half the batch."""
-    stage = "phase1" if options["method"] == "a" else "stylegan2"
+def sent(options: dict[str, Any], folder: Path) -> float:
+    """Bytes a step that one of two machines sends, headers included."""
+    stage, marks = "phase1" if options["method"] == "a" else "stylegan2", []
     with two_machines(folder) as machines:
         flags = [[*words(options), "--out", str(machine.folder / "run")] for machine in machines]
-        training, marks = Training(machines, flags, 29950), []
+        training, metrics = Training(machines, flags, 29950), machines[0].folder / "run/metrics.jsonl"
         wire = ("ip", "netns", "exec", machines[0].name, "cat", f"/sys/class/net/{machines[0].device}/statistics/tx_bytes")
-        for step in (4, 20):  # steps of R1 and path length lie between as often as in a long run
-            while len(rows(machines[0].folder / "run", stage)) < step:
+        for least in (4, 20):  # steps of R1 and path length lie between as often as in a long run
+            while (step := steps(metrics, stage)) < least:
                 assert all(each.poll() is None for each in training.processes), training.said()
                 time.sleep(0.005)
-            marks.append((step, int(run(*wire)), rows(machines[0].folder / "run", stage)[step - 1]["seconds"]))
-        training.wait(300)
-    alone = folder / "alone"
-    half = {**options, "batch": COMMON["batch"] // 2}
-    program = [sys.executable, str(ROOT / "train.py"), *words(half), "--out", str(alone)]
-    subprocess.run(program, check=True, capture_output=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    single = rows(alone, stage)
-    (first, sent, began), (last, more, ended) = marks
-    steps = last - first
-    return (more - sent) / steps, (ended - began) / steps, (single[last - 1]["seconds"] - single[first - 1]["seconds"]) / steps
+            marks.append((step, int(run(*wire))))
+    (first, before), (last, after) = marks
+    return (after - before) / (last - first)
 
 
 def words(options: dict[str, Any]) -> list[str]:
     return [word for name, value in {**COMMON, **options}.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def rows(folder: Path, stage: str) -> list[dict[str, Any]]:
-    file = folder / "metrics.jsonl"
-    found = [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
-    return [row for row in found if row["stage"] == stage]
+def steps(metrics: Path, stage: str) -> int:
+    """So many have been taken."""
+    found = [json.loads(line) for line in metrics.read_text().split("\n")[:-1]] if metrics.exists() else []
+    return max((row["step"] for row in found if row["stage"] == stage), default=0)
 
 
 def averaged(sizes: list[int], folder: Path) -> dict[int, float]:
@@ -122,17 +113,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         configs = {name: configured(**{**COMMON, **options, "out": f"{folder}/run"}) for name, options in CASES.items()}
         found = {name: counted(config) for name, config in configs.items()}
-        print("| training | gradients a step | one of two sends | step of two | of one, half the batch | gloo, so many bytes |")
-        print("|---|---|---|---|---|---|")
+        print("| training | gradients a step | one of two machines sends a step | gloo averages them in |\n|---|---|---|---|")
         times = averaged(sorted(set(found.values())), Path(folder) / "times") if measuring else {}
         for name, size in found.items():
-            columns = ["-"] * 3
-            if measuring and ("phase1_epochs" in CASES[name] or "kimg" in CASES[name]):
-                sent, two, one = trained(CASES[name], Path(folder) / name.replace(" ", ""))
-                columns = [f"{sent / 1e6:.2f} MB", f"{1e3 * two:.0f} ms", f"{1e3 * one:.0f} ms"]
-            print(
-                f"| {name} | {size / 1e6:.2f} MB | {' | '.join(columns)} | {f'{1e3 * times[size]:.1f} ms' if times else '-'} |", flush=True
-            )
+            short = measuring and ("phase1_epochs" in CASES[name] or "kimg" in CASES[name])
+            measured = f"{sent(CASES[name], Path(folder) / name.replace(' ', '')) / 1e6:.2f} MB" if short else "-"
+            print(f"| {name} | {size / 1e6:.2f} MB | {measured} | {f'{1e3 * times[size]:.0f} ms' if times else '-'} |", flush=True)
         print("\ncomputed, not measured: seconds a step of 8 processes for the averaging alone, 2 (8 - 1) / 8 x bytes / bandwidth\n")
         print("| training |", " | ".join(BANDWIDTHS), "|\n|---" + "|---" * len(BANDWIDTHS) + "|")
         for name, size in found.items():
