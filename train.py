@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`accelerate launch train.py --method a ...`: the same as `facegan train ...`, in the shape that Accelerate launches."""
+"""`torchrun --nproc_per_node 2 -- train.py --method a ...`: the same as `facegan train ...`, in the shape that launchers start."""
 
 from __future__ import annotations
 

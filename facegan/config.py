@@ -18,6 +18,9 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from facegan.devices import AUTO, HELP, check_device
 from facegan.errors import FaceganError
 from facegan.schema import checked
+from facegan.threads import AUTO as THREADS
+from facegan.threads import HELP as THREADS_HELP
+from facegan.threads import check_threads
 
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
 MOST = 1e9  # of any number that an option takes: beyond it float32 overflows in the networks
@@ -31,7 +34,8 @@ def option(default: Any, help: str, choices: Any = None, group: str = "", **more
         choices: its only values, for a field whose type does not say.
         group: the heading that it is listed under.
         more: for the parser. `metavar` stands for the value, `place` makes it a positional of that name, `nargs` lets it take several
-            words, `required` makes it indispensable, `parse` reads a tuple's text, `shown` is the default as a person would write it.
+            words, `required` makes it indispensable, `parse` reads a tuple's text, `also` are more names for the flag, `shown` is the
+            default as a person would write it.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "group": group, **more})
 
@@ -56,7 +60,7 @@ def _plain(value: Any, kind: Any, about: Mapping[str, Any], name: str) -> Any:
     """`value` in the form in which JSON, with tuples, has what a field of type `kind` takes."""
     value = value.tolist() if hasattr(value, "tolist") else str(value) if isinstance(value, Path) else value  # numpy's, as numbers
     if get_origin(kind) is not tuple:
-        return value
+        return str(value) if kind is str and type(value) is int else value
     if isinstance(value, str) and not about.get("nargs"):
         of, count, text = get_args(kind)[0], len(get_args(kind)), value
         value = about["parse"](text) if "parse" in about else listed(text)
@@ -114,7 +118,7 @@ class Options(metaclass=_RecipesFirst):
         """Refuse smaller values, and NaN, of the fields named."""
         for name in names:
             if not getattr(self, name) >= least:  # so that NaN is refused too
-                expected = "at least 1" if least else "0 or more"
+                expected = f"at least {least}" if least else "0 or more"
                 raise FaceganError(f"`{name}` is {getattr(self, name)}: expected {expected}")
 
     def fractions(self, *names: str) -> None:
@@ -139,11 +143,12 @@ class TrainConfig(Options):
     resolution: int = option(64, f"image size in pixels: {', '.join(map(str, RESOLUTIONS[:-1]))} or {RESOLUTIONS[-1]}")
     method: str = option("", "the method")  # the parser lists all of them
     seed: int = option(0, "every random number of the run is a function of it")
-    num: int = option(8000, "faces to render when `data` is 'synthetic'")
+    num: int = option(8000, "faces to render when `data` is 'synthetic'", also=("num_faces",))  # torchrun takes --num for its own
     batch: int = option(32, "images a step, over all processes together")
     minimum_images: int = option(16, "fewest images of each attribute that training accepts")
     mixed_precision: str = option("no", "arithmetic of the networks; R1 and path length stay in fp32", ("no", "bf16"))
     device: str = option(AUTO, HELP)
+    threads: str = option(THREADS, THREADS_HELP, metavar="auto|N")
     cuda_graphs: str = option(
         "auto",
         "replay steps as CUDA graphs, which the host launches in one call each; auto: with one process on a CUDA device",
@@ -155,6 +160,7 @@ class TrainConfig(Options):
     )
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
+    peer_timeout: float = option(20.0, "of several processes: seconds without a sign of life after which one is given up, and all end")
     # --- length: an epoch is --images-per-epoch images
     images_per_epoch: int = option(0, "images in an epoch; 0: the size of the smallest attribute's set", group="length")
     # --- optimisation
@@ -172,7 +178,9 @@ class TrainConfig(Options):
         if len(self.attributes) < 2:
             raise FaceganError(f"`attributes` is {','.join(self.attributes)}: expected at least two, which faces are to carry together")
         check_device(self.device)
+        check_threads(self.threads)
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
+        self.at_least(2, "peer_timeout")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:

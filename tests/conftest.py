@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -160,6 +161,14 @@ def train(configure: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPa
 
     yield train
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -197,6 +197,36 @@ def test_help_of_every_command_imports_nothing_that_computes() -> None:
     assert [line for line in found if line[1:] != [True, []]] == []
 
 
+REFUSED = [
+    "train --data /no/faces --out x", "train --method restore --prior no/prior --out x", "train --resolution 33 --out x", "train",
+    "tune --resolution 33", "generate no/run --out x", "evaluate no/run", "restore no.png --out x", "convert no.pkl x",
+    "mix --rows no/styles --cols 1 --out x", "mix-search --rows 1 --cols no.npz --out x", "walk --rows no/styles --out x.gif",
+    "project --target no.png --out x", "edit no.png --add beard --out x", "styles average no.npz --out x.npz",
+    "styles collect no.npz --out x.npz", "styles direction --positive no.npz --out x.npz", "styles list no/folder",
+    "data align no/photos --out x", "data inspect no/faces",
+    "data label no/faces", "data synth --num -1 --out x", "app no/run",
+]  # fmt: skip
+ALL_REFUSED = """
+import contextlib, io, json, sys
+from facegan import cli
+for text in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            status = cli.main(text.split())
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([text, status, said.getvalue(), [name for name in ("torch", "accelerate", "gradio") if name in sys.modules]]))
+"""
+
+
+def test_what_is_missing_or_wrong_is_refused_before_pytorch_is_imported() -> None:
+    lines = subprocess.check_output([sys.executable, "-c", ALL_REFUSED, json.dumps(REFUSED)], text=True).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert len(found) == len(REFUSED)
+    assert [line for line in found if line[1] != 2 or not line[2].startswith("facegan") or line[3]] == []
+
+
 def test_the_first_help_imports_nothing_that_computes() -> None:
     line = [sys.executable, "-X", "importtime", "-m", "facegan.cli", "--help"]
     ended = subprocess.run(line, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -88,6 +89,16 @@ def restoring(folder: Path) -> Iterator[None]:
             raise
         reason = quoted(str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__)
         raise FaceganError(f"{folder} does not fit this run ({reason}): remove it to resume from what was saved before") from error
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        found.update(f"{name} {plain.dtype} {list(plain.shape)}".encode())
+        found.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return found.hexdigest()
 
 
 # --- named state <-> flat tensors

@@ -26,7 +26,7 @@ from facegan.schema import Range, checked
 
 CONFIG = "config.json"
 # These do not change what a step computes; of `data` the fingerprint tells, wherever they lie.
-FREE_TO_CHANGE = {"out", "data", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
+FREE_TO_CHANGE = {"out", "data", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate", "peer_timeout", "threads"}
 
 log = logging.getLogger("facegan.train")
 
@@ -75,14 +75,14 @@ class RunFolder:
         self._lock: FolderLock | None = None
 
     # --- configuration
-    def claim(self, config: TrainConfig, fingerprint: str) -> None:
+    def claim(self, config: TrainConfig, fingerprint: str, threads: int = 0) -> None:
         """Lock the folder for this process, until `release`, and write config.json into a new one; in an old one check that it is the same
-        run, unless nothing is lost by another one. What killed writers left there is removed."""
+        run, unless nothing is lost by another one. What killed writers left there is removed. `threads`: of a CPU, to be noted."""
         try:
             self._refuse_others()
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.root)
-            self._claim(config, fingerprint)
+            self._claim(config, fingerprint, threads)
             self._sweep()
         except BaseException as error:
             self.release()
@@ -100,12 +100,13 @@ class RunFolder:
         if self.root.is_dir() and not self.config_file.exists() and any(not item.name.startswith(".") for item in self.root.iterdir()):
             raise FaceganError(f"`out={self.root}` holds other files and no config.json: name a new or empty folder")
 
-    def _claim(self, config: TrainConfig, fingerprint: str) -> None:
+    def _claim(self, config: TrainConfig, fingerprint: str, threads: int) -> None:
         record: dict[str, Any] = {
             "facegan": __version__,
             "makes": config.MAKES,
             "config": config.to_json(),
             "data_fingerprint": fingerprint,
+            "threads": threads,
         }
         sources: dict[str, str] | None = None
         if self.config_file.exists():
@@ -176,6 +177,12 @@ class RunFolder:
         except FaceganError as error:
             reason = f" ({error})" if path.exists() else ""
             raise FaceganError(f"{self.root} is not a run{reason}: expected a folder that `facegan train --out` made") from None
+
+    def threads(self) -> int | None:
+        """How many threads it computed with so far; None where that makes no difference yet, or was not noted."""
+        if not (self.config_file.exists() and self.begun):
+            return None
+        return checked(dict(self.record()).get("threads", 0), Annotated[int, Range(0)], self.config_file, "threads") or None
 
     def _sources(self) -> dict[str, str]:
         """Digests of the networks that it started from, by their options; older versions noted none."""

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from facegan import __version__, threads
+from facegan.cli.inputs import refuse_early
 from facegan.cli.messages import FlagFormatter, fields_of, with_flags
 from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
@@ -59,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.setFormatter(FlagFormatter(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     arguments = vars(root.parse_args(words))
-    command = arguments.pop("command")
+    command, classes = arguments.pop("command"), arguments.pop("classes")
     keep_memory()
     threads.begin()
     try:
+        refuse_early(classes, arguments)
         command(arguments)
     except (Exception, KeyboardInterrupt) as error:
         told = explained(error)
@@ -112,5 +114,5 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             for options in command.options_for(words):
                 add_arguments(each, options)
             name_flags(each)
-            each.set_defaults(command=command.run)
+            each.set_defaults(command=command.run, classes=command.options_for(words))
     return root

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
             choices = tuple(METHODS) if item.name == "method" else about["choices"] or _choices(kind)
             common |= dict(type=_type_of(kind), choices=choices)
             common.setdefault("metavar", None if choices else _metavar(kind))
-        groups[heading].add_argument(flag_of(item.name), **common)
+        groups[heading].add_argument(flag_of(item.name), *map(flag_of, about.get("also", ())), **common)
 
 
 def name_flags(parser: argparse.ArgumentParser) -> None:

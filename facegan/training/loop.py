@@ -135,7 +135,7 @@ def _train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]], 
         stage = build()
         StageRun(context, stage, events).run(offset)
         stage.release()
-        context.accelerator.wait_for_everyone()
+        context.shared.share()
         offset = folder.metrics_bytes()
 
 
@@ -152,6 +152,7 @@ class StageRun:
 
     def run(self, metrics_offset: int) -> None:
         step = self._resume(metrics_offset)
+        self._agree(step)
         if self.main:
             ids = self.context.data.table.ids
             self.context.folder.write_ids(self.stage.name, [ids[index] for index in self.stage.used])
@@ -173,6 +174,12 @@ class StageRun:
         self._finish(step)
         if signum:
             raise Interrupted(signum, self.stage.name, step)
+
+    def _agree(self, step: int) -> None:
+        """Refuse to train networks that are not alike on all processes, as where their files are not."""
+        if self.context.peers.world > 1:
+            digest = checkpoint.digest(self.stage.weights())
+            self.context.peers.agree(f"{step} {digest}", f"would begin {self.stage.name} with another step or other weights")
 
     def _timed_step(self, step: int) -> None:
         start, waited = time.perf_counter(), self.context.clock.seconds

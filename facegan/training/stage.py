@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +22,8 @@ from facegan.graphs import Graphed
 from facegan.randomness import Randomness, generator
 from facegan.training.batches import DataClock, RealBatches
 from facegan.training.compiled import compiled
+from facegan.training.peers import Peers
+from facegan.training.sharing import SharedFolder
 
 C = TypeVar("C", bound=TrainConfig, covariant=True)
 
@@ -38,6 +40,12 @@ class Context(Generic[C]):
     accelerator: Accelerator
     randomness: Randomness
     clock: DataClock
+    peers: Peers = field(default_factory=Peers)  # the other processes: none
+
+    @functools.cached_property
+    def shared(self) -> SharedFolder:
+        """The run's folder, as all machines are to have it; every process asks for it first at the same place."""
+        return SharedFolder(self.folder, self.peers, self.device)
 
     @property
     def device(self) -> torch.device:

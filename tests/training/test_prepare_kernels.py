@@ -18,7 +18,7 @@ def test_a_failure_leaves_no_process_waiting(monkeypatch: pytest.MonkeyPatch, ca
     met: list[str] = []
 
     @contextmanager
-    def first() -> Iterator[None]:  # as Accelerate's: what lets the others go comes after the block, and not where it raised
+    def first() -> Iterator[None]:  # as that of `Peers`: what lets the others go comes after the block, and not where it raised
         yield
         met.append("barrier")
 
@@ -26,9 +26,10 @@ def test_a_failure_leaves_no_process_waiting(monkeypatch: pytest.MonkeyPatch, ca
         raise RuntimeError("no space left for kernels")
 
     monkeypatch.setattr(warmup, "prepare", fail)
-    accelerator = SimpleNamespace(local_main_process_first=first, is_local_main_process=True, num_processes=2)
+    accelerator = SimpleNamespace(is_local_main_process=True, num_processes=2)
+    peers = SimpleNamespace(local_main_first=first)
     groups = SimpleNamespace(attributes=("bald", "beard"))
     with caplog.at_level(logging.WARNING):
-        prepare_kernels(SimpleNamespace(accelerator=accelerator, groups=groups, config=None, device=torch.device("cpu")))  # type: ignore[arg-type]
+        prepare_kernels(SimpleNamespace(accelerator=accelerator, peers=peers, groups=groups, config=None, device=torch.device("cpu")))  # type: ignore[arg-type]
     assert met == ["barrier"]
     assert "no space left for kernels" in caplog.text

@@ -104,4 +104,4 @@ def adopt(context: Context, other: RunFolder) -> None:
             tensors, metadata = other.load_stage(stage)
             context.folder.write_ids(stage, other.ids(stage))
             context.folder.finish(stage, tensors, {**metadata, "taken_from": str(other.root)})
-    context.accelerator.wait_for_everyone()
+    context.shared.share()

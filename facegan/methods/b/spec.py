@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   facegan train --method b --data celeba.zip --attributes bald,beard --resolution 64 --out runs/styles
   facegan train --method b --data faces/ --resolution 256 --init-from ffhq256.pkl --freeze-d 4 --kimg 200 --out runs/transfer
   facegan train --method b --data faces/ --conditional --out runs/labels      (then: facegan generate runs/labels --label 1,1)
-  accelerate launch train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
+  torchrun --nproc_per_node 2 -- train.py --method b --data faces/ --resolution 256 --mixed-precision bf16 --out runs/large
 The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended."""
 
 

@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   facegan train --method restore --prior runs/prior --data faces/ --resolution 128 --out runs/restore
   facegan restore small/ --weights runs/restore --out large
   facegan train --method restore --prior ffhq256.pkl --data faces/ --resolution 256 --kimg 200 --out runs/restore256
-  accelerate launch train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --mixed-precision bf16 --out runs/large
+  torchrun --nproc_per_node 2 -- train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --out runs/large
 The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended."""
 
 RESTORE = MethodSpec(

@@ -1,0 +1,45 @@
+"""What is not there, said before PyTorch is: of the files and folders that a command is to read, those that are named by a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from facegan.config import Options
+from facegan.errors import FaceganError
+
+# Fields that name what a command reads -> what it expects; the field's own words where there are none here.
+NETWORK = "a run of `train --method b`, a folder of `facegan convert`, a StyleGAN2 .pkl or .pt"
+PHOTO, STYLE = "a photo, or a folder of photos", "a .npz file of styles, or a folder of them"
+INPUTS = {
+    "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
+    "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
+    "sources": "a file or folder of that name", "folder": "a folder of .npz files", "lpips": "a file of weights",
+    "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
+}  # fmt: skip
+SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")
+
+
+def refuse_missing(options: type[Options], values: Mapping[str, Any]) -> None:
+    """Raises FaceganError for a value that can only be a path, as it has a / or a suffix, where there is nothing."""
+    for item in fields(options):
+        if item.name not in INPUTS or item.name not in values or item.metadata.get("choices"):
+            continue
+        given = values[item.name]
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(value, str) and path_alone(value) and not os.path.exists(os.path.expanduser(value)):
+                raise FaceganError(f"{value} does not exist; expected {INPUTS[item.name] or 'a ' + item.metadata['help']}")
+
+
+def path_alone(value: str) -> bool:
+    """Whether it can be nothing but a path: names, numbers, `hub:OWNER/NAME` and PATH:PART are looked at by the command."""
+    return ":" not in value and "*" not in value and ("/" in value or value.lower().endswith(SUFFIXES))
+
+
+def refuse_early(classes: Sequence[type[Options]], values: Mapping[str, Any]) -> None:
+    """`refuse_missing`, and whatever the options themselves refuse."""
+    for options in classes:
+        refuse_missing(options, values)
+        options(**{item.name: values[item.name] for item in fields(options) if item.name in values})
