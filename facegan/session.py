@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -14,6 +15,7 @@ from facegan.checkpoints.run import RunFolder
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces, synthetic_seed
+from facegan.data.limits import Limits
 from facegan.data.splits import split
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
@@ -43,10 +45,11 @@ def accelerator_for(config: TrainConfig) -> Accelerator:
 
 def load_faces(config: TrainConfig, accelerator: Accelerator | None = None) -> FaceData:
     """The data of a run; with several processes the first one decodes and the others find the cache."""
+    how: dict[str, Any] = dict(num=config.num, seed=config.seed, limits=Limits.of(config))
     if accelerator is None:
-        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed)
+        return open_faces(config.data, config.resolution, **how)
     with accelerator.main_process_first():
-        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed, progress=accelerator.is_main_process)
+        return open_faces(config.data, config.resolution, progress=accelerator.is_main_process, **how)
 
 
 def make_context(config: TrainConfig, accelerator: Accelerator) -> Context:

@@ -18,13 +18,15 @@ from typing import Annotated, Any, TypedDict
 from facegan import __version__
 from facegan.checkpoints import checkpoint
 from facegan.config import TrainConfig
+from facegan.data.faces import STREAMED
 from facegan.errors import FaceganError
 from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, write_whole
 from facegan.schema import Range, checked
 
 CONFIG = "config.json"
 # These do not change what a step computes.
-FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate"}
+FREE_TO_CHANGE = {"out", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate", "stream", "cache_limit", "download_limit",
+                  "decoders"}  # fmt: skip
 
 
 log = logging.getLogger("facegan.train")
@@ -46,6 +48,14 @@ class StageMetadata(TypedDict):
     steps: Annotated[int, Range(0)]
     images: Annotated[int, Range(0)]
     seconds: Annotated[float, Range(0)]
+
+
+def data_differences(there: str, here: str) -> list[str]:
+    """What to say of two fingerprints (`FaceData.fingerprint`)."""
+    ways = ["streamed" if each.startswith(STREAMED) else "kept decoded" for each in (there, here)]
+    if ways[0] != ways[1]:
+        return [f"its images are {ways[0]} there, {ways[1]} here: `stream` and `cache_limit` say which"]
+    return ["the images or labels under `data` changed"] * (there != here)
 
 
 def made_by_run(folder: str | Path) -> str | None:
@@ -108,7 +118,7 @@ class RunFolder:
             for name, value in config.to_json().items()
             if name not in free and then[name] != value
         ]
-        return found + ["the images or labels under `data` changed"] * (old["data_fingerprint"] != fingerprint)
+        return found + data_differences(old["data_fingerprint"], fingerprint)
 
     @property
     def begun(self) -> bool:
