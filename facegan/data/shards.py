@@ -16,7 +16,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,11 +48,11 @@ _BRACES = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
 class Index:
     """What a shard holds: regular files, in its order, and the text of those that are labels."""
 
-    names: list[str] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    checks: list[int] = field(default_factory=list)  # CRC-32 of the first `CHECKED` bytes
-    texts: dict[str, str] = field(default_factory=dict)
+    names: list[str]
+    offsets: list[int]
+    sizes: list[int]
+    checks: list[int]  # CRC-32 of the first `CHECKED` bytes
+    texts: dict[str, str]
 
 
 def names_shards(data: str | Path) -> bool:
@@ -205,7 +205,7 @@ class _Bounded(io.RawIOBase):
 
 def indexed(path: Path) -> Index:
     """Read through a shard: headers, labels, and the first bytes of every file. Raises FaceganError where it is damaged."""
-    index = Index()
+    index = Index([], [], [], [], {})
     try:
         with open(path, "rb") as file, open(path, "rb") as content, tarfile.open(fileobj=_Bounded(file), mode="r:") as archive:
             end = path.stat().st_size
@@ -226,6 +226,11 @@ def indexed(path: Path) -> Index:
                     if member.size > _LABEL_LIMIT:
                         raise FaceganError(f"{path}: {quoted(name)} has {member.size:,} bytes; expected at most {_LABEL_LIMIT:,} of labels")
                     index.texts[name] = start.decode("utf-8-sig", "replace")
+            content.seek(archive.offset)
+            if content.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read for the end
+                raise tarfile.ReadError("its end is missing")
+    except FaceganError:
+        raise
     except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         raise FaceganError(
             f"{path}: expected a shard, a .tar archive, but it is damaged or none ({quoted(str(error))}): fetch or write it again"

@@ -54,6 +54,7 @@ class StreamedImages:
         self.shape = (len(self.members), 3, resolution, resolution)
         self.decoders = Decoders(processes or usual_processes())
         self.bad: dict[int, str] = {}  # rows that turned out to be no picture, and why
+        self._told: set[int] = set()  # those of them that the log has named
 
     @property
     def nbytes(self) -> int:
@@ -103,6 +104,14 @@ class StreamedImages:
                 request.out[place] = self._instead(int(request.rows[place]), *answer, request.rows if among is None else among)
         return request.out
 
+    def tried(self, rows: np.ndarray) -> list[str | None]:
+        """Per row why its file cannot be decoded, or None; raises FaceganError as `finish` does for files that can be read no more."""
+        answers = [answer for future in self.start(rows).answers for answer in future.result()]
+        for row, answer in zip(rows.tolist(), answers, strict=True):
+            if answer is not None:
+                self._refuse_unread(row, *answer)
+        return [None if answer is None else answer[1] for answer in answers]
+
     def _decoded(self, row: int) -> tuple[np.ndarray, Answer]:
         request = self.start(np.array([row]))
         return request.out[0], request.answers[0].result()[0]
@@ -115,18 +124,19 @@ class StreamedImages:
                 return image
             kind, why = again
             self._refuse_unread(row, kind, why)
-        told, self.bad[row] = row in self.bad, why
+        self.bad[row] = why
         for other in self._stand_ins(row, among):
             image, answer = self._decoded(other)
             if answer is None:
-                if not told:
+                if row not in self._told:
+                    self._told.add(row)
                     log.warning("%s is no picture (%s): %s stands in for it", *map(quoted, (self.members[row], why, self.members[other])))
                 return image
             self._refuse_unread(other, *answer)
             self.bad[other] = answer[1]
         examples = [f"{quoted(self.members[each])}: {reason}" for each, reason in self.bad.items()]
         raise FaceganError(
-            f"{self.source.path}: {len(self.bad)} images cannot be decoded, such as {examples[0]}, and none stands in for "
+            f"{self.source.path}: {len(self.bad)} image(s) cannot be decoded, such as {examples[0]}, and none stands in for "
             f"{quoted(self.members[row])}: `facegan data inspect --check-images` finds all of them; move them away"
         )
 
