@@ -4,7 +4,7 @@ It imports no PyTorch, so it never touches a GPU; it ends when its trainer does,
 SIGTERM, which a terminal and a scheduler send to all processes of a group, are the trainer's to answer.
 
 A request: the length in 8 bytes, then a pickle of (resolution, pieces). For each piece comes an answer: its kind, a length and as many
-bytes, the pixels uint8 [3, R, R] or the reason why there are none.
+bytes, the pixels uint8 [3, R, R] or the reason why there are none. Before all of them it says that it is ready.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from facegan.data.formats import IMAGE_LIMIT
 from facegan.data.images import decode, reason
 
 REQUEST, ANSWER = struct.Struct("<Q"), struct.Struct("<BI")
-PIXELS, BAD, UNREAD = 0, 1, 2  # kinds of answers: decoded, no picture whoever reads it, not read this time
+PIXELS, BAD, UNREAD, READY = 0, 1, 2, 3  # kinds of answers: decoded, no picture whoever reads it, not read this time; ready for requests
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member of a zip: signature, lengths of name and extra field
 
 
@@ -118,4 +118,5 @@ def main() -> None:
             left = left[out.write(left) :]
 
     with suppress(BrokenPipeError):  # the trainer is gone
+        write(ANSWER.pack(READY, 0))
         serve(sys.stdin.buffer, write)

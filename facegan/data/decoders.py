@@ -23,7 +23,8 @@ from facegan.files import quoted
 log = logging.getLogger("facegan.data")
 
 TOGETHER = 16  # images in one request at most
-DEATHS = 3  # of processes at one image, until it is to blame
+DEATHS = 5  # of processes at one image, until it is to blame
+STILLBORN = 20  # processes that end before they are ready, until that is told
 PATIENCE = 300.0  # seconds for one request, until a process counts as stuck
 Answer = tuple[int, str] | None  # of one image: decoded, or the kind of answer and the reason
 # This very package first, what the user's program has besides last, so that a module of theirs hides none of Python's.
@@ -43,10 +44,10 @@ def usual_processes() -> int:
 
 
 class _Ended(Exception):
-    """A process ended while it was asked; `.answers` had come by then."""
+    """A process ended while it was asked, or before it was `ready`; `.answers` had come by then."""
 
-    def __init__(self, answers: list[Answer]) -> None:
-        self.answers = answers
+    def __init__(self, answers: list[Answer], ready: bool) -> None:
+        self.answers, self.ready = answers, ready
 
 
 class _Process:
@@ -54,15 +55,17 @@ class _Process:
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[bytes] | None = None
+        self.ready = False
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self.child is None:
+            self.ready = False
             alone = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
             # Not `multiprocessing`: it would import the user's main module again, and its children outlive a killed parent.
             try:
                 self.child = subprocess.Popen(
                     [sys.executable, "-c", _COMMAND, _ROOT, *sys.path], env={**os.environ, **alone}, pipesize=_PIPE,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
                 raise FaceganError(f"a process to decode images cannot be started ({error}): `decoders` asks for fewer of them") from None
@@ -75,6 +78,9 @@ class _Process:
         stuck = threading.Timer(PATIENCE, child.kill)
         stuck.start()
         try:
+            if not self.ready:
+                self._read(bytearray(ANSWER.size))
+                self.ready = True
             request = pickle.dumps((out.shape[-1], list(pieces)), protocol=pickle.HIGHEST_PROTOCOL)
             child.stdin.write(REQUEST.pack(len(request)) + request)
             child.stdin.flush()
@@ -87,7 +93,7 @@ class _Process:
                     answers.append((kind, bytes(self._read(bytearray(length))).decode(errors="replace")))
             return answers
         except (OSError, EOFError):
-            raise _Ended(answers) from None
+            raise _Ended(answers, self.ready) from None
         finally:
             stuck.cancel()
 
@@ -122,42 +128,54 @@ class Decoders:
     def __init__(self, processes: int) -> None:
         self.processes = processes
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        members = [_Process() for _ in range(processes)]
-        for member in members:
+        self.members = [_Process() for _ in range(processes)]
+        for member in self.members:
             self._idle.put(member)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="facegan-decoders")
-        self.close = weakref.finalize(self, _close, self._threads, members)
+        self._closed = threading.Event()
+        self.close = weakref.finalize(self, _close, self._threads, self._closed, self.members)
 
     def submit(self, pieces: Sequence[Piece | bytes], names: Sequence[str], out: np.ndarray) -> list[Future[list[Answer]]]:
         """Begin to decode pieces, called `names`, into the rows of `out`, uint8 [n, 3, R, R]; one future a request, in order."""
         share = min(TOGETHER, max(4, -(-len(pieces) // self.processes)))
         parts = [slice(at, at + share) for at in range(0, len(pieces), share)]
-        return [self._threads.submit(_decode, self._idle, pieces[part], names[part], out[part]) for part in parts]
+        return [self._threads.submit(_decode, self._idle, self._closed, pieces[part], names[part], out[part]) for part in parts]
 
 
-def _close(threads: ThreadPoolExecutor, members: Sequence[_Process]) -> None:
+def _close(threads: ThreadPoolExecutor, closed: threading.Event, members: Sequence[_Process]) -> None:
+    closed.set()
     threads.shutdown(wait=False, cancel_futures=True)
     for member in members:
         member.end()
 
 
-def _decode(idle: queue.SimpleQueue[_Process], pieces: Sequence[Piece | bytes], names: Sequence[str], out: np.ndarray) -> list[Answer]:
+def _decode(
+    idle: queue.SimpleQueue[_Process], closed: threading.Event, pieces: Sequence[Piece | bytes], names: Sequence[str], out: np.ndarray
+) -> list[Answer]:
     """One request, by whichever process is free; where it is killed another takes over from the image where it stood."""
     answers: list[Answer] = []
-    member, deaths = idle.get(), 0
+    member, deaths, stillborn = idle.get(), 0, 0
     try:
-        while len(answers) < len(pieces):
+        while len(answers) < len(pieces) and not closed.is_set():
             at = len(answers)
             try:
                 answers += member.ask(pieces[at:], out[at:])
             except _Ended as ended:
+                if closed.is_set():
+                    break
                 answers += ended.answers
-                deaths = 1 if ended.answers else deaths + 1
+                deaths = int(ended.ready) + (0 if ended.answers else deaths)
+                stillborn += not ended.ready
                 how, name = member.end(), quoted(names[len(answers)])
                 if deaths == DEATHS:
                     raise FaceganError(
                         f"{DEATHS} decoding processes ended at {name}, the last one {how}: move that file away, or give more memory; the "
                         "same command then goes on from the last snapshot"
+                    ) from None
+                if stillborn == STILLBORN:
+                    raise FaceganError(
+                        f"{STILLBORN} decoding processes ended before they had begun, the last one {how}: is there enough memory? The same "
+                        "command goes on from the last snapshot"
                     ) from None
                 log.warning("a decoding process ended %s at %s: another one takes its place, and no image is lost", how, name)
         return answers

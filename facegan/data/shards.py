@@ -28,7 +28,7 @@ from facegan.data.download import fetched
 from facegan.data.formats import IMAGE_LIMIT, suffixes
 from facegan.data.images import cache_directory, content_key
 from facegan.data.layouts import LAYOUTS, Rows, imagefolder
-from facegan.data.lists import MOST_ROWS
+from facegan.data.lists import MOST_ROWS, bounded
 from facegan.data.sources import CHECKED, Source, _relative, _visible
 from facegan.errors import FaceganError
 from facegan.files import parse_json, quoted, read_json, regular_file, write_whole
@@ -250,6 +250,8 @@ def samples(source: Source, images: Sequence[str]) -> Rows:
         stem, plain, _ = _key(image)
         if plain:
             first.setdefault(stem, image)
+    some = [_labels(stem, image, labels.get(stem, {})) for stem, image in islice(first.items(), 100)]
+    bounded(str(source.path), len(first), max(map(len, some), default=1) - 1)  # before all of them are objects
     found = [_labels(f"{source.path}: {quoted(stem)}", image, labels.get(stem, {})) for stem, image in first.items()]
     if not any(len(row) > 1 for row in found):
         raise FaceganError(

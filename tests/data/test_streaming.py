@@ -172,12 +172,8 @@ def test_a_file_that_is_gone_ends_the_run_in_a_sentence(folder: Path) -> None:
 
 
 def pids(images: StreamedImages) -> list[int]:
-    """Of the processes that have been started; whichever are busy are waited for."""
-    idle = images.decoders._idle
-    members = [idle.get() for _ in range(images.decoders.processes)]
-    for member in members:
-        idle.put(member)
-    return [member.child.pid for member in members if member.child is not None]
+    """Of the processes that have been started."""
+    return [member.child.pid for member in images.decoders.members if member.child is not None]
 
 
 def test_killed_processes_are_replaced_and_no_image_is_lost(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,12 +190,18 @@ def test_killed_processes_are_replaced_and_no_image_is_lost(folder: Path, caplog
 
 
 def test_processes_that_always_end_or_never_answer_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_COMMAND", "raise SystemExit(7)")
+    ready = "import os, time; os.write(1, bytes([3, 0, 0, 0, 0])); "
+    monkeypatch.setattr(decoders, "DEATHS", 3)
+    monkeypatch.setattr(decoders, "STILLBORN", 3)
+    monkeypatch.setattr(decoders, "_COMMAND", ready + "raise SystemExit(7)")
     with pytest.raises(FaceganError, match="3 decoding processes ended at .*009.png, the last one with exit status 7"):
         streamed(folder)[9]
-    monkeypatch.setattr(decoders, "_COMMAND", "import time; time.sleep(60)")
-    monkeypatch.setattr(decoders, "PATIENCE", 0.2)
-    with pytest.raises(FaceganError, match="3 decoding processes ended at .*by signal 9"):
+    monkeypatch.setattr(decoders, "_COMMAND", "raise SystemExit(7)")
+    with pytest.raises(FaceganError, match="3 decoding processes ended before they had begun, the last one with exit status 7"):
+        streamed(folder)[9]
+    monkeypatch.setattr(decoders, "_COMMAND", ready + "time.sleep(60)")
+    monkeypatch.setattr(decoders, "PATIENCE", 0.5)
+    with pytest.raises(FaceganError, match="3 decoding processes ended .*by signal 9"):
         streamed(folder)[9]
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(FaceganError, match="cannot be started"):
@@ -223,8 +225,7 @@ def test_processes_end_with_their_trainer_however_that_ends(folder: Path) -> Non
         from facegan.data.limits import Limits
         images = open_faces({str(folder)!r}, 8, progress=False, limits=Limits(stream=True, decoders=2)).images
         images.take(np.arange(60))
-        idle = images.decoders._idle
-        print(*(idle.get().child.pid for _ in range(2)), flush=True)
+        print(*(member.child.pid for member in images.decoders.members), flush=True)
         assert "torch" not in sys.modules
         time.sleep(60)
     """)
