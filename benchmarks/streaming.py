@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -24,6 +25,7 @@ from PIL import Image
 
 from facegan.data.faces import open_faces
 from facegan.data.limits import Limits
+from facegan.data.streaming import StreamedImages
 from facegan.data.synthetic import render_dataset, write_celeba_layout
 from facegan.methods import configured
 from facegan.methods.a.phase1 import Phase1
@@ -74,27 +76,45 @@ def stage_of(values: dict[str, Any], data: str, stream: bool, out: Path) -> Any:
     return Phase1(context, None) if values["method"] == "a" else StyleGAN2Training(context)  # type: ignore[arg-type]
 
 
-def trainings(data: str, rounds: int, folder: Path) -> None:
-    print("\n| training | steps a second, decoded | streamed | ratio | waiting for data, decoded | streamed |\n|---|---|---|---|---|---|")
+def decoding_time(stage: Any) -> float:
+    """Seconds of processor time that decoding processes have taken."""
+    images = stage.context.data.images
+    pids = [member.child.pid for member in images.decoders.members if member.child] if isinstance(images, StreamedImages) else []
+    ticks = [sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) for pid in pids]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def trainings(data: str, rounds: int, only: str, folder: Path) -> None:
+    """Rates, the share waited, and what does not depend on who else uses the machine: processor time of a step."""
+    titles = ["training", "steps a second, decoded", "streamed", "ratio", "waiting for data, decoded", "streamed",
+              "processor time of a step, ms: decoded", "streamed", "and its decoding"]  # fmt: skip
+    print(f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name, values in TRAININGS.items():
+        if only not in name:
+            continue
         stages = [stage_of(values, data, stream, folder / f"run{stream}") for stream in (False, True)]
         rates: list[list[float]] = [[], []]
         waits: list[list[float]] = [[], []]
+        spent: list[list[float]] = [[], [], []]
         for block in range(rounds + 1):
             for which, stage in enumerate(stages):
                 clock, first = stage.context.clock, block * (BLOCK + AHEAD + 1)
                 for step in range(first, first + AHEAD + 1):
                     stage.step(step)
-                start, waited = time.perf_counter(), clock.seconds
+                start, waited, own, others = time.perf_counter(), clock.seconds, time.process_time(), decoding_time(stage)
                 for step in range(first + AHEAD + 1, first + AHEAD + 1 + BLOCK):
                     stage.step(step)
                 seconds = time.perf_counter() - start
                 if block:  # the first one warms up
                     rates[which].append(BLOCK / seconds)
                     waits[which].append((clock.seconds - waited) / seconds)
+                    spent[which].append(1e3 * (time.process_time() - own) / BLOCK)
+                    if which:
+                        spent[2].append(1e3 * (decoding_time(stage) - others) / BLOCK)
         ratio = statistics.median(b / a for a, b in zip(*rates, strict=True))
         (kept, streamed), (wait, waited) = (list(map(statistics.median, each)) for each in (rates, waits))
-        print(f"| {name} | {kept:.2f} | {streamed:.2f} | {ratio:.3f} | {100 * wait:.2f} % | {100 * waited:.2f} % |", flush=True)
+        shares, times = f"{100 * wait:.2f} % | {100 * waited:.2f} %", " | ".join(f"{statistics.median(each):.1f}" for each in spent)
+        print(f"| {name} | {kept:.2f} | {streamed:.2f} | {ratio:.3f} | {shares} | {times} |", flush=True)
 
 
 def walks() -> None:
@@ -113,6 +133,7 @@ def main() -> None:
     parser.add_argument("--data", default="")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--only", default="walks,decoding,trainings")
+    parser.add_argument("--training", default="", help="only those with this in their name")
     arguments = parser.parse_args()
     logging.getLogger("facegan").setLevel(logging.WARNING)
     print(f"{torch.get_num_threads()} threads")
@@ -125,7 +146,7 @@ def main() -> None:
         if "decoding" in arguments.only:
             decoding(folder)
         if "trainings" in arguments.only:
-            trainings(arguments.data or str(folder / "faces"), arguments.rounds, folder)
+            trainings(arguments.data or str(folder / "faces"), arguments.rounds, arguments.training, folder)
 
 
 if __name__ == "__main__":
