@@ -53,6 +53,18 @@ def listed(items: str | Sequence[str], mark: str = ",") -> tuple[str, ...]:
     return tuple(part.strip() for part in parts)
 
 
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def size_of(text: str, name: str) -> int:
+    """Bytes that a text such as `16GiB`, `500 MB` or `1000000` means; raises FaceganError for others, with the option's `name`."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(I?B)?", text.strip().upper(), re.ASCII)
+    unit = "" if match is None else match[2] + "B" * (match[3] == "B" and bool(match[2]))
+    if match is None:
+        raise FaceganError(f"`{name}` is {text[:60]!r}: expected a size, such as 16GiB, 500MB or 0")
+    return int(float(match[1]) * _UNITS[unit])
+
+
 _kinds = functools.cache(get_type_hints)  # name -> type, of a class
 
 
@@ -136,7 +148,10 @@ class TrainConfig(Options):
 
     # --- run
     out: str = option("", "folder of the run; the same command again resumes it")
-    data: str = option("synthetic", "folder or .zip of labelled faces (see `facegan data inspect`), or 'synthetic'")
+    data: str = option(
+        "synthetic",
+        "folder, .zip or WebDataset shards (path, pattern, address) of labelled faces (see `facegan data inspect`), or 'synthetic'",
+    )
     attributes: tuple[str, ...] = option(
         ("bald", "beard"), "attributes that faces are to carry together, in order; built-in names, columns, or name=SELECTOR/SELECTOR"
     )
@@ -161,6 +176,11 @@ class TrainConfig(Options):
     log_every: int = option(20, "steps between rows of metrics.jsonl")
     keep_checkpoints: int = option(2, "checkpoints kept, newest first")
     peer_timeout: float = option(20.0, "of several processes: seconds without a sign of life after which one is given up, and all end")
+    # --- data: where images are that are not kept decoded
+    stream: bool = option(False, "decode images as they are needed; always where, decoded, they would pass `cache_limit`", group="data")
+    cache_limit: str = option("16GiB", "most that decoded images may take in the cache", group="data", metavar="SIZE")
+    download_limit: str = option("200GiB", "most that shards of an http(s) address may take in the cache", group="data", metavar="SIZE")
+    decoders: int = option(0, "processes that decode streamed images; 0: half of the cores, up to 8", group="data")
     # --- length: an epoch is --images-per-epoch images
     images_per_epoch: int = option(0, "images in an epoch; 0: the size of the smallest attribute's set", group="length")
     # --- optimisation
@@ -181,7 +201,9 @@ class TrainConfig(Options):
         check_threads(self.threads)
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(2, "peer_timeout")
-        self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr")
+        self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr", "decoders")
+        for name in ("cache_limit", "download_limit"):
+            size_of(getattr(self, name), name)
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise FaceganError(f"`{name}` is {getattr(self, name)}: expected 0 to below 1")

@@ -412,6 +412,20 @@ class DataSynth(Options):
 
 
 @dataclass(frozen=True)
+class DataPack(Options):
+    """`facegan data pack`"""
+
+    data: str = option("", "folder, .zip or shards of labelled faces (docs/data.md)", place="DATA")
+    out: str = option("", "new folder for faces-000000.tar, ...", required=True, metavar="DIR")
+    shard_size: str = option("1GiB", "size from which a new shard is begun", metavar="SIZE")
+    decoders: int = option(0, "processes that check whether each image can be decoded; 0: half of the cores, up to 8")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(0, "decoders")
+
+
+@dataclass(frozen=True)
 class App(Compute):
     """`facegan app`"""
 

@@ -18,6 +18,7 @@ from facegan.checkpoints.run import RunFolder
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces, synthetic_seed
+from facegan.data.limits import Limits
 from facegan.data.splits import split
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
@@ -66,8 +67,9 @@ def _accelerator(config: TrainConfig, ddp: DistributedDataParallelKwargs) -> Acc
 def load_faces(config: TrainConfig, peers: Peers | None = None) -> FaceData:
     """The data of a run; of several processes one on every machine decodes, and the others find the cache."""
     peers = peers or Peers()
+    limits = Limits.of(config)
     with peers.local_main_first():
-        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed, progress=peers.local_main)
+        return open_faces(config.data, config.resolution, num=config.num, seed=config.seed, progress=peers.local_main, limits=limits)
 
 
 def make_context(config: TrainConfig, accelerator: Accelerator, peers: Peers | None = None) -> Context:
@@ -139,7 +141,7 @@ def threads_for(context: Context) -> Choice:
 
 def agree_on_options(config: TrainConfig, peers: Peers) -> None:
     """Refuse, everywhere, where processes were started with different options or different versions of this package."""
-    local = {"out", "data", "device", "threads"}
+    local = {"out", "data", "device", "threads", "cache_limit", "download_limit", "decoders"}
     options = {name: value for name, value in config.to_json().items() if name not in local}
     mine = json.dumps({"facegan": __version__, **options})
     first, *others = map(json.loads, peers.gather(mine))

@@ -19,6 +19,7 @@ from facegan.checkpoints import checkpoint
 from facegan.checkpoints.metrics import Metrics
 from facegan.checkpoints.sources import digests, same_network
 from facegan.config import TrainConfig
+from facegan.data.faces import STREAMED
 from facegan.errors import FaceganError
 from facegan.files import RECORD_LIMIT, quoted, read_json, read_text, remove_whole, sweep, write_whole
 from facegan.locks import FolderLock
@@ -26,7 +27,8 @@ from facegan.schema import Range, checked
 
 CONFIG = "config.json"
 # These do not change what a step computes; of `data` the fingerprint tells, wherever they lie.
-FREE_TO_CHANGE = {"out", "data", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate", "peer_timeout", "threads"}
+FREE_TO_CHANGE = {"out", "data", "device", "cuda_graphs", "compile", "keep_checkpoints", "accumulate", "peer_timeout", "threads", "stream",
+                  "cache_limit", "download_limit", "decoders"}  # fmt: skip
 
 log = logging.getLogger("facegan.train")
 
@@ -47,6 +49,16 @@ class StageMetadata(TypedDict):
     steps: Annotated[int, Range(0)]
     images: Annotated[int, Range(0)]
     seconds: Annotated[float, Range(0)]
+
+
+def data_differences(there: str, here: str, old: str, new: str) -> list[str]:
+    """What to say of two fingerprints (`FaceData.fingerprint`), and of where the data lie."""
+    ways = ["streamed" if each.startswith(STREAMED) else "kept decoded" for each in (there, here)]
+    if ways[0] != ways[1]:
+        return [f"its images are {ways[0]} there, {ways[1]} here: `stream` and `cache_limit` say which"]
+    if there == here:
+        return []
+    return ["the images or labels under `data` changed" if old == new else f"`data` {old} there, {new} here, of other content"]
 
 
 def made_by_run(folder: str | Path) -> str | None:
@@ -142,12 +154,7 @@ class RunFolder:
             for name, value in config.to_json().items()
             if name not in free and then[name] != value and not same_network(name, then[name], value, known)
         ]
-        if old["data_fingerprint"] != fingerprint:
-            there, here = shown(then["data"]), shown(config.data)
-            found.append(
-                "the images or labels under `data` changed" if there == here else f"`data` {there} there, {here} here, of other content"
-            )
-        return found
+        return found + data_differences(old["data_fingerprint"], fingerprint, shown(then["data"]), shown(config.data))
 
     @property
     def begun(self) -> bool:

@@ -40,6 +40,7 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "data align": ("facegan.cli.data", "photographs to aligned square faces, ready to train on"),
     "data inspect": ("facegan.cli.data", "what each selector finds in a data set"),
     "data label": ("facegan.cli.data", "attributes for faces without any, learned from some labelled faces"),
+    "data pack": ("facegan.cli.data", "write faces of any layout as WebDataset shards"),
     "data synth": ("facegan.cli.data", "make synthetic faces with known attributes, in CelebA's layout"),
     "app": ("facegan.cli.app", "a page to make, mix, edit and judge faces by eye"),
     "demo": ("facegan.cli.studies", "Method A on synthetic faces, small, styles mixed, faces restored, and the table that proves it"),

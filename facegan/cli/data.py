@@ -28,6 +28,11 @@ FACES/metadata.csv has the most uncertain faces first. Correct values there, wri
 give the same command again: it keeps them and learns from them too.
 """
 
+PACK_EXAMPLES = """examples:
+  facegan data pack faces/ --out shards --shard-size 500MB
+  facegan train --data "shards/faces-{000000..000041}.tar" --stream --out runs/large
+Files are copied as they are, each with its labels in a .json beside it; those that cannot be decoded are left out and named."""
+
 
 def run_inspect(values: dict[str, Any]) -> None:
     """Print what a data set holds, and write the sheet of its groups."""
@@ -98,9 +103,17 @@ def run_synth(values: dict[str, Any]) -> None:
     print(options.out)
 
 
+def run_pack(values: dict[str, Any]) -> None:
+    """Write a data set as shards."""
+    from facegan.data.packing import pack
+
+    print(pack(o.DataPack(**values)).describe())
+
+
 COMMANDS = {
     "data inspect": Command(o.DataInspect, run_inspect),
     "data align": Command(o.DataAlign, run_align, ALIGN_EXAMPLES),
     "data label": Command(o.DataLabel, run_label, LABEL_EXAMPLES),
+    "data pack": Command(o.DataPack, run_pack, PACK_EXAMPLES),
     "data synth": Command(o.DataSynth, run_synth),
 }

@@ -49,7 +49,8 @@ LAYOUTS = """the layouts understood, in a folder or a .zip, are
   NVIDIA          dataset.json with "labels": [[file, class or floats], ...]
   imagefolder     metadata.csv or metadata.jsonl with a file_name column
   class folders   two or more folders of images, each named after the attribute its images carry, or after several of them
-                  ("bald and beard"); or train/, val/, test/ with such folders in each"""
+                  ("bald and beard"); or train/, val/, test/ with such folders in each
+  WebDataset      shards: one or more .tar, a pattern faces-{000..009}.tar or its http(s) address, with a .json or .cls beside each image"""
 
 
 @dataclass

@@ -17,6 +17,7 @@ import numpy as np
 from facegan.data.classes import class_folders
 from facegan.data.formats import is_image, told_masks, told_unread, unread, without_masks
 from facegan.data.layouts import LAYOUTS, Reader, Rows, celeba, imagefolder, metadata_csv, metadata_jsonl, nvidia
+from facegan.data.shards import ShardSource, names_shards, samples
 from facegan.data.sources import Source, open_source
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
@@ -49,16 +50,16 @@ MARKED: tuple[tuple[str, str, Reader], ...] = (
 )
 
 
-def open_catalog(path: str | Path) -> Catalog:
-    """Find out the layout of a folder or zip and read its attributes.
+def open_catalog(
+    path: str | Path, *, cache_dir: str | Path | None = None, download_limit: int | None = None, progress: bool = True
+) -> Catalog:
+    """Find out the layout of a folder, zip or shards and read its attributes; shards are indexed, and fetched, first.
 
     Raises FaceganError, which lists the layouts, when there is nothing there or nothing known; and with file and line
     for damaged attribute files.
     """
-    path = Path(path).expanduser()
-    if not os.path.exists(path):
-        raise FaceganError(f"data {path}: no such folder or file; {LAYOUTS}")
-    source = open_source(path)
+    source = _source(path, cache_dir, download_limit, progress)
+    path = source.path
     images, masks = without_masks([name for name in source.names if is_image(name)])
     others = (*source.lost, *unread(source.names))
     notes = told_unread(others)
@@ -72,7 +73,18 @@ def open_catalog(path: str | Path) -> Catalog:
         marked = [name for name in source.names if posixpath.basename(name) == marker]
         if marked:
             return _catalog(source, layout, load(source, sorted(marked, key=_depth), images), [*told_masks(beside), *notes], others)
+    if isinstance(source, ShardSource) and source.labels:
+        return _catalog(source, "WebDataset", samples(source, images), [*told_masks(beside), *notes], others)
     return _catalog(source, "class folders", class_folders(source, images, dropped), dropped, others)
+
+
+def _source(data: str | Path, cache_dir: str | Path | None, download_limit: int | None, progress: bool) -> Source:
+    if names_shards(data):
+        return ShardSource(data, cache_dir=cache_dir, download_limit=download_limit, progress=progress)
+    path = Path(data).expanduser()
+    if not os.path.exists(path):
+        raise FaceganError(f"data {path}: no such folder or file; {LAYOUTS}")
+    return open_source(path)
 
 
 def _depth(name: str) -> int:

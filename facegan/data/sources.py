@@ -6,9 +6,11 @@ import os
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from facegan.data.decoder import Piece
 from facegan.data.formats import IMAGE_LIMIT
 from facegan.errors import FaceganError
 from facegan.files import TEXT_LIMIT, quoted, read_bytes, regular_file
@@ -16,6 +18,7 @@ from facegan.files import TEXT_LIMIT, quoted, read_bytes, regular_file
 _DIRECTORY_LIMIT = 64 << 20  # bytes of a zip's list of members; each member becomes an object of about ten times its entry
 _UNPACKED = 16 << 20  # bytes that any member may have; larger ones no more than so many times what they take in the archive:
 _RATIO = 200
+CHECKED = 4096  # bytes at the start of a file that `check` looks at
 
 
 class Source:
@@ -31,6 +34,14 @@ class Source:
 
     def stamp(self, name: str) -> tuple[int, int]:
         """Size in bytes, and the time (folder) or checksum (archive) that changes with the content."""
+        raise NotImplementedError
+
+    def piece(self, name: str) -> Piece | bytes:
+        """Where another process finds the content, or the content; raises as `read` does."""
+        return self.read(name)
+
+    def check(self, name: str) -> int:
+        """CRC-32 of the first `CHECKED` bytes of the content; raises as `read` does."""
         raise NotImplementedError
 
     def text(self, name: str) -> str:
@@ -69,6 +80,13 @@ class DirectorySource(Source):
     def read(self, name: str, most: int = IMAGE_LIMIT) -> bytes:
         return read_bytes(self.path / name, most)
 
+    def piece(self, name: str) -> Piece | bytes:
+        return Piece(os.path.join(self.path, name))
+
+    def check(self, name: str) -> int:
+        with open(os.path.join(self.path, name), "rb") as file:
+            return zlib.crc32(file.read(CHECKED))
+
     def stamp(self, name: str) -> tuple[int, int]:
         try:
             status = (self.path / name).stat()
@@ -99,11 +117,26 @@ class ZipSource(Source):
             self._members[_relative(member.filename)] = member  # of several of the same name the last one counts
         self.names, self.lost = _visible(name for name, member in self._members.items() if not member.is_dir())
 
-    def read(self, name: str, most: int = IMAGE_LIMIT) -> bytes:
+    def _member(self, name: str, most: int = IMAGE_LIMIT) -> zipfile.ZipInfo:
         member = self._members[name]
         most = min(most, max(_UNPACKED, _RATIO * member.compress_size))
         if member.file_size > most:
             raise FaceganError(f"{self.path}: {quoted(name)} would unpack to {member.file_size:,} bytes; expected at most {most:,}")
+        return member
+
+    def piece(self, name: str) -> Piece | bytes:
+        member = self._member(name)
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return self.read(name)  # rare, and zipfile's
+        deflated = member.compress_type == zipfile.ZIP_DEFLATED
+        return Piece(str(self.path), member.header_offset, member.compress_size, member.file_size, member.CRC, deflated)
+
+    def check(self, name: str) -> int:
+        with self._archive.open(self._member(name)) as file:
+            return zlib.crc32(file.read(CHECKED))
+
+    def read(self, name: str, most: int = IMAGE_LIMIT) -> bytes:
+        member = self._member(name, most)
         with self._archive.open(member) as file:
             return file.read()  # never more than `file_size`
 

@@ -20,6 +20,7 @@ from facegan.checkpoints.trained import TrainedRun
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import open_faces, synthetic_seed
+from facegan.data.limits import Limits
 from facegan.data.splits import split
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
@@ -66,7 +67,7 @@ class Evaluator:
         inception = [Inception(weights, self.device)] if weights else []  # before minutes of work
         self.lpips = lpips_here(lpips, self.device)
         with main_first():
-            self.data = open_faces(data or config.data, config.resolution, num=config.num, seed=config.seed)
+            self.data = open_faces(data or config.data, config.resolution, num=config.num, seed=config.seed, limits=Limits.of(config))
             self.groups = group(self.data.table, resolve(config.attributes, self.data.table), minimum=config.minimum_images)
             self.split = split(self.data.identities, self.groups)
             self.judge = Judge.load(judge, self.device) if judge else load_or_train(self.data, self.groups, self.split, device=self.device)

@@ -18,6 +18,7 @@ from facegan.checkpoints.restorers import STAGE, open_restorer
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces
+from facegan.data.limits import Limits
 from facegan.data.splits import split
 from facegan.errors import FaceganError
 from facegan.evaluation.diversity import lpips_here
@@ -130,8 +131,9 @@ def held_out(path: str, data: str, resolution: int, most: int) -> tuple[Faces, d
     if Path(path).is_dir() and (Path(path) / "ids" / f"{STAGE}.txt").exists():
         config: Any = config_of(RunFolder(path))
         conditions["as in training"] = config.degradation
-        own = open_faces(config.data, resolution, num=config.num, seed=config.seed)
-        if not data or open_faces(data, resolution, num=config.num, seed=config.seed).fingerprint == own.fingerprint:
+        how: dict[str, Any] = dict(num=config.num, seed=config.seed, limits=Limits.of(config))
+        own = open_faces(config.data, resolution, **how)
+        if not data or open_faces(data, resolution, **how).fingerprint == own.fingerprint:
             parts = split(own.identities, group(own.table, resolve(config.attributes, own.table), minimum=config.minimum_images))
             return Faces(some(own, parts.judge, most), f"{own.name}, the part that no generator learns from"), conditions
     if not data:

@@ -25,7 +25,7 @@ from facegan.warmup.kernels import Specialisation
 # What has no say in which kernels there are, but changes from run to run.
 SILENT = (
     "out", "data", "seed", "num", "minimum_images", "snapshot_every", "log_every", "keep_checkpoints", "lr", "critic_lr", "patience",
-    "device", "cuda_graphs",
+    "device", "cuda_graphs", "stream", "cache_limit", "download_limit", "decoders",
 )  # fmt: skip
 log = logging.getLogger("facegan.train")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from facegan import randomness
 from facegan.pixels import to_float, to_uint8
-from facegan.randomness import Randomness, Shard, generator, permuted
+from facegan.randomness import Randomness, Shard, generator, permuted, scattered
 from facegan.training.batches import DataClock, RealBatches
 from facegan.training.ema import Average
 
@@ -55,6 +56,57 @@ def test_a_walk_visits_each_item_once_a_pass_in_changing_order(size: int, count:
     assert size == 1 or len({tuple(row) for row in passes}) > len(passes) // 2
     # the position is a function of the start alone, not of the slices by which one came there
     assert np.array_equal(permuted(3, "x", 0, len(walk), size), walk)
+
+
+def test_walks_of_up_to_65536_items_are_the_permutations_that_they_always_were() -> None:
+    for size in (13_944, 1 << 16):
+        whole = generator(5, "phase1/reals/permutation", 2).permutation(size)
+        assert np.array_equal(permuted(5, "phase1/reals", 2 * size + 17, 64, size), whole[17 : 17 + 64])
+
+
+@pytest.mark.parametrize("size", [65_537, 99_991, 100_000, 2**17, 2**17 + 1])
+def test_longer_walks_visit_each_item_once_a_pass_too(size: int) -> None:
+    passes = permuted(3, "x", 0, 2 * size, size).reshape(2, size)
+    assert (np.sort(passes, axis=1) == np.arange(size)).all()
+    assert (passes[0] == passes[1]).sum() < 12  # as chance has it: 1 on average
+    assert np.array_equal(permuted(3, "x", size - 5, 10, size), passes.ravel()[size - 5 : size + 5])
+    assert not np.array_equal(permuted(4, "x", 0, 50, size), passes[0, :50]) and not np.array_equal(
+        permuted(3, "y", 0, 50, size), passes[0, :50]
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 17, 30])
+def test_the_bijection_holds_at_any_size(size: int) -> None:
+    for seed in range(20):
+        keys = generator(seed, "keys").integers(1 << 64, size=8, dtype=np.uint64)
+        assert sorted(scattered(np.arange(size), size, keys)) == list(range(size))
+
+
+def test_longer_walks_are_uniform() -> None:
+    """Where items of each fortieth of the walk lie: chi-square with 39 * 39 degrees of freedom, within four deviations; and steps."""
+    size, times = 70_000, 12
+    counts = np.zeros((40, 40))
+    for seed in range(times):
+        walk = permuted(seed, "u", 0, size, size)
+        np.add.at(counts, (np.arange(size) * 40 // size, walk * 40 // size), 1)
+    expected = times * size / 1600
+    chi, freedom = ((counts - expected) ** 2 / expected).sum(), 39 * 39
+    assert abs(chi - freedom) < 4 * (2 * freedom) ** 0.5
+    assert abs(np.corrcoef(walk[1:], walk[:-1])[0, 1]) < 4 / size**0.5
+    # Of n steps drawn at random from n differences 1 - 1/e occur.
+    assert abs(len(np.unique(np.diff(walk) % size)) / size - (1 - np.exp(-1))) < 0.01
+
+
+def test_a_batch_of_a_long_walk_costs_what_its_images_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    mixed = randomness._mixed
+    monkeypatch.setattr(randomness, "_mixed", lambda x: sent.append(len(x)) or mixed(x))
+    monkeypatch.setattr(randomness, "_order", None)  # no whole order is drawn
+    for size in (100_000, 10**6, 10**9):
+        sent.clear()
+        walk = permuted(0, "x", 3 * size // 2, 32, size)
+        assert len(set(walk.tolist())) == 32 and walk.min() >= 0 and walk.max() < size
+        assert sum(sent) <= 8 * (32 + 2)  # eight rounds each, of hardly any more than once
 
 
 def images(count: int = 10) -> np.ndarray:

@@ -19,7 +19,7 @@ from facegan.models.merged_generator import MergedGenerator
 from facegan.pixels import to_float, to_uint8
 from facegan.randomness import generator
 from facegan.training.augment import sharpness
-from facegan.training.batches import flipped
+from facegan.training.batches import Fetcher, flipped
 from facegan.training.stage import Context
 
 HARVEST_BATCH, HARVEST_CAPACITY = 64, 2048
@@ -151,14 +151,23 @@ def conditional_reals(context: Context[MethodAConfig], sets: list[np.ndarray]) -
     """Reals of every set with their y; each image's set is drawn like the fakes' labels."""
     sources = [context.reals(index, f"phase1/reals{k}") for k, index in enumerate(sets)]
 
+    def labels(step: int, count: int) -> np.ndarray:
+        return conditional_labels(context, "phase1/real-labels", step, count, len(sets))
+
+    def places(step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        of = labels(step, count)
+        kinds = np.where(of.any(1), of.argmax(1), len(sets) - 1)
+        return kinds, np.arange(len(kinds))
+
+    def rows(step: int, count: int) -> np.ndarray:
+        return np.stack([source.rows(step, count) for source in sources])[places(step, count)]
+
+    fetch = Fetcher(context.data.images, rows, np.concatenate(sets))
+
     def reals(step: int, count: int) -> Reals:
-        labels = conditional_labels(context, "phase1/real-labels", step, count, len(sets))
-        kinds = np.where(labels.any(1), labels.argmax(1), len(sets) - 1)
-        places = kinds, np.arange(len(kinds))
-        rows = np.stack([source.rows(step, count) for source in sources])[places]
-        flips = np.stack([source.flips(step, count) for source in sources])[places]
+        flips = np.stack([source.flips(step, count) for source in sources])[places(step, count)]
         with context.clock:
-            return Reals([flipped(context.data.images, rows, flips)], labels)
+            return Reals([flipped(fetch(step, count), flips)], labels(step, count))
 
     return reals
 
