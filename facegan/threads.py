@@ -52,7 +52,7 @@ class Choice:
 
 
 _since: Usage | None = None  # when a command began, or threads were last chosen
-_settled = False
+_settled = 0  # how many PyTorch would take, once `settle` has set another number
 
 
 def begin() -> None:
@@ -101,7 +101,7 @@ def choose(asked: str = AUTO, kept: int | None = None) -> Choice:
     together = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     if together > 1:
         return Choice(max(1, len(processors()) // together), f"{len(processors())} processors for {together} processes")
-    return free(torch.get_num_threads())
+    return free(_settled or torch.get_num_threads())
 
 
 def _other_bits(count: int, kept: int | None) -> str:
@@ -128,7 +128,7 @@ def settle() -> None:
 
     if _since is None or _settled:
         return
-    _settled = True
+    _settled = torch.get_num_threads()
     chosen = choose()
     if chosen.count != torch.get_num_threads():
         log.info("%d thread%s: %s", chosen.count, "s" * (chosen.count > 1), chosen.reason)

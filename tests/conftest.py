@@ -18,6 +18,8 @@ from PIL import Image
 # in whichever test comes first, so it is set before all of them.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+# Commands that tests call, here or in processes, compute with as many threads as the tests themselves: else bits would differ.
+os.environ.setdefault("FACEGAN_THREADS", str(torch.get_num_threads()))
 
 from facegan.config import TrainConfig
 from facegan.methods import configured  # noqa: E402
