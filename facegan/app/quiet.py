@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -40,6 +41,33 @@ def no_stubs() -> Iterator[None]:
         yield
     finally:
         module.getfile = plain
+
+
+@contextmanager
+def no_server_yet() -> Iterator[None]:
+    """While a page is laid out, Gradio makes a server for it twice, and a third one as it is launched, which is the one that serves."""
+    from gradio.routes import App
+
+    made: Any = App.__dict__["create_app"]
+    unmade: Any = App
+    unmade.create_app = staticmethod(lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        unmade.create_app = made
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """What is imported and built here is there until the process ends: the garbage collector need not look through it, now or later."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if was:
+            gc.enable()
 
 
 def load_gradio() -> None:

@@ -7,11 +7,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facegan.app.networks import Networks
-from facegan.app.quiet import load_gradio
+from facegan.app.quiet import load_gradio, no_server_yet
 from facegan.app.sessions import Sessions
 from facegan.app.turns import hook, unhook
 from facegan.errors import FaceganError
@@ -43,7 +42,7 @@ def build(options: App) -> gradio.Blocks:
     hook()
     page = Page(networks, sessions)
 
-    with gr.Blocks(title="facegan", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+    with no_server_yet(), gr.Blocks(title="facegan", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         gr.Markdown("# facegan", elem_id="title")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Generate", elem_id="generate-tab"):
@@ -57,7 +56,8 @@ def build(options: App) -> gradio.Blocks:
             with gr.Tab("Runs", elem_id="runs-tab") as tab:
                 runs_tab(page, tab)
         forget_who_leaves(page, demo)
-    demo.queue(default_concurrency_limit=1, max_size=200)
+    with no_server_yet():
+        demo.queue(default_concurrency_limit=1, max_size=200)
     demo.page = page
     return demo
 
@@ -107,18 +107,23 @@ def free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(options: App, ready: Callable[[str], Any] = print) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; `ready` is told its address."""
+def start(options: App) -> tuple[gradio.Blocks, str]:
+    """A page that is served, and its address."""
     demo = build(options)
+    try:
+        return demo, launch(demo, options)
+    except BaseException:
+        end(demo)
+        raise
+
+
+def wait(address: str) -> None:
+    """Say where the page is, and return at Ctrl-C or SIGTERM."""
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    address = launch(demo, options)
-    try:
-        ready(f"facegan app: {address}  (Ctrl-C ends it)")
-        over.wait()
-    finally:
-        end(demo)
+    print(f"facegan app: {address}  (Ctrl-C ends it)", flush=True)
+    over.wait()
 
 
 def end(demo: gradio.Blocks) -> None:

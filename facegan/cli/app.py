@@ -16,9 +16,16 @@ Needs pip install 'facegan[app]'; asks nothing of the internet. Ctrl-C ends it."
 
 def run_app(values: dict[str, Any]) -> None:
     """Serve the page until Ctrl-C."""
-    from facegan.app.server import serve
+    from facegan.app.quiet import no_collection
 
-    serve(o.App(**values))
+    with no_collection():
+        from facegan.app.server import end, start, wait
+
+        demo, address = start(o.App(**values))
+    try:
+        wait(address)
+    finally:
+        end(demo)
 
 
 COMMANDS = {"app": Command(o.App, run_app, EXAMPLES)}

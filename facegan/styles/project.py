@@ -37,7 +37,7 @@ from facegan.schema import Range, checked
 from facegan.styles.perceptual import Perceptual, perceptual_for
 from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance, w_statistics
 from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
-from facegan.training.loop import Interruption
+from facegan.training.interruption import Interruption
 
 log = logging.getLogger("facegan.styles")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypedDict
@@ -19,10 +17,10 @@ from facegan.errors import FaceganError, Interrupted
 from facegan.plotting.sheets import save_png, sheet
 from facegan.schema import Range, checked
 from facegan.training.events import Events
+from facegan.training.interruption import Interruption
 from facegan.training.stage import Context, Stage
 
 log = logging.getLogger("facegan.train")
-AGREE_EVERY = 10  # steps between the processes' agreement on an interruption: a collective a step would cost
 
 
 class _Progress(TypedDict):
@@ -34,36 +32,6 @@ class _Progress(TypedDict):
     waited: Annotated[float, Range(0)]
     terms: tuple[dict[str, float], dict[str, int]]  # sums of the loss terms since the last row, and how many
     extra: dict[str, Any]  # of the stage
-
-
-class Interruption:
-    """Turns the first Ctrl-C or SIGTERM into a flag; the second one does what it always did. Only the main thread hears of signals: in
-    others nothing is changed."""
-
-    def __init__(self) -> None:
-        self.signum = 0
-
-    def __enter__(self) -> Interruption:
-        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        self.before = {number: signal.signal(number, self._note) for number in heard}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, signum: int, _frame: object) -> None:
-        self.signum = signum
-        signal.signal(signum, self.before[signal.Signals(signum)])
-
-    def agreed(self, context: Context, step: int, ended: bool) -> int:
-        """The signal that any process got, as all of them see it; asked for now and then, and when the stage has ended."""
-        if context.accelerator.num_processes == 1:
-            return self.signum
-        if step % AGREE_EVERY and not ended:
-            return 0
-        flag = torch.tensor([self.signum], device=context.device)
-        return int(context.accelerator.gather(flag).max())
 
 
 class Terms:

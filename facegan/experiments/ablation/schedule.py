@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from facegan.errors import Interrupted
 from facegan.experiments.ablation import costs
 from facegan.experiments.ablation.tasks import TRAIN, Task
-from facegan.training.loop import Interruption
+from facegan.training.interruption import Interruption
 
 POLL = 0.5  # seconds
 PATIENCE = 120  # seconds that a child has to save its state after a signal
