@@ -35,6 +35,7 @@ def test_a_command_is_read_as_the_options_that_it_was_made_of(name: str, options
     assert words[: 1 + len(name.split())] == ["facegan", *name.split()]
     values = vars(parser(words[1:]).parse_args(words[1:]))
     assert values.pop("command")
+    del values["classes"]
     assert type(options)(**values) == options
 
 
