@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from facegan import __version__, threads
-from facegan.cli.inputs import refuse_early
+from facegan.cli.command import refuse_early
 from facegan.cli.messages import FlagFormatter, fields_of, with_flags
 from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted

@@ -1,16 +1,31 @@
-"""What a command is to the parser: options, what runs them, examples."""
+"""What a command is to the parser: options, what runs them, examples; and what is refused before PyTorch is imported: wrong options, and
+files and folders that are to be read and are not there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from facegan.config import Options
+from facegan.errors import FaceganError
 
 if TYPE_CHECKING:
     from facegan.api.stylegan import StyleGAN
     from facegan.options import Network
+
+
+# Fields that name what a command reads -> what it expects; the field's own words where there are none here.
+NETWORK = "a run of `train --method b`, a folder of `facegan convert`, a StyleGAN2 .pkl or .pt"
+PHOTO, STYLE = "a photo, or a folder of photos", "a .npz file of styles, or a folder of them"
+INPUTS = {
+    "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
+    "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
+    "sources": "a file or folder of that name", "folder": "a folder of .npz files", "lpips": "a file of weights",
+    "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
+}  # fmt: skip
+SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -35,3 +50,26 @@ def network(options: Network) -> StyleGAN:
     from facegan.api.stylegan import StyleGAN
 
     return StyleGAN.from_pretrained(options.network, device=options.device, cuda_graphs=options.cuda_graphs)
+
+
+def refuse_missing(options: type[Options], values: Mapping[str, Any]) -> None:
+    """Raises FaceganError for a value that can only be a path, as it has a / or a suffix, where there is nothing."""
+    for item in fields(options):
+        if item.name not in INPUTS or item.name not in values or item.metadata.get("choices"):
+            continue
+        given = values[item.name]
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(value, str) and path_alone(value) and not os.path.exists(os.path.expanduser(value)):
+                raise FaceganError(f"{value} does not exist; expected {INPUTS[item.name] or 'a ' + item.metadata['help']}")
+
+
+def path_alone(value: str) -> bool:
+    """Whether it can be nothing but a path: names, numbers, `hub:OWNER/NAME` and PATH:PART are looked at by the command."""
+    return ":" not in value and "*" not in value and ("/" in value or value.lower().endswith(SUFFIXES))
+
+
+def refuse_early(classes: Sequence[type[Options]], values: Mapping[str, Any]) -> None:
+    """`refuse_missing`, and whatever the options themselves refuse."""
+    for options in classes:
+        refuse_missing(options, values)
+        options(**{item.name: values[item.name] for item in fields(options) if item.name in values})
