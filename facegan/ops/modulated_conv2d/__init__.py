@@ -139,6 +139,10 @@ def _run(layer: Layer, backend_name: str) -> Tensor:
         return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
     if activation.act not in HOMOGENEOUS or not fused(activation):  # the fused epilogue inverts its activation
         return bias_act(_run(layer._replace(bias=None, activation=LINEAR), backend_name), bias, 1, *activation)
+    if x.numel() == 0 and layer.demodulate:
+        # The result is noise and bias, which depend on no coefficient: what a backward pass took for their gradient would be the rounding
+        # of y, times 1e8 where the styles are zeros.
+        layer = layer._replace(demodulate=False)
     d, graph = None, algorithm is not COMPOSED and wants_graph(layer)
     if layer.demodulate and not graph and algorithm in (PREPACKED, FUSED):
         d = ops.prepacked_demodulation(weight, styles)
