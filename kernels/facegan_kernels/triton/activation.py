@@ -93,4 +93,4 @@ def times_slope_derivative(g, y, ACT: tl.constexpr, gain, clamp):
 @triton.jit
 def unclamped(g, y, clamp):
     """g, zero where the output y is at the limit; what is not a number is not."""
-    return tl.where((tl.abs(y) >= clamp) & (clamp != float("inf")), 0.0, g)
+    return tl.where(clamp == float("inf"), g, tl.where(tl.abs(y) >= clamp, 0.0, g))
