@@ -104,7 +104,7 @@ def biased_activation(x: Tensor, b: Tensor | None, dim: int, activation: Activat
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
     if gain == 0 or clamp == 0:  # zeros even of what is not finite, and gradients of zeros
         x = x if b is None else x + b
-        return x.masked_fill(torch.ones((), dtype=torch.bool, device=x.device), 0.0)
+        return torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)  # in x's format
     if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)

@@ -82,6 +82,11 @@ def conv2d(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
+    if 0 in x.shape[2:]:  # of which PyTorch has no convolution
+        if not transposed:
+            x, padding = F.pad(x, (padding,) * 4), 0
+        elif (made := _of_nothing(x, weight, bias, stride, padding, groups)) is not None:
+            return made
     try:
         if _eager():
             options, own = _options(stride, padding, groups, transposed), backend.requested_backend() in ("auto", "native")
@@ -94,9 +99,23 @@ def conv2d(
         return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
     except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
         expected = weight.shape[0] if transposed else weight.shape[1] * groups
+        if x.shape[1] == expected and 0 in x.shape[2:]:
+            raise FaceganError(
+                f"conv2d: x of {x.shape[2]} x {x.shape[3]} pixels is too small for a kernel of {weight.shape[2]} x {weight.shape[3]}; "
+                "expected room for at least one output pixel."
+            ) from None
         if x.shape[1] == expected:
             raise
         raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
+
+
+def _of_nothing(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int) -> Tensor | None:
+    """The transposed convolution of a map without pixels, which is the bias alone; None where nothing would be left."""
+    sides = [(side - 1) * stride - 2 * padding + k for side, k in zip(x.shape[2:], weight.shape[2:], strict=True)]
+    if min(sides) < 1 or x.shape[1] != weight.shape[0]:
+        return None
+    y = x.new_zeros(x.shape[0], weight.shape[1] * groups, *sides) + (x.sum() + weight[:0].sum())  # zeros that know where they come from
+    return y if bias is None else y + bias[:, None, None]
 
 
 def _eager() -> bool:

@@ -127,7 +127,7 @@ def conv2d_layer(
     """
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_layer: up is {up} and down is {down}, but f is None; expected a filter.")
-    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    steps = resampling(weight.shape[2], 1 if f is None else (f.shape[0], f.shape[-1]), up, down, padding)
     if steps.before is not None:
         x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
     if steps.after is None:

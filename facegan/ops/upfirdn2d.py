@@ -205,10 +205,10 @@ def four_sides(padding: Pair) -> tuple[int, int, int, int]:
     """Return a padding as (top, bottom, left, right)."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
+    if len(padding) not in (2, 4) or any(isinstance(side, float) for side in padding):
+        raise FaceganError(f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
     if len(padding) == 2:
         return padding[0], padding[0], padding[1], padding[1]
-    if len(padding) != 4:
-        raise FaceganError(f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
     return tuple(padding)  # type: ignore[return-value]
 
 
