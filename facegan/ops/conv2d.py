@@ -171,10 +171,12 @@ def conv2d_resample(
     Raises:
         FaceganError: a filter is missing, shapes do not fit together, or nothing would be left of the map.
     """
+    check_factors("conv2d_resample", up, down)
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_resample: up is {up} and down is {down}, but f is None; expected a filter.")
     sides, taps = four_sides(padding), (1, 1) if f is None else (f.shape[0], f.shape[-1])
     _check_room(x, weight, up, down, sides)
+    x, up = without_pixels(x, up)
     if up > 1 and down > 1:
         pads = padded_for(taps, sides, down=(down, down))
         x = conv2d_resample(x, weight, f, up=up, padding=pads, groups=groups, flip_weight=flip_weight, flip_filter=flip_filter)
@@ -188,6 +190,21 @@ def conv2d_resample(
     if steps.after is not None:
         x = upfirdn2d(x, f, up=steps.up, padding=steps.after, flip_filter=flip_filter, gain=float(up * up))
     return x
+
+
+def without_pixels(x: Tensor, up: int) -> tuple[Tensor, int]:
+    """Return a map that has no pixels enlarged, and the factor that is left; another one as it is.
+
+    A transposed convolution of nothing may be of a negative size, which a filter's padding would make good.
+    """
+    return (x.repeat(1, 1, up, up), 1) if up > 1 and x.ndim == 4 and 0 in x.shape[2:] else (x, up)
+
+
+def check_factors(op: str, up: int, down: int) -> None:
+    """Refuse factors that are no positive integers."""
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or factor < 1:
+            raise FaceganError(f"{op}: {name} is {factor}; expected a positive integer, which holds for both axes.")
 
 
 def _check_room(x: Tensor, weight: Tensor, up: int, down: int, sides: Sequence[int]) -> None:
