@@ -40,7 +40,7 @@ FACEGAN_HD float hyperbolic_tangent(float v) {
 }
 
 /// `y = clamp(gain * act(v))` and its derivatives as functions of y. With a = y / gain, act' is 1 or alpha by the sign of a
-/// (linear, relu, lrelu), 1 - a^2 (tanh), a (1 - a) (sigmoid); where y is clamped the derivatives are 0.
+/// (linear, relu, lrelu), 1 - a^2 (tanh), a (1 - a) (sigmoid); where |y| reaches the limit, also exactly, the derivatives are 0.
 template <Act act, typename W>
 struct Activation {
   W gain, below;        // factors above and below zero
@@ -52,7 +52,7 @@ struct Activation {
         below(act == Act::lrelu ? W(gain_ * alpha) : W(0)),
         inverse_gain(W(1 / gain_)),
         sign(gain_ > 0 ? W(1) : W(-1)),
-        limit(clamp > 0 ? W(clamp) : W(NAN)) {}
+        limit(clamp >= 0 ? W(clamp) : W(NAN)) {}
 
   /// y of the pre-activation v.
   FACEGAN_HD W operator()(W v) const {
@@ -65,7 +65,7 @@ struct Activation {
     return -limit > y ? -limit : y;
   }
 
-  /// Whether y is not clamped.
+  /// Whether y is within the limit, and not at it; what is not a number is.
   FACEGAN_HD bool passes(W y) const { return !(std::abs(y) >= limit); }
 
   /// d y / d v.

@@ -21,7 +21,7 @@ using OptionalTensor = std::optional<Tensor>;
 
 namespace launchers {
 
-// act: as enum class Act of formulas.h; clamp: 0 means none. The bias runs along c of [outer, c, inner].
+// act: as enum class Act of formulas.h; clamp: negative means none. The bias runs along c of [outer, c, inner].
 void bias_act(
     const Tensor& x, const OptionalTensor& b, const Tensor& y, int64_t outer, int64_t c, int64_t inner, int64_t act, double alpha,
     double gain, double clamp);

@@ -6,8 +6,11 @@
 // * What has no elements is settled here too: launchers see tensors with elements only, and sums over nothing are zeros.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <limits>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -82,6 +85,17 @@ inline double stored(double value, ScalarType dtype) {
   return dtype == ScalarType::Float ? double(float(value)) : value;
 }
 
+/// The clamp as launchers take it, negative for none: a limit that the dtype can hold, as a clamped element is known by its value.
+inline double limit(const std::optional<double>& clamp, ScalarType dtype) {
+  if (!clamp) return -1;
+  const double half = 65504, brain = 0x1.fep127, single = std::numeric_limits<float>::max(), wide = std::numeric_limits<double>::max();
+  const double most = dtype == ScalarType::Half ? half
+      : dtype == ScalarType::BFloat16           ? brain
+      : dtype == ScalarType::Float              ? single
+                                                : wide;
+  return stored(std::min(*clamp, most), dtype);
+}
+
 inline int64_t kind(const char* op, const std::string& act) {
   constexpr std::array<const char*, 5> kNames{"linear", "relu", "lrelu", "tanh", "sigmoid"};  // enum class Act of formulas.h
   for (size_t i = 0; i < kNames.size(); ++i)
@@ -125,8 +139,7 @@ class Call {
   Tensor result(const Tensor& y, const Tensor& like) const { return finished(y, suggests_channels_last(like)); }
   Tensor row_result(const Tensor& y) const { return finished(y, false); }
 
-  /// The clamp as launchers take it, 0 for none: a limit that the dtype can hold, as a clamped element is known by its value.
-  double limit(std::optional<double> clamp) const { return clamp ? stored(*clamp, given_) : 0; }
+  double limit(const std::optional<double>& clamp) const { return operators::limit(clamp, given_); }
   int64_t act(const std::string& name) const { return kind(op_, name); }
 
  private:

@@ -2,6 +2,9 @@
 
 The `FUSED` ones have a derivative that is a function of the output, so that a backward pass needs y alone: with `a = y / gain`, act' is
 1 or alpha by the sign of a (linear, relu, lrelu), `1 - a^2` (tanh), `a (1 - a)` (sigmoid). The others run by PyTorch's own operators.
+
+At a limit: the derivative is 0 where |y| reaches the clamp, also where it does so exactly, as y alone cannot tell a value that met the
+limit from one that was cut off there. What is not a number is not clamped, forward or backward.
 """
 
 from __future__ import annotations
@@ -111,6 +114,30 @@ def slope_derivative(y: Tensor, activation: Activation) -> Tensor:
     return unclamped(derivative, y, activation.clamp)
 
 
+def limit_in(dtype: torch.dtype, clamp: float) -> float:
+    """Return the clamp as a number of the dtype, which an element at the limit equals: the nearest one, and never infinite.
+
+    Plain arithmetic, so that a compiler that computes half types in float32 compares with the same number.
+    """
+    info = torch.finfo(dtype)
+    if clamp >= info.max:
+        return info.max
+    step = math.ldexp(info.eps, math.frexp(max(clamp, info.tiny))[1] - 1)  # between neighbours of the clamp
+    return min(round(clamp / step) * step, info.max)
+
+
+def limited(x: Tensor, clamp: float | None) -> Tensor:
+    """Return x within [-clamp, clamp], with a gradient of 0 at the limit, where that of torch.clamp is 1.
+
+    hardtanh's is 0 there, but what it is for NaN depends on where in memory that lies (PyTorch 2.13 on a CPU).
+    """
+    if clamp is None:
+        return x
+    limit = limit_in(x.dtype, clamp)
+    y = x.detach().clamp(-limit, limit)
+    return torch.where(y.abs() >= limit, y, x)
+
+
 def unclamped(x: Tensor, y: Tensor, clamp: float | None) -> Tensor:
-    """Return x, zero where the output y was clamped."""
-    return x if clamp is None else torch.where(y.abs() < clamp, x, 0.0)
+    """Return x, zero where the output y is at the limit."""
+    return x if clamp is None else torch.where(y.abs() >= limit_in(y.dtype, clamp), 0.0, x)

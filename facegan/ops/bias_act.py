@@ -20,6 +20,7 @@ from facegan.ops.activation import (
     filled_activation,
     fused,
     keeps_nothing,
+    limited,
     slope_derivative,
 )
 from facegan.ops.formats import empty_like_format
@@ -49,7 +50,7 @@ def bias_act(
         act: "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus" or "swish".
         alpha: slope of lrelu below zero; elu's factor is 1.
         gain: factor after the activation; None for sqrt 2 (relu, lrelu, swish) or 1.
-        clamp: the result is limited to [-clamp, clamp]; None for no limit.
+        clamp: the result is limited to [-clamp, clamp], and has a gradient of 0 where it reaches a limit, also exactly; None for no limit.
 
     Returns:
         A tensor of x's shape, dtype and memory format.
@@ -103,7 +104,7 @@ def biased_activation(x: Tensor, b: Tensor | None, dim: int, activation: Activat
         b = b.to(x.dtype).view(-1, *(1,) * trailing)  # broadcasts from the right
     if gain == 0 or clamp == 0:  # zeros even of what is not finite, and gradients of zeros
         x = x if b is None else x + b
-        return x.masked_fill(torch.ones((), dtype=torch.bool, device=x.device), 0.0)
+        return torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)  # in x's format
     if gain != 1 and gain > 0 and act in HOMOGENEOUS:
         # the gain moves inside, where one pass does bias and gain together
         x = x * gain if b is None else torch.add(b * gain, x, alpha=gain)
@@ -113,7 +114,7 @@ def biased_activation(x: Tensor, b: Tensor | None, dim: int, activation: Activat
     x = activate(x, act, alpha, inplace=fresh)
     if gain != 1:
         x = x * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    return limited(x, clamp)
 
 
 def bias_act_backward_ref(dy: Tensor, y: Tensor, dim: int, bias: bool, activation: Activation) -> tuple[Tensor, Tensor]:

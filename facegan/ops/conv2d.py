@@ -82,6 +82,11 @@ def conv2d(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
+    if 0 in x.shape[2:]:  # of which PyTorch has no convolution
+        if not transposed:
+            x, padding = F.pad(x, (padding,) * 4), 0
+        elif (made := _of_nothing(x, weight, bias, stride, padding, groups)) is not None:
+            return made
     try:
         if _eager():
             options, own = _options(stride, padding, groups, transposed), backend.requested_backend() in ("auto", "native")
@@ -94,9 +99,23 @@ def conv2d(
         return (F.conv_transpose2d if transposed else F.conv2d)(x, weight, bias, stride=stride, padding=padding, groups=groups)
     except RuntimeError:  # PyTorch checks in every call, so this looks only after it has complained
         expected = weight.shape[0] if transposed else weight.shape[1] * groups
+        if x.shape[1] == expected and 0 in x.shape[2:]:
+            raise FaceganError(
+                f"conv2d: x of {x.shape[2]} x {x.shape[3]} pixels is too small for a kernel of {weight.shape[2]} x {weight.shape[3]}; "
+                "expected room for at least one output pixel."
+            ) from None
         if x.shape[1] == expected:
             raise
         raise FaceganError(f"conv2d: x has {x.shape[1]} channels; expected {expected}, which the weight takes.") from None
+
+
+def _of_nothing(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int) -> Tensor | None:
+    """The transposed convolution of a map without pixels, which is the bias alone; None where nothing would be left."""
+    sides = [(side - 1) * stride - 2 * padding + k for side, k in zip(x.shape[2:], weight.shape[2:], strict=True)]
+    if min(sides) < 1 or x.shape[1] != weight.shape[0]:
+        return None
+    y = x.new_zeros(x.shape[0], weight.shape[1] * groups, *sides) + (x.sum() + weight[:0].sum())  # zeros that know where they come from
+    return y if bias is None else y + bias[:, None, None]
 
 
 def _eager() -> bool:
@@ -152,10 +171,12 @@ def conv2d_resample(
     Raises:
         FaceganError: a filter is missing, shapes do not fit together, or nothing would be left of the map.
     """
+    check_factors("conv2d_resample", up, down)
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_resample: up is {up} and down is {down}, but f is None; expected a filter.")
     sides, taps = four_sides(padding), (1, 1) if f is None else (f.shape[0], f.shape[-1])
     _check_room(x, weight, up, down, sides)
+    x, up = without_pixels(x, up)
     if up > 1 and down > 1:
         pads = padded_for(taps, sides, down=(down, down))
         x = conv2d_resample(x, weight, f, up=up, padding=pads, groups=groups, flip_weight=flip_weight, flip_filter=flip_filter)
@@ -169,6 +190,21 @@ def conv2d_resample(
     if steps.after is not None:
         x = upfirdn2d(x, f, up=steps.up, padding=steps.after, flip_filter=flip_filter, gain=float(up * up))
     return x
+
+
+def without_pixels(x: Tensor, up: int) -> tuple[Tensor, int]:
+    """Return a map that has no pixels enlarged, and the factor that is left; another one as it is.
+
+    A transposed convolution of nothing may be of a negative size, which a filter's padding would make good.
+    """
+    return (x.repeat(1, 1, up, up), 1) if up > 1 and x.ndim == 4 and 0 in x.shape[2:] else (x, up)
+
+
+def check_factors(op: str, up: int, down: int) -> None:
+    """Refuse factors that are no positive integers."""
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or factor < 1:
+            raise FaceganError(f"{op}: {name} is {factor}; expected a positive integer, which holds for both axes.")
 
 
 def _check_room(x: Tensor, weight: Tensor, up: int, down: int, sides: Sequence[int]) -> None:

@@ -22,10 +22,12 @@ from facegan.ops.conv2d import (
     _backward,
     _options,
     by_winograd,
+    check_factors,
     conv2d,
     conv2d_ref,
     resampling,
     weight_gradients_wanted,
+    without_pixels,
 )
 from facegan.ops.formats import following
 from facegan.ops.registration import Operators, applied, operators
@@ -125,9 +127,11 @@ def conv2d_layer(
         FaceganError: a filter is missing, shapes do not fit together, or an option is out of range.
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
+    check_factors("conv2d_layer", up, down)
     if f is None and max(up, down) > 1:
         raise FaceganError(f"conv2d_layer: up is {up} and down is {down}, but f is None; expected a filter.")
-    steps = resampling(weight.shape[2], 1 if f is None else f.shape[0], up, down, padding)
+    x, up = without_pixels(x, up)
+    steps = resampling(weight.shape[2], 1 if f is None else (f.shape[0], f.shape[-1]), up, down, padding)
     if steps.before is not None:
         x = upfirdn2d(x, f, down=steps.down, padding=steps.before)
     if steps.after is None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
+from facegan.ops.activation import limited, unclamped
 from facegan.ops.formats import empty_like_format
 from facegan.ops.registration import operators, register
 from facegan.ops.upfirdn2d import Pair, _output_shape, _taps, adjoint_padding, four_sides, upfirdn2d_ref
@@ -55,7 +56,8 @@ def filtered_lrelu(
             fd is applied to is not padded.
         gain: factor after the activation.
         slope: of the activation below zero.
-        clamp: the map that fd is applied to is limited to [-clamp, clamp]; None for no limit.
+        clamp: the map that fd is applied to is limited to [-clamp, clamp], with a gradient of 0 where it reaches a limit, also exactly;
+            None for no limit.
         flip_filter: False convolves with both filters, True correlates.
 
     Returns:
@@ -95,8 +97,7 @@ def filtered_lrelu_ref(
     v = F.leaky_relu(v, slope)
     if gain <= 0:
         v = v * gain
-    if clamp is not None:
-        v = v.clamp(-clamp, clamp)
+    v = limited(v, clamp)
     return upfirdn2d_ref(v, fd, 1, down, 0, flip_filter)
 
 
@@ -121,8 +122,7 @@ def filtered_lrelu_slope_ref(
     pads = four_sides(padding)
     v = upfirdn2d_ref(_biased(x, b), fu, up, 1, pads, flip_filter, up * up)
     slopes = torch.where(v > 0, v.new_full((), gain), v.new_full((), gain * slope))  # of v's dtype; two plain numbers would meet in float32
-    if clamp is not None:
-        slopes = torch.where((v * slopes).abs() < clamp, slopes, 0.0)
+    slopes = unclamped(slopes, v * slopes, clamp)
     if not adjoint:
         return upfirdn2d_ref(upfirdn2d_ref(a, fu, up, 1, pads, flip_filter, up * up) * slopes, fd, 1, down, 0, flip_filter)
     to_x, to_v = (up, up), (down, down)

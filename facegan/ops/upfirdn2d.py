@@ -195,7 +195,7 @@ def _depthwise(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], pad
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, int | float) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
         raise FaceganError(f"upfirdn2d: {name} is {value}; expected a positive integer or two of them (vertical, horizontal).")
     return pair
@@ -205,10 +205,10 @@ def four_sides(padding: Pair) -> tuple[int, int, int, int]:
     """Return a padding as (top, bottom, left, right)."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
+    if isinstance(padding, float) or len(padding) not in (2, 4) or any(isinstance(side, float) for side in padding):
+        raise FaceganError(f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
     if len(padding) == 2:
         return padding[0], padding[0], padding[1], padding[1]
-    if len(padding) != 4:
-        raise FaceganError(f"upfirdn2d: padding is {padding}; expected p, (vertical, horizontal) or (top, bottom, left, right).")
     return tuple(padding)  # type: ignore[return-value]
 
 

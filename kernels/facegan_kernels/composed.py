@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from facegan_kernels.dtypes import limit_in
+
 Upfirdn2d = Callable[[Tensor, Tensor, tuple[int, int], tuple[int, int], Sequence[int], bool, float], Tensor]
 ONE, NO_PADDING = (1, 1), (0, 0, 0, 0)
 
@@ -47,7 +49,7 @@ def filtered_lrelu_slope(upfirdn2d: Upfirdn2d, a: Tensor, x: Tensor, fu: Tensor,
     torch.ops.aten.leaky_relu_backward.grad_input(w, v, options.slope, False, grad_input=w)
     if options.clamp is not None:
         y = _activated(v, options, None)
-        torch.ops.aten.hardtanh_backward.grad_input(w, y, -options.clamp, options.clamp, grad_input=w)
+        w.masked_fill_(y.abs_() >= limit_in(y.dtype, options.clamp), 0.0)
     if not adjoint:
         return upfirdn2d(w, fd, ONE, to_v, NO_PADDING, flip, 1.0)
     after = adjoint_padding(x.shape[2:], v.shape[2:], fu, options.up, 1, options.padding)
@@ -69,7 +71,10 @@ def _activated(v: Tensor, options: Options, clamp: float | None) -> Tensor:
     torch.ops.aten.leaky_relu_(v, options.slope)
     if options.gain <= 0:
         v *= options.gain
-    return v if clamp is None else v.clamp_(-clamp, clamp)
+    if clamp is None:
+        return v
+    limit = limit_in(v.dtype, clamp)
+    return v.clamp_(-limit, limit)
 
 
 def adjoint_padding(sizes: Sequence[int], out: Sequence[int], f: Tensor, up: int, down: int, padding: Sequence[int]) -> list[int]:

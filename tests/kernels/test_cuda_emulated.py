@@ -77,7 +77,7 @@ def close(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 def act(v: Tensor, kind: str, alpha: float, gain: float, clamp: float) -> Tensor:
     forms = {"linear": v, "relu": F.relu(v), "lrelu": torch.where(v < 0, v * alpha, v), "tanh": v.tanh(), "sigmoid": v.sigmoid()}
     y = forms[kind] * gain
-    return y.clamp(-clamp, clamp) if clamp > 0 else y
+    return y.clamp(-clamp, clamp) if clamp >= 0 else y
 
 
 def slope(y: Tensor, kind: str, alpha: float, gain: float, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +85,7 @@ def slope(y: Tensor, kind: str, alpha: float, gain: float, clamp: float) -> tupl
     one, a = torch.ones_like(y), y / gain
     forms = {"linear": one, "relu": (a > 0).to(y), "lrelu": torch.where(a > 0, one, alpha * one), "tanh": 1 - a * a, "sigmoid": a * (1 - a)}
     second = {"tanh": -2 * a, "sigmoid": 1 - 2 * a}.get(kind, 0 * one)
-    passes = (y.abs() < clamp).to(y) if clamp > 0 else one
+    passes = (y.abs() < clamp).to(y) if clamp >= 0 else one
     return forms[kind] * gain * passes, second * passes, passes
 
 
@@ -99,7 +99,7 @@ EXTENTS = [(3, 5, 64), (2, 3, 49), (70, 16, 1), (37, 7, 1), (1, 1, 1000), (1, 1,
 def test_bias_act(ops: Any, generator: torch.Generator, extents: tuple[int, int, int], dtype: torch.dtype, kind: str) -> None:
     arena = Arena(generator, shift=1 if extents[2] == 64 and kind == "relu" else 0)
     outer, c, inner = extents
-    options = (ACTIVATIONS.index(kind), 0.2, -1.5, 1.25 if kind in ("lrelu", "tanh") else 0.0)
+    options = (ACTIVATIONS.index(kind), 0.2, -1.5, 1.25 if kind in ("lrelu", "tanh") else -1.0)
     parameters = (kind, *options[1:])
     biased = extents != (1, 1, 1000)
     x, dy, ddx = (arena.random(extents, dtype) for _ in range(3))
@@ -330,9 +330,9 @@ def test_modulated_epilogue_with_filter(
     d, b = arena.random((n, c), wide(dtype)), arena.random((c,), dtype)
     noise = arena.random((noise_batch, 1, oh, ow), dtype) if noise_batch else None
     y = arena.empty((n, c, oh, ow), dtype, last)
-    ops.modulated_epilogue(x, d, noise, b, f, y, n, c, h, w, oh, ow, last, noise_batch, 4, 0, 1, 1, 2, 0.2, 1.4, 0.0)
+    ops.modulated_epilogue(x, d, noise, b, f, y, n, c, h, w, oh, ow, last, noise_batch, 4, 0, 1, 1, 2, 0.2, 1.4, -1.0)
     z = filtered * d.double()[:, :, None, None] + b.double()[:, None, None] + (0 if noise is None else noise.double())
-    close(y, act(z, "lrelu", 0.2, 1.4, 0.0), dtype)
+    close(y, act(z, "lrelu", 0.2, 1.4, -1.0), dtype)
     arena.check()
 
 
@@ -340,7 +340,7 @@ def test_modulated_epilogue_with_filter(
 def test_sums_of_nothing_are_zero(ops: Any, generator: torch.Generator, last: bool) -> None:
     empty, channels, pixels = torch.empty(2, 3, 0, 4), torch.full((2, 3), math.nan), torch.full((3,), math.nan)
     ops.modulate_backward(empty, empty, torch.ones(2, 3), empty, channels, 2, 3, 0, last)
-    ops.bias_act_backward(empty, empty, empty, pixels, 2, 3, 0, 0, 0.2, 1.0, 0.0)
+    ops.bias_act_backward(empty, empty, empty, pixels, 2, 3, 0, 0, 0.2, 1.0, -1.0)
     assert not channels.any() and not pixels.any()
     scale, shift = torch.full((2, 3), math.nan), torch.full((2, 3), math.nan)
     ops.adain_affine_backward(empty, empty, torch.ones(2, 3), empty, scale, shift, 2, 3, 0, last, 1e-5)

@@ -10,6 +10,14 @@ import torch.nn.functional as F
 GAINS = {"relu": math.sqrt(2), "lrelu": math.sqrt(2), "swish": math.sqrt(2)}
 
 
+def correlate(x, w, groups=1):
+    """F.conv2d, which has no maps without elements."""
+    if x.numel() and w.numel():
+        return F.conv2d(x, w, groups=groups)
+    sides = [a - b + 1 for a, b in zip(x.shape[2:], w.shape[2:], strict=True)]
+    return x.new_zeros(len(x), len(w), *sides) + 0 * (x.sum() + w.sum())
+
+
 def upfirdn2d(x, f, up=(1, 1), down=(1, 1), padding=(0, 0, 0, 0), flip_filter=False, gain=1.0):
     n, c, h, w = x.shape
     (up_x, up_y), (down_x, down_y) = up, down
@@ -20,7 +28,7 @@ def upfirdn2d(x, f, up=(1, 1), down=(1, 1), padding=(0, 0, 0, 0), flip_filter=Fa
     f = torch.outer(f, f) if f.ndim == 1 else f
     f = f if flip_filter else f.flip(0, 1)  # F.conv2d correlates
     f = (f * gain).to(x)[None, None].expand(c, 1, *f.shape)
-    return F.conv2d(plane, f, groups=c)[:, :, ::down_y, ::down_x]
+    return correlate(plane, f, c)[:, :, ::down_y, ::down_x]
 
 
 def upsampling_padding(f, up, padding):
@@ -42,7 +50,7 @@ def conv2d_resample(x, w, f, up, down, padding, groups, flip_weight, flip_filter
     if down > 1:
         padding = downsampling_padding(f, (down, down), padding)
     x = upfirdn2d(x, f if up > 1 else one, (up, up), padding=padding, flip_filter=flip_filter, gain=up * up)
-    x = F.conv2d(x, w if flip_weight else w.flip(2, 3), groups=groups)
+    x = correlate(x, w if flip_weight else w.flip(2, 3), groups)
     return upfirdn2d(x, f if down > 1 else one, down=(down, down), flip_filter=flip_filter)
 
 
@@ -73,7 +81,7 @@ def modulated_conv2d(x, weight, styles, noise, up, down, padding, f, demodulate,
     if demodulate:
         w = w / (w.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()
     samples = [conv2d_resample(x[i : i + 1], w[i], f, up, down, [padding] * 4, 1, flip_weight, False) for i in range(len(x))]
-    y = torch.cat(samples)
+    y = torch.cat(samples) if samples else conv2d_resample(x, weight, f, up, down, [padding] * 4, 1, flip_weight, False)
     return y if noise is None else y + noise
 
 

@@ -21,7 +21,7 @@ from facegan import backend
 from facegan.errors import FaceganError
 from facegan.ops.activation import HOMOGENEOUS, LINEAR, as_named, check_activation, fused
 from facegan.ops.bias_act import bias_act
-from facegan.ops.conv2d import Resampling, conv2d
+from facegan.ops.conv2d import Resampling, check_factors, conv2d, without_pixels
 from facegan.ops.modulated_conv2d import registered  # noqa: F401  (registers the operators)
 from facegan.ops.modulated_conv2d.algorithms import (
     COMPOSED,
@@ -94,10 +94,12 @@ def modulated_conv2d(
     """
     activation = check_activation("modulated_conv2d", act, LINEAR.alpha, gain, clamp)
     _check(x, weight, styles, bias)
+    check_factors("modulated_conv2d", up, down)
     if up > 1 and down > 1:
         raise FaceganError(f"modulated_conv2d: up is {up} and down is {down}; expected one of the two to be 1.")
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
+    x, up = without_pixels(x, up)
     chosen = backend.select("modulated_conv2d", x)
     f = resampling_filter(resample_filter, up, down, x.device)
     if noise is not None:
@@ -139,6 +141,10 @@ def _run(layer: Layer, backend_name: str) -> Tensor:
         return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
     if activation.act not in HOMOGENEOUS or not fused(activation):  # the fused epilogue inverts its activation
         return bias_act(_run(layer._replace(bias=None, activation=LINEAR), backend_name), bias, 1, *activation)
+    if x.numel() == 0 and layer.demodulate:
+        # The result is noise and bias, which depend on no coefficient: what a backward pass took for their gradient would be the rounding
+        # of y, times 1e8 where the styles are zeros.
+        layer = layer._replace(demodulate=False)
     d, graph = None, algorithm is not COMPOSED and wants_graph(layer)
     if layer.demodulate and not graph and algorithm in (PREPACKED, FUSED):
         d = ops.prepacked_demodulation(weight, styles)

@@ -167,7 +167,8 @@ def _without_a_graph(layer: Layer, algorithm: Algorithm, backend: str) -> Tensor
 def operands(layer: Layer, d: Tensor | None, ops: Operators) -> Operands:
     """Return a layer and its demodulation coefficients as the operators of a backend take them."""
     x, f, up = layer.x, layer.f, layer.up
-    steps = resampling(layer.weight.shape[2], 1 if f is None else f.shape[0], up, layer.down, layer.padding, flip_weight=layer.flip_weight)
+    taps = 1 if f is None else (f.shape[0], f.shape[-1])
+    steps = resampling(layer.weight.shape[2], taps, up, layer.down, layer.padding, flip_weight=layer.flip_weight)
     f = f if f is None or up == 1 else f * float(up if f.ndim == 1 else up * up)  # makes up for the inserted zeros
     b = None if layer.bias is None else layer.bias.to(x.dtype)
     return Operands(x, layer.weight.to(x.dtype), layer.styles, d, layer.noise, b, f, steps, layer.activation, ops)

@@ -52,8 +52,8 @@ class SynthesisLayer(torch.autograd.Function):
             g = ConvInputGrad.apply(g, weight, modulated, steps.options, own)
             del modulated  # of which the call above needs the shape alone
             if steps.before is not None:
-                taps, (top, bottom, left, right) = f.shape[0] - 1, steps.before
-                g = filtered(g, f, (taps - top, taps - bottom, taps - left, taps - right), True, ops)
+                (kh, kw), (top, bottom, left, right) = (f.shape[0], f.shape[-1]), steps.before
+                g = filtered(g, f, (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right), True, ops)
             dx, ds = ops.modulate_backward(g, x, s)
             ds = ds.to(s.dtype)
         return dx, dw, ds, dd, dn, db, *(None,) * 5

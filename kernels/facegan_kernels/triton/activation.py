@@ -6,19 +6,20 @@ compiled kernel serves every layer. They are float64, as a Python float that mee
 annotated, and so is a literal in `tl.where`, `tl.maximum` or a comparison (up to Triton 3.7): what float32 cannot hold is
 written `tl.full([], value, dtype)`. The interpreter shows none of this; `make kernel-check` does.
 
-No clamp is an infinite one. A clamp is the limit as the output's dtype holds it (`rounded`), since
+No clamp is an infinite one. A clamp is the limit as the output's dtype holds it (`limit_in`), since
 what the forward pass cut off is known by |y| = clamp. NaN stays NaN everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
+
+from facegan_kernels.dtypes import limit_in
 
 _SLOPES = {"linear": 1.0, "relu": 0.0}
 
@@ -36,19 +37,10 @@ def activation_of(given: tuple[Any, ...], dtype: torch.dtype) -> Activation:
     """`given`: act, alpha, gain and clamp, with which an operator's schema ends; `dtype`: of the output."""
     act, alpha, gain, clamp = given
     kind = act if act in ("tanh", "sigmoid") else "piecewise"
-    return Activation(kind, float(_SLOPES.get(act, alpha)), float(gain), rounded(clamp, dtype))
+    return Activation(kind, float(_SLOPES.get(act, alpha)), float(gain), limit_in(dtype, clamp))
 
 
 NONE = Activation("piecewise", 1.0, 1.0, math.inf)
-
-
-@cache
-def rounded(clamp: float | None, dtype: torch.dtype) -> float:
-    """The limit that a clamped value of this dtype equals; infinite for none."""
-    if clamp is None:
-        return math.inf
-    # on the CPU whatever the default device is: a GPU would be waited for, and cannot be while a graph is captured
-    return min(torch.tensor(clamp, dtype=torch.float64, device="cpu").to(dtype).item(), torch.finfo(dtype).max)
 
 
 @triton.jit
@@ -100,5 +92,5 @@ def times_slope_derivative(g, y, ACT: tl.constexpr, gain, clamp):
 
 @triton.jit
 def unclamped(g, y, clamp):
-    """g, zero where the output y was clamped."""
-    return tl.where(clamp == float("inf"), g, tl.where(tl.abs(y) < clamp, g, 0.0))
+    """g, zero where the output y is at the limit; what is not a number is not."""
+    return tl.where(clamp == float("inf"), g, tl.where(tl.abs(y) >= clamp, 0.0, g))

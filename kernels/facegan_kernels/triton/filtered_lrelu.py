@@ -29,8 +29,9 @@ import triton.language as tl
 from torch import Tensor
 
 from facegan_kernels import composed
+from facegan_kernels.dtypes import limit_in
 
-from .activation import activate, scalars
+from .activation import activate, scalars, unclamped
 from .layout import on_its_device, to_dense
 from .upfirdn2d import FACTORS, TYPES, upfirdn2d
 
@@ -141,7 +142,7 @@ def fused(
     else:
         w = _upsampled(a + base * AH * AW, 0.0, fa, AH, AW, a_top, a_left, row, column, flip_a, UP_A, FA, SIDES[2], M, PRECISION)
         factor = tl.where(v > 0, gain, gain * slope)
-        v = w * tl.where(tl.abs(v * factor) < clamp, factor, 0.0)
+        v = unclamped(w * factor, v * factor, clamp)
     result = _decimated(v, fd, flip_down, DOWN, FD, M, T, PRECISION) * OUT_GAIN
     tl.store(y + base * OH * OW + at, result, live)
 
@@ -227,7 +228,7 @@ def _launch(
         x, None if of_a is None else a.x.contiguous(), b if b is None else b.contiguous(), fx, fa, fd, rows,
         y.shape[1], *x.shape[2:], *a.x.shape[2:], *y.shape[2:],
         of_x.top, of_x.left, a.top, a.left, *first, int(of_x.flip), int(a.flip), int(flip),
-        float(given.slope), float(given.gain), math.inf if given.clamp is None else float(given.clamp),
+        float(given.slope), float(given.gain), limit_in(y.dtype, given.clamp),
         UP=of_x.factor, UP_A=a.factor, DOWN=down, OUT_GAIN=of_x.factor**2 if scaled else 1,
         FX=_taps(fx), FA=_taps(fa), FD=_taps(fd), SIDES=sides,
         PRECISION="tf32x3" if x.dtype == torch.float32 else "tf32", num_warps=sides[0] // 8, num_stages=1,
