@@ -111,8 +111,9 @@ def adain_affine_ref(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5)
         return x.clone()
     x_acc = upcast(x)
     mean, sigma = _statistics(x_acc, None, eps)
-    ratio = scale.to(x_acc.dtype)[:, :, None, None] / sigma
-    return torch.addcmul(shift.to(x_acc.dtype)[:, :, None, None] - ratio * mean, x_acc, ratio).to(x.dtype)
+    scale, shift = (t.to(x_acc.dtype).contiguous()[:, :, None, None] for t in (scale, shift))  # whose order the result would have
+    ratio = scale / sigma
+    return torch.addcmul(shift - ratio * mean, x_acc, ratio).to(x.dtype)
 
 
 def _statistics(x: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch.autograd import forward_ad
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import following
+from facegan.ops.formats import following, to_dense
 from facegan.ops.registration import applied
 from facegan.ops.upfirdn2d import Pair, four_sides, padded_for, upfirdn2d
 
@@ -82,6 +82,9 @@ def conv2d(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     weight = following(weight, x)
+    # Where a dimension of one element has another stride than its format's, PyTorch 2.13 fails, or of groups gives wrong sums in silence.
+    weight = weight if weight.is_contiguous() else to_dense(weight)
+    x = to_dense(x) if groups > 1 else x
     if 0 in x.shape[2:]:  # of which PyTorch has no convolution
         if not transposed:
             x, padding = F.pad(x, (padding,) * 4), 0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import empty_like_format
+from facegan.ops.formats import empty_like_format, memory_format
 from facegan.ops.registration import operators, register, uncast
 
 Pair = int | Sequence[int]
@@ -187,11 +187,14 @@ def _depthwise(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], pad
     crop = (kh - 1 - top, kh - up[0] - bottom, kw - 1 - left, kw - up[1] - right)
     trim = (max(min(crop[:2]), 0), max(min(crop[2:]), 0))
     weight = (f.flip(0, 1) if flip_filter else f).expand(channels, 1, kh, kw)
+    format = torch.contiguous_format if torch._C._are_functorch_transforms_active() else memory_format(x)
     x = F.conv_transpose2d(x, weight, stride=tuple(up), padding=trim, groups=channels)
     rest = (trim[1] - crop[2], trim[1] - crop[3], trim[0] - crop[0], trim[0] - crop[1])
     if any(rest):
         x = F.pad(x, rest)
-    return x if down[0] == down[1] == 1 else x[:, :, :: down[0], :: down[1]].contiguous()
+    if down[0] == down[1] == 1:
+        return x
+    return x[:, :, :: down[0], :: down[1]].contiguous(memory_format=format)
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:

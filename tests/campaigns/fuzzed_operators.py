@@ -117,7 +117,9 @@ def activated(
     distance = math.inf
     if v.numel():
         bare = y.detach().abs()
-        distance = float(v.detach().abs().min()) if act in KINKED else math.inf
+        inner = v.detach().abs()
+        inner = inner[inner > 0]  # zeros are zeros on every backend
+        distance = float(inner.min()) if act in KINKED and inner.numel() else math.inf
         distance = distance if clamp is None else min(distance, float((bare - clamp).abs().min()))
     return (y if clamp is None else formulas.bias_act(y, None, 1, "linear", 0.2, 1.0, clamp)), distance
 
@@ -192,6 +194,8 @@ def upfirdn2d(dice: random.Random) -> Call:
 
 
 def roomy(shape: Any, f: Any, up: Any, pads: Any) -> bool:
+    if min(pads) < 0 and 0 in shape:
+        return False  # F.pad crops before it pads
     kw, kh = (1, 1) if f is None else (f.shape[-1], f.shape[0])
     ux, uy = both(up)
     return shape[3] * ux + pads[0] + pads[1] >= kw and shape[2] * uy + pads[2] + pads[3] >= kh

@@ -99,7 +99,7 @@ def normalized(styles: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 def _per_channel(v: Tensor, x: Tensor) -> Tensor:
     """[N, C] as factors of x, in its dtype."""
-    return v.to(x.dtype)[:, :, None, None]
+    return v.to(x.dtype).contiguous()[:, :, None, None]
 
 
 def _sum_as(x: Tensor, noise_batch: int) -> Tensor:
@@ -127,7 +127,7 @@ def modulated_epilogue_ref(
     if f is not None:
         x = upfirdn2d_ref(x, f, padding=padding)
     if noise is not None:
-        noise = noise.to(x.dtype)
+        noise = noise.to(x.dtype).contiguous()  # whose order the sum would have
         x = noise + x if d is None else torch.addcmul(noise, x, _per_channel(d, x))
     elif d is not None:
         x = x * _per_channel(d, x)
