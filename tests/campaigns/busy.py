@@ -29,7 +29,7 @@ from facegan.threads import processors
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = "--method a --data synthetic --num 2000 --recipe plain --width 0.5 --phase1-epochs 1 --epochs 0 --phase2-epochs 0 --device cpu"
 MEASURED = f"{COMMON} --resolution 32 --batch 16 --images-per-epoch 1600 --log-every 1"
-RESUMED = f"{COMMON} --resolution 16 --batch 8 --images-per-epoch 240 --log-every 1 --snapshot-every 10 --minimum-images 4"
+RESUMED = f"{COMMON} --resolution 16 --batch 8 --images-per-epoch 96 --log-every 1 --snapshot-every 3 --minimum-images 4"
 LOADS = (0, 1, 3)  # programs beside it
 FIRST, LONGEST = 5, 15.0  # rows before a clock is looked at; seconds of a measurement
 REACHED = 0.9
@@ -64,14 +64,20 @@ def rows(run: Path) -> list[dict]:
         return []
 
 
-def start(words: str, threads: str, run: Path) -> subprocess.Popen[bytes]:
-    """`facegan train`, without the variables that settle its number of threads."""
+@contextlib.contextmanager
+def training(words: str, threads: str, run: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`facegan train`, without the variables that settle its number of threads; killed at the end where it still runs."""
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "FACEGAN_THREADS")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     environment["FACEGAN_CACHE"] = str(run.parent / "cache")
     command = [sys.executable, "-m", "facegan.cli", "train", *words.split(), "--threads", threads, "--out", str(run)]
     with open(run.with_suffix(".log"), "wb") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def until(process: subprocess.Popen[bytes], run: Path, wanted: int, seconds: float) -> bool:
@@ -88,14 +94,10 @@ def until(process: subprocess.Popen[bytes], run: Path, wanted: int, seconds: flo
 
 def speed(run: Path, threads: str) -> tuple[float, int]:
     """(steps a second, the number of threads) of a training that is cut off after some seconds."""
-    process = start(MEASURED, threads, run)
-    try:
+    with training(MEASURED, threads, run) as process:
         if not until(process, run, FIRST + 1, LIMIT):
             raise RuntimeError(f"--threads {threads}: no {FIRST + 1} steps in {LIMIT:.0f} s: {run.with_suffix('.log').read_text()[-1500:]}")
         until(process, run, 10**9, LONGEST)
-    finally:
-        process.kill()
-        process.wait()
     found = rows(run)
     clock = found[-1]["seconds"] - found[FIRST - 1]["seconds"]
     return (len(found) - FIRST) / clock, json.loads((run / "config.json").read_text())["threads"]
@@ -110,18 +112,17 @@ def result(run: Path) -> tuple:
 def resumed(root: Path, dice: random.Random) -> list[str]:
     """What was wrong with a run that is resumed beside three busy programs."""
     whole, cut, wrong = root / "whole", root / "cut", list[str]()
-    if not until(start(RESUMED, "2", whole), whole, 10**9, LIMIT):
-        return [f"an undisturbed run took longer than {LIMIT:.0f} s"]
-    process = start(RESUMED, "2", cut)
-    until(process, cut, dice.randint(11, 25), LIMIT)
-    process.kill()
-    process.wait()
-    with busy(3):
-        process = start(RESUMED, "auto", cut)
+    with training(RESUMED, "2", whole) as process:
+        if not until(process, whole, 10**9, LIMIT):
+            return [f"an undisturbed run took longer than {LIMIT:.0f} s"]
+    with training(RESUMED, "2", cut) as process:
+        until(process, cut, dice.randint(4, 9), LIMIT)
+    before = len(rows(cut))
+    with busy(3), training(RESUMED, "auto", cut) as process:
         if not until(process, cut, 10**9, LIMIT):
-            process.kill()
             wrong.append(f"resumed beside three programs it took longer than {LIMIT:.0f} s")
-        process.wait()
+    if before >= len(rows(whole)):
+        wrong.append("it had ended before it could be resumed: nothing was tried")
     if not wrong and result(cut) != result(whole):
         wrong.append("resumed beside three programs it has other weights or rows")
     if (found := json.loads((cut / "config.json").read_text())["threads"]) != 2:
