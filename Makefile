@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-kernels test-package test-browser coverage lint docs kernel-check gpu-check asan sanitize bench bench-report help
+.PHONY: demo test test-kernels test-package test-browser campaigns coverage lint docs kernel-check gpu-check asan sanitize bench bench-report help
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -21,6 +21,10 @@ test-package: $(READY) ## all other tests
 
 test-browser: $(READY) ## the page of `facegan app` in a headless Chromium, where one is installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/app/browser
+
+# make campaigns ONLY=kills,machines SCALE=0.1 SEED=7
+campaigns: $(READY) ## an hour of faults and load, outside the test suite; what held is in docs/reliability.md
+	$(BIN)/python tests/campaigns/run.py $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
 
 coverage: $(READY) ## the test suite, and which lines it reaches
 	$(BIN)/pytest tests --cov --cov-report=term:skip-covered

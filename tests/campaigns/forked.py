@@ -94,12 +94,14 @@ def live(run: Callable[[Path], None], out: Path, log: Path, fate: Fate = Fate(),
         finally:
             sys.stderr.flush()
             os._exit(code)
-    end = start + (fate.seconds or LONGEST)
+    lived, last = 0.0, start  # a pause of this campaign, as by Ctrl-Z, is none of the life's time
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             break
-        if time.monotonic() > end:
+        now = time.monotonic()
+        lived, last = lived + min(now - last, 0.1), now
+        if lived > (fate.seconds or LONGEST):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return Life(

@@ -84,6 +84,7 @@ def main(count: int, seconds: float, seed: int, only: str = "") -> int:
             for course in courses:
                 course.until_it_ends(dice, count - total, until)
                 total = sum(sum(course.kills.values()) for course in courses)
+                print(f"{total} kills: {course}", file=sys.stderr, flush=True)
     print(*courses, sep="\n")
     wrong = sum(len(course.wrong) for course in courses)
     print(f"{total} kills, {sum(course.ends for course in courses)} ends, {wrong} different")
