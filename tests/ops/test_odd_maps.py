@@ -1,4 +1,4 @@
-"""Maps without pixels under padding, zero styles, filters that are not square, strides that PyTorch stumbles over: what a campaign found."""
+"""Maps without pixels under padding, zero styles, filters that are not square; strides that PyTorch stumbles over: found by a campaign."""
 
 from __future__ import annotations
 
