@@ -89,10 +89,7 @@ inline double stored(double value, ScalarType dtype) {
 inline double limit(const std::optional<double>& clamp, ScalarType dtype) {
   if (!clamp) return -1;
   const double half = 65504, brain = 0x1.fep127, single = std::numeric_limits<float>::max(), wide = std::numeric_limits<double>::max();
-  const double most = dtype == ScalarType::Half ? half
-      : dtype == ScalarType::BFloat16           ? brain
-      : dtype == ScalarType::Float              ? single
-                                                : wide;
+  const double most = dtype == ScalarType::Half ? half : dtype == ScalarType::BFloat16 ? brain : dtype == ScalarType::Float ? single : wide;
   return stored(std::min(*clamp, most), dtype);
 }
 
