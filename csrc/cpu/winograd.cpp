@@ -265,7 +265,8 @@ void winograd_output(
     Tensor m, OptionalTensor d, OptionalTensor noise, OptionalTensor b, Tensor y, int64_t h, int64_t w, int64_t c, int64_t first,
     int64_t tiles, int64_t noise_batch, std::string act, double alpha, double gain, std::optional<double> clamp) {
   const Epilogue e{read<float>(d), read<float>(noise), read<float>(b), noise_batch};
-  with_activation<float>(operators::kind("winograd_output", act), alpha, gain, operators::limit(clamp, ScalarType::Float), [&](auto activation) {
+  with_activation<float>(
+      operators::kind("winograd_output", act), alpha, gain, operators::limit(clamp, ScalarType::Float), [&](auto activation) {
     parallel(tiles, kPoints * c, [&](int64_t begin, int64_t end) {
       for (int64_t of = 0; of < c; of += kBlock)
         output_tiles(read<float>(m) + of, {c, kPoints * c}, written<float>(y), e, activation, Map{h, w, c}, of, begin, end, first);
