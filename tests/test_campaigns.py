@@ -126,6 +126,13 @@ def test_a_moment_of_a_campaign(capsys: pytest.CaptureFixture[str]) -> None:
     assert "streaming 1 cases (" in capsys.readouterr().out
 
 
+def test_an_error_in_a_log_is_told_from_a_choice_that_was_refused() -> None:
+    errors, place = module("interactions").errors, 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n'
+    refused = place + "gradio.exceptions.Error: \"Value: /etc/passwd is not in the list of choices: ['synthetic64']\"\n"
+    assert errors("facegan app: http://127.0.0.1:1/\n" + refused + "INFO: well\n" + refused) == []
+    assert errors(refused + place + "MemoryError\n" + refused) == [place + "MemoryError"]
+
+
 def test_growing_memory_is_told_from_flat() -> None:
     interactions = module("interactions")
     flat, growing = [100.0 + 3 * (i % 2) for i in range(500)], [100.0 + 0.1 * i for i in range(500)]

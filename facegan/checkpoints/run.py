@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from facegan import __version__
-from facegan.checkpoints import checkpoint
+from facegan.checkpoints import checkpoint, lists
 from facegan.checkpoints.metrics import Metrics
 from facegan.checkpoints.sources import digests, same_network
 from facegan.config import TrainConfig
@@ -217,7 +217,7 @@ class RunFolder:
     def finish(self, stage: str, tensors: dict, metadata: dict, keep: int = 0) -> None:
         """`keep`: checkpoints that stay, the newest ones."""
         order = len([name for name in self.finished_stages() if name != stage])
-        metadata = {**metadata, "order": order, "metrics_bytes": self._records.settled()}
+        metadata = {**metadata, **lists.noted(self.root, stage), "order": order, "metrics_bytes": self._records.settled()}
         checkpoint.save(self.stages / stage, tensors, metadata)
         self._keep(stage, keep)
 
@@ -334,11 +334,11 @@ class RunFolder:
 
     def write_ids(self, stage: str, ids: list[str]) -> None:
         """The images that a stage learns from, for anyone who doubts what it saw."""
-        write_whole(self.root / "ids" / f"{stage}.txt", "\n".join(sorted(ids)) + "\n")
+        write_whole(lists.list_of(self.root, stage), "\n".join(sorted(ids)) + "\n")
 
     def ids(self, stage: str) -> list[str]:
         """What `write_ids` wrote."""
-        return read_text(self.root / "ids" / f"{stage}.txt").splitlines()
+        return read_text(lists.list_of(self.root, stage)).splitlines()
 
 
 def shown(value: Any) -> str:

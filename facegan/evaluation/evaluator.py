@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from facegan import __version__
+from facegan.checkpoints.lists import warn_of_damage
 from facegan.checkpoints.trained import TrainedRun
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
@@ -230,6 +231,8 @@ def floor_of(run: str, device: torch.device) -> TrainedRun | None:
 
 def recorded_ids(trained: TrainedRun) -> set[str]:
     """Every image that any stage of the run learned from, as the run wrote them down."""
+    for stage in trained.folder.finished_stages():
+        warn_of_damage(trained.folder.root, stage, trained.folder.metadata(stage))
     files = (trained.folder.root / "ids").glob("*.txt")
     return {name for file in files for name in trained.folder.ids(file.stem)}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.checkpoints import checkpoint
+from facegan.checkpoints.lists import warn_of_damage
 from facegan.errors import FaceganError, Interrupted
 from facegan.plotting.sheets import save_png, sheet
 from facegan.schema import Range, checked
@@ -98,6 +99,7 @@ def _train(context: Context, stages: Iterable[tuple[str, Callable[[], Stage]]], 
             offset = folder.metadata(name)["metrics_bytes"]
             if context.accelerator.is_main_process:
                 folder.tidy(name)
+                warn_of_damage(folder.root, name, folder.metadata(name))
             continue
         context.seed_networks(name)
         stage = build()

@@ -63,6 +63,12 @@ def answer(client: Any, endpoint: str, values: tuple, due: str) -> str:
     return f"{endpoint} {values}: no picture" if missing or not pictures else ""
 
 
+def errors(log: str) -> list[str]:
+    """Tracebacks in what the command wrote, but for those that Gradio writes of a choice that it refuses by itself."""
+    found = re.findall(r"^Traceback .*?^(?=\S)(?!Traceback)[^\n]*$", log, re.MULTILINE | re.DOTALL)
+    return [each for each in found if not ("gradio.exceptions.Error" in each and "not in the list of choices" in each)]
+
+
 def growth(memory: Sequence[float]) -> tuple[float, float]:
     """MiB, the means of the second and of the last fifth."""
     fifth = len(memory) // 5
@@ -92,8 +98,7 @@ def main(count: int, seconds: float, seed: int) -> int:
         text = one.log.read_text(errors="replace")
         if one.process.poll() is not None:
             wrong.append(f"the command ended with {one.process.returncode}: {text[-1500:]}")
-        if found := re.search(r"Traceback|\bERROR\b|Exception", text):
-            wrong.append(f"its log has an error: {text[max(0, found.start() - 200) :][:1500]}")
+        wrong += [f"its log has an error: {error[:1500]}" for error in errors(text)]
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(done.items()))
     line = f"{len(memory)} interactions ({told}) of {visitors} visitors, the longest {longest:.1f} s"
     if len(memory) >= LEAST:

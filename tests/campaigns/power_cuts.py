@@ -68,6 +68,8 @@ def verdict(command: Command, out: Path, whole: dict, said: str, code: int) -> s
         return "as undisturbed"
     if {*found} <= {"rows", "events"} and "are lost; no network is affected" in said:
         return "rows said to be lost"
+    if all(name.startswith("ids/") for name in found) and "is not the list of images that was written" in said:
+        return "a list said to be damaged"
     return f"different in silence: {', '.join(found[:5])}"
 
 

@@ -237,3 +237,19 @@ def test_checkpoints_that_a_kill_at_the_end_of_a_stage_left_are_removed(method: 
     assert len(list((run / "checkpoints").iterdir())) > 1
     train(run, **flags)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ([] if method == "a" else ["stylegan2-0000006"])
+
+
+@pytest.mark.parametrize("damage", ["cut short", "zeros", "gone"])
+def test_a_damaged_list_of_a_finished_stage_is_said(
+    damage: str, whole: Path, train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    with caplog.at_level(logging.WARNING, "facegan.train"):
+        train(run, **FLAGS)
+    assert "list of images" not in caplog.text
+    file = run / "ids/phase1.txt"
+    {"cut short": lambda: os.truncate(file, file.stat().st_size - 3), "zeros": lambda: zeroed(file), "gone": file.unlink}[damage]()
+    with caplog.at_level(logging.WARNING, "facegan.train"):
+        train(run, **FLAGS)
+    assert f"{file} is not the list of images that was written when phase1 ended" in caplog.text
+    assert "restore the file from a copy" in caplog.text
