@@ -1,4 +1,4 @@
-"""Maps without pixels under padding, zero styles, filters that are not square, strides that PyTorch stumbles over: what a campaign found."""
+"""Maps without pixels under padding, zero styles, filters that are not square, odd strides: what a campaign found."""
 
 from __future__ import annotations
 
