@@ -300,10 +300,11 @@ def modulated_conv2d(dice: random.Random) -> Call:
     if min(sides) < 1:
         return modulated_conv2d(dice)
     empty = 0 in (n, h, w)
+    demodulate = dice.random() < 0.7 and i * k > 1  # of one weight it leaves the sign, whose derivative is a difference of rounded numbers
     styles = torch.zeros(n, i, dtype=torch.float64) if empty and dice.random() < 0.5 else spread(n, i)
     f = some_filter(dice, 4) if max(up, down) > 1 else None
     noise = dice.choice([None, (), (1, 1), (n, 1)])
-    arguments = dict(x=normal(n, i, h, w), weight=spread(o, i, k, k), styles=styles, demodulate=dice.random() < 0.7, up=up, down=down)
+    arguments = dict(x=normal(n, i, h, w), weight=spread(o, i, k, k), styles=styles, demodulate=demodulate, up=up, down=down)
     arguments |= dict(padding=padding, resample_filter=f, flip_weight=dice.random() < 0.5, bias=normal(o) if dice.random() < 0.5 else None)
     arguments |= dict(noise=None if noise is None else normal(*noise, *sides), **some_activation(dice))
 
