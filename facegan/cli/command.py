@@ -22,7 +22,7 @@ PHOTO, STYLE = "a photo, or a folder of photos", "a .npz file of styles, or a fo
 INPUTS = {
     "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
     "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
-    "sources": "a file or folder of that name", "folder": "a folder of .npz files", "lpips": "a file of weights",
+    "sources": "a file or folder of that name", "folder": "a folder of .npz files",
     "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
 }  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")

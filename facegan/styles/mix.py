@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
-from facegan.memory import out_of_memory
+from facegan.memory import give_back, out_of_memory
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
 from facegan.plotting.grid import Grid, grid
@@ -27,6 +27,7 @@ from facegan.styles.store import Style
 log = logging.getLogger("facegan.styles")
 
 AT_ONCE, AT_ONCE_PIXELS = 8, 1 << 19  # faces of a batch where none is asked for, and their pixels: what they need grows with them
+GIVES_BACK = 1 << 20  # pixels made, after which free memory is given back
 MOST_BYTES = 4 << 30  # of mixes that are kept as float32
 
 Pair = tuple[int, int, Tensor]  # row, column, image [3, H, W] in [-1, 1]; -1 for the sources' own faces
@@ -88,12 +89,16 @@ class Mixing:
     def __iter__(self) -> Iterator[Pair]:
         """(row, column, image float32 [3, H, W] in [-1, 1]), made as it is asked for: the rows' own faces, where the column is -1, the
         columns', where the row is -1, then the mixes, row by row."""
-        places = self._places()
+        places, pixels = self._places(), 0
         with tqdm(total=len(self), desc="faces", unit="face", disable=None) as bar:
             while part := list(itertools.islice(places, self.draw.batch)):
                 images = self.draw(torch.stack([self._style(*place) for place in part]))
                 bar.update(len(part))
                 yield from ((row, column, image) for (row, column), image in zip(part, images, strict=True))
+                pixels += images.shape[0] * images.shape[2] * images.shape[3]
+                if pixels >= GIVES_BACK:  # else a process that keeps what is freed grows by some MiB with each large face
+                    give_back()
+                    pixels = 0
 
     def _places(self) -> Iterator[tuple[int, int]]:
         yield from ((row, -1) for row in range(len(self.rows)))
