@@ -39,7 +39,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def between(others: float, own: float = 0.0, seconds: float = 10.0) -> None:
         looks = iter([Usage(100.0, 50.0, 7.0), Usage(100.0 + seconds, 50.0 + (others + own) * seconds, 7.0 + own * seconds)])
         monkeypatch.setattr(Usage, "now", classmethod(lambda _: next(looks)))
-        monkeypatch.setattr(threads.time, "monotonic", lambda: 100.0 + seconds)
+        monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: 100.0 + seconds, sleep=lambda _: None))
 
     return between
 
@@ -108,14 +108,14 @@ def test_a_command_says_so_once_and_only_where_it_changes_something(used: Callab
     assert [record.getMessage() for record in caplog.records] == ["2 threads: others use 2.0 of 4 processors"]
 
 
-def test_what_was_busy_once_is_not_given_up_for_good(used: Callable) -> None:
+def test_what_was_busy_once_is_not_given_up_for_good(used: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(4)
     used(3.0)
     threads.begin()
     threads.settle()
     assert torch.get_num_threads() == 1
     looks = iter([Usage(200.0, 100.0, 9.0), Usage(210.0, 100.5, 9.0)])
-    threads.Usage.now = classmethod(lambda _: next(looks))  # type: ignore[method-assign]  # put back by `used`
+    monkeypatch.setattr(Usage, "now", classmethod(lambda _: next(looks)))
     threads.begin()
     assert choose().count == 4
 
