@@ -130,7 +130,7 @@ def test_a_run_keeps_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from facegan.training import loop
 
     command = ["train", "--method", "a", *SMALL, "--device", "cpu", "--out", str(tmp_path / "run")]
-    free, stop = [Choice(2, "two are free")], [3]
+    free, stop = [Choice(1, "one is free")], [3]
     monkeypatch.setattr(threads, "free", lambda most: free[0])
     monkeypatch.setattr(threads, "processors", lambda: {0, 1})
     seen: list[int] = []
@@ -144,19 +144,19 @@ def test_a_run_keeps_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             super()._timed_step(step)
 
     monkeypatch.setattr(loop, "StageRun", Stops)
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     caplog.set_level(logging.INFO)
     assert main(command) == 2
     record = json.loads((tmp_path / "run/config.json").read_text())
-    assert record["threads"] == 2
+    assert record["threads"] == 1
     assert record["config"]["threads"] == "auto"
-    assert RunFolder(tmp_path / "run").threads() == 2
-    free[0] = Choice(1, "one is free")
+    assert RunFolder(tmp_path / "run").threads() == 1
+    free[0] = Choice(2, "two are free")
     assert main(command) == 0
-    assert {*seen} == {2}
+    assert {*seen} == {1}
     said = [record.getMessage() for record in caplog.records if "thread(s)" in record.getMessage()]
-    assert said[0].endswith("2 thread(s): two are free")
-    assert said[1].endswith("2 thread(s): as before, so that the run stays the same bit for bit")
+    assert said[0].endswith("1 thread(s): one is free")
+    assert said[1].endswith("1 thread(s): as before, so that the run stays the same bit for bit")
     (tmp_path / "run/config.json").write_text(json.dumps({name: value for name, value in record.items() if name != "threads"}))
     assert RunFolder(tmp_path / "run").threads() is None  # of a run of an older version
 
