@@ -10,7 +10,6 @@ machine must do nothing else meanwhile: another program's share changes what is 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -23,6 +22,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from arguments import parser_of
 
 from facegan.threads import processors
 
@@ -167,8 +168,5 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=3, seconds=600)
     sys.exit(main(**vars(parser.parse_args())))

@@ -8,7 +8,6 @@ no room leaves must be resumed by the same command, and its end must equal an un
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import subprocess
@@ -17,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from arguments import parser_of
 from forked import Command, Fate, differences, live, operations, quiet_machine, trainings
 
 SAID = ("make room", "No space left on device", "File too large")
@@ -90,8 +90,5 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=1800)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=100, seconds=1800)
     sys.exit(main(**vars(parser.parse_args())))

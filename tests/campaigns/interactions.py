@@ -9,7 +9,6 @@ fifth by 5 % and 10 MiB. Needs facegan[app].
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import random
 import re
@@ -24,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from app_server import served
+from arguments import parser_of
 
 NETWORK = "synthetic64"
 VISIT = 40  # interactions, after which another visitor comes
@@ -111,8 +111,5 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=900)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=500, seconds=900)
     sys.exit(main(**vars(parser.parse_args())))

@@ -8,7 +8,6 @@ one life ends well. Compared are weights, lists, pictures, rows of metrics, chec
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import sys
@@ -17,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from arguments import parser_of
 from forked import Command, Fate, Life, differences, live, operations, quiet_machine, trainings
 
 
@@ -92,9 +92,6 @@ def main(count: int, seconds: float, seed: int, only: str = "") -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=1000, seconds=3600)
     parser.add_argument("--only", default="", help="names of commands, joined by commas")
     sys.exit(main(**vars(parser.parse_args())))

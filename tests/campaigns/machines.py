@@ -8,7 +8,6 @@ is then there again and the same command goes on. Each run must end with the wei
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from arguments import parser_of
 from machines import ENDS_WITHIN, ROOT, Training, two_machines, unavailable
 
 COMMON = """--data synthetic --num 200 --resolution 16 --width 0.25 --batch 16 --minimum-images 4 --images-per-epoch 16 --device cpu
@@ -157,9 +157,6 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = parser_of(__doc__, count=20, seconds=3600, seed=1)
     given = parser.parse_args()
     sys.exit(main(given.count, given.seconds, given.seed))

@@ -10,7 +10,6 @@ printed as a line of Python, to be run in tests/campaigns with tests/support on 
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import multiprocessing
 import os
@@ -29,6 +28,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, which facegan does
 sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
 
+from arguments import parser_of  # noqa: E402
 from fuzzed_operators import OPERATORS, TOLERANCES, Call, Skipped, laid  # noqa: E402
 
 from facegan import backend  # noqa: E402
@@ -236,8 +236,5 @@ def served(name: str, device: str) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=100_000, seconds=3600)
     sys.exit(main(**vars(parser.parse_args())))

@@ -9,7 +9,6 @@ events, pictures, lists, the cache of images, alignment's notes) are damaged, an
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from arguments import parser_of
 from forked import Command, Fate, differences, live, operations, quiet_machine, trainings
 
 PAGE = 4096
@@ -126,8 +126,5 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=1800)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=100, seconds=1800)
     sys.exit(main(**vars(parser.parse_args())))

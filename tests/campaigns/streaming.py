@@ -9,7 +9,6 @@ damage with those of another object that nobody disturbs, and whose first step i
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import parser_of
 from PIL import Image
 
 from facegan.data.decoders import Decoders
@@ -137,8 +137,5 @@ def main(count: int, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, count=200, seconds=600)
     sys.exit(main(**vars(parser.parse_args())))
