@@ -68,6 +68,7 @@ def take(session: Session, upload: str | None) -> Path:
             session.photo = None
             target.unlink(missing_ok=True)
             raise FaceganError(f"{name}: {error}") from None
+        session.stop("photo")  # what runs is about another photo
         session.photo, session.projected, session.edited = target, None, None
         return target
 
@@ -94,7 +95,7 @@ class Face:
 
 def face_of(networks: Networks, session: Session, network: str) -> Face:
     """Cut it out: by the aligner if that is installed, else the central square."""
-    with told(), session.job("photo") as job, job.at_work():
+    with told(), session.job("photo", "face") as job, job.at_work():
         photo = _photo(session)
         target = _found(session, photo, networks.stylegan(network).config.resolution)
         picture = shown(picture_of(target.image.transpose(1, 2, 0)), session.inside("photo") / "face.png")
@@ -205,7 +206,7 @@ def amounts_of(value: Any) -> dict[str, float]:
 
 def edit(networks: Networks, session: Session, amounts: Mapping[str, float], paste: bool = False, critics: str = "") -> Edited:
     """Move the projection along the attributes, each by its amount; the page's sliders."""
-    with told(), session.job("photo") as job, job.at_work():
+    with told(), session.job("photo", "edit") as job, job.at_work():
         photo = _photo(session)
         if session.projected is None or not session.projected[1].is_dir():
             raise FaceganError("There is no projection of this photo yet: project it first")

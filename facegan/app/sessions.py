@@ -44,7 +44,7 @@ class Session:
     found: Any = None  # the face in it, and what it was looked for in
     projected: Any = None  # how, and the folder of its projection
     edited: Any = None  # the options of its edit
-    jobs: dict[str, Job] = field(default_factory=dict)  # what runs, by tab
+    jobs: dict[tuple[str, str], Job] = field(default_factory=dict)  # what runs, by tab and kind of work
     used: float = field(default_factory=time.monotonic)
 
     def fresh(self, name: str) -> Path:
@@ -71,22 +71,29 @@ class Session:
         return True
 
     @contextlib.contextmanager
-    def job(self, tab: str) -> Iterator[Job]:
-        """A new job of a tab, which `stop` reaches. What a tab was doing before is called off: the latest request counts."""
-        self.stop(tab)
-        job = self.jobs[tab] = Job(self.turns)
+    def job(self, tab: str, work: str = "") -> Iterator[Job]:
+        """A new job of a tab, which `stop` reaches. The same work that ran before is called off: the latest request counts.
+
+        Other work of the tab goes on: a picture that follows a control may be asked for while a video is made.
+        """
+        self.stop(tab, work)
+        job = self.jobs[tab, work] = Job(self.turns)
         try:
             yield job
         finally:
-            if self.jobs.get(tab) is job:
-                del self.jobs[tab]
+            if self.jobs.get((tab, work)) is job:
+                del self.jobs[tab, work]
 
-    def stop(self, tab: str) -> bool:
-        """Call off what a tab is doing; whether there was anything."""
-        job = self.jobs.get(tab)
-        if job:
+    def works(self, tab: str) -> bool:
+        """Whether anything runs for a tab."""
+        return any(of == tab for of, _ in list(self.jobs))
+
+    def stop(self, tab: str, work: str | None = None) -> bool:
+        """Call off what a tab is doing, all of it or one kind of work; whether there was anything."""
+        jobs = [job for (of, kind), job in list(self.jobs.items()) if of == tab and work in (None, kind)]
+        for job in jobs:
             job.stop()
-        return job is not None
+        return bool(jobs)
 
     def close(self) -> None:
         """Stop everything, remove everything."""

@@ -56,6 +56,17 @@ def test_a_new_request_of_a_tab_calls_off_the_one_before(session: Session) -> No
     assert session.jobs == {}
 
 
+def test_a_picture_that_follows_a_control_calls_off_no_video(session: Session) -> None:
+    with session.job("mix", "walk") as video, session.job("mix") as picture:
+        video.checked()
+        assert session.works("mix") and not session.works("photo")
+        assert session.stop("mix")
+        for job in (video, picture):
+            with pytest.raises(Stopped):
+                job.checked()
+    assert not session.works("mix")
+
+
 def test_faces_are_kept_and_let_go_of(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.keep("net", 3)
     assert session.keep("net", 4)

@@ -141,7 +141,7 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
             return gr.skip()
         session = page.session(request)
         for _ in range(100):
-            if tab not in session.jobs:
+            if not session.works(tab):
                 break
             time.sleep(0.05)
         return say(STOPPED)

@@ -182,7 +182,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     ) -> Iterator[Any]:
         session = page.session(request)
         wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, "", 0, 0, 1.0, truncation)
-        with session.job("mix") as job:
+        with session.job("mix", "walk") as job:
             worker = Worker(job, lambda: mixes.walk(networks, session, wanted, int(frames), float(fps), file))
             made = yield from watched(worker, lambda job: (gr.skip(), gr.skip(), gr.skip(), say(job.describe())))
         picture = str(made.video) if made.video.suffix == ".gif" else None
@@ -208,7 +208,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     ) -> Iterator[Any]:
         session = page.session(request)
         wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, 0, 0, 1.0, truncation)
-        with session.job("mix") as job:
+        with session.job("mix", "search") as job:
             worker = Worker(job, lambda: mixes.search(networks, session, wanted, critics or "", int(pairs)))
             found = yield from watched(worker, lambda job: (gr.skip(),) * 5 + (say(job.describe()),))
         pictures = [str(picture) for picture in found.pictures]

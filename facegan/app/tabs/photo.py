@@ -143,7 +143,7 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         session = page.session(request)
         if photo and not photos.same(session, photo):
             photos.take(session, photo)
-        with session.job("photo") as job:
+        with session.job("photo", "project") as job:
             wanted = photos.Wanted(network or "", space, int(steps))
             worker = Worker(job, lambda: photos.project(networks, session, job, wanted))
             found = yield from watched(worker, lambda job: (str(job.picture) if job.picture else gr.skip(), gr.skip(), say(job.describe())))
@@ -169,7 +169,8 @@ def photo_tab(page: Page, tab: gr.Tab) -> None:
         return gr.update(value=str(photos.download(page.session(request))), interactive=True)
 
     @shown
-    def on_network(network: str) -> Any:
+    def on_network(network: str, request: gr.Request) -> Any:
+        page.session(request).stop("photo")  # the sliders now mean another network
         known = networks.style_names(network)[:MOST_SLIDERS]
         return [gr.update(label=known[k] if k < len(known) else "attribute", visible=k < len(known), value=0) for k in range(MOST_SLIDERS)]
 
