@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from facegan.models.regions import Part, blended
 from facegan.models.stylegan2_config import StyleGAN2Config
 from facegan.nn import Conv2d, Linear
 from facegan.ops import adain_affine, bias_act
@@ -35,15 +36,15 @@ class StyleLayer(nn.Module):
         self.affine.bias = nn.Parameter(torch.cat([torch.ones(out_channels), torch.zeros(out_channels)]))  # scale, shift
         self.register_buffer("noise_const", torch.randn(size, size))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, part: Part | None = None) -> Tensor:
+        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled; `part`: other styles where its masks are."""
         if self.conv is not None:
             x = self.conv(x)
         if noise is not None:
             x = torch.addcmul(x, noise.to(x.dtype), self.noise_strength.to(x.dtype)[:, None, None])
         x = bias_act(x, self.bias, act=self.act, clamp=self.clamp)
-        scale, shift = self.affine(w).chunk(2, dim=1)
-        return adain_affine(x, scale, shift)
+        own, *others = (adain_affine(x, *self.affine(each).chunk(2, dim=1)) for each in ((w,) if part is None else (w, *part.w.unbind(1))))
+        return own if part is None else blended(own, others, part.masks)
 
 
 class StyleBlock(nn.Module):
@@ -67,16 +68,19 @@ class StyleBlock(nn.Module):
     def layers(self) -> list[StyleLayer]:
         return [self.layer0, self.layer1]
 
-    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None]) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer."""
+    def forward(
+        self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], parts: Sequence[Part | None] = (None, None)
+    ) -> Tensor:
+        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer; `parts`: regions of each."""
         if x is None:
             x = self.const.expand(ws[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = x.to(self.dtype)
-        for layer, w in zip(self.layers, ws, strict=False):
-            x = layer(x, w, next(noises))
+        for layer, w, part in zip(self.layers, ws, parts, strict=False):
+            x = layer(x, w, next(noises), part)
         return x
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor]) -> Tensor:
+    def colours(self, x: Tensor, ws: Sequence[Tensor], parts: Sequence[Part | None] = ()) -> Tensor:
+        """[N, img_channels, H, W] float32; neither styles nor regions have a part in them."""
         assert self.torgb is not None
         image: Tensor = self.torgb(x)
         return image.float()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping, truncate
+from facegan.models.regions import SHARED_FROM, Part, Regions, blended
 from facegan.models.stylegan1 import StyleBlock
 from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, StyleGAN2Config
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
@@ -34,6 +35,9 @@ __all__ = [
     "minibatch_deviation",
     "truncate",
 ]
+
+
+UNDIVIDED = (None, None, None)  # the regions of a block's layers and its colours where there are none
 
 
 class SynthesisLayer(nn.Module):
@@ -57,14 +61,21 @@ class SynthesisLayer(nn.Module):
             self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("resample_filter", setup_filter() if up > 1 else None, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0, part: Part | None = None) -> Tensor:
+        """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros.
+
+        `part`: other styles where its masks are; from `SHARED_FROM` on by one convolution whose styles vary by pixel, below by one each.
+        """
+        if part is not None and self.size < SHARED_FROM:
+            own, *others = (self(x, each, noise, gain) for each in (w, *part.w.unbind(1)))
+            return blended(own, others, part.masks)
+        regions: dict[str, Any] = {} if part is None else dict(others=self.affine(part.w), masks=part.masks)
         noise = None if noise is None else noise * self.noise_strength
         channels = self.weight.shape[0]
         act: dict[str, Any] = dict(act=self.act, gain=DEFAULT_GAINS[self.act] * gain, clamp=self.clamp and self.clamp * gain)
         y = modulated_conv2d(
             x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
-            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act,
+            noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act, **regions,
         )  # fmt: skip
         if not self.concat:
             return y
@@ -83,8 +94,10 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.clamp = config.conv_clamp
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp)
+    def forward(self, x: Tensor, w: Tensor, part: Part | None = None) -> Tensor:
+        """`part`: other styles where its masks are."""
+        regions: dict[str, Any] = {} if part is None else dict(others=self.affine(part.w), masks=part.masks)
+        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp, **regions)
 
 
 class SynthesisBlock(nn.Module):
@@ -108,21 +121,23 @@ class SynthesisBlock(nn.Module):
     def layers(self) -> list[SynthesisLayer]:
         return [self.conv1] if self.size == 4 else [self.conv0, self.conv1]
 
-    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None]) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer."""
+    def forward(
+        self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], parts: Sequence[Part | None] = UNDIVIDED
+    ) -> Tensor:
+        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer; `parts`: regions of each."""
         if x is None:
             x = self.const.to(self.dtype).expand(ws[0].shape[0], -1, -1, -1)
-            return self.conv1(x.contiguous(memory_format=torch.channels_last), ws[0], next(noises))
+            return self.conv1(x.contiguous(memory_format=torch.channels_last), ws[0], next(noises), part=parts[0])
         x = x.to(self.dtype)
-        y = self.conv0(x, ws[0], next(noises))
+        y = self.conv0(x, ws[0], next(noises), part=parts[0])
         if self.resnet:  # both paths times sqrt 1/2
-            return self.skip(x) + self.conv1(y, ws[1], next(noises), gain=math.sqrt(0.5))
-        return self.conv1(y, ws[1], next(noises))
+            return self.skip(x) + self.conv1(y, ws[1], next(noises), gain=math.sqrt(0.5), part=parts[1])
+        return self.conv1(y, ws[1], next(noises), part=parts[1])
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor]) -> Tensor:
+    def colours(self, x: Tensor, ws: Sequence[Tensor], parts: Sequence[Part | None] = UNDIVIDED) -> Tensor:
         """[N, img_channels, H, W] float32, by the style after those of the layers, which is the next block's first."""
         assert self.torgb is not None
-        image: Tensor = self.torgb(x, ws[len(self.layers)])
+        image: Tensor = self.torgb(x, ws[len(self.layers)], parts[len(self.layers)])
         return image.float()
 
 
@@ -151,8 +166,9 @@ class Synthesis(nn.Module):
         *,
         noise: Tensor | Sequence[Tensor] | None = None,
         level: float | Level | None = None,
+        regions: Regions | None = None,
     ) -> Tensor:
-        """The image; of a growing network at a level, see `StyleGAN2Config.at_level`.
+        """The image; of a growing network at a level, see `StyleGAN2Config.at_level`; with other styles in `regions` of it.
 
         `noise` [N, num_noise], normally distributed, map after map: instead of that of `noise_mode`, and differentiable; or the maps
         themselves, [N, *shape] for each of the configuration's `noise_shapes`, which may be anything.
@@ -162,18 +178,28 @@ class Synthesis(nn.Module):
         if noise_mode not in NOISE_MODES:
             raise FaceganError(f"noise_mode is {noise_mode!r}; expected one of {', '.join(NOISE_MODES)}.")
         with scaled_once(self):
-            return self._image(ws, noise_mode, noise, self.config.at_level(level))
+            return self._image(ws, noise_mode, noise, self.config.at_level(level), regions)
 
-    def _image(self, ws: Tensor, noise_mode: NoiseMode, noise: Tensor | Sequence[Tensor] | None, grown: Level) -> Tensor:
+    def _image(
+        self, ws: Tensor, noise_mode: NoiseMode, noise: Tensor | Sequence[Tensor] | None, grown: Level, regions: Regions | None
+    ) -> Tensor:
         blocks = [block for block in self.blocks if block.size <= grown.side]
         noises = iter(self._noises(blocks, ws, noise_mode, noise))
         styles = ws.unbind(1)
+        elsewhere = masks = None
+        if regions is not None:
+            regions = regions.checked(ws.shape[0], self.config.num_ws, self.config.w_dim, self.config.resolution)
+            elsewhere, masks = regions.ws.unbind(2), regions.pyramid([block.size for block in blocks])
         x: Tensor | None = None
         image: Tensor | None = None
         for block in blocks:
-            x = block(x, styles, noises)
+            parts: Sequence[Part | None] = UNDIVIDED
+            if elsewhere is not None and masks is not None:
+                parts = [Part(w, masks[block.size]) for w in elsewhere[: len(block.layers) + 1]]
+                elsewhere = elsewhere[len(block.layers) :]
+            x = block(x, styles, noises, parts)
             if block.size in self._shown(grown):
-                colours = block.colours(x, styles)
+                colours = block.colours(x, styles, parts)
                 image = colours if image is None else self._joined(image, colours, grown if block.size == grown.side else Level(block.size))
             styles = styles[len(block.layers) :]
         assert image is not None

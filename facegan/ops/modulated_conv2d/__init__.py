@@ -38,7 +38,14 @@ from facegan.ops.modulated_conv2d.algorithms import (
     wants_graph,
 )
 from facegan.ops.modulated_conv2d.autograd import Demodulation, SynthesisLayer
-from facegan.ops.modulated_conv2d.reference import demodulation, modulated_conv2d_ref, normalized, resampling_filter, synthesis_layer
+from facegan.ops.modulated_conv2d.reference import (
+    demodulation,
+    layer_of_regions,
+    modulated_conv2d_ref,
+    normalized,
+    resampling_filter,
+    synthesis_layer,
+)
 from facegan.ops.registration import applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
@@ -61,6 +68,8 @@ def modulated_conv2d(
     act: str = "linear",
     gain: float | None = None,
     clamp: float | None = None,
+    others: Tensor | None = None,
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Compute one synthesis layer.
 
@@ -83,6 +92,9 @@ def modulated_conv2d(
         act: as in `bias_act`, where alpha is 0.2.
         gain: as in `bias_act`.
         clamp: as in `bias_act`.
+        others: [N, K, I], styles that hold in K regions: at each pixel the styles are `styles + sum_k mask_k (others_k - styles)`, and
+            likewise the demodulation coefficients, so that one convolution serves them all. None for none.
+        masks: [1 or N, K, H', W'] from 0 to 1, where each of `others` holds; at x's size their mean.
 
     Returns:
         [N, O, H', W'] in x's dtype and memory format. Under autocast that dtype is autocast's.
@@ -103,7 +115,10 @@ def modulated_conv2d(
     chosen = backend.select("modulated_conv2d", x)
     f = resampling_filter(resample_filter, up, down, x.device)
     if noise is not None:
-        noise = _checked_noise(noise, x, *((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:]))
+        noise = _checked_noise(noise, x, *_out_size(x, weight, up, down, padding))
+    if others is not None or masks is not None:
+        others, masks = _checked_regions(others, masks, x, *_out_size(x, weight, up, down, padding))
+        return layer_of_regions(x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation, others, masks)
     layer = as_named(Layer, (x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation))
     return _run(layer, chosen)
 
@@ -117,6 +132,26 @@ def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> No
         raise FaceganError(f"modulated_conv2d: styles have shape {list(styles.shape)}; expected [N, I] = {list(x.shape[:2])} as x has.")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise FaceganError(f"modulated_conv2d: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}].")
+
+
+def _out_size(x: Tensor, weight: Tensor, up: int, down: int, padding: int) -> tuple[int, int]:
+    height, width = ((side * up + 2 * padding - weight.shape[2] + 1) // down for side in x.shape[2:])
+    return height, width
+
+
+def _checked_regions(others: Tensor | None, masks: Tensor | None, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Both, which belong together; the masks in x's dtype."""
+    if others is None or masks is None:
+        raise FaceganError("modulated_conv2d: `others` and `masks` belong together; give both, or none.")
+    count = others.shape[1] if others.ndim == 3 else 0
+    if others.shape != (x.shape[0], count, x.shape[1]) or not count:
+        raise FaceganError(f"modulated_conv2d: others have shape {list(others.shape)}; expected [{x.shape[0]}, K, {x.shape[1]}].")
+    if masks.shape not in ((1, count, height, width), (x.shape[0], count, height, width)):
+        raise FaceganError(
+            f"modulated_conv2d: masks have shape {list(masks.shape)}; expected [1 or {x.shape[0]}, {count}, {height}, {width}], one per "
+            "style of `others`, at the size of the layer's output."
+        )
+    return others, masks.to(x.dtype)
 
 
 def _checked_noise(noise: Tensor, x: Tensor, height: int, width: int) -> Tensor:

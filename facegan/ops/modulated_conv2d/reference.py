@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from facegan import backend
 from facegan.ops.activation import LINEAR, Activation, activation_slope, filled_activation, unclamped
@@ -64,6 +65,39 @@ def synthesis_layer(
     x_scaled, w = x * _per_channel(styles, x), weight.to(x.dtype)
     z = conv2d_resample(x_scaled, w, f, up=up, down=down, padding=padding, flip_weight=flip_weight)
     return kept(modulated_epilogue_ref(z, d, noise, bias, None, UNPADDED, activation), x)
+
+
+def layer_of_regions(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulate: bool,
+    f: Tensor | None,
+    up: int,
+    down: int,
+    padding: int,
+    flip_weight: bool,
+    noise: Tensor | None,
+    bias: Tensor | None,
+    activation: Activation,
+    others: Tensor,
+    masks: Tensor,
+) -> Tensor:
+    """Compute a layer whose styles vary by pixel: `others` [N, K, I] where the `masks` [1 or N, K, H', W'] are."""
+    inner = masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, x.shape[2:])
+    x_scaled = x * per_pixel(styles, others, inner, x)
+    z = conv2d_resample(x_scaled, weight.to(x.dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight)
+    if demodulate:
+        d = demodulation(weight, styles), demodulation(weight, others.flatten(0, 1)).unflatten(0, others.shape[:2])
+        z = z * per_pixel(*d, masks, z)
+    return kept(modulated_epilogue_ref(z, None, noise, bias, None, UNPADDED, activation), x)
+
+
+def per_pixel(own: Tensor, others: Tensor, masks: Tensor, x: Tensor) -> Tensor:
+    """Factors [N, C], those of regions [N, K, C] and masks [1 or N, K, H, W] -> [N, C, H, W] in x's dtype."""
+    with uncast(x):
+        beyond = torch.einsum("nkhw,nkc->nchw", upcast(masks.expand(x.shape[0], -1, -1, -1)), upcast(others) - upcast(own)[:, None])
+    return (beyond + upcast(own)[:, :, None, None]).to(x.dtype)
 
 
 def resampling_filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
