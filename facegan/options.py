@@ -22,7 +22,7 @@ MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomS
 Align = Literal["auto", "on", "off"]
 FacesOf = Literal["auto", "one", "all"]
 Graphs = Literal["auto", "on", "off"]
-Mode = Literal["crossover", "interpolate", "arithmetic"]
+Mode = Literal["crossover", "interpolate", "arithmetic", "regional"]
 NoiseMode = Literal["const", "random", "none"]
 Space = Literal["w", "w+"]
 STYLE_FILES = ".npz files, folders of them, or .npy and .pt of other projects"
@@ -159,11 +159,23 @@ class MixOptions(Options):
     cols: tuple[Any, ...] = option((), "what is mixed in, named likewise", nargs="+", metavar="STYLE", required=True)
     recipe: str = option("", "mode and weights from a recipe.json, e.g. of mix-search, or `default`: the one beside the network "
                          "(default: that one, if there is one and no layers are given)", metavar="FILE")  # fmt: skip
-    layers: str = option("", "layers that the column joins: 4-7, 4,6, all, or by size (default: 32-64px)")
-    mode: Mode | None = option(None, "crossover: the column's style; interpolate: between both; arithmetic: what the column has beyond the "
-                               "mean face is added (default: crossover; mix-search: whatever is best)")  # fmt: skip
+    mode: Mode | None = option(
+        None, "regional: the column's style where the mask is, so that all else stays the row's; crossover: in these layers; interpolate: "
+        "between both; arithmetic: what the column has beyond the mean face is added (default: regional, with `layers` or `weights` "
+        "crossover; mix-search: whatever is best)",
+    )  # fmt: skip
+    mask: str = option(
+        "", "where the column goes, in every mode: a mask of the network, lower, upper, mouth, eyes, or a picture whose white takes the "
+        "column's style (default, regional: the network's, else lower)", metavar="NAME|PNG",
+    )  # fmt: skip
+    softness: float | None = option(
+        None, "blur of the mask's edges, a share of the face's height (default: as the mask is; lower, upper, mouth and eyes: 0.015)"
+    )
+    layers: str = option("", "layers that the column joins: 4-7, 4,6, all, or by size (default: all under a mask, else 32-64px)")
     weight: float | None = option(None, "of the column in these layers (default: 1)")
     weights: str = option("", "a weight per layer, e.g. 4:0.5,5-7:1, instead of `layers`", metavar="LAYER:WEIGHT,...")
+    average: float | None = option(None, "draw the columns to their mean first: 0 not, 1 entirely, which with `mode` arithmetic is the "
+                                   "attribute's direction (default: 0)")  # fmt: skip
     truncation: float = option(1.0, "of seeds", metavar="PSI")
     noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
     batch: int = option(0, "faces at once; 1, which is slower, gives a style the same bits on a CPU whatever stands beside it", shown="8 "
@@ -188,6 +200,7 @@ class SearchOptions(MixOptions):
     judge: str = option("", "folder with a trained judge (default: train one, or take it from the cache)", group="search")
     num_random: int = option(8, "random ranges of layers to compare with", group="search")
     pairs: int = option(128, "most pairs to search with, and to report on", group="search")
+    budget: int = option(0, "recipes that are tried, at most, each on `pairs` pairs; 0: as many as the search wants", group="search")
     seed: int = option(0, "of the division of the styles", group="search")
     batch: int = option(32, "faces at once", group="search")
 
@@ -288,6 +301,19 @@ class StylesDirection(Options):
     negative: tuple[str, ...] = option((), "styles without it, alike in everything else", nargs="+", metavar="STYLE")
     network: str = option("", "instead of `negative`: away from this network's mean style")
     out: str = option("", "the difference of the means, as key direction", required=True, metavar="FILE.npz")
+
+
+@dataclass(frozen=True)
+class StylesMask(Options):
+    """`facegan styles mask`"""
+
+    network: str = option(SYNTHETIC, "whose masks they will be: a run, a folder of `facegan convert`, a .pkl or .pt")
+    attributes: tuple[str, ...] = option((), "a mask of each, which part the image among themselves (default: those of the run)")
+    data: str = option("", "labelled faces to learn from (default: the run's; without any, what the network changes along each direction)")
+    styles: str = option("", "folder in which directions are looked up by name (default: the one beside the network)", metavar="DIR")
+    keeps: float = option(0.995, "share of an attribute's effect that its mask covers: less is tighter")
+    softness: float = option(0.015, "blur of the edges, a share of the face's height")
+    out: str = option("", "folder for NAME.png (default: NETWORK/masks, where `facegan mix` finds them)", metavar="DIR")
 
 
 @dataclass(frozen=True)

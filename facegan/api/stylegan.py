@@ -151,7 +151,7 @@ class StyleGAN:
 
     def _mixing(self, options: MixOptions) -> Mixing:
         options.at_least(0, "batch")
-        recipe = chosen_recipe(options, self.config, located(self.source) / "recipe.json")
+        recipe = chosen_recipe(options, self.config, located(self.source))
         rows, columns = self._pairs(options)
         return Mixing(self._renderer(options, options.batch or batch_for(self.config.resolution)), rows, columns, recipe)
 
@@ -169,7 +169,7 @@ class StyleGAN:
         """
         from facegan.evaluation.mixing import search_and_compare
 
-        start = chosen_recipe(options, self.config, located(self.source) / "recipe.json", searching=True)
+        start = chosen_recipe(options, self.config, located(self.source), searching=True)
         rows, columns = self._pairs(options)
         draw = self._renderer(options, options.batch)
         return search_and_compare(options, self.source, self.networks, draw, rows, columns, start, Path(out))
@@ -252,7 +252,7 @@ class StyleGAN:
         `slim`: the averaged generator alone, and the discriminator in half precision.
         """
         save_networks(slimmed(self.networks) if slim else self.networks, not_a_run(folder))
-        for name in ("styles", "recipe.json"):
+        for name in ("styles", "masks", "recipe.json"):
             beside = located(self.source) / name
             if beside.is_dir():
                 shutil.copytree(beside, Path(folder) / name, dirs_exist_ok=True)

@@ -19,19 +19,23 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.critics import Critics, resized
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
+from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, is_run, write_json
 from facegan.config import listed
 from facegan.data.attributes import names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator, command_line, machine
+from facegan.evaluation.features import Attributes
+from facegan.evaluation.kept import kept
 from facegan.models.stylegan2 import Generator, truncate
 from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
+from facegan.styles.masks import SUFFIX, Mask, find_mask
 from facegan.styles.mix import Renderer, mix, stacked
-from facegan.styles.recipe import Mode, Recipe, mixed, uniform
+from facegan.styles.recipe import Mixture, Mode, Recipe, mixed, mixture, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
 
@@ -40,6 +44,8 @@ log = logging.getLogger("facegan.styles")
 AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where `truncation` gives none
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
+JUDGED = Attributes.suffix
+SOFTER = 0.04  # the other softness that is tried of every mask
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class Way:
     """One row of the table: a way of making faces."""
 
     name: str
-    ws: Tensor  # [N, num_ws, w_dim]
+    drawn: Mixture  # N faces
+    bases: Tensor | None = None  # [M, num_ws, w_dim], the faces that it started from
+    row_of: Tensor | None = None  # int64 [N], which of them each did
     searched: dict[str, Any] | None = None  # the critics' figures on the half of the styles that the search saw
     shared: bool = True  # whether faces have styles in common, so that they are no independent samples
 
@@ -76,27 +84,30 @@ def search_and_compare(
     `draw` makes the faces of `networks`, which messages call `network`.
     """
     request.at_least(1, "batch", "num_random", "pairs")
+    request.at_least(0, "budget")
     refuse_other_colours(networks, network, "searched")
     began, generator = time.perf_counter(), draw.generator
     device = generator.mapping.w_avg.device
     critics = open_critics(request, network, device)
     out.mkdir(parents=True, exist_ok=True)  # before minutes of work
     evaluator = open_evaluator(request, network, critics.attributes, device)
-    seen, kept = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
+    seen, held = split_pairs([row.name for row in rows], [column.name for column in columns], request.seed, request.pairs)
     w_avg = generator.mapping.w_avg.cpu()
 
-    objective = Objective(*paired(rows, columns, seen), w_avg, draw, critics, request.batch)
-    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic")
-    found = search(objective, start, modes)
+    row_ws, column_ws = paired(rows, columns, seen)
+    objective = Objective(row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget)
+    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional")
+    masks = masks_to_try(request, network)
+    found = search(objective, start, modes, masks)
     found.recipe.write(out / "recipe.json")
-    ways = all_ways(request, generator, rows, columns, kept, found.recipe, start, objective, critics.attributes)
+    ways = all_ways(request, generator, rows, columns, held, found.recipe, start, objective, critics.attributes, masks)
     row_images = draw(stacked(rows))
     table: list[dict[str, Any]] = []
     pictures: list[Tensor] = []
-    shown = min(SHOWN, *(len(way.ws) for way in ways))
+    shown = min(SHOWN, *(len(way.drawn) for way in ways))
     for way in tqdm(ways, desc="ways of mixing", unit="way", disable=None):
-        images = draw(way.ws)
-        table.append(rated(way, images, row_images, critics, evaluator))
+        images = draw(way.drawn)
+        table.append(rated(way, images, row_images, critics, evaluator, draw))
         pictures.append(images[:shown])
     save_png(comparison(torch.stack(pictures), [""] * shown, [way.name.partition(":")[0] for way in ways]), out / WAYS)
 
@@ -107,14 +118,14 @@ def search_and_compare(
     learned = may_have_seen(network, networks, critics.attributes)
     row_names, col_names = ([style.name for style in styles] for styles in (rows, columns))
     record = {
-        "recipe": asdict(found.recipe), "start": asdict(start), "attributes": critics.attributes, "table": table,
-        "rows": row_names, "columns": col_names, "pairs_searched": seen, "pairs_kept": kept,
+        "recipe": found.recipe.to_json(), "start": start.to_json(), "attributes": critics.attributes, "table": table,
+        "rows": row_names, "columns": col_names, "pairs_searched": seen, "pairs_kept": held,
         "ranges": [{"recipe": recipe.describe(), **asdict(score)} for recipe, score in found.ranges], "recipes_rendered": found.recipes,
         "judge": card, "network_may_have_seen_joint_faces": learned, "command": command_line(),
         "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(col_names)).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    text = markdown(table, critics.attributes, found, len(seen), len(kept), learned)
+    text = markdown(table, critics.attributes, found, len(seen), len(held), learned)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
         save_png(mix(draw, rows[:SHOWN], columns[:SHOWN], recipe).grid(), out / name)
@@ -170,45 +181,61 @@ def paired(rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair
 
 def all_ways(
     request: SearchOptions, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair],
-    found: Recipe, start: Recipe, objective: Objective, attributes: Sequence[str],
+    found: Recipe, start: Recipe, objective: Objective, attributes: Sequence[str], masks: Sequence[Mask] = (),
 ) -> list[Way]:  # fmt: skip
     """The rows of the table, the mixes over `pairs`; `objective` knows what the search saw."""
     w_avg = generator.mapping.w_avg.cpu()
     row_ws, column_ws = paired(rows, columns, pairs)
     psi = request.truncation if request.truncation != 1 else AVERAGED_PSI
+    bases, row_of = stacked(rows), torch.tensor([row for row, _ in pairs])
+    num_ws, resolution, mean = generator.config.num_ws, generator.config.resolution, column_ws.mean(0)
+    recipes = [("given" if start.mask else "fixed layers", start)]
+    if masks:
+        recipes.append(("regional", uniform("regional", range(num_ws), num_ws, 1.0, masks[0])))
     mixes = [
-        Way(f"{name}: {recipe.describe()}", mixed(row_ws, column_ws, recipe, w_avg), figures(objective.scores(recipe), attributes))
-        for name, recipe in (("fixed layers", start), ("searched", found))
-    ]
+        Way(
+            f"{name}: {recipe.describe()}", mixture(row_ws, column_ws, recipe, w_avg, resolution, mean), bases, row_of,
+            figures(objective.scores(recipe), attributes),
+        )
+        for name, recipe in (*recipes, ("searched", found))
+    ]  # fmt: skip
     averages = []
     if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
-        averages = [Way(f"averaged styles, psi {psi:g}", averaged(generator, stacked(rows), stacked(columns), len(pairs), psi))]
+        seeds = truncate(stacked(resolve([f"0-{len(pairs) - 1}"], generator, None)), w_avg, psi)
+        moved = Mixture(seeds + (stacked(rows).mean(0) - w_avg) + (stacked(columns).mean(0) - w_avg))
+        averages = [Way(f"averaged styles, psi {psi:g}", moved, seeds, torch.arange(len(seeds)))]
+    order, random = random_mixes(row_ws, column_ws, request.num_random, request.seed)
     return [
-        Way("random mixes", random_mixes(row_ws, column_ws, request.num_random, request.seed)),
+        Way("random mixes", Mixture(random), bases, row_of[order]),
         *mixes,
         *averages,
-        Way("rows alone", stacked(rows), shared=False),
-        Way("columns alone", stacked(columns), shared=False),
+        Way("rows alone", Mixture(bases), shared=False),
+        Way("columns alone", Mixture(stacked(columns)), shared=False),
     ]
 
 
-def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> Tensor:
-    """The pairs [N, num_ws, w_dim], dealt out at random to `count` random ranges of layers that cross over."""
+def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The pairs [N, num_ws, w_dim], dealt out at random to `count` random ranges of layers that cross over: in which order, and mixed."""
     random = np.random.Generator(np.random.Philox(seed))
     num_ws = row_ws.shape[1]
-    mixes = []
-    for part in np.array_split(random.permutation(len(row_ws)), count):
+    mixes, order = [], random.permutation(len(row_ws))
+    for part in np.array_split(order, count):
         first, last = sorted(random.integers(0, num_ws, size=2).tolist())
         recipe = uniform("crossover", range(first, last + 1), num_ws)
         mixes.append(mixed(row_ws[part], column_ws[part], recipe, torch.zeros(row_ws.shape[2])))
-    return torch.cat(mixes)
+    return torch.from_numpy(order), torch.cat(mixes)
 
 
-def averaged(generator: Generator, row_ws: Tensor, column_ws: Tensor, count: int, psi: float) -> Tensor:
-    """Seeds 0 to count - 1 drawn to the mean by `psi`, plus both means of styles as directions: [count, num_ws, w_dim]."""
-    w_avg = generator.mapping.w_avg.cpu()
-    seeds = stacked(resolve([f"0-{count - 1}"], generator, None))
-    return truncate(seeds, w_avg, psi) + (row_ws.mean(0) - w_avg) + (column_ws.mean(0) - w_avg)
+def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
+    """The one that is named, or the network's own, and the lower half; each as it is, and softer."""
+    if request.mode not in (None, "regional", "arithmetic"):
+        return []
+    place = located(network)
+    folders = [Path(request.styles) / "masks"] * bool(request.styles) + [place / "masks"]
+    own = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
+    names = [request.mask] if request.mask else [*own, "lower", "mouth"]
+    given = [request.softness] if request.softness is not None else [None, SOFTER]
+    return [find_mask(name, folders, softness) for name in names for softness in given]
 
 
 # --- how it is rated
@@ -220,10 +247,12 @@ def figures(scores: Tensor, attributes: Sequence[str]) -> dict[str, Any]:
     return {"samples": scores.shape[1], **asdict(score_of(scores)), "marginals": marginals}
 
 
-def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evaluator: Evaluator | None) -> dict[str, Any]:
+def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evaluator: Evaluator | None, draw: Renderer) -> dict[str, Any]:
     """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor."""
     scores = torch.cat([critics(part) for part in images.split(256)], dim=1)
-    line = {"name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None}
+    line: dict[str, Any] = {
+        "name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None, "kept": None,
+    }  # fmt: skip
     if evaluator:
         size = evaluator.judge.resolution
         own = resized(images, size, "the judge")
@@ -231,6 +260,11 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
         report = evaluator.measure(seen, resized(row_images, size, "the judge"))
         report["floors"]["rows"] = report["floors"].pop("phase1")
         report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
+        if way.bases is not None and way.row_of is not None:
+            faces = draw(way.bases)
+            small = resized(faces, size, "the judge")
+            own, of_rows = (each.features[JUDGED] for each in (seen, evaluator.score_samples(small.__getitem__, len(small))))
+            line["kept"] = kept(images, faces, way.row_of, own, of_rows, way.drawn.mask).to_json()
         line["judge"] = without_limits(report) if way.shared else report
     return line
 
@@ -246,6 +280,7 @@ def without_limits(report: dict[str, Any]) -> dict[str, Any]:
 def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
     """The table for people."""
     head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
+    head += ["changed outside", "features", "row found", "variety"]
     lines = [head, ["---"] * len(head)]
     for line in table:
         report, searched = line["judge"], line["critics_searched"]
@@ -254,7 +289,9 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
             judged = [interval(report["joint"]), *(f"{report['marginals'][name]:.3f}" for name in attributes)]
             judged += [f"{report['floor']:.3f}", f"{report['ceiling']:.3f}", interval(report["normalised"])]
         own = f"{searched['joint']:.3f}" if searched else "-"
-        lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged])
+        of_row = line["kept"] or dict.fromkeys(("outside", "features", "found", "variety"))
+        keeps = ["-" if of_row[name] is None else f"{of_row[name]:.2f}" for name in ("outside", "features", "found", "variety")]
+        lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged, *keeps])
     note = (
         f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of one half of the styles; all other columns are of {kept} "
         "pairs of the other half, which the search never saw (averages, rows and columns alone: of all styles). Critics: share of faces in "
@@ -262,6 +299,8 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
     )
     if any(line["judge"] for line in table):
         note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
+        note += " What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, and the"
+        note += " judge's features; row found: mixes that of all rows are nearest to their own; variety: how much those of two rows differ."
         note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
     if learned:
         note += (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,11 +18,13 @@ from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.memory import give_back, out_of_memory
+from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
-from facegan.styles.recipe import Recipe, mixed, parse_layers, parse_weights, start_layers, uniform
+from facegan.styles.masks import Mask, find_mask
+from facegan.styles.recipe import Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
@@ -89,10 +92,10 @@ class Mixing:
     def __iter__(self) -> Iterator[Pair]:
         """(row, column, image float32 [3, H, W] in [-1, 1]), made as it is asked for: the rows' own faces, where the column is -1, the
         columns', where the row is -1, then the mixes, row by row."""
-        places, pixels = self._places(), 0
+        pixels = 0
         with tqdm(total=len(self), desc="faces", unit="face", disable=None) as bar:
-            while part := list(itertools.islice(places, self.draw.batch)):
-                images = self.draw(torch.stack([self._style(*place) for place in part]))
+            for part in self._parts():
+                images = self.draw(self._styles(part))
                 bar.update(len(part))
                 yield from ((row, column, image) for (row, column), image in zip(part, images, strict=True))
                 pixels += images.shape[0] * images.shape[2] * images.shape[3]
@@ -100,18 +103,25 @@ class Mixing:
                     give_back()
                     pixels = 0
 
-    def _places(self) -> Iterator[tuple[int, int]]:
-        yield from ((row, -1) for row in range(len(self.rows)))
-        yield from ((-1, column) for column in range(len(self.cols)))
-        yield from itertools.product(range(len(self.rows)), range(len(self.cols)))
+    def _parts(self) -> Iterator[list[tuple[int, int]]]:
+        """(row, column) of each batch, which holds sources or mixes, not both."""
+        rows, columns = range(len(self.rows)), range(len(self.cols))
+        sources = itertools.chain(((row, -1) for row in rows), ((-1, column) for column in columns))
+        for places in (sources, itertools.product(rows, columns)):
+            while part := list(itertools.islice(places, self.draw.batch)):
+                yield part
 
-    def _style(self, row: int, column: int) -> Tensor:
-        """[num_ws, w_dim]"""
-        if column < 0:
-            return self.rows[row].w
-        if row < 0:
-            return self.cols[column].w
-        return mixed(self.rows[row].w, self.cols[column].w, self.recipe, self.draw.w_avg)
+    @cached_property
+    def _mean(self) -> Tensor | None:
+        """Of the columns, [num_ws, w_dim], where the recipe asks for it."""
+        return stacked(self.cols).mean(0) if self.recipe.average else None
+
+    def _styles(self, part: Sequence[tuple[int, int]]) -> Mixture:
+        rows, columns = zip(*part, strict=True)
+        if min(*rows, *columns) < 0:  # sources
+            return Mixture(stacked([self.rows[row] if row >= 0 else self.cols[column] for row, column in part]))
+        row_ws, column_ws = stacked([self.rows[row] for row in rows]), stacked([self.cols[column] for column in columns])
+        return mixture(row_ws, column_ws, self.recipe, self.draw.w_avg, self.draw.generator.config.resolution, self._mean)
 
     def grid(self) -> Image.Image:
         """The picture of all pairs, sources above and beside, of thumbnails."""
@@ -159,13 +169,14 @@ def write_pairs(pairs: Iterable[Pair], row_names: Sequence[str], col_names: Sequ
     return out / "grid.png"
 
 
-def chosen_recipe(options: MixOptions, config: StyleGAN2Config, beside: Path, searching: bool = False) -> Recipe:
-    """The recipe that is asked for; without any choice the one in the file `beside` the network or, for a search or where there is
-    none, the default layers, which are logged."""
-    choices = ("layers", "mode", "weight", "weights")
+def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, searching: bool = False) -> Recipe:
+    """The recipe that is asked for; without any choice the one beside the network, in `recipe.json`, or, for a search or where there is
+    none, the columns' styles under the network's mask or in the lower half, which is logged."""
+    beside, folders = network / "recipe.json", [Path(options.styles) / "masks"] * bool(options.styles) + [network / "masks"]
+    choices = ("layers", "mode", "weight", "weights", "mask", "softness", "average")
     given = [f"`{name}`" for name in choices if getattr(options, name) not in ("", None)]
     if options.recipe and given:
-        raise FaceganError(f"`recipe` holds mode and weights already: drop {' and '.join(given)}")
+        raise FaceganError(f"`recipe` holds mode, weights and mask already: drop {' and '.join(given)}")
     if options.weights and {"`layers`", "`weight`"} & {*given}:
         raise FaceganError("`weights` names its layers and their weights: drop `layers` and `weight`")
     if options.recipe == "default" and not beside.exists():
@@ -176,15 +187,33 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, beside: Path, se
         return recipe
     if options.recipe:
         return Recipe.read(options.recipe, config.num_ws)
-    mode = options.mode or "crossover"
+    plain = searching or {"`layers`", "`weights`"} & {*given}
+    mode = options.mode or ("regional" if options.mask or not plain else "crossover")
+    mask = chosen_mask(options, folders) if options.mask or mode == "regional" else None
+    if options.softness is not None and mask is None:
+        raise FaceganError("`softness` is that of a mask: name one by `mask`, or take `mode` regional")
     if options.weights:
-        return Recipe(mode, parse_weights(options.weights, config))
-    if options.layers:
-        layers = parse_layers(options.layers, config)
+        recipe = Recipe(mode, parse_weights(options.weights, config), mask)
     else:
-        text, layers = start_layers(config)
-        log.info("no `layers`: the columns' styles go to those of %s, layers %d-%d of 0-%d", text, layers[0], layers[-1], config.num_ws - 1)
-    return uniform(mode, layers, config.num_ws, 1.0 if options.weight is None else options.weight)
+        if options.layers or mask:
+            layers = parse_layers(options.layers or "all", config)
+        else:
+            text, layers = start_layers(config)
+            last = config.num_ws - 1
+            log.info("no `layers`: the columns' styles go to those of %s, layers %d-%d of 0-%d", text, layers[0], layers[-1], last)
+        recipe = uniform(mode, layers, config.num_ws, 1.0 if options.weight is None else options.weight, mask)
+    return replace(recipe, average=options.average or 0.0)
+
+
+def chosen_mask(options: MixOptions, folders: Sequence[Path]) -> Mask:
+    """The mask that is named, or the network's if it has a single one, else the lower half, which is logged."""
+    if options.mask:
+        return find_mask(options.mask, folders, options.softness)
+    found = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.png")})
+    name = found[0] if len(found) == 1 else "lower"
+    offer = f" (`mask` names another: {', '.join(found)})" if len(found) > 1 else ""
+    log.info("no `mask`: the columns' styles go to %s%s", "the lower half" if name == "lower" else f"the network's mask {name}", offer)
+    return find_mask(name, folders, options.softness)
 
 
 def distinct(styles: list[Style]) -> list[Style]:
@@ -202,7 +231,7 @@ def stacked(styles: Sequence[Style]) -> Tensor:
 
 
 class Renderer:
-    """Styles [N, num_ws, w_dim] -> images float32 [N, 3, R, R] on the CPU, by a generator where that is.
+    """Styles [N, num_ws, w_dim], or mixtures -> images float32 [N, 3, R, R] on the CPU, by a generator where that is.
 
     With `batch` 1 a style is the same image to the last bit whatever stands beside it, on a CPU; random noise is the same for all then.
     """
@@ -212,17 +241,18 @@ class Renderer:
         self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
         self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
 
-    def _synthesis(self, ws: Tensor, noise: Tensor | None) -> Tensor:
-        image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise)
+    def _synthesis(self, ws: Tensor, noise: Tensor | None, others: Tensor | None, mask: Tensor | None) -> Tensor:
+        regions = None if others is None or mask is None else Regions(others[:, None], mask)
+        image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise, regions=regions)
         return image
 
     @torch.no_grad()
-    def __call__(self, ws: Tensor) -> Tensor:
+    def __call__(self, styles: Tensor | Mixture) -> Tensor:
         images, config = [], self.generator.config
-        for part in ws.split(self.batch):
+        for part in (Mixture(styles) if isinstance(styles, Tensor) else styles).split(self.batch):
             try:
                 noise = random_noise(config, self.noise_mode, len(part), self.device, seed=0)
-                images.append(self.graphed(part, noise).float().cpu())
+                images.append(self.graphed(part.ws, noise, part.others, part.mask).float().cpu())
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -1,4 +1,4 @@
-"""How two styles become one: per layer of W, how much of the column's style joins the row's.
+"""How two styles become one: per layer of W how much of the column's style joins the row's, and where in the image.
 
 Layers are numbered as the styles of W are, 0 to num_ws - 1, from the 4 px constant to the last toRGB.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -19,9 +20,10 @@ from torch import Tensor
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, write_whole
 from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.options import Mode
 from facegan.schema import checked
+from facegan.styles.masks import Mask
 
-Mode = Literal["crossover", "interpolate", "arithmetic"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 MOST_WEIGHT = 1000  # in amount
 LARGEST = 1 << 20  # bytes of a recipe
@@ -35,10 +37,15 @@ class Recipe:
     crossover: the layer's style is the row's (0) or the column's (1), Karras et al. 2019, section 3.1.
     interpolate: row + weight * (column - row); beyond 1 it overshoots.
     arithmetic: row + weight * (column - w_avg): what the column has beyond the mean face is added to the row.
+    regional: as interpolate, where the mask is; elsewhere every layer keeps the row's style. The other modes take a mask as well.
+
+    `average` draws the columns to their mean first: 0 leaves each its own, at 1 all are the mean, and `arithmetic` adds a direction.
     """
 
     mode: Mode
     weights: tuple[float, ...]
+    mask: Mask | None = None
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -47,6 +54,10 @@ class Recipe:
             wrong = [weight for weight in self.weights if not (type(weight) in (int, float) and abs(weight) <= MOST_WEIGHT)]
             found = f"weights of mixing hold {quoted(wrong[0])}" if wrong else "there are no weights of mixing"
             raise FaceganError(f"{found}; expected one number per layer, from {-MOST_WEIGHT} to {MOST_WEIGHT}.")
+        if self.mode == "regional" and self.mask is None:
+            raise FaceganError("mode of mixing is regional, and there is no mask that says where; give `mask`.")
+        if not (type(self.average) in (int, float) and 0 <= self.average <= 1):
+            raise FaceganError(f"average of columns is {quoted(self.average)}; expected a number from 0 to 1.")
         if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
             other = next(weight for weight in self.weights if weight not in (0, 1))
             raise FaceganError(f"crossover takes weights 0 and 1, not {other:g}; `mode` interpolate takes any.")
@@ -57,7 +68,7 @@ class Recipe:
         return [layer for layer, weight in enumerate(self.weights) if weight]
 
     def describe(self) -> str:
-        """`interpolate 4-6, 8:0.5`: layers of weight 1 in ranges, the others with their weight."""
+        """`interpolate 4-6, 8:0.5 under beard`: layers of weight 1 in ranges, the others with their weight."""
         parts: list[tuple[int, int, float]] = []  # first, last, weight
         for layer in self.layers:
             weight = self.weights[layer]
@@ -66,17 +77,29 @@ class Recipe:
             else:
                 parts.append((layer, layer, weight))
         texts = [(f"{a}" if a == b else f"{a}-{b}") + ("" if weight == 1 else f":{weight:g}") for a, b, weight in parts]
-        return f"{self.mode} {', '.join(texts) or 'of no layer'}"
+        averaged = f", columns {self.average:g} to their mean" if self.average else ""
+        return f"{self.mode} {', '.join(texts) or 'of no layer'}{f' under {self.mask.name}' if self.mask else ''}{averaged}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What recipe.json holds."""
+        record: dict[str, Any] = {"mode": self.mode, "weights": list(self.weights)}
+        if self.mask:
+            record["mask"] = asdict(self.mask)
+        if self.average:
+            record["average"] = self.average
+        return record
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"mode": self.mode, "weights": list(self.weights)}) + "\n")
+        write_whole(path, json.dumps(self.to_json()) + "\n")
 
     @classmethod
     def read(cls, path: str | Path, num_ws: int) -> Recipe:
         """A recipe that `write` wrote, for a network of `num_ws` styles."""
         try:
             recipe: Recipe = checked(read_json(Path(path), LARGEST), cls, path)
+            if recipe.mask:
+                recipe.mask.values()  # a damaged one is told before minutes of work
         except FaceganError as error:
             raise FaceganError(f"{path} is no recipe ({error}); expected what `facegan mix-search` writes.") from None
         if len(recipe.weights) != num_ws:
@@ -85,10 +108,45 @@ class Recipe:
         return recipe
 
 
-def mixed(row: Tensor, column: Tensor, recipe: Recipe, w_avg: Tensor) -> Tensor:
-    """Styles [..., num_ws, w_dim] of both, which broadcast, and the mean style [w_dim] -> styles of the same shape.
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What is drawn: the styles of N faces, and those that hold where a mask is."""
 
-    Weights 0 and 1 of the first two modes give the row's and the column's very numbers: `lerp` is exact at both ends.
+    ws: Tensor  # [N, num_ws, w_dim]
+    others: Tensor | None = None  # the same
+    mask: Tensor | None = None  # [1, 1, R, R]
+
+    def __len__(self) -> int:
+        return len(self.ws)
+
+    def split(self, batch: int) -> Iterator[Mixture]:
+        """Parts of at most so many faces."""
+        others = [None] * -(-len(self) // batch) if self.others is None else self.others.split(batch)
+        for ws, other in zip(self.ws.split(batch), others, strict=True):
+            yield Mixture(ws, other, self.mask)
+
+
+def mixture(rows: Tensor, columns: Tensor, recipe: Recipe, w_avg: Tensor, resolution: int, mean: Tensor | None = None) -> Mixture:
+    """Styles [N, num_ws, w_dim] of both, which broadcast -> the faces of a recipe; `mean` is that of all columns, [num_ws, w_dim]."""
+    if recipe.average:
+        columns = torch.lerp(columns, columns.flatten(0, -3).mean(0) if mean is None else mean, recipe.average)
+    styles = mixed(rows, columns, recipe, w_avg)
+    if recipe.mask is None:
+        return Mixture(styles)
+    return Mixture(rows.expand(styles.shape), styles, mask_at(recipe.mask, resolution))
+
+
+@lru_cache(16)
+def mask_at(mask: Mask, resolution: int) -> Tensor:
+    """[1, 1, R, R], which nobody may change."""
+    return mask.at(resolution)
+
+
+def mixed(row: Tensor, column: Tensor, recipe: Recipe, w_avg: Tensor) -> Tensor:
+    """Styles [..., num_ws, w_dim] of both, which broadcast, and the mean style [w_dim] -> styles of the same shape, for under the mask
+    where the recipe has one.
+
+    Weights 0 and 1 of all modes but `arithmetic` give the row's and the column's very numbers: `lerp` is exact at both ends.
     """
     if len(recipe.weights) != row.shape[-2] or row.shape[-2:] != column.shape[-2:]:
         raise FaceganError(
@@ -155,6 +213,6 @@ def start_layers(config: StyleGAN2Config) -> tuple[str, list[int]]:
     return text, parse_layers(text, config)
 
 
-def uniform(mode: Mode, layers: Sequence[int], num_ws: int, weight: float = 1.0) -> Recipe:
+def uniform(mode: Mode, layers: Sequence[int], num_ws: int, weight: float = 1.0, mask: Mask | None = None) -> Recipe:
     """One weight on these layers, 0 on the others."""
-    return Recipe(mode, tuple(weight if layer in layers else 0.0 for layer in range(num_ws)))
+    return Recipe(mode, tuple(weight if layer in layers else 0.0 for layer in range(num_ws)), mask)

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError
-from facegan.styles.recipe import Mode, Recipe, mixed, uniform
+from facegan.styles.masks import Mask
+from facegan.styles.recipe import Mixture, Mode, Recipe, mixture, uniform
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # that a layer may take
 STARTS = 3  # ranges of layers to continue from, besides the start that the caller gives
 ROUNDS = 4  # through all layers, at most
+
+AVERAGES = (0.0, 0.5, 1.0)  # how far columns may be drawn to their mean
+MASKED_WEIGHTS = (1.0, 1.25, 1.5, 2.0)  # of all layers under a mask, to begin with
 
 Pair = tuple[int, int]  # row, column
 
@@ -30,6 +35,9 @@ class Score:
 
     joint: float  # share whose lowest score is above 0.5
     least: float  # mean of the lowest score, clipped to [0, 1]
+
+
+WORST = Score(-1.0, -1.0)
 
 
 def score_of(scores: Tensor) -> Score:
@@ -65,22 +73,31 @@ class Objective:
     """recipe -> Score over pairs of styles; what was asked before is remembered."""
 
     def __init__(
-        self, rows: Tensor, columns: Tensor, w_avg: Tensor,
-        render: Callable[[Tensor], Tensor], critics: Callable[[Tensor], Tensor], batch: int = 32,
+        self, rows: Tensor, columns: Tensor, w_avg: Tensor, render: Callable[[Mixture], Tensor], critics: Callable[[Tensor], Tensor],
+        resolution: int, batch: int = 32, mean: Tensor | None = None, budget: int = 0,
     ) -> None:  # fmt: skip
-        """`rows` and `columns` [N, num_ws, w_dim] are the pairs' styles; `render` makes images of styles, `critics` scores [K, N]."""
-        self.rows, self.columns, self.w_avg = rows, columns, w_avg
-        self.render, self.critics, self.batch = render, critics, batch
-        self.known: dict[tuple[bool, tuple[float, ...]], Score] = {}
+        """`rows` and `columns` [N, num_ws, w_dim] are the pairs' styles, `mean` that of all columns which may be used; `render` makes
+        images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be rendered, 0 for any number."""
+        self.rows, self.columns, self.w_avg, self.mean = rows, columns, w_avg, columns.mean(0) if mean is None else mean
+        self.render, self.critics, self.batch, self.resolution, self.budget = render, critics, batch, resolution, budget
+        self.known: dict[Any, Score] = {}
 
     def scores(self, recipe: Recipe) -> Tensor:
         """[K, N], a score per critic and pair."""
-        ws = mixed(self.rows, self.columns, recipe, self.w_avg)
-        return torch.cat([self.critics(self.render(part)) for part in ws.split(self.batch)], dim=1)
+        drawn = mixture(self.rows, self.columns, recipe, self.w_avg, self.resolution, self.mean)
+        return torch.cat([self.critics(self.render(part)) for part in drawn.split(self.batch)], dim=1)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is used up: what was not asked for before counts as worst from then on."""
+        return 0 < self.budget <= len(self.known)
 
     def __call__(self, recipe: Recipe) -> Score:
-        key = (recipe.mode == "arithmetic", recipe.weights)  # weights 0 and 1 interpolate as they cross over
+        # weights 0 and 1 interpolate as they cross over
+        key = (recipe.mode == "arithmetic", recipe.weights, recipe.mask, recipe.average)
         if key not in self.known:
+            if self.spent:
+                return WORST
             self.known[key] = score_of(self.scores(recipe))
         return self.known[key]
 
@@ -93,47 +110,76 @@ class Found:
     recipes: int  # that were rendered
 
 
-def search(objective: Objective, start: Recipe, modes: Sequence[Mode]) -> Found:
-    """All contiguous ranges of layers first; then, from the best of them and from `start`, one layer's weight after another.
+def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = ()) -> Found:
+    """The simple recipes first: all contiguous ranges of layers, and all layers under each mask, with columns as they are, halfway to
+    their mean and averaged. Then, from the best of them and from `start`, one choice after another: each layer's weight, the mask, the
+    average.
 
-    `modes`: those allowed. Interpolation includes crossover, which alone keeps to weights 0 and 1.
+    `modes`: those allowed. Interpolation includes crossover, which alone keeps to weights 0 and 1; `regional` is interpolation under a
+    mask, and `arithmetic` under one is tried if that is allowed too.
     """
+    simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks)]
+    scored = []
+    with tqdm(total=len(simple), desc="simple recipes", unit="recipe", disable=None) as bar:
+        for recipe in simple:
+            scored.append((recipe, objective(recipe)))
+            bar.update()
+            bar.set_postfix(joint=f"{max(score for _, score in scored).joint:.3f}")
+    scored.sort(key=lambda item: item[1], reverse=True)
+    starts = [start, *(recipe for recipe, _ in scored[:STARTS])]
+    ends = [ascend(objective, recipe, modes, masks) for recipe in starts]
+    best = max([*starts, *ends], key=objective)  # the first of equals: the simpler
+    return Found(simplified(best), objective(best), scored, len(objective.known))
+
+
+def ranges_of_layers(start: Recipe, modes: Sequence[Mode]) -> list[Recipe]:
+    """The columns' styles, whole, in each contiguous range of layers."""
     num_ws = len(start.weights)
     spans = [range(first, last + 1) for first in range(num_ws) for last in range(first, num_ws)]
-    candidates = [uniform(mode, span, num_ws) for mode in modes for span in spans]
-    ranges = [(recipe, objective(recipe)) for recipe in tqdm(candidates, desc="ranges of layers", unit="recipe", disable=None)]
-    ranges.sort(key=lambda item: item[1], reverse=True)
-    starts = [start, *(recipe for recipe, _ in ranges[:STARTS])]
-    ends = [ascend(objective, recipe, modes) for recipe in starts]
-    best = max([*starts, *ends], key=objective)  # the first of equals: the simpler
-    return Found(simplified(best), objective(best), ranges, len(objective.known))
+    return [uniform(mode, span, num_ws) for mode in modes if mode != "regional" for span in spans]
 
 
-def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode]) -> Recipe:
-    """Coordinate ascent over the layers' weights: every layer takes its best weight, until none changes any more."""
+def under_masks(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask]) -> list[Recipe]:
+    """All layers under each mask, with each weight and average."""
+    num_ws = len(start.weights)
+    ways = [mode for mode in modes if mode in ("regional", "arithmetic")] if "regional" in modes else []
+    return [
+        replace(uniform(mode, range(num_ws), num_ws, weight, mask), average=average)
+        for mode, mask, average, weight in product(ways, masks, AVERAGES, MASKED_WEIGHTS)
+    ]
+
+
+def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = ()) -> Recipe:
+    """Coordinate ascent: every choice takes its best value, until none changes any more or the budget is used up."""
     unchanged = 0
-    layers = range(len(recipe.weights))
-    with tqdm(total=ROUNDS * len(layers), desc=f"weights from {recipe.describe()}", unit="layer", disable=None) as bar:
-        for layer in [*layers] * ROUNDS:
-            better = max([recipe, *neighbours(recipe, layer, modes)], key=objective)
+    choices: list[int | str] = [*range(len(recipe.weights)), *(["mask", "average"] if recipe.mask else [])]
+    with tqdm(total=ROUNDS * len(choices), desc=f"choices from {recipe.describe()}", unit="choice", disable=None) as bar:
+        for choice in choices * ROUNDS:
+            better = max([recipe, *neighbours(recipe, choice, modes, masks)], key=objective)
             unchanged = unchanged + 1 if better == recipe else 0
             recipe = better
             bar.update()
             bar.set_postfix(joint=f"{objective(recipe).joint:.3f}")
-            if unchanged == len(layers):
+            if unchanged == len(choices) or objective.spent:
                 break
     return recipe
 
 
-def neighbours(recipe: Recipe, layer: int, modes: Iterable[Mode]) -> Iterator[Recipe]:
-    """The recipe with other weights at one layer."""
-    mode: Mode = "interpolate" if recipe.mode == "crossover" and "interpolate" in modes else recipe.mode
-    for weight in (0.0, 1.0) if mode == "crossover" else WEIGHTS:
-        if weight != recipe.weights[layer]:
-            yield Recipe(mode, (*recipe.weights[:layer], weight, *recipe.weights[layer + 1 :]))
+def neighbours(recipe: Recipe, choice: int | str, modes: Iterable[Mode], masks: Sequence[Mask] = ()) -> Iterator[Recipe]:
+    """The recipe with other weights at one layer, another mask, or another average."""
+    if choice == "mask":
+        yield from (replace(recipe, mask=mask) for mask in masks if mask != recipe.mask)
+    elif choice == "average":
+        yield from (replace(recipe, average=average) for average in AVERAGES if average != recipe.average)
+    else:
+        layer = int(choice)
+        mode: Mode = "interpolate" if recipe.mode == "crossover" and "interpolate" in modes else recipe.mode
+        for weight in (0.0, 1.0) if mode == "crossover" else WEIGHTS:
+            if weight != recipe.weights[layer]:
+                yield replace(recipe, mode=mode, weights=(*recipe.weights[:layer], weight, *recipe.weights[layer + 1 :]))
 
 
 def simplified(recipe: Recipe) -> Recipe:
     """Interpolation with weights 0 and 1 by its plain name."""
-    plain = recipe.mode == "interpolate" and set(recipe.weights) <= {0, 1}
-    return Recipe("crossover", recipe.weights) if plain else recipe
+    plain = recipe.mode == "interpolate" and recipe.mask is None and set(recipe.weights) <= {0, 1}
+    return replace(recipe, mode="crossover") if plain else recipe

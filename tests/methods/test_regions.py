@@ -10,7 +10,7 @@ from facegan.data.attributes import Attribute
 from facegan.data.faces import FaceData
 from facegan.data.table import AttributeTable
 from facegan.errors import FaceganError
-from facegan.methods.a import regions
+from facegan.training import regions
 
 SIZE = 32
 A, B = Attribute("a", "A", "!A", "A", "A"), Attribute("b", "B", "!B", "B", "B")

@@ -211,7 +211,7 @@ def test_random_noise_has_a_source_of_its_own_that_gives_a_seeds_numbers(generat
 
 
 def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(ws: torch.Tensor, noise_mode: str, noise: None) -> torch.Tensor:
+    def exhausted(ws: torch.Tensor, noise_mode: str, noise: None, regions: None) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(generator.synthesis, "forward", exhausted)
@@ -423,7 +423,8 @@ def test_mix_writes_pairs_grid_and_recipe(network: Path, generator: Generator, t
 
 def test_the_default_layers_are_said(network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        assert main(["mix", "--network", str(network), "--rows", "0", "--cols", "1", "--out", str(tmp_path)]) == 0
+        words = ["mix", "--network", str(network), "--rows", "0", "--cols", "1", "--mode", "crossover"]
+        assert main([*words, "--out", str(tmp_path)]) == 0
     assert "no `layers`: the columns' styles go to those of 16-32px, layers 3-7 of 0-7" in caplog.text
     assert json.loads((tmp_path / "recipe.json").read_text()) == {"mode": "crossover", "weights": [0.0] * 3 + [1.0] * 5}
 
@@ -441,7 +442,7 @@ def test_truncation_goes_to_seeds(network: Path, generator: Generator, tmp_path:
     [
         ("mix --rows 0 --cols 1 --out OUT --layers 4-9", "asks for 4-9, but this network has layers 0 to 7"),
         ("mix --rows 0 --cols 1 --out OUT --layers 32-64px", "of sizes 4px to 32px"),
-        ("mix --rows 0 --cols 1 --out OUT --weight 0.5", "crossover takes weights 0 and 1"),
+        ("mix --rows 0 --cols 1 --out OUT --layers 4 --weight 0.5", "crossover takes weights 0 and 1"),
         ("mix --rows 0 --cols 1 --out OUT --weights 1:1 --layers 2", "drop --layers and --weight"),
         ("mix --rows 0 --cols 1 --out OUT --recipe r.json --mode crossover --layers 2", "drop --layers and --mode"),
         ("mix --rows 0 --cols 1 --out OUT --recipe nowhere.json", "nowhere.json is no recipe"),

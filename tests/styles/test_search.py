@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import facegan
 from facegan.checkpoints.critics import load_critic
@@ -24,6 +27,7 @@ from facegan.evaluation import mixing as table
 from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.judge import Judge
 from facegan.evaluation.judge.network import JudgeConfig
+from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import SearchOptions
 from facegan.styles.recipe import MODES, Recipe, uniform
@@ -54,7 +58,7 @@ def planted(target: tuple[float, ...], mode: str) -> Objective:
         far = (weights - torch.tensor(target)).abs()
         return torch.stack([1 - strict[k, part] * far[:, k::2].sum(1) for k in (0, 1)])
 
-    return Objective(rows, columns, w_avg, render=lambda ws: ws, critics=critics, batch=3)
+    return Objective(rows, columns, w_avg, render=lambda drawn: drawn.ws, critics=critics, resolution=SIDE, batch=3)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +89,12 @@ def test_the_ranges_are_all_contiguous_ones_the_best_first() -> None:
 
 
 def test_a_mode_that_is_not_allowed_is_not_tried() -> None:
-    for mode in MODES:
+    for mode in {*MODES} - {"regional"}:
         objective = planted((0.0, 0.3, 1.0, 1.0, 0.0, 0.0), "interpolate")
         found = search(objective, uniform(mode, [3, 4, 5], LAYERS), [mode])
         assert found.recipe.mode == mode or (mode, found.recipe.mode) == ("interpolate", "crossover")
-        assert {arithmetic for arithmetic, _ in objective.known} == {mode == "arithmetic"}
+        assert {arithmetic for arithmetic, *_ in objective.known} == {mode == "arithmetic"}
+        assert {mask for _, _, mask, _ in objective.known} == {None}
 
 
 def test_the_share_of_faces_counts_before_how_surely() -> None:
@@ -122,12 +127,12 @@ def test_no_style_is_in_both_halves_which_go_by_name() -> None:
 
 def test_random_mixes_take_every_pair_once_over_ranges_of_layers() -> None:
     rows, columns = (torch.arange(11.0)[:, None, None].expand(-1, LAYERS, 2) + offset for offset in (0, 100))
-    ws = table.random_mixes(rows, columns, 4, seed=1)
+    order, ws = table.random_mixes(rows, columns, 4, seed=1)
     pairs = (ws[:, :, 0] % 100).mean(1)
-    assert sorted(pairs.tolist()) == list(range(11))
+    assert pairs.tolist() == order.tolist() and sorted(pairs.tolist()) == list(range(11))
     picked = (ws[:, :, 0] >= 100).float()  # [N, layers]: 1 where the column's style went
     assert (picked.sum(1) >= 1).all() and (picked.diff(dim=1).abs().sum(1) <= 2).all() and 1 < len(picked.unique(dim=0)) <= 4
-    assert torch.equal(ws, table.random_mixes(rows, columns, 4, seed=1))
+    assert torch.equal(ws, table.random_mixes(rows, columns, 4, seed=1)[1])
 
 
 # --- the command, on a run of a few steps
@@ -210,10 +215,11 @@ def test_the_search_writes_what_it_found(searched: tuple) -> None:
     assert json.loads((out / "recipe.json").read_text()) == record["recipe"]
     assert record["start"] == {"mode": "crossover", "weights": [0.0, *[1.0] * 5]}  # 8-16 px of 16
     assert len(record["pairs_searched"]) == 2 * 3 and len(record["pairs_kept"]) == 2 * 2
-    assert len(record["ranges"]) == 2 * 21 and record["recipes_rendered"] >= 42
+    # ranges of layers in two modes; two modes under lower and mouth, each of two softnesses, three averages, four weights
+    assert len(record["ranges"]) == 2 * 21 + 2 * 4 * 3 * 4 and record["recipes_rendered"] >= 42 + 96
     assert record["rows"] == [f"seed000{i}" for i in range(4)] and "torch" in record["machine"] and record["judge"]
     ways = [line["name"].split(":")[0] for line in record["table"]]
-    assert ways == ["random mixes", "fixed layers", "searched", "averaged styles, psi 0.7", "rows alone", "columns alone"]
+    assert ways == ["random mixes", "fixed layers", "regional", "searched", "averaged styles, psi 0.7", "rows alone", "columns alone"]
     text = (out / "table.md").read_text()
     for line in record["table"]:
         assert f"| {line['name']} | {line['critics']['samples']} |" in text
@@ -236,28 +242,35 @@ def test_the_table_is_that_of_critics_and_judge(searched: tuple, run: Path, judg
 
     def mixes(recipe: dict, pairs: str) -> torch.Tensor:
         a, b = (part[[pair[axis] for pair in record[pairs]]] for axis, part in enumerate((rows, columns)))
+        b = b + recipe.get("average", 0) * (b.mean(0) - b)  # of the pairs
         weights = torch.tensor(recipe["weights"])[:, None]
-        return a + weights * (b - (w_avg if recipe["mode"] == "arithmetic" else a))
+        styles = a + weights * (b - (w_avg if recipe["mode"] == "arithmetic" else a))
+        if "mask" not in recipe:
+            return faces_of(folder, styles)
+        grey = np.array(Image.open(io.BytesIO(base64.b64decode(recipe["mask"]["png"])))) / 255
+        mask = torch.from_numpy(grey.reshape(SIDE, grey.shape[0] // SIDE, SIDE, -1).mean((1, 3))).float()[None, None]
+        return open_networks(folder).generator().synthesis(a, "const", regions=Regions(styles[:, None], mask))
 
+    moved = w_avg + 0.7 * (seeds[: len(record["pairs_kept"])] - w_avg) + (rows.mean(0) - w_avg) + (columns.mean(0) - w_avg)
     everything = {
         "fixed layers": mixes(record["start"], "pairs_kept"),
         "searched": mixes(record["recipe"], "pairs_kept"),
-        "averaged styles": w_avg + 0.7 * (seeds[: len(record["pairs_kept"])] - w_avg) + (rows.mean(0) - w_avg) + (columns.mean(0) - w_avg),
-        "rows alone": rows,
-        "columns alone": columns,
+        "averaged styles": faces_of(folder, moved),
+        "rows alone": faces_of(folder, rows),
+        "columns alone": faces_of(folder, columns),
     }
     floor = judge.verdicts(faces_of(folder, rows))[:, -1].mean()
-    for name, ws in everything.items():
-        images, line = faces_of(folder, ws), lines[name]
+    for name, images in everything.items():
+        line = lines[name]
         scores = torch.stack([critic(images) for critic in critics])
-        assert line["critics"]["samples"] == len(ws)
+        assert line["critics"]["samples"] == len(images)
         assert line["critics"]["joint"] == pytest.approx(float((scores > 0.5).all(0).float().mean()))
         assert line["critics"]["least"] == pytest.approx(float(scores.amin(0).clamp(0, 1).mean()), rel=1e-3)
         assert line["critics"]["marginals"]["beard"] == pytest.approx(float((scores[1] > 0.5).float().mean()))
         assert line["judge"]["joint"]["rate"] == pytest.approx(judge.verdicts(images)[:, -1].mean())
         assert line["judge"]["floors"].keys() == {"blurred", "rows"} and line["judge"]["floors"]["rows"] == pytest.approx(floor)
     for name, recipe in (("fixed layers", record["start"]), ("searched", record["recipe"])):
-        scores = torch.stack([critic(faces_of(folder, mixes(recipe, "pairs_searched"))) for critic in critics])
+        scores = torch.stack([critic(mixes(recipe, "pairs_searched")) for critic in critics])
         assert lines[name]["critics_searched"]["joint"] == pytest.approx(float((scores > 0.5).all(0).float().mean()))
     on_searched = [Score(*(lines[name]["critics_searched"][key] for key in ("joint", "least"))) for name in ("searched", "fixed layers")]
     assert on_searched[0] >= on_searched[1]

@@ -13,7 +13,6 @@ from torch import Tensor
 from facegan.checkpoints import checkpoint
 from facegan.checkpoints.critics import load_critic
 from facegan.checkpoints.merged import unpack_generator
-from facegan.methods.a import regions
 from facegan.methods.a.adversarial import AdversarialStage, Batch, Reals, Source
 from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
@@ -25,6 +24,7 @@ from facegan.models.conv_gan import Discriminator, Generator, grow
 from facegan.models.merged_generator import MergedGenerator
 from facegan.ops import adain
 from facegan.pixels import to_float
+from facegan.training import regions
 from facegan.training.augment import VIEW_NUMBERS, view
 from facegan.training.stage import Context
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from facegan.checkpoints.run import RunFolder, shown
 from facegan.errors import FaceganError
 from facegan.methods import config_of
-from facegan.methods.a import regions
 from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.phase1 import Phase1, Pretraining
 from facegan.methods.a.phase3 import Phase3
 from facegan.methods.common import critics as phase2
+from facegan.training import regions
 from facegan.training.stage import Context, Stage, Stages
 
 

@@ -84,7 +84,7 @@ def layer_of_regions(
     masks: Tensor,
 ) -> Tensor:
     """Compute a layer whose styles vary by pixel: `others` [N, K, I] where the `masks` [1 or N, K, H', W'] are."""
-    inner = masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, x.shape[2:])
+    inner = masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
     x_scaled = x * per_pixel(styles, others, inner, x)
     z = conv2d_resample(x_scaled, weight.to(x.dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight)
     if demodulate:

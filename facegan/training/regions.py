@@ -38,7 +38,12 @@ def halves(attributes: Sequence[Attribute], resolution: int) -> Tensor:
 
 
 def regression(data: FaceData, attributes: Sequence[Attribute], index: np.ndarray) -> Tensor:
-    """[K, 1, R, R] masks from the labels: per pixel, colour is regressed on the attributes (and on `CONTROLS`) together.
+    """[K, 1, R, R] masks from the labels, see `effects`."""
+    return compete(effects(data, attributes, index))
+
+
+def effects(data: FaceData, attributes: Sequence[Attribute], index: np.ndarray) -> Tensor:
+    """[K, 1, R, R] energies from the labels: per pixel, colour is regressed on the attributes (and on `CONTROLS`) together.
 
     The energy of attribute k at a pixel is beta_k^2 / residual variance, a squared effect size in which what the attributes
     merely share (most bald and all bearded faces are men's) cancels: ordinary least squares, in closed form, one pass.
@@ -56,7 +61,7 @@ def regression(data: FaceData, attributes: Sequence[Attribute], index: np.ndarra
     beta = np.linalg.lstsq(xx, xy, rcond=None)[0]
     residual = (yy - 2 * (beta * xy).sum(0) + (beta * (xx @ beta)).sum(0)) / len(index)
     energy = beta[1 : 1 + len(attributes)] ** 2 / (residual + 1e-4)
-    return compete(torch.from_numpy(energy).float().view(len(attributes), 3, size, size).mean(1, keepdim=True))
+    return torch.from_numpy(energy).float().view(len(attributes), 3, size, size).mean(1, keepdim=True)
 
 
 def design_matrix(data: FaceData, attributes: Sequence[Attribute], index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

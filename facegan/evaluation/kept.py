@@ -1,0 +1,67 @@
+"""What a mix keeps of the face that it started from, beside whether it carries the attributes.
+
+A way of mixing that turns every face into one average may carry both attributes in all of them, and still makes one face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PAIRS = 4096  # of faces that are compared, at most
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of mixes beside their rows. All but `found` are shares of what two different rows differ by: 0 is the row, 1 another person."""
+
+    outside: float | None  # change of the pixels where the mask is 0; None: there are none
+    features: float  # distance of the judge's features, which the attribute that was asked for changes too
+    found: float  # share of the mixes that of all rows are nearest to their own, by those pixels (all, where there are none)
+    variety: float  # how much mixes of different rows differ in these pixels: 1 as much as the rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Its numbers."""
+        return asdict(self)
+
+
+def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_features: Tensor, mask: Tensor | None = None) -> Kept:
+    """Compare mixes with their rows.
+
+    Args:
+        mixes: [N, 3, R, R] in [-1, 1].
+        rows: [M, 3, R, R], the rows' own faces, two or more.
+        row_of: int64 [N], the row of each mix.
+        features: [N, D], the judge's.
+        row_features: [M, D].
+        mask: [1, 1, R, R], where the columns' styles went; None: everywhere.
+    """
+    free = None if mask is None else mask[0, 0] <= 0  # [R, R]
+    outside = free is not None and bool(free.any())
+    seen, own = ((faces if free is None or not outside else faces[..., free]).flatten(1).float() for faces in (mixes, rows))
+    first, second = pairs(torch.arange(len(rows)))
+    between = (own[first] - own[second]).abs().mean()
+    apart = (row_features[first] - row_features[second]).norm(dim=1).mean()
+    nearest = torch.cdist(seen, own, p=1).argmin(1)
+    return Kept(
+        outside=float((seen - own[row_of]).abs().mean() / between) if outside else None,
+        features=float((features - row_features[row_of]).norm(dim=1).mean() / apart),
+        found=float((nearest == row_of).float().mean()),
+        variety=float(_apart(seen, row_of) / between),
+    )
+
+
+def pairs(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of two members of different groups [N], at most `PAIRS` of them, evenly taken from all."""
+    first, second = torch.where(groups[:, None] < groups[None])
+    every = max(1, len(first) // PAIRS)
+    return first[::every], second[::every]
+
+
+def _apart(flat: Tensor, groups: Tensor) -> Tensor:
+    """Mean absolute difference of members [N, P] of different groups; zero where there is a single one."""
+    first, second = pairs(groups)
+    return (flat[first] - flat[second]).abs().mean() if len(first) else flat.new_zeros(())

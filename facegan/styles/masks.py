@@ -1,0 +1,145 @@
+"""Where a column's style goes: masks by name and from pictures; `learned_masks` makes them from data or from a network.
+
+A mask is a picture of greys: white takes the column's style, black keeps the row's. Networks keep theirs in a folder `masks` beside
+them, a file for each attribute, which any painting program can change.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from facegan.errors import FaceganError
+from facegan.files import quoted
+from facegan.plotting.sheets import save_png
+from facegan.training.augment import gaussian_blur
+
+# Rows and columns of an aligned face, as shares of its height and width: from, to.
+NAMED: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "lower": ((0.5, 1.0), (0.0, 1.0)),
+    "upper": ((0.0, 0.5), (0.0, 1.0)),
+    "mouth": ((0.5, 0.85), (0.22, 0.78)),
+    "eyes": ((0.33, 0.55), (0.15, 0.85)),
+}
+SIDE = 128  # pixels that a recipe keeps of a mask
+SOFTNESS = 0.015  # of the named ones: half of it to either side of an edge is about the width of a cheek's shadow
+MOST_PIXELS = 1 << 24  # of a picture
+SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as a recipe holds it."""
+
+    name: str
+    png: str  # base64 of an 8-bit grey PNG, `SIDE` pixels a side or less
+
+    @classmethod
+    def of(cls, name: str, values: Tensor) -> Mask:
+        """Values [S, S] in [0, 1]; what is larger than `SIDE` is averaged down to it, and all is rounded to 255 steps."""
+        small = F.adaptive_avg_pool2d(values[None], min(SIDE, values.shape[0]))[0]
+        data = io.BytesIO()
+        Image.fromarray(small.clamp(0, 1).mul(255).round().byte().numpy()).save(data, "PNG", optimize=True)
+        return cls(name, base64.b64encode(data.getvalue()).decode())
+
+    def values(self) -> Tensor:
+        """float32 [S, S] in [0, 1].
+
+        Raises:
+            FaceganError: what stands in `png` is no such picture.
+        """
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as picture:
+                if picture.mode != "L" or picture.width != picture.height or not 4 <= picture.width <= SIDE:
+                    raise ValueError
+                return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
+        except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):
+            raise FaceganError(
+                f"the mask {quoted(self.name, 40)} is damaged: expected a square grey PNG of 4 to {SIDE} pixels in base64"
+            ) from None
+
+    def at(self, resolution: int) -> Tensor:
+        """float32 [1, 1, resolution, resolution] in [0, 1]: averaged where it is larger, else interpolated."""
+        return resized(self.values(), resolution)[None, None]
+
+
+def resized(values: Tensor, resolution: int) -> Tensor:
+    """[S, S] -> [resolution, resolution]"""
+    if values.shape[0] >= resolution:
+        return F.adaptive_avg_pool2d(values[None], resolution)[0]
+    size = (resolution, resolution)
+    return F.interpolate(values[None, None], size, mode="bilinear", align_corners=False)[0, 0].clamp(0, 1)
+
+
+def softened(values: Tensor, softness: float) -> Tensor:
+    """[S, S] blurred by a Gaussian whose standard deviation is `softness` of the image height."""
+    sigma = softness * values.shape[0]
+    return gaussian_blur(values[None, None], sigma)[0, 0].clamp(0, 1) if sigma > 0.1 else values
+
+
+# --- by name
+
+
+def find_mask(text: str, folders: Sequence[Path], softness: float | None = None) -> Mask:
+    """The mask that a user means: `lower`, `upper`, `mouth` or `eyes`, a picture's path, or the name of one in `folders`.
+
+    `softness`: standard deviation of the blur of its edges, a share of the height; None: that of the named ones, and none of pictures.
+
+    Raises:
+        FaceganError: there is no such mask, or the picture cannot be read.
+    """
+    if softness is not None and not 0 <= softness <= 0.5:
+        raise FaceganError(f"`softness` is {softness:g}: expected a share of the face's height from 0 to 0.5")
+    path = next((place for place in (Path(text), *(folder / f"{text}{SUFFIX}" for folder in folders)) if text and place.is_file()), None)
+    if path is not None:
+        return Mask.of(path.stem, softened(_read(path), softness or 0.0))
+    if text in NAMED:
+        return Mask.of(text, softened(box(*NAMED[text]), SOFTNESS if softness is None else softness))
+    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
+    raise FaceganError(
+        f"`mask` is {quoted(text, 80)}: expected {', '.join([*known, *NAMED])}, or a picture whose white takes the column's style; "
+        "`facegan styles mask` makes one"
+    )
+
+
+def box(rows: tuple[float, float], columns: tuple[float, float], side: int = SIDE) -> Tensor:
+    """[side, side], ones within, with the share of a pixel that is within at the edges."""
+
+    def covered(low: float, high: float) -> Tensor:
+        place = torch.arange(side, dtype=torch.float32)
+        return (torch.clamp(place + 1, max=high * side) - torch.clamp(place, min=low * side)).clamp(0, 1)
+
+    return covered(*rows)[:, None] * covered(*columns)[None]
+
+
+def _read(path: Path) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise FaceganError(f"{path} has {picture.width} x {picture.height} pixels: a mask needs no more than {SIDE} x {SIDE}")
+            if picture.width != picture.height:
+                raise FaceganError(f"{path} is {picture.width} x {picture.height}: a mask is square, as faces are")
+            grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX if picture.width > SIDE else Image.Resampling.BILINEAR)
+            return torch.from_numpy(np.array(grey, dtype=np.float32) / 255)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FaceganError(f"{path} is no picture that can be read ({type(error).__name__}): expected a PNG of greys") from None
+
+
+def write_masks(masks: Mapping[str, Tensor], folder: Path) -> list[Path]:
+    """Write NAME.png of values [S, S] in [0, 1] each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, values in masks.items():
+        paths.append(folder / f"{name}{SUFFIX}")
+        save_png(Image.fromarray(values.clamp(0, 1).mul(255).round().byte().numpy()), paths[-1])
+    return paths
