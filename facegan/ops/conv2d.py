@@ -23,7 +23,7 @@ from torch.autograd import forward_ad
 
 from facegan import backend
 from facegan.errors import FaceganError
-from facegan.ops.formats import following, to_dense
+from facegan.ops.formats import following, suggests_channels_last, to_dense
 from facegan.ops.registration import applied
 from facegan.ops.upfirdn2d import Pair, four_sides, padded_for, upfirdn2d
 
@@ -304,6 +304,8 @@ def _backward(dy: Tensor, x: Tensor, w: Tensor, bias_sizes: list[int] | None, op
     rest = [need_x and dx is None, need_w and dw is None, need_b]
     if not any(rest):
         return dx, dw, None
+    if w.shape[0] == 1 and w.stride(0) < w.numel():  # PyTorch refuses the gradient of a weight whose one channel has an odd stride
+        w = w.clone(memory_format=torch.channels_last if suggests_channels_last(w) else torch.contiguous_format)
     others = _convolution_backward(dy, x, w, bias_sizes, *options, rest)
     return others[0] if dx is None else dx, others[1] if dw is None else dw, others[2]
 

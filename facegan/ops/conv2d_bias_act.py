@@ -167,6 +167,7 @@ def _value(x: Tensor, w: Tensor, b: Tensor | None, options: Any, activation: Act
     if ops.backend == "native" and act in HOMOGENEOUS and gain > 0 and clamp is None and _onednn_serves(x):
         if gain != 1:
             w, b = w * gain, None if b is None else b * gain
+        b = None if b is None else b.contiguous()  # oneDNN reads it without its stride
         stride, padding, dilation, _, _, groups = options
         numbers = [alpha] if act == "lrelu" else []
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, w, b, padding, stride, dilation, groups, _ONEDNN_NAMES[act], numbers, "")

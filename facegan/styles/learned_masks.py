@@ -23,7 +23,7 @@ from facegan.training.augment import gaussian_blur
 from facegan.training.regions import effects
 
 LEARNED_AT = 64  # pixels: no attribute has a finer edge
-FACES, FACES_MOVED = 4000, 128  # that are looked at: synthetic ones, those of the network
+FACES, FACES_MOVED = 2000, 128  # that are looked at: synthetic ones, those of the network
 
 
 def learn(options: StylesMask) -> dict[str, Path]:
@@ -58,15 +58,17 @@ def learn(options: StylesMask) -> dict[str, Path]:
 
 
 def network_energy(generator: Generator, ws: Tensor, direction: Tensor, batch: int = 16) -> Tensor:
-    """Where faces change along a direction [num_ws, w_dim]: the mean square of the change per pixel over ws [N, num_ws, w_dim] and
-    their mirror images, [R, R]."""
-    total = torch.zeros(generator.config.resolution, generator.config.resolution)
+    """How faces change along a direction [num_ws, w_dim], over ws [N, num_ws, w_dim] and their mirror images: per pixel the square of the
+    mean change over the variance of faces, [R, R]. What changes to and fro, such as backgrounds, cancels, as in `effects`."""
+    change = faces = squares = torch.zeros(())
     device = generator.mapping.w_avg.device
     with torch.no_grad():
         for part in ws.split(batch):
-            plain, moved = (generator.synthesis(each.to(device), "const") for each in (part, part + direction))
-            total += (moved - plain).square().mean(1).sum(0).cpu()
-    return (total + total.flip(1)) / (2 * len(ws))
+            plain, moved = (generator.synthesis(each.to(device), "const").double().cpu() for each in (part, part + direction))
+            change = change + (moved - plain).sum(0)
+            faces, squares = faces + plain.sum(0), squares + plain.square().sum(0)
+    change, faces, squares = ((each + each.flip(2)) / (2 * len(ws)) for each in (change, faces, squares))
+    return (change.square() / (squares - faces.square() + 1e-4)).mean(0).float()
 
 
 def tightened(energy: Tensor, index: int, keeps: float, softness: float) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -107,7 +107,7 @@ def find_mask(text: str, folders: Sequence[Path], softness: float | None = None)
         return Mask.of(text, softened(box(*NAMED[text]), SOFTNESS if softness is None else softness))
     known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
     raise FaceganError(
-        f"`mask` is {quoted(text, 80)}: expected {', '.join([*known, *NAMED])}, or a picture whose white takes the column's style; "
+        f"`mask` is {text[:80]!r}: expected {', '.join([*known, *NAMED])}, or a picture whose white takes the column's style; "
         "`facegan styles mask` makes one"
     )
 
@@ -125,14 +125,16 @@ def box(rows: tuple[float, float], columns: tuple[float, float], side: int = SID
 def _read(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise FaceganError(f"{path} has {picture.width} x {picture.height} pixels: a mask needs no more than {SIDE} x {SIDE}")
-            if picture.width != picture.height:
-                raise FaceganError(f"{path} is {picture.width} x {picture.height}: a mask is square, as faces are")
-            grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX if picture.width > SIDE else Image.Resampling.BILINEAR)
-            return torch.from_numpy(np.array(grey, dtype=np.float32) / 255)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            width, height = picture.size
+            if width == height and width * height <= MOST_PIXELS:
+                resampling = Image.Resampling.BOX if width > SIDE else Image.Resampling.BILINEAR
+                grey = picture.convert("L").resize((SIDE, SIDE), resampling)
+                return torch.from_numpy(np.array(grey, dtype=np.float32) / 255)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FaceganError(f"{path} is no picture that can be read ({type(error).__name__}): expected a PNG of greys") from None
+    if width != height:
+        raise FaceganError(f"{path} is {width} x {height}: a mask is square, as faces are")
+    raise FaceganError(f"{path} has {width} x {height} pixels: a mask needs no more than {SIDE} x {SIDE}")
 
 
 def write_masks(masks: Mapping[str, Tensor], folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ STARTS = 3  # ranges of layers to continue from, besides the start that the call
 ROUNDS = 4  # through all layers, at most
 
 AVERAGES = (0.0, 0.5, 1.0)  # how far columns may be drawn to their mean
-MASKED_WEIGHTS = (1.0, 1.25, 1.5, 2.0)  # of all layers under a mask, to begin with
+MASKED_WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of all layers under a mask, to begin with
 
 Pair = tuple[int, int]  # row, column
 

@@ -248,3 +248,20 @@ def test_bad_arguments():
         conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), padding=(1, 2, 3))
     with pytest.raises(FaceganError, match="x has 3 channels; expected 6"):
         conv2d_resample(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 3, 3), groups=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_where_the_one_output_channel_has_a_stride_of_its_own(dtype, memory_format):
+    """Slices and flips leave such strides; PyTorch's own backward pass takes them for another format."""
+    torch.manual_seed(3)
+    x = torch.randn(3, 4, 4, 3, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
+    w = torch.empty_strided((1, 4, 3, 3), (4, 1, 12, 4), dtype=dtype).normal_().requires_grad_()
+    g = torch.randn(3, 1, 1, 1, dtype=dtype)
+    found = torch.autograd.grad(conv2d(x, w, stride=2), [x, w], g)
+    wide = [t.detach().double().contiguous().requires_grad_() for t in (x, w)]
+    expected = torch.autograd.grad(F.conv2d(*wide, stride=2), wide, g.double())
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(
+            a.double(), b, rtol=0.02 if dtype == torch.bfloat16 else 1e-12, atol=0.02 if dtype == torch.bfloat16 else 1e-12
+        )

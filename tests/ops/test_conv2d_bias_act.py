@@ -176,3 +176,15 @@ def test_linear_under_transforms_and_without_weight_gradients():
         dx, dw = torch.autograd.grad(y.sum(), (leaf, w), allow_unused=True)
     assert dw is None
     torch.testing.assert_close(dx, w.detach().sum(0).expand(4, 5))
+
+
+@pytest.mark.parametrize("step", [2, -1])
+@pytest.mark.parametrize(("act", "padding"), [("linear", 1), ("lrelu", 0)])
+def test_a_bias_of_any_stride(served, step, act, padding):
+    x, w, b = drawn(torch.float32)
+    between = torch.full((2 * len(b),), math.nan)
+    between[::2] = b
+    strided = between[::2] if step == 2 else b[:1].expand(len(b))
+    y = conv2d_bias_act(x, w, strided, padding=padding, act=act, alpha=0.3, gain=1.0)
+    expected = restated(x, w, strided.clone(), 1, padding, act, 1.0, None)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)

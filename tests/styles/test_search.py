@@ -215,8 +215,8 @@ def test_the_search_writes_what_it_found(searched: tuple) -> None:
     assert json.loads((out / "recipe.json").read_text()) == record["recipe"]
     assert record["start"] == {"mode": "crossover", "weights": [0.0, *[1.0] * 5]}  # 8-16 px of 16
     assert len(record["pairs_searched"]) == 2 * 3 and len(record["pairs_kept"]) == 2 * 2
-    # ranges of layers in two modes; two modes under lower and mouth, each of two softnesses, three averages, four weights
-    assert len(record["ranges"]) == 2 * 21 + 2 * 4 * 3 * 4 and record["recipes_rendered"] >= 42 + 96
+    # ranges of layers in two modes; two modes under lower and mouth, each of two softnesses, three averages, five weights
+    assert len(record["ranges"]) == 2 * 21 + 2 * 4 * 3 * 5 and record["recipes_rendered"] >= 42 + 120
     assert record["rows"] == [f"seed000{i}" for i in range(4)] and "torch" in record["machine"] and record["judge"]
     ways = [line["name"].split(":")[0] for line in record["table"]]
     assert ways == ["random mixes", "fixed layers", "regional", "searched", "averaged styles, psi 0.7", "rows alone", "columns alone"]
