@@ -17,13 +17,13 @@ def _grain(patch: Patch, p: FaceParameters, tex: Strands, narrow: float) -> Arra
     x = features.centre(p)[0]
     fall = unit((patch.y - 0.02) * (1 / (p.chin + 0.06)))
     wide = 1 - narrow * fall * fall
-    return tex.flow((patch.x - x + 0.006 * np.sin(64 * patch.y + tex.phase)) * (1.6 / wide), patch.y)
+    return tex.flow((patch.x - x + 0.0035 * np.sin(64 * patch.y + 25 * patch.x + tex.phase)) * (1.6 / wide), patch.y)
 
 
 def _lit(p: FaceParameters, patch: Patch, grain: Array) -> Array:
     """Beard colour [3, h, w] under the face's light; black beards get a little grey gloss."""
-    shade = (0.98 + 0.35 * p.light[0] * patch.x) * (1 + 1.3 * depth(p.beard_rgb) * grain)
-    return colour(p.beard_rgb) * shade + np.float32(0.05) * np.maximum(grain + 0.3, 0)
+    shade = (0.94 + 0.35 * p.light[0] * patch.x) * (1 + 1.3 * depth(p.beard_rgb) * grain)
+    return colour(p.beard_rgb) * shade + np.float32(0.045) * np.maximum(grain + 0.2, 0)
 
 
 def beard(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
@@ -64,12 +64,13 @@ def _full(patch: Patch, p: FaceParameters, tex: Strands) -> None:
         cover = patch.cover(np.maximum(shape, -cheeks), 0.06)
         cover += 0.9 * patch.spot(mx, my - 0.034, 0.1, 0.035)
         cover *= unit((patch.y - 0.03) * 12)
-        patch.tint(0.6 * unit(cover) * (0.95 + 0.12 * grain), _STUBBLE)
+        patch.tint(0.46 * unit(cover) * (0.95 + 0.12 * grain), _STUBBLE)
         return
     top = 0.0 if p.sideburns else 0.075
+    shape += 0.016 * unit(1 - (patch.y - top) * 7)  # it grows out of the skin, and stands off further down
     edge = patch.cover(shape + 0.006 * grain, 0.010)
-    edge *= patch.cover(-cheeks - 0.006 * grain, 0.030)
-    edge *= unit((patch.y - (top - 0.03) + 1.2 * np.minimum(shape, 0)) * (1 / 0.06))
+    edge *= patch.cover(-cheeks - 0.004 - 0.006 * grain, 0.022)
+    edge *= unit((patch.y - (top - 0.03) + 1.2 * np.minimum(np.maximum(shape, -0.06), 0)) * (1 / 0.06))
     # Rounded like the jaw: darker where it turns away and under the lip.
     shade = 0.72 + 0.28 * unit(shape * (-1 / 0.05))
     shade -= 0.18 * patch.spot(mx, my + 0.035, 0.09, 0.03)
@@ -89,7 +90,7 @@ def mustache(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
     along = np.maximum(patch.y - (top - 0.05), 0.02)
     grain = tex.flow((patch.x - x) * 0.07 / along, patch.y)
     wing = 0.5 * (half + 0.03)
-    shape = patch.mirror(x).lens(half - wing, middle + 0.003, wing, middle - top + 0.005, y - middle + 0.003, 0.010, 0.22)
+    shape = patch.mirror(x).lens(half - wing, middle + 0.003, wing, middle - top + 0.005, y - middle - 0.001, 0.008, 0.16)
     shade = 0.84 + 0.16 * unit(shape * (-1 / 0.016))
     shape += 0.004 * grain
     patch.paint(0.95 * patch.cover(shape, 0.012), shade * _lit(p, patch, grain))

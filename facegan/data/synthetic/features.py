@@ -62,8 +62,10 @@ def body(canvas: Patch, p: FaceParameters) -> None:
     flare = np.maximum(patch.y - 0.30, 0)
     flare *= flare * 1.8
     throat = np.maximum(np.abs(patch.x) - flare - neck, 0.15 - patch.y)
-    patch.paint(patch.cover(throat), colour(p.skin_rgb, 0.97) * shade)
-    patch.tint(0.8 * patch.spot(0.01 * p.yaw - 0.03 * lx, p.chin - 0.05, 0.25, 0.16), SHADOW)  # the chin's shadow
+    throat = patch.cover(throat)
+    patch.paint(throat, colour(p.skin_rgb, 0.97) * shade)
+    throat *= patch.spot(0.01 * p.yaw - 0.03 * lx, p.chin - 0.05, 0.28, 0.16)
+    patch.tint(0.8 * throat, SHADOW)  # the chin's shadow
     cloth = patch.blob(0, 0.72, 0.56 if p.male else 0.46, 0.27, square=0.35)
     opening = patch.blob(0, 0.40, neck + 0.02 + 0.03 * p.neckline, 0.1, 0.07 + 0.12 * p.neckline)
     hem = patch.cover(opening - 0.02)
@@ -107,7 +109,7 @@ def eyes(canvas: Patch, pair: Patch, p: FaceParameters) -> None:
     inside = eye.cover(eye.lens(gap, y, half, up, down, 0.0, tilt))
     # The upper lid shades the ball; the light that it lets in gathers in the lower half of the iris.
     low = unit((eye.y - (y - 0.024)) * 28)
-    eye.paint(inside, colour((0.96, 0.94, 0.92), 0.8 + 0.2 * p.ambient) * (0.68 + 0.32 * low))
+    eye.paint(inside, colour((0.94, 0.92, 0.90), 0.75 + 0.25 * p.ambient) * (0.68 + 0.32 * low))
     iris = eye.blob(gap, y - 0.004, 0.0245, 0.0245)
     glow = colour(p.iris_rgb) * (0.75 + 1.1 * low)
     eye.paint(inside * eye.cover(iris + 0), colour(p.iris_rgb, 0.4))
@@ -173,7 +175,7 @@ def mouth(canvas: Patch, p: FaceParameters) -> None:
     bend = -0.026 * p.smile if p.smile > 0 else -0.013 * p.smile  # corners rise with a smile
     patch = canvas.crop(x, y, half + 0.02, 0.09)
     y += 0.010 * smile
-    tone = colour(p.skin_rgb) * colour((0.88, 0.70, 0.67) if p.male else p.lip_rgb)
+    tone = colour(p.skin_rgb) * colour((0.88, 0.66, 0.62) if p.male else p.lip_rgb)
     # The upper lip has a bow in the middle and lies in shadow, the lower one is full and catches the light.
     rise = np.abs(patch.x - x)
     bow = 0.30 * p.lip * np.maximum(1 - rise * (1 / 0.022), 0)
@@ -201,8 +203,8 @@ def age_lines(canvas: Patch, pair: Patch, p: FaceParameters) -> None:
     mx, my = mouth_place(p)
     fy = 0.5 * (my + y + p.nose_length) - 0.012
     folds = canvas.crop(mx, fy, p.mouth_width + 0.05, 0.06).mirror(mx)
-    fold = 0.05 + 0.25 * max(0.0, p.smile) + 0.35 * max(0.0, p.age - 0.3)
-    folds.tint(fold * folds.stroke(p.mouth_width + 0.012, fy, 0.055, 0.0075, -0.02, 0.35, True), SHADOW)
+    fold = 0.04 + 0.18 * max(0.0, p.smile) + 0.26 * max(0.0, p.age - 0.3)
+    folds.tint(fold * folds.stroke(p.mouth_width + 0.012, fy, 0.055, 0.0095, -0.02, 0.35, True), SHADOW)
     old = max(0.0, p.age - 0.5) * 2
     if old <= 0:
         return
@@ -212,7 +214,7 @@ def age_lines(canvas: Patch, pair: Patch, p: FaceParameters) -> None:
     lines = 0.8 * brow.stroke(x + 0.3 * lean, y - 0.128, 0.115, 0.0045, 0.010, 0.3 * lean)
     lines += brow.stroke(x - 0.4 * lean, y - 0.158, 0.095, 0.0050, 0.007, -0.5 * lean)
     lines += 0.6 * brow.stroke(x + lean, y - 0.184, 0.060, 0.0040, 0.004, lean)
-    brow.tint(0.4 * old * lines, SHADOW)
+    brow.tint(0.34 * old * lines, SHADOW)
     feet = pair.crop(x, y, p.eye_gap + p.eye_size + 0.06, 0.03)
     outer = p.eye_gap + p.eye_size + 0.026
     crow = feet.stroke(outer, y - 0.008, 0.017, 0.003, 0.003, -0.45) + feet.stroke(outer, y + 0.012, 0.019, 0.003, -0.003, 0.5)

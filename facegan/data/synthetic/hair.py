@@ -76,7 +76,7 @@ def _curls(patch: Patch, tex: Strands) -> Array:
     half, rise = 0.5 * x, 0.866 * y
     # Three waves at 60 degrees make round hills.
     hills = np.cos(x) + 2 * np.cos(half) * np.cos(rise)
-    hills *= np.float32(0.45 * max(0.0, np.sinc(_CURL * patch.pixel / np.pi)))
+    hills *= np.float32(0.36 * max(0.0, np.sinc(_CURL * patch.pixel / np.pi)))
     return hills
 
 
@@ -96,7 +96,8 @@ def _rounded(patch: Patch, shape: Array) -> Array:
 
 def _cap(patch: Patch, p: FaceParameters, off: float) -> Array:
     """Distance to the outer line of the hair, ``off`` beyond the skull at the sides and more at the top."""
-    return patch.blob(0.008 * p.yaw, -0.05, p.head_width + off, p.skull - 0.05 + (1.1 if off > 0.034 and p.hair in LONG_HAIRS else 1.5) * off, 0.3, 0.25)
+    rise = 1.1 if p.hair in LONG_HAIRS else 1.5
+    return patch.blob(0.008 * p.yaw, -0.05, p.head_width + off, p.skull - 0.05 + rise * off, 0.3, 0.25)
 
 
 def _volume(p: FaceParameters) -> float:
@@ -129,7 +130,7 @@ def behind(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
         return
     length = 0.27 if p.hair == "bob" else 0.47
     patch = canvas.crop(0, 0.25, 0.36, 0.30)
-    edge = patch.blob(0.008 * p.yaw, -0.05, p.head_width + _volume(p), 0.4, length + 0.05, 0.7)
+    edge = patch.blob(0.008 * p.yaw, -0.05, p.head_width + _volume(p) - 0.01, 0.4, length + 0.05, 0.7)
     shade = 0.68 * _rounded(patch, edge)
     edge += _waves(patch, p, tex)
     patch.paint(patch.cover(edge, 0.008), colour(p.hair_rgb) * shade)
@@ -142,31 +143,36 @@ def front(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
         _bald(canvas, p, tex)
         return
     if p.hat != "none" and not long:
-        _rim(canvas, p, tex, 0.006)
+        _rim(canvas, p, tex, -0.20, 0.006)
         return
     patch = canvas.crop(0, 0.06 if long else -0.17, 0.36, 0.5 if long else 0.27)
     grain = _grain(patch, p, tex)
     cap = _cap(patch, p, _volume(p))
     if p.hair == "curly":
-        cap -= 0.010 * np.maximum(grain, -0.4)
+        cap -= 0.013 * np.maximum(grain, -0.3)
     skin = -_opening(patch, p, tex, grain)
     if long:
         # Two locks frame the face and hide the ears; the cap goes over into them without a step.
         waves = _waves(patch, p, tex)
         low = 0.27 if p.hair == "bob" else 0.46
         locks = patch.blob(0.008 * p.yaw, -0.05, p.head_width + _volume(p), 0.4, low + 0.05, 0.7) + waves
-        cap = np.minimum(cap, np.maximum(locks, -0.05 - patch.y))
+        cap = np.minimum(cap, np.maximum(locks, -0.075 - patch.y))
         skin += waves
-    shape = np.maximum(cap, skin)
+    soft = {"crop": 0.024, "curly": 0.012, "receding": 0.02}.get(p.hair, 0.008)
+    # Softness is for the hairline; the outline stays crisp.
+    shape = np.maximum(cap * (soft * 125), skin)
     # The shadow falls inwards only: it is cast on the skin, not on the wall.
     cap *= 8
-    patch.tint(0.45 * patch.cover(np.maximum(cap, skin, out=cap), 0.06), _CAST)
-    shade = _rounded(patch, shape)
-    soft = {"crop": 0.024, "curly": 0.012, "receding": 0.02}.get(p.hair, 0.008)
-    cover = patch.cover(shape, soft)
+    cast = patch.cover(np.maximum(cap, skin, out=cap), 0.06)
     if not long:
         # Short hair thins out at the ears.
-        cover *= unit((0.05 - patch.y) * (1 / 0.045))
+        thin = unit((0.05 - patch.y) * (1 / 0.045))
+        cast *= thin
+    patch.tint(0.45 * cast, _CAST)
+    shade = _rounded(patch, shape)
+    cover = patch.cover(shape, soft)
+    if not long:
+        cover *= thin
     patch.paint(cover, shade * lit(patch, p, grain))
     if p.hair == "tied":
         bun = canvas.crop(0, -p.skull - 0.04, 0.1, 0.075)
@@ -189,15 +195,18 @@ def _opening(patch: Patch, p: FaceParameters, tex: Strands, grain: Array) -> Arr
     if p.hair == "receding":
         # An M: a tuft stays in the middle between two bare corners.
         corners = patch.mirror(x).blob(0.125, -p.skull + 0.115, 0.095, 0.1)
+        np.maximum(corners, features.head(patch, p, -0.012), out=corners)  # hair behind them closes the outline
         tuft = patch.blob(x, -p.skull + 0.02, 0.055, 0.1, 0.085)
         return np.maximum(np.minimum(edge, corners), 0.004 - tuft)
     if p.hair == "fringe":
         return edge + _tips(patch, tex, 0.004)
     if p.hair == "curly":
-        return edge + 0.010 * grain
+        return edge + 0.013 * grain
+    if p.hair == "short":
+        edge += _tips(patch, tex, 0.0045)
     if p.hair not in ("crop", "tied"):
         # From the parting the hair falls to both sides.
-        steep = 0.4 if p.hair in LONG_HAIRS else 0.22
+        steep = 0.4 if p.hair in LONG_HAIRS or p.hair == "side" else 0.22
         edge += steep * np.abs(patch.x - (x + 0.09 * p.parting)) * unit(-4 * patch.y)
     return edge
 
@@ -213,10 +222,10 @@ def temples(patch: Patch, p: FaceParameters, top: float, bottom: float, off: flo
     return fade
 
 
-def _rim(canvas: Patch, p: FaceParameters, tex: Strands, off: float) -> None:
+def _rim(canvas: Patch, p: FaceParameters, tex: Strands, top: float, off: float) -> None:
     """Short hair over the ears only: under a hat, or what baldness leaves."""
     patch = canvas.crop(0, -0.03, 0.30, 0.12)
-    patch.paint(0.92 * temples(patch, p, -0.11, 0.045, off), lit(patch, p, tex.flow(1.3 * patch.x, patch.y)))
+    patch.paint(0.92 * temples(patch, p, top, 0.045, off), lit(patch, p, tex.flow(1.3 * patch.x, patch.y)))
 
 
 def _bald(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
@@ -225,7 +234,7 @@ def _bald(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
     patch.tint(0.45 * patch.spot(x, crown, 0.17, 0.09), features.LIGHT)
     patch.paint(0.42 * patch.spot(x, crown - 0.01, 0.08, 0.036), _SHINE)
     if p.horseshoe:
-        _rim(canvas, p, tex, 0.012)
+        _rim(canvas, p, tex, -0.11, 0.012)
 
 
 def hat(canvas: Patch, p: FaceParameters) -> None:
