@@ -70,9 +70,15 @@ def _full(patch: Patch, p: FaceParameters, tex: Strands) -> None:
     shape += 0.016 * unit(1 - (patch.y - top) * 7)  # it grows out of the skin, and stands off further down
     edge = patch.cover(shape + 0.006 * grain, 0.010)
     edge *= patch.cover(-cheeks - 0.004 - 0.006 * grain, 0.022)
-    edge *= unit((patch.y - (top - 0.03) + 1.2 * np.minimum(np.maximum(shape, -0.06), 0)) * (1 / 0.06))
+    rise = np.minimum(np.maximum(shape, -0.06), 0)
+    rise *= 1.2
+    rise += patch.y
+    rise -= top - 0.03
+    rise *= 1 / 0.06
+    edge *= unit(rise)
     # Rounded like the jaw: darker where it turns away and under the lip.
-    shade = 0.72 + 0.28 * unit(shape * (-1 / 0.05))
+    shape *= -1 / 0.05
+    shade: Array = 0.72 + 0.28 * unit(shape)
     shade -= 0.18 * patch.spot(mx, my + 0.035, 0.09, 0.03)
     patch.paint(0.96 * edge, shade * _lit(p, patch, grain))
 

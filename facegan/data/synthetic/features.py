@@ -231,8 +231,8 @@ def glasses(canvas: Patch, pair: Patch, p: FaceParameters) -> None:
     outside = patch.blob(p.eye_gap + 0.004, y + 0.008, 0.074, height, height * 1.12, square)
     inside = patch.cover(outside + 0.0105)
     # A slanted reflection on both lenses.
-    slant = np.abs(patch.x - p.eye_gap + 0.6 * (patch.y - y) + 0.02)
-    shine = inside * unit((0.022 - slant) * 60)
+    slant: Array = np.abs(patch.x - p.eye_gap + 0.6 * (patch.y - y) + 0.02)
+    shine: Array = inside * unit((0.022 - slant) * 60)
     if p.glasses == "sun":
         patch.paint(0.88 * inside, frame * (0.6 + 1.3 * unit((patch.y - y + 0.03) * 9)))
         patch.paint(0.14 * shine, _WHITE)

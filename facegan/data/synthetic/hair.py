@@ -244,7 +244,9 @@ def hat(canvas: Patch, p: FaceParameters) -> None:
     wide, brim = p.head_width + 0.03, -0.135
     crown = patch.blob(0.008 * p.yaw, brim, wide, p.skull + brim + 0.085, 0.06, 0.6 if p.hat == "brim" else 0.2)
     line = patch.y - brim - (0.5 if p.hat == "beanie" else 0.25) * patch.x * patch.x
-    cloth = colour(p.hat_rgb) * ((1 + 1.0 * p.light[0] * patch.x - 0.6 * (patch.y + 0.25)) * _rounded(patch, crown))
+    folds: Array = 1 + p.light[0] * patch.x - 0.6 * (patch.y + 0.25)
+    folds *= _rounded(patch, crown)
+    cloth = colour(p.hat_rgb) * folds
     patch.tint(0.7 * patch.spot(0, brim + 0.02, 0.28, 0.09), _CAST)
     if p.hat == "beanie":
         # Ribs run up and meet at the crown; they fade where they fall below two pixels.
