@@ -113,6 +113,34 @@ def test_a_beard_has_the_texture_of_hair_not_of_shadow() -> None:
     assert np.mean(bearded) > 1.8 * np.mean(shaved)
 
 
+def test_sideburns_show_beside_a_full_beard() -> None:
+    """Beside the eyes and cheeks; a full beard without them begins lower."""
+    for index in FACES:
+        change = np.abs(paint(index, beard="full", sideburns=True) - paint(index, beard="full")).mean(axis=2)
+        assert change[26:42].sum() > 0.95 * change.sum() and change[:, 24:40].sum() < 0.1 * change.sum()
+        assert change[30:36].max() > 8
+
+
+def test_the_outline_of_straight_hair_has_no_teeth() -> None:
+    """From row to row the edge of black hair before a white wall moves by less than a hundredth of the picture."""
+    for index in FACES:
+        forced = dict(male=False, hair="long", hair_rgb=(0.05,) * 3, background="plain", backdrop=((0.9,) * 3,) * 2, light=(0.0, 0.0, 1.0))
+        image = paint(index, 256, **forced).mean(axis=2)
+        edges = (image[60:200, :128] < 120).argmax(axis=1)
+        assert edges.min() > 10 and np.abs(np.diff(edges)).max() <= 2
+
+
+def test_eyes_have_a_dark_pupil_a_coloured_iris_and_a_catch_light() -> None:
+    for index in FACES:
+        face = sample_parameters(7, index, **(PLAIN | dict(iris_rgb=(0.2, 0.4, 0.6), exposure=1.0, warmth=0.0)))
+        image = render(face, 256).astype(np.float64)
+        column, row = round((0.5 + face.eye_gap) * 256), round(0.45 * 256)
+        eye = image[row - 7 : row + 6, column - 7 : column + 8]
+        assert eye.mean(axis=2).min() < 30 and eye.mean(axis=2).max() > 200
+        blue = (eye[..., 2] > eye[..., 0] + 25).mean()
+        assert 0.15 < blue < 0.9
+
+
 def test_hat_and_glasses_stay_in_their_zones() -> None:
     for index in FACES:
         hat = difference(index, hat="beanie")

@@ -10,7 +10,7 @@ from facegan.data.synthetic.dataset import render_dataset, write_celeba_layout
 from facegan.data.synthetic.parameters import BEARDS, COLUMNS, HAIRS, FaceParameters, sample_parameters
 from facegan.data.synthetic.renderer import render
 
-VERSION = 1  # raise when a face of a seed changes: faces that were kept before are then made again
+VERSION = 2  # raise when a face of a seed changes: faces that were kept before are then made again
 __all__ = [
     "VERSION",
     "BEARDS",

@@ -183,8 +183,8 @@ def blank(resolution: int, shift: tuple[float, float], roll: float, scale: float
     return Patch(rgb, x.astype(np.float32), y.astype(np.float32), 1 / (resolution * scale), pose, (whole, whole))
 
 
-def texture(rng: np.random.Generator, resolution: int, rows: int, columns: int, split: tuple[int, int]) -> Array:
-    """Noise in [-1, 1] over the picture, [resolution, resolution], of the same grain at any resolution.
+def texture(rng: np.random.Generator, size: tuple[int, int], rows: int, columns: int, split: tuple[int, int]) -> Array:
+    """Noise in [-1, 1], [height, width] = ``size``, of the same grain at any size.
 
     Each of rows by columns random cells is split into ``split`` random parts; both scales weigh the same.
     """
@@ -194,7 +194,7 @@ def texture(rng: np.random.Generator, resolution: int, rows: int, columns: int, 
     cells = cells.reshape(rows, down, columns, across) + coarse[:, None, :, None]
     image = Image.frombytes("L", (columns * across, rows * down), cells.tobytes())
     # Pillow's resize averages when it shrinks, so small pictures show the mean of the same grain.
-    noise = np.asarray(image.resize((resolution, resolution), Image.Resampling.BICUBIC), dtype=np.float32)
+    noise = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.float32)
     noise *= np.float32(2 / 254)
     noise -= 1
     return noise

@@ -1,4 +1,8 @@
-"""Hair of every kind: crown, fringe and long hair, bald heads, beards, and hats, which replace the hair on top."""
+"""Hair of every kind: crown, fringe and long hair, bald heads, and hats, which replace the hair on top.
+
+Outlines are smooth; strands only shade them, and run along them: a texture is looked up by how far a point lies across
+the hair's flow.
+"""
 
 from __future__ import annotations
 
@@ -8,71 +12,128 @@ import numpy as np
 
 from facegan.data.synthetic import features
 from facegan.data.synthetic.canvas import Array, Patch, colour, texture, unit
-from facegan.data.synthetic.parameters import LONG_HAIRS, FaceParameters, stream
+from facegan.data.synthetic.parameters import LONG_HAIRS, RGB, FaceParameters, stream
 
-# Rows, columns and split of the strand texture: few rows and many columns make long vertical strands.
-_GRAIN = {"curly": (26, 26, (2, 2)), "wavy": (16, 30, (2, 3)), "crop": (40, 48, (3, 3))}
-_STRAIGHT = 8, 36, (2, 3)
 # How far the hair stands off the skull, from flat to full, where it is not the common (0.02, 0.042).
 _VOLUME = {"crop": (0.008, 0.014), "curly": (0.035, 0.06), "receding": (0.012, 0.024), "tied": (0.014, 0.026)}
-_BEARD = 28, 42, (2, 3)
 _CAST = colour((0.62, 0.55, 0.52))  # the hair's soft shadow on the skin
 _SHINE = colour((1.0, 0.97, 0.94))
-_STUBBLE = colour((0.66, 0.68, 0.72))
+_CURL, _WAVE = 130.0, 42.0  # radians per image height
 
 
 @dataclass(frozen=True)
 class Strands:
-    """Strand textures over the whole picture, in about [-1, 1]; zero where the face needs none."""
+    """Strands beside each other, [along, across], in about [-1, 1], and the face's own phase in [0, 2 pi)."""
 
-    hair: Array
-    beard: Array
+    table: Array
+    phase: float
+
+    def flow(self, across: Array, along: Array) -> Array:
+        """Strand brightness where ``across`` in [-0.5, 0.5] and ``along`` in [-0.5, 0.7] say, both in image heights."""
+        rows, columns = self.table.shape
+        row = np.minimum(np.maximum((along + 0.5) * (rows / 1.2), 0), rows - 1).astype(np.int32)
+        column = np.minimum(np.maximum((across + 0.5) * columns, 0), columns - 1).astype(np.int32)
+        row *= columns
+        row += column
+        return self.table.ravel().take(row)
 
 
 def strands(p: FaceParameters, resolution: int) -> Strands:
-    flat = np.zeros((resolution, resolution), dtype=np.float32)
-    combed = not p.bald or p.horseshoe
-    woolly = p.beard != "none" or p.sideburns or p.hat != "none"
-    return Strands(
-        1.2 * texture(stream(p.seed, p.index, 2), resolution, *_GRAIN.get(p.hair, _STRAIGHT)) if combed else flat,
-        1.2 * texture(stream(p.seed, p.index, 3), resolution, *_BEARD) if woolly else flat,
-    )
+    if p.bald and not p.horseshoe and p.beard == "none" and not p.sideburns:
+        return Strands(np.zeros((1, 1), dtype=np.float32), 0.0)
+    rng = stream(p.seed, p.index, 2)
+    size = resolution // 2, resolution if resolution < 100 else 2 * resolution
+    return Strands(1.3 * texture(rng, size, 9, 30, (1, 3)), float(6.28 * rng.random()))
 
 
-def _depth(rgb: tuple[float, float, float]) -> float:
+def depth(rgb: RGB) -> float:
     """How strongly strands vary in brightness: dark hair needs more of it to be seen, bright hair turns to metal."""
-    return 0.6 - 0.35 * max(rgb)
+    return 0.46 - 0.28 * max(rgb)
 
 
-def _lit(patch: Patch, p: FaceParameters, grain: Array) -> Array:
+def _grain(patch: Patch, p: FaceParameters, tex: Strands) -> Array:
+    """Brightness of the hair's strands, which part at the crown and fall along the outline of the head."""
+    if p.hair == "curly":
+        return _curls(patch, tex)
+    x = patch.x - (0.03 * p.yaw + 0.09 * p.parting)
+    rise = np.maximum((-0.05 - patch.y) * (1 / (p.skull + 0.02)), 0)
+    wide = np.sqrt(np.maximum(1 - rise * rise, 0.05))
+    x /= wide
+    if p.hair == "wavy":
+        x += 0.010 * np.sin(_WAVE * patch.y + 6 * p.parting)
+    if p.hair == "crop":
+        x *= 1.3
+    grain = tex.flow(x, patch.y)
+    grain *= wide
+    return grain
+
+
+def _curls(patch: Patch, tex: Strands) -> Array:
+    """Round curls on a lattice that bends; they fade where they fall below two pixels."""
+    x, y = _CURL * patch.x, _CURL * patch.y
+    x += 0.9 * np.sin(0.47 * y + tex.phase)
+    y += 0.9 * np.sin(0.53 * x - tex.phase)
+    half, rise = 0.5 * x, 0.866 * y
+    # Three waves at 60 degrees make round hills.
+    hills = np.cos(x) + 2 * np.cos(half) * np.cos(rise)
+    hills *= np.float32(0.36 * max(0.0, np.sinc(_CURL * patch.pixel / np.pi)))
+    return hills
+
+
+def lit(patch: Patch, p: FaceParameters, grain: Array) -> Array:
     """Hair colour [3, h, w] under the face's light: strands, a side light and a gloss band over the crown."""
-    gloss = patch.spot(0.12 * p.light[0], -0.25, 0.26, 0.1)
-    shade = (0.86 + 0.45 * p.light[0] * patch.x) * (1 + _depth(p.hair_rgb) * grain) + 0.45 * gloss * (1 + grain)
+    gloss = patch.spot(0.14 * p.light[0], -0.245, 0.25, 0.085)
+    gloss *= 1 + 0.7 * grain
+    shade = (0.92 + 0.4 * p.light[0] * patch.x) * (1 + depth(p.hair_rgb) * grain) + 0.28 * gloss
     # Black hair would stay flat under a pure product: add a little grey gloss.
-    return colour(p.hair_rgb) * shade + np.float32(0.06) * np.maximum(gloss + 0.8 * grain, 0)
+    return colour(p.hair_rgb) * shade + np.float32(0.065) * np.maximum(gloss + 0.5 * grain + 0.1, 0)
+
+
+def _rounded(patch: Patch, shape: Array) -> Array:
+    """Shade that makes a mass of hair round: darker towards its edges, as light glances off there."""
+    return 0.74 + 0.26 * unit(shape * (-1 / 0.045))
 
 
 def _cap(patch: Patch, p: FaceParameters, off: float) -> Array:
     """Distance to the outer line of the hair, ``off`` beyond the skull at the sides and more at the top."""
-    return patch.blob(0.008 * p.yaw, -0.05, p.head_width + off, p.skull - 0.05 + 1.5 * off, 0.3, 0.25)
+    rise = 1.1 if p.hair in LONG_HAIRS else 1.5
+    return patch.blob(0.008 * p.yaw, -0.05, p.head_width + off, p.skull - 0.05 + rise * off, 0.3, 0.25)
 
 
 def _volume(p: FaceParameters) -> float:
     low, high = _VOLUME.get(p.hair, (0.02, 0.042))
+    if p.hair in LONG_HAIRS:
+        low, high = 0.035, 0.062
     return low + (high - low) * p.volume
+
+
+def _tips(patch: Patch, tex: Strands, deep: float) -> Array:
+    """The ends of locks along a line across the hair, each a round tip."""
+    tips = np.sin(57 * patch.x + tex.phase)
+    tips += 0.6 * np.sin(99 * patch.x - 2 * tex.phase)
+    tips *= deep
+    return tips
+
+
+def _waves(patch: Patch, p: FaceParameters, tex: Strands) -> Array:
+    """How far the outline of long hair strays below the temples: round tips and, where it is wavy, waves."""
+    waves = _tips(patch, tex, 0.005)
+    if p.hair == "wavy":
+        waves += 0.010 * np.sin(patch.y * _WAVE + 6 * p.parting)
+    waves *= unit((patch.y + 0.05) * 8)
+    return waves
 
 
 def behind(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
     """Long hair behind neck and shoulders."""
     if p.bald or p.hair not in LONG_HAIRS:
         return
-    length = 0.27 if p.hair == "bob" else 0.5
-    wide = p.head_width + 0.05 + 0.035 * p.volume
-    edge = canvas.blob(0.005 * p.yaw, 0.0, wide, p.skull + 0.03, length, 0.75 if p.hair == "bob" else 0.6)
-    edge += 0.018 * tex.hair
-    if p.hair == "wavy":
-        edge += 0.014 * np.sin(canvas.y * 42 + 6 * p.parting)
-    canvas.paint(canvas.cover(edge, 0.012), 0.72 * _lit(canvas, p, tex.hair))
+    length = 0.27 if p.hair == "bob" else 0.47
+    patch = canvas.crop(0, 0.25, 0.36, 0.30)
+    edge = patch.blob(0.008 * p.yaw, -0.05, p.head_width + _volume(p) - 0.01, 0.4, length + 0.05, 0.7)
+    shade = 0.68 * _rounded(patch, edge)
+    edge += _waves(patch, p, tex)
+    patch.paint(patch.cover(edge, 0.008), colour(p.hair_rgb) * shade)
 
 
 def front(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
@@ -82,152 +143,125 @@ def front(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
         _bald(canvas, p, tex)
         return
     if p.hat != "none" and not long:
-        _rim(canvas, p, tex, 0.006)
+        _rim(canvas, p, tex, -0.20, 0.006)
         return
     patch = canvas.crop(0, 0.06 if long else -0.17, 0.36, 0.5 if long else 0.27)
-    grain = tex.hair[patch.place]
-    shape = np.maximum(_cap(patch, p, _volume(p)) + 0.010 * grain, -_opening(patch, p, grain))
+    grain = _grain(patch, p, tex)
+    cap = _cap(patch, p, _volume(p))
+    if p.hair == "curly":
+        cap -= 0.013 * np.maximum(grain, -0.3)
+    skin = -_opening(patch, p, tex, grain)
     if long:
-        shape = np.minimum(shape, _locks(patch, p, grain))
-    else:
-        # Short hair ends at the ears.
-        shape = np.maximum(shape, patch.y - (0.05 if p.male else 0.035) + 0.02 * grain)
-    patch.tint(0.45 * patch.cover(shape.copy(), 0.055), _CAST)
-    patch.paint(patch.cover(shape, 0.012) * (0.88 if p.hair == "crop" else 1.0), _lit(patch, p, grain))
+        # Two locks frame the face and hide the ears; the cap goes over into them without a step.
+        waves = _waves(patch, p, tex)
+        low = 0.27 if p.hair == "bob" else 0.46
+        locks = patch.blob(0.008 * p.yaw, -0.05, p.head_width + _volume(p), 0.4, low + 0.05, 0.7) + waves
+        cap = np.minimum(cap, np.maximum(locks, -0.075 - patch.y))
+        skin += waves
+    soft = {"crop": 0.024, "curly": 0.012, "receding": 0.02}.get(p.hair, 0.008)
+    # Softness is for the hairline; the outline stays crisp.
+    shape = np.maximum(cap * (soft * 125), skin)
+    # The shadow falls inwards only: it is cast on the skin, not on the wall.
+    cap *= 8
+    cast = patch.cover(np.maximum(cap, skin, out=cap), 0.06)
+    if not long:
+        # Short hair thins out at the ears.
+        thin = unit((0.05 - patch.y) * (1 / 0.045))
+        cast *= thin
+    patch.tint(0.45 * cast, _CAST)
+    shade = _rounded(patch, shape)
+    cover = patch.cover(shape, soft)
+    if not long:
+        cover *= thin
+    patch.paint(cover, shade * lit(patch, p, grain))
     if p.hair == "tied":
         bun = canvas.crop(0, -p.skull - 0.04, 0.1, 0.075)
-        grain = tex.hair[bun.place]
-        shape = bun.blob(-0.02 * p.yaw, -p.skull - 0.035, 0.085, 0.055) + 0.01 * grain
-        bun.paint(bun.cover(shape, 0.01), _lit(bun, p, grain))
+        shape = bun.blob(-0.02 * p.yaw, -p.skull - 0.035, 0.085, 0.055)
+        shade = _rounded(bun, shape)
+        grain = tex.flow(0.8 * bun.y - 0.3 * bun.x, bun.x)
+        bun.paint(bun.cover(shape, 0.008), shade * lit(bun, p, grain))
 
 
-def _opening(patch: Patch, p: FaceParameters, grain: Array) -> Array:
+def _opening(patch: Patch, p: FaceParameters, tex: Strands, grain: Array) -> Array:
     """Distance to the part of the head where no hair grows or falls: hairline, parting and temples."""
-    x, high, square, inner = 0.03 * p.yaw, p.skull - 0.1, 0.55, 0.93 * p.head_width
+    x, high, square, inner, low = 0.03 * p.yaw, p.skull - 0.1, 0.55, 0.93 * p.head_width, 0.36
     if p.hair in LONG_HAIRS:
-        high, square, inner = p.skull - 0.06, 0.3, 0.83 * p.head_width
+        high, square, inner, low = p.skull - 0.06, 0.3, 0.85 * p.head_width, 0.8
     if p.hair == "fringe":
         high, square = 0.085, 0.8
     elif p.hair == "receding":
         high = p.skull - 0.06
-    edge = patch.blob(x, 0.04, inner, high + 0.04, 0.36, square)
+    edge = patch.blob(x, 0.04, inner, high + 0.04, low, square)
     if p.hair == "receding":
         # An M: a tuft stays in the middle between two bare corners.
         corners = patch.mirror(x).blob(0.125, -p.skull + 0.115, 0.095, 0.1)
+        np.maximum(corners, features.head(patch, p, -0.012), out=corners)  # hair behind them closes the outline
         tuft = patch.blob(x, -p.skull + 0.02, 0.055, 0.1, 0.085)
-        edge = np.maximum(np.minimum(edge, corners), 0.004 - tuft)
-    elif p.hair not in ("crop", "curly", "fringe", "tied"):
+        return np.maximum(np.minimum(edge, corners), 0.004 - tuft)
+    if p.hair == "fringe":
+        return edge + _tips(patch, tex, 0.004)
+    if p.hair == "curly":
+        return edge + 0.013 * grain
+    if p.hair == "short":
+        edge += _tips(patch, tex, 0.0045)
+    if p.hair not in ("crop", "tied"):
         # From the parting the hair falls to both sides.
-        steep = 0.4 if p.hair in LONG_HAIRS else 0.22
+        steep = 0.4 if p.hair in LONG_HAIRS or p.hair == "side" else 0.22
         edge += steep * np.abs(patch.x - (x + 0.09 * p.parting)) * unit(-4 * patch.y)
-    return edge + (0.02 if p.hair == "fringe" else 0.008) * grain
+    return edge
 
 
-def _locks(patch: Patch, p: FaceParameters, grain: Array) -> Array:
-    """Two locks that frame the face and hide the ears."""
-    wide = p.head_width
-    low = 0.27 if p.hair == "bob" else 0.46
-    outer = patch.blob(0.005 * p.yaw, 0.0, wide + 0.035 + 0.03 * p.volume, p.skull, low, 0.7)
-    inner = patch.blob(0.03 * p.yaw, 0.03, wide * 0.85, 0.35, 0.8, 0.5)
-    wave = 0.012 * np.sin(patch.y * 42 + 6 * p.parting) if p.hair == "wavy" else 0.0
-    return np.maximum(np.maximum(outer, -inner) + 0.015 * grain + wave, -0.16 - patch.y)
+def temples(patch: Patch, p: FaceParameters, top: float, bottom: float, off: float) -> Array:
+    """Coverage of short hair over the ears between two heights, fading out at both."""
+    cap = _cap(patch, p, off)
+    inner = -patch.blob(0.03 * p.yaw, 0.02, p.head_width * 0.88, 0.3)
+    # Both ends run to a point at the outline.
+    fade = unit((np.minimum(patch.y - (top - 0.03), (bottom + 0.03) - patch.y) + 1.2 * np.minimum(cap, 0)) * (1 / 0.05))
+    fade *= patch.cover(inner, 0.03)
+    fade *= patch.cover(cap, 0.010)
+    return fade
 
 
-def _temples(patch: Patch, p: FaceParameters, grain: Array, top: float, bottom: float, off: float) -> Array:
-    """Coverage of short hair over the ears between two heights."""
-    ring = np.maximum(_cap(patch, p, off) + 0.006 * grain, -patch.blob(0.03 * p.yaw, 0.02, p.head_width * 0.88, 0.3))
-    ring = np.maximum(ring, np.maximum(top - patch.y, patch.y - bottom) + 0.02 * grain)
-    return patch.cover(ring, 0.02)
-
-
-def _rim(canvas: Patch, p: FaceParameters, tex: Strands, off: float) -> None:
+def _rim(canvas: Patch, p: FaceParameters, tex: Strands, top: float, off: float) -> None:
     """Short hair over the ears only: under a hat, or what baldness leaves."""
-    patch = canvas.crop(0, -0.03, 0.30, 0.11)
-    grain = tex.hair[patch.place]
-    patch.paint(0.92 * _temples(patch, p, grain, -0.11, 0.045, off), _lit(patch, p, grain))
+    patch = canvas.crop(0, -0.03, 0.30, 0.12)
+    patch.paint(0.92 * temples(patch, p, top, 0.045, off), lit(patch, p, tex.flow(1.3 * patch.x, patch.y)))
 
 
 def _bald(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
     x, crown = 0.09 * p.light[0] + 0.01 * p.yaw, -p.skull + 0.10 + 0.03 * p.light[1]
     patch = canvas.crop(x, crown, 0.17, 0.09)
-    patch.tint(0.5 * patch.spot(x, crown, 0.17, 0.09), features.LIGHT)
-    patch.paint(0.5 * patch.spot(x, crown - 0.01, 0.07, 0.034), _SHINE)
+    patch.tint(0.45 * patch.spot(x, crown, 0.17, 0.09), features.LIGHT)
+    patch.paint(0.42 * patch.spot(x, crown - 0.01, 0.08, 0.036), _SHINE)
     if p.horseshoe:
-        _rim(canvas, p, tex, 0.012)
+        _rim(canvas, p, tex, -0.11, 0.012)
 
 
-def _beard_colour(p: FaceParameters, patch: Patch, grain: Array) -> Array:
-    shade = (0.92 + 0.35 * p.light[0] * patch.x) * (1 + _depth(p.beard_rgb) * grain)
-    return colour(p.beard_rgb) * shade + np.float32(0.04) * np.maximum(grain, 0)
-
-
-def beard(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
-    """Full beard over jaw and chin, goatee, sideburns, or the shadow of a shaved one.  Painted before the lips."""
-    if p.beard == "none" and not p.sideburns:
-        return
-    patch = canvas.crop(0, 0.2, 0.28, 0.22)
-    grain = tex.beard[patch.place]
-    x, y = features.centre(p)
-    mx, my = features.mouth_place(p)
-    if p.beard in ("full", "shadow"):
-        grow = 0.012 if p.beard == "full" else -0.002
-        jaw = features.head(patch, p, grow, 0.03 if p.beard == "full" else 0.0) + 0.012 * grain
-        cheeks = patch.blob(x, y - 0.02, p.head_width * 0.86, 0.3, my - y - 0.015, 0.35)
-        shape = np.maximum(jaw, -cheeks - 0.012 * grain)
-        shape = np.maximum(shape, 0.015 - patch.y)
-        if p.beard == "full":
-            patch.paint(0.95 * patch.cover(shape, 0.018), _beard_colour(p, patch, grain))
-        else:
-            patch.tint(0.55 * patch.cover(shape, 0.04) * (0.8 + 0.4 * grain), _STUBBLE)
-            lip = patch.spot(mx, my - 0.035, 0.1, 0.035)
-            patch.tint(0.5 * lip, _STUBBLE)
-    elif p.beard in ("goatee", "circle"):
-        low = p.chin + 0.02
-        middle = 0.5 * (my + 0.03 + low)
-        shape = patch.blob(mx, middle, 0.085, middle - my - 0.025, low - middle, 0.3)
-        if p.beard == "circle":
-            # A ring round the mouth; the lips are painted over its inside.
-            ring = patch.blob(mx, my + 0.03, 0.125, 0.085, 0.09, 0.3)
-            shape = np.minimum(shape, np.maximum(ring, -patch.blob(mx, my, 0.088, 0.03, 0.045)))
-        patch.paint(0.95 * patch.cover(shape + 0.012 * grain, 0.014), _beard_colour(p, patch, grain))
-    if p.sideburns and p.beard != "full":
-        patch = canvas.crop(0, 0.05, 0.32, 0.16)
-        grain = tex.beard[patch.place]
-        patch.paint(_temples(patch, p, grain, -0.05, 0.13, 0.0), _beard_colour(p, patch, grain))
-
-
-def mustache(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
-    """The moustache lies over the upper lip."""
-    if p.beard not in ("mustache", "circle", "full"):
-        return
-    x, y = features.mouth_place(p)
-    top = features.nose_tip(p)[1] + 0.026
-    middle = 0.5 * (top + y) - 0.002
-    patch = canvas.crop(x, middle, 0.13, 0.07)
-    grain = tex.beard[patch.place]
-    half = 0.105 if p.beard == "mustache" else 0.118
-    shape = patch.lens(x, middle, half, middle - top + 0.004, y - middle + 0.004, 0.032) + 0.008 * grain
-    patch.paint(0.95 * patch.cover(shape, 0.012), _beard_colour(p, patch, grain))
-
-
-def hat(canvas: Patch, p: FaceParameters, tex: Strands) -> None:
+def hat(canvas: Patch, p: FaceParameters) -> None:
     if p.hat == "none":
         return
     patch = canvas.crop(0, -0.25, 0.44, 0.22)
     wide, brim = p.head_width + 0.03, -0.135
     crown = patch.blob(0.008 * p.yaw, brim, wide, p.skull + brim + 0.085, 0.06, 0.6 if p.hat == "brim" else 0.2)
     line = patch.y - brim - (0.5 if p.hat == "beanie" else 0.25) * patch.x * patch.x
-    knit = (0.25 if p.hat == "beanie" else 0.06) * tex.beard[patch.place]
-    cloth = colour(p.hat_rgb) * ((1 + 1.1 * p.light[0] * patch.x - 0.6 * (patch.y + 0.25)) * (1 + knit))
+    folds: Array = 1 + p.light[0] * patch.x - 0.6 * (patch.y + 0.25)
+    folds *= _rounded(patch, crown)
+    cloth = colour(p.hat_rgb) * folds
     patch.tint(0.7 * patch.spot(0, brim + 0.02, 0.28, 0.09), _CAST)
+    if p.hat == "beanie":
+        # Ribs run up and meet at the crown; they fade where they fall below two pixels.
+        rise = np.maximum((brim - patch.y) * (1 / (p.skull + brim + 0.1)), 0)
+        ribs = np.cos(patch.x / np.sqrt(np.maximum(1 - rise * rise, 0.08)) * 210)
+        ribs *= np.float32(0.10 * max(0.0, np.sinc(210 * patch.pixel / np.pi)))
+        cloth *= 1 + ribs
     patch.paint(patch.cover(np.maximum(crown, line), 0.006), cloth)
     if p.hat == "beanie":
         band = np.maximum(crown - 0.008, np.maximum(line, -0.075 - line))
-        patch.paint(patch.cover(band, 0.006), 0.75 * cloth)
+        patch.paint(patch.cover(band, 0.006), 0.78 * cloth)
     elif p.hat == "cap":
         visor = patch.lens(0.05 * p.yaw, brim - 0.02, wide, 0.03, 0.075, 0.035)
-        patch.paint(patch.cover(visor), cloth * (0.45 + 4 * np.maximum(brim + 0.045 - patch.y, 0)))
+        patch.paint(patch.cover(visor), cloth * (0.5 + 4 * np.maximum(brim + 0.045 - patch.y, 0)))
     else:
         band = np.maximum(crown, np.maximum(line, -0.06 - line))
-        patch.paint(patch.cover(band, 0.006), 0.35 * cloth)
-        patch.paint(patch.cover(patch.lens(0.02 * p.yaw, brim - 0.005, wide + 0.14, 0.03, 0.035, -0.025)), 0.85 * cloth)
+        patch.paint(patch.cover(band, 0.006), 0.4 * cloth)
+        patch.paint(patch.cover(patch.lens(0.02 * p.yaw, brim - 0.005, wide + 0.14, 0.03, 0.035, -0.025)), 0.9 * cloth)

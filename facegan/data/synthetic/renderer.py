@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from facegan.data.synthetic import features, hair
-from facegan.data.synthetic.canvas import Patch, blank, colour, texture
+from facegan.data.synthetic import beards, features, hair
+from facegan.data.synthetic.canvas import Patch, blank, colour, unit
 from facegan.data.synthetic.parameters import FaceParameters, stream
 from facegan.errors import FaceganError
 
@@ -39,31 +39,35 @@ def render(params: FaceParameters, resolution: int) -> NDArray[np.uint8]:
     features.body(canvas, params)
     features.skin(canvas, params)
     pair = features.pair(canvas, params)
-    features.eyes(pair, params)
+    features.eyes(canvas, pair, params)
     features.nose(canvas, params)
     features.age_lines(canvas, pair, params)
-    hair.beard(canvas, params, strands)
+    beards.beard(canvas, params, strands)
     features.mouth(canvas, params)
-    hair.mustache(canvas, params, strands)
+    beards.mustache(canvas, params, strands)
     hair.front(canvas, params, strands)
     features.brows(pair, params)
-    hair.hat(canvas, params, strands)
+    hair.hat(canvas, params)
     features.glasses(canvas, pair, params)
     return _develop(canvas.rgb, params)
 
 
 def _background(canvas: Patch, p: FaceParameters) -> None:
-    resolution = canvas.x.shape[0]
+    """A studio wall of one or two colours, with a soft lamp on it beside the head."""
     first, second = (colour(rgb) for rgb in p.backdrop)
-    along = np.float32(np.cos(p.backdrop_angle)) * canvas.x + np.float32(np.sin(p.backdrop_angle)) * (canvas.y - 0.05)
+    cos, sin = np.float32(np.cos(p.backdrop_angle)), np.float32(np.sin(p.backdrop_angle))
+    along = cos * canvas.x + sin * (canvas.y - 0.05)
+    lamp = 0.16 * canvas.spot(0.3 * float(sin), -0.1 - 0.25 * float(cos), 0.75, 0.75)
+    lamp += 0.92
     if p.background == "two-tone":
-        mix = canvas.cover(-along, soft=0.02)
+        mix = canvas.cover(-along, soft=0.1)
     elif p.background == "gradient":
-        mix = np.clip(along + np.float32(0.5), 0, 1)
+        along += np.float32(0.5)
+        mix = unit(along)
     else:
         mix = along * np.float32(0.12)
     canvas.rgb += first + mix * (second - first)
-    canvas.rgb *= 1 + np.float32(0.12) * texture(stream(p.seed, p.index, 1), resolution, 3, 3, (2, 2))
+    canvas.rgb *= lamp
 
 
 def _develop(rgb: NDArray[np.float32], p: FaceParameters) -> NDArray[np.uint8]:
@@ -71,7 +75,7 @@ def _develop(rgb: NDArray[np.float32], p: FaceParameters) -> NDArray[np.uint8]:
     gain = colour((1 + p.warmth, 1.0, 1 - p.warmth), p.exposure * 255)
     noise = stream(p.seed, p.index, 4).random(rgb.shape[1:], dtype=np.float32)
     picture = rgb * gain
-    picture += noise * 7 - 3  # mean 0.5, so that truncation rounds
+    picture += noise * 5 - 2  # mean 0.5, so that truncation rounds
     np.clip(picture, 0, 255, out=picture)
     pixels = np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
     if p.blur:
