@@ -311,7 +311,7 @@ class StylesMask(Options):
     attributes: tuple[str, ...] = option((), "a mask of each, which part the image among themselves (default: those of the run)")
     data: str = option("", "labelled faces to learn from (default: the run's; without any, what the network changes along each direction)")
     styles: str = option("", "folder in which directions are looked up by name (default: the one beside the network)", metavar="DIR")
-    keeps: float = option(0.995, "share of an attribute's effect that its mask covers: less is tighter")
+    keeps: float = option(0.98, "share of an attribute's effect that its mask covers: less is tighter")
     softness: float = option(0.015, "blur of the edges, a share of the face's height")
     out: str = option("", "folder for NAME.png (default: NETWORK/masks, where `facegan mix` finds them)", metavar="DIR")
 

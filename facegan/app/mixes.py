@@ -12,9 +12,11 @@ from typing import Any, get_args
 from facegan.app.networks import Networks
 from facegan.app.sessions import Session, zipped
 from facegan.app.words import command, told
+from facegan.checkpoints.pretrained import located
 from facegan.errors import FaceganError
 from facegan.options import Mix, MixOptions, MixSearch, Mode, SearchOptions, Walk, WalkOptions, of, parse_seeds
 from facegan.plotting.sheets import save_png
+from facegan.styles.masks import NAMED, mask_names
 from facegan.styles.mix import Mixing
 from facegan.styles.recipe import Recipe, layer_sizes
 
@@ -39,6 +41,7 @@ class Asked:
     last: int = 0
     weight: float = 1.0
     truncation: float = 1.0
+    mask: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,11 @@ def styles(networks: Networks, session: Session | None, network: str) -> list[st
     kept = [f"{KEPT}{seed}" for name, seed in session.kept if name == network] if session else []
     photos = [f"{PHOTO}{name}" for of_network, name in session.styles if of_network == network] if session else []
     return [*networks.style_names(network), *kept, *photos]
+
+
+def masks(networks: Networks, network: str) -> list[str]:
+    """Where a column's style may go: the network's masks first."""
+    return mask_names([located(networks.stylegan(network).source) / "masks"]) if network else [*NAMED]
 
 
 def free(mode: str) -> tuple[bool, bool]:
@@ -160,6 +168,11 @@ class Request:
         how: dict[str, Any] = dict(mode=asked.mode, layers=f"{low}-{high}" if low < high else f"{low}")
         if asked.mode != "crossover":  # which takes the whole style of a layer or none of it
             how["weight"] = float(asked.weight)
+        if asked.mode == "regional":
+            offered = masks(self.networks, asked.network)
+            if asked.mask and asked.mask not in offered:
+                raise FaceganError(f"`mask` is {asked.mask[:40]!r}: expected one of {', '.join(offered)}")
+            how["mask"] = asked.mask or offered[0]
         return how
 
     def walk(self, frames: int, fps: float, suffix: str) -> Walk:

@@ -33,7 +33,7 @@ from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
-from facegan.styles.masks import SUFFIX, Mask, find_mask
+from facegan.styles.masks import Mask, find_mask, own_masks
 from facegan.styles.mix import Renderer, mix, stacked
 from facegan.styles.recipe import Mixture, Mode, Recipe, mixed, mixture, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
@@ -232,8 +232,7 @@ def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
         return []
     place = located(network)
     folders = [Path(request.styles) / "masks"] * bool(request.styles) + [place / "masks"]
-    own = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
-    names = [request.mask] if request.mask else [*own, "lower", "mouth"]
+    names = [request.mask] if request.mask else [*own_masks(folders), "lower", "mouth"]
     given = [request.softness] if request.softness is not None else [None, SOFTER]
     return [find_mask(name, folders, softness) for name in names for softness in given]
 

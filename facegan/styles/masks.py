@@ -90,6 +90,17 @@ def softened(values: Tensor, softness: float) -> Tensor:
 # --- by name
 
 
+def own_masks(folders: Sequence[Path]) -> list[str]:
+    """The masks in folders, in the order of the alphabet."""
+    return sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
+
+
+def mask_names(folders: Sequence[Path]) -> list[str]:
+    """What `find_mask` knows: the masks in folders first, then the named ones."""
+    own = own_masks(folders)
+    return [*own, *(name for name in NAMED if name not in own)]
+
+
 def find_mask(text: str, folders: Sequence[Path], softness: float | None = None) -> Mask:
     """The mask that a user means: `lower`, `upper`, `mouth` or `eyes`, a picture's path, or the name of one in `folders`.
 
@@ -105,9 +116,8 @@ def find_mask(text: str, folders: Sequence[Path], softness: float | None = None)
         return Mask.of(path.stem, softened(_read(path), softness or 0.0))
     if text in NAMED:
         return Mask.of(text, softened(box(*NAMED[text]), SOFTNESS if softness is None else softness))
-    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})
     raise FaceganError(
-        f"`mask` is {text[:80]!r}: expected {', '.join([*known, *NAMED])}, or a picture whose white takes the column's style; "
+        f"`mask` is {text[:80]!r}: expected {', '.join(mask_names(folders))}, or a picture whose white takes the column's style; "
         "`facegan styles mask` makes one"
     )
 

@@ -23,7 +23,7 @@ from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
-from facegan.styles.masks import Mask, find_mask
+from facegan.styles.masks import Mask, find_mask, own_masks
 from facegan.styles.recipe import Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import Style
 
@@ -206,11 +206,13 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, s
 
 
 def chosen_mask(options: MixOptions, folders: Sequence[Path]) -> Mask:
-    """The mask that is named, or the network's if it has a single one, else the lower half, which is logged."""
+    """The mask that is named, or that of the columns' name, or the network's if it has a single one, else the lower half; logged where
+    it is not named."""
     if options.mask:
         return find_mask(options.mask, folders, options.softness)
-    found = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.png")})
-    name = found[0] if len(found) == 1 else "lower"
+    found = own_masks(folders)
+    alike = [column for column in options.cols if column in found] if len(options.cols) == 1 else []
+    name = alike[0] if alike else found[0] if len(found) == 1 else "lower"
     offer = f" (`mask` names another: {', '.join(found)})" if len(found) > 1 else ""
     log.info("no `mask`: the columns' styles go to %s%s", "the lower half" if name == "lower" else f"the network's mask {name}", offer)
     return find_mask(name, folders, options.softness)

@@ -115,15 +115,25 @@ def test_a_mix_is_what_its_command_writes(networks: Networks, session: Session, 
 
 def test_layers_are_a_range_whichever_end_comes_first(networks: Networks, session: Session) -> None:
     mixed = mixes.mix(networks, session, Asked(NETWORK, "0", (), "4", (), "crossover", 8, 5))
-    assert mixed.command == "facegan mix --rows 0 --cols 4 --layers 5-8 --mode crossover --out mixes --device cpu"
+    assert mixed.command == "facegan mix --rows 0 --cols 4 --mode crossover --layers 5-8 --out mixes --device cpu"
     assert mixed.recipe == "crossover 5-8"
     assert mixes.layers_in_words(networks, NETWORK, 8, 5) == "layers 5 to 8 of 0 to 9: 32 px, 64 px"
     assert mixes.layers_in_words(networks, NETWORK, 0, 0) == "layers 0 to 0 of 0 to 9: 4 px"
     assert mixes.sizes(networks, NETWORK) == [4, 8, 8, 16, 16, 32, 32, 64, 64, 64]
 
 
+def test_a_region_is_a_mask_by_name(networks: Networks, session: Session) -> None:
+    offered = mixes.masks(networks, NETWORK)
+    assert offered[-4:] == ["lower", "upper", "mouth", "eyes"]
+    mixed = mixes.mix(networks, session, Asked(NETWORK, "0", (), "4", (), "regional", 0, 9, 1.0, 1.0, "mouth"))
+    assert mixed.command == "facegan mix --rows 0 --cols 4 --mode regional --mask mouth --layers 0-9 --weight 1 --out mixes --device cpu"
+    assert mixed.recipe == "regional 0-9 under mouth"
+    with pytest.raises(PageError, match="expected one of"):
+        mixes.mix(networks, session, Asked(NETWORK, "0", (), "4", (), "regional", 0, 9, 1.0, 1.0, "/etc/passwd"))
+
+
 def test_each_mode_of_the_library_is_offered(networks: Networks, session: Session) -> None:
-    assert mixes.modes(networks, session, NETWORK) == [mixes.BESIDE, "crossover", "interpolate", "arithmetic"]
+    assert mixes.modes(networks, session, NETWORK) == [mixes.BESIDE, "crossover", "interpolate", "arithmetic", "regional"]
     session.recipes[NETWORK] = session.folder / "recipe.json"
     assert mixes.modes(networks, session, NETWORK)[0] == mixes.FOUND
     assert [mixes.free(mode) for mode in (mixes.BESIDE, "crossover", "arithmetic")] == [(False, False), (True, False), (True, True)]

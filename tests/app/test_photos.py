@@ -146,7 +146,7 @@ def test_a_projected_photo_can_be_mixed(networks: Networks, session: Session, ph
     project(networks, session)
     assert mixes.styles(networks, session, NETWORK)[-1] == "photo my-photo"
     mixed = mixes.mix(networks, session, Asked(NETWORK, "3", (), "", ("photo my-photo",), "crossover", 0, 4))
-    assert mixed.command == "facegan mix --rows 3 --cols photo/my-photo.npz --layers 0-4 --mode crossover --out mixes --device cpu"
+    assert mixed.command == "facegan mix --rows 3 --cols photo/my-photo.npz --mode crossover --layers 0-4 --out mixes --device cpu"
 
 
 def test_pictures_on_the_way_change_and_cancelling_frees_the_device(

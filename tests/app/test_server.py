@@ -46,7 +46,7 @@ def test_a_program_makes_a_mix(page: tuple[Any, str], tmp_path: Path) -> None:
     picture, command, *_ = client(page, tmp_path).predict(NETWORK, "0-1", [], "4", [], "interpolate", 3, 7, 0.5, 0.8, api_name="/mix")
     wanted = load(NETWORK, device="cpu").mix(rows=["0-1"], cols=["4"], mode="interpolate", layers="3-7", weight=0.5, truncation=0.8)
     assert (np.asarray(Image.open(picture)) == np.asarray(wanted.grid())).all()
-    assert command == ("facegan mix --rows 0 1 --cols 4 --layers 3-7 --mode interpolate --weight 0.5 --truncation 0.8 --out mixes "
+    assert command == ("facegan mix --rows 0 1 --cols 4 --mode interpolate --layers 3-7 --weight 0.5 --truncation 0.8 --out mixes "
                        "--device cpu")  # fmt: skip
 
 

@@ -59,6 +59,16 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
                 elem_id="mix-cols-styles",
             )
             mode = gr.Radio(modes, value=modes[0], label="Mode", elem_id="mix-mode")
+            offered = mixes.masks(networks, first_name or "")
+            mask = gr.Dropdown(
+                offered,
+                value=offered[0],
+                label="Region",
+                info="where the column's style goes",
+                elem_id="mix-mask",
+                filterable=False,
+                visible=modes[0] == "regional",
+            )
             with gr.Group():
                 first = gr.Slider(
                     0, top, value=middle, step=1, label="Layers: first", elem_id="mix-layers-first", interactive=own, buttons=[]
@@ -99,7 +109,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
             search = _search(page)
 
     def asked(*values: Any) -> mixes.Asked:
-        network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation = values
+        network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation, mask = values
         return mixes.Asked(
             str(network or ""),
             row_seeds or "",
@@ -111,6 +121,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
             int(last),
             float(weight),
             float(truncation),
+            mask or "",
         )
 
     @shown
@@ -125,16 +136,19 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         last: float,
         weight: float,
         truncation: float,
+        mask: str,
         request: gr.Request,
     ) -> Any:
-        state = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation)
+        state = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, first, last, weight, truncation, mask)
         mixed = mixes.mix(networks, page.session(request), state)
         where = say(mixes.layers_in_words(networks, network, first, last))
         return str(mixed.picture), mixed.command, say(mixed.recipe, mixed.notes), where, gr.update(interactive=False)
 
     def on_mode(mode: str) -> Any:
         layers, weight = mixes.free(mode)
-        return gr.update(interactive=layers), gr.update(interactive=layers), gr.update(interactive=weight)
+        regional = mode == "regional"  # whose every layer the column joins, unless the visitor says otherwise
+        first = gr.update(interactive=layers, value=0) if regional else gr.update(interactive=layers)
+        return first, gr.update(interactive=layers), gr.update(interactive=weight), gr.update(visible=regional)
 
     @shown
     def on_save(request: gr.Request, *state: Any) -> Any:
@@ -148,7 +162,8 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         start = (highest + 1) // 2
         where = say(mixes.layers_in_words(networks, network, start, highest))
         limits = gr.update(maximum=highest, value=start), gr.update(maximum=highest, value=highest)
-        return ticked(known, row_styles, shown_as), ticked(known, col_styles, shown_as), choices(ways, mode), *limits, where
+        where_to = choices(mixes.masks(networks, network), None)
+        return ticked(known, row_styles, shown_as), ticked(known, col_styles, shown_as), choices(ways, mode), *limits, where, where_to
 
     @shown
     def on_open(network: str, row_styles: list[str], col_styles: list[str], mode: str, critics: str, request: gr.Request) -> Any:
@@ -181,7 +196,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         request: gr.Request,
     ) -> Iterator[Any]:
         session = page.session(request)
-        wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, "", 0, 0, 1.0, truncation)
+        wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, "", 0, 0, 1.0, truncation, "")
         with session.job("mix", "walk") as job:
             worker = Worker(job, lambda: mixes.walk(networks, session, wanted, int(frames), float(fps), file))
             made = yield from watched(worker, lambda job: (gr.skip(), gr.skip(), gr.skip(), say(job.describe())))
@@ -207,7 +222,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         request: gr.Request,
     ) -> Iterator[Any]:
         session = page.session(request)
-        wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, 0, 0, 1.0, truncation)
+        wanted = asked(network, row_seeds, row_styles, col_seeds, col_styles, mode, 0, 0, 1.0, truncation, "")
         with session.job("mix", "search") as job:
             worker = Worker(job, lambda: mixes.search(networks, session, wanted, critics or "", int(pairs)))
             found = yield from watched(worker, lambda job: (gr.skip(),) * 5 + (say(job.describe()),))
@@ -223,13 +238,13 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         )
 
     styled = [network, row_seeds, row_styles, col_seeds, col_styles]
-    state = [*styled, mode, first, last, weight, truncation]
+    state = [*styled, mode, first, last, weight, truncation, mask]
     outputs = [result, text, line, layers, archive]
     click = run.click(on_mix, state, outputs, api_name="mix", show_progress_on=line, **QUICK)
-    moving = [control.input for control in (row_styles, col_styles, mode, first, last, weight, truncation)]
+    moving = [control.input for control in (row_styles, col_styles, mode, mask, first, last, weight, truncation)]
     moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, show_progress_on=line, **QUICK)
-    mode.change(on_mode, mode, [first, last, weight], **AT_ONCE)
-    settings = [row_styles, col_styles, mode, first, last, layers]
+    mode.change(on_mode, mode, [first, last, weight, mask], **AT_ONCE)
+    settings = [row_styles, col_styles, mode, first, last, layers, mask]
     network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(
         on_mix, state, outputs, **PRIVATE, show_progress_on=line, **QUICK
     )

@@ -58,7 +58,7 @@ def test_mixes_are_those_of_the_command(eyes: Eyes, tmp_path: Path, written: Cal
     eyes.fill("mix-layers-first", 4)
     eyes.fill("mix-layers-last", 7)
     eyes.fill("mix-weight", 0.5)
-    line = eyes.says("mix-command", "--layers 4-7 .*--mode interpolate .*--weight 0.5")
+    line = eyes.says("mix-command", "--mode interpolate --layers 4-7 .*--weight 0.5")
     expect(eyes("mix-layers")).to_contain_text("16 px, 32 px")
     source = eyes.picture("mix-result")
     made = unpacked(eyes.download("mix", tmp_path))
