@@ -237,6 +237,8 @@ class ProjectOptions(Projecting):
 
     target: tuple[str, ...] = option((), "photos, or folders of them", nargs="+", metavar="PHOTO")
     batch: int = option(8, "photos at once, none of which depends on the others")
+    keep: tuple[str, ...] = option((), "attributes whose scores by critics a style is to keep, such as bald", nargs="+", metavar="NAME")
+    critics: str = option("", "run whose critics these are (default: `network`, if it is a run)", metavar="RUN")
     attribute: str = option(
         "", "faces with this attribute and none of the others, never a joint one", group="instead of `target`", metavar="NAME"
     )

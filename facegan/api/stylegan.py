@@ -226,11 +226,14 @@ class StyleGAN:
         return edit(self._projector(options), options, self.source, Path(out or tempfile.mkdtemp(prefix="facegan-")))
 
     def _projector(self, options: ProjectOptions | EditOptions) -> Projector:
+        from facegan.styles.keeping import projection_critics
         from facegan.styles.project import Projector
         from facegan.styles.projection import Settings
 
         settings = Settings(options.space, options.steps, options.seed)
-        return Projector(self.networks, self.generator, self.source, settings, self.cuda_graphs)
+        critics = projection_critics(options, self.source, self.device) if isinstance(options, ProjectOptions) else None
+        keep = isinstance(options, ProjectOptions) and bool(options.keep)
+        return Projector(self.networks, self.generator, self.source, settings, self.cuda_graphs, critics, keep)
 
     # --- the whole network
     @takes(EvaluateOptions)

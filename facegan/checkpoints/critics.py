@@ -62,8 +62,12 @@ class Critics:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
+        return self.scores(images).cpu()
+
+    def scores(self, images: Tensor) -> Tensor:
+        """[K, N] on the critics' device, with a gradient for the images."""
         images = resized(images.to(self.device), self.resolution, "the critics")
-        return torch.stack([net(images).float() for net in self.nets]).cpu()
+        return torch.stack([net(images).float() for net in self.nets])
 
 
 _warned: set[tuple[int, int, str]] = set()

@@ -59,7 +59,7 @@ def learn(options: StylesMask) -> dict[str, Path]:
 
 def network_energy(generator: Generator, ws: Tensor, direction: Tensor, batch: int = 16) -> Tensor:
     """How faces change along a direction [num_ws, w_dim], over ws [N, num_ws, w_dim] and their mirror images: per pixel the square of the
-    mean change over the variance of faces, [R, R]. What changes to and fro, such as backgrounds, cancels, as in `effects`."""
+    mean change over the variance of faces, [R, R]. What changes one way as often as the other, such as backgrounds, cancels."""
     change = faces = squares = torch.zeros(())
     device = generator.mapping.w_avg.device
     with torch.no_grad():

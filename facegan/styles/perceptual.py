@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facegan.checkpoints.critics import Critics
 from facegan.errors import FaceganError
 from facegan.extras import library
 from facegan.graphs import constant
 from facegan.models.stylegan2 import Discriminator
 from facegan.ops import downsample2d, upsample2d
 
+KEEP = 0.3
 LARGEST = 256  # pixels; larger images are averaged down first, as LPIPS is meant for this size (Karras et al. 2020a, appendix D)
 
 
@@ -87,6 +89,24 @@ class DiscriminatorFeatures:
     def features(self, images: Tensor) -> Tensor:
         maps = [x for x in self.discriminator.features(images) if x.shape[2] <= LARGEST // 2]
         return torch.cat([_averaged(_shrunk(images)), *(_averaged(_unit(x.float())) for x in maps)], dim=1)
+
+
+class Keeping:
+    """Another distance, and how far critics' scores are apart: a projection keeps what it is to keep, or pays for it.
+
+    A score, about 1 where an attribute is there and 0 where it is not, that is lost costs the share `KEEP` of the distance of two `faces`
+    [N, 3, R, R] of the network.
+    """
+
+    def __init__(self, other: Perceptual, critics: Critics, faces: Tensor) -> None:
+        self.other, self.critics = other, critics
+        with torch.no_grad():
+            features = other.features(faces)
+            self.gain = (KEEP * distance(features, features.roll(1, 0)).mean()).sqrt().item()
+        self.description = f"{other.description}; {KEEP:g} of it for a lost score of {', '.join(critics.attributes)}"
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.cat([self.other.features(images), self.gain * self.critics.scores(images).T], dim=1)
 
 
 class Pyramid:

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from facegan.alignment.placement import cutter, warn_of_misplaced
 from facegan.checkpoints import checkpoint
+from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, refuse_other_colours
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.config import TrainConfig
@@ -34,7 +35,8 @@ from facegan.pixels import to_float
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.schema import Range, checked
-from facegan.styles.perceptual import Perceptual, perceptual_for
+from facegan.styles.keeping import report_scores
+from facegan.styles.perceptual import Keeping, Perceptual, perceptual_for
 from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance, w_statistics
 from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
 from facegan.training.interruption import Interruption
@@ -45,6 +47,7 @@ SAVE_EVERY = 100  # steps
 UNFINISHED = "unfinished"  # the folder of an interrupted batch
 LONGEST_METADATA = 1 << 16  # bytes
 SHOWN = 24  # rows of the picture, at most
+KEEP_FACES = 16  # of the network, whose distances say what a lost score costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,14 +152,27 @@ class Projector:
     """A network with its perceptual distance, and folders of styles that are made with them."""
 
     def __init__(
-        self, networks: StyleGAN2Checkpoint, generator: Generator, network: str, settings: Settings, cuda_graphs: str = "auto"
-    ) -> None:
-        """`generator`: that of `networks`, on its device; `network`: how messages call it."""
+        self, networks: StyleGAN2Checkpoint, generator: Generator, network: str, settings: Settings, cuda_graphs: str = "auto",
+        critics: Critics | None = None, keep: bool = False,
+    ) -> None:  # fmt: skip
+        """`generator`: that of `networks`, on its device; `network`: how messages call it; `critics`: who say what a style still carries,
+        and with `keep` have a part in the distance."""
+        self.critics = critics
         self.generator, self.device = generator, generator.mapping.w_avg.device
         self.cuda_graphs, self.settings = cuda_graphs, settings
         refuse_other_colours(networks, network, "projected into")
         self.perceptual: Perceptual = perceptual_for(networks.discriminator(), self.device)
+        if keep and critics:
+            self.perceptual = Keeping(self.perceptual, critics, self._own_faces())
         self.conditions = {"network": fingerprint(self.generator), **asdict(settings), "perceptual": self.perceptual.description}
+
+    @torch.no_grad()
+    def _own_faces(self) -> Tensor:
+        """Some faces of the network, always the same."""
+        z = np.random.RandomState(0).randn(KEEP_FACES, self.config.z_dim).astype(np.float32)
+        c = torch.eye(self.config.c_dim)[torch.arange(KEEP_FACES) % self.config.c_dim].to(self.device) if self.config.c_dim else None
+        faces: Tensor = self.generator(torch.from_numpy(z).to(self.device), c, psi=0.7, noise_mode="const")
+        return faces
 
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -353,6 +369,11 @@ def write_report(projector: Projector, targets: Sequence[Target], problems: Sequ
         {"name": target.name, **read_metadata(file), "latent_distance": away, "square": target.place and target.place.to_json()}
         for target, file, away in zip(targets, files, remote, strict=True)
     ]
+    if projector.critics:
+        scores = [(projector.critics(projector.images([target])), projector.critics(projector.projected(file)[2]))
+                  for target, file in zip(targets, files, strict=True)]  # fmt: skip
+        photo_scores, style_scores = (torch.cat(each, dim=1) for each in zip(*scores, strict=True))
+        report_scores(projector.critics.attributes, photo_scores, style_scores, rows)
     write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from facegan.checkpoints import checkpoint
+from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.run import RunFolder
 from facegan.cli import main
 from facegan.data import group, open_faces, resolve, split
@@ -306,3 +307,32 @@ def test_facts_that_are_none_are_told(tmp_path):
         with pytest.raises(FaceganError, match="x.npz: facts") as caught:
             project.read_metadata(tmp_path / "x.npz")
         assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def critics(train):
+    """A run with untrained critics of 16 px, which differ from face to face all the same."""
+    return train(critics="all", merge="none", switch_epoch=0)
+
+
+def test_a_style_keeps_what_it_is_to_keep_and_says_so(call, photos, projectable, critics, tmp_path):
+    plain, kept = tmp_path / "plain", tmp_path / "kept"
+    known = Critics(critics, device="cpu")
+    assert known.attributes == ["bald", "beard"]
+    far = {}
+    for out, more in ((plain, {}), (kept, {"keep": "beard"})):
+        status, said = call(photos / "face1.png", photos / "face2.png", steps=40, out=out, critics=critics, **more)
+        assert status == 0 and "beard: critics see it in" in said
+        rows = json.loads((out / "projection.json").read_text())["targets"]
+        for row in rows:
+            photo = torch.from_numpy(np.array(Image.open(photos / f"{row['name']}.png"))).permute(2, 0, 1)[None] / 127.5 - 1
+            assert row["critics"]["beard"]["photo"] == pytest.approx(float(known(photo)[1]), abs=0.02)
+            assert set(row["critics"]) == ({"beard"} if more else {"bald", "beard"})
+        far[out] = sum(abs(row["critics"]["beard"]["photo"] - row["critics"]["beard"]["style"]) for row in rows)
+        assert ("for a lost score of beard" in rows[0]["perceptual"]) is bool(more)
+    assert far[kept] < far[plain]
+
+
+def test_who_is_to_keep_without_critics_is_told(call, photos, critics):
+    assert "asks critics, and" in call(photos / "face1.png", keep="beard")[1]
+    assert "has no critic for hat" in call(photos / "face1.png", keep="hat", critics=critics)[1]
