@@ -453,5 +453,19 @@ def test_no_flag_takes_a_plain_number() -> None:
 
 @pytest.mark.parametrize("label", ["nan,1", "1,inf", "1,1e308"])
 def test_labels_that_are_no_numbers(label: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["generate", "net", "--label", label, "--out", "faces"]) == 2
+    assert cli.main(["generate", "synthetic64", "--label", label, "--out", "faces"]) == 2
     assert "--label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["generate", "nosuch", "--out", "faces"], "nosuch does not exist; expected a run of `facegan train`"),
+        (["mix", "--network", "nosuch", "--rows", "0", "--cols", "1", "--out", "mixes"], "nosuch does not exist; expected"),
+        (["evaluate", "synthetic64", "--lpips", "nosuch"], "nosuch does not exist; expected a file of VGG16's weights"),
+    ],
+)
+def test_a_bare_name_of_nothing_is_refused_before_pytorch_is_imported(words: list[str], said: str, tmp_path: Path) -> None:
+    script = "import sys; from facegan import cli; status = cli.main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and said in done.stderr

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facegan.config import Options
@@ -23,8 +24,11 @@ INPUTS = {
     "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
     "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
     "sources": "a file or folder of that name", "folder": "a folder of .npz files",
-    "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
+    "lpips": "a file of VGG16's weights", "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
 }  # fmt: skip
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "pretrained"  # whose names serve in place of a path
+NAMED = ("network", "source", "prior", "init_from")  # that take such a name
+FILES = ("lpips",)  # that can be nothing but a path, whatever they are called
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")
 
 
@@ -53,19 +57,24 @@ def network(options: Network) -> StyleGAN:
 
 
 def refuse_missing(options: type[Options], values: Mapping[str, Any]) -> None:
-    """Raises FaceganError for a value that can only be a path, as it has a / or a suffix, where there is nothing."""
+    """Raises FaceganError for a value that can only be a path, as it has a / or a suffix, or names no network of this package, where
+    there is nothing."""
     for item in fields(options):
         if item.name not in INPUTS or item.name not in values or item.metadata.get("choices"):
             continue
         given = values[item.name]
         for value in given if isinstance(given, (list, tuple)) else [given]:
-            if isinstance(value, str) and path_alone(value) and not os.path.exists(os.path.expanduser(value)):
+            if isinstance(value, str) and path_alone(value, item.name) and not os.path.exists(os.path.expanduser(value)):
                 raise FaceganError(f"{value} does not exist; expected {INPUTS[item.name] or 'a ' + item.metadata['help']}")
 
 
-def path_alone(value: str) -> bool:
+def path_alone(value: str, field: str) -> bool:
     """Whether it can be nothing but a path: names, numbers, `hub:OWNER/NAME` and PATH:PART are looked at by the command."""
-    return ":" not in value and "*" not in value and ("/" in value or value.lower().endswith(SUFFIXES))
+    if ":" in value or "*" in value or not value:
+        return False
+    if field in FILES or "/" in value or value.lower().endswith(SUFFIXES):
+        return True
+    return field in NAMED and not (SHIPPED / value / "config.json").exists()
 
 
 def refuse_early(classes: Sequence[type[Options]], values: Mapping[str, Any]) -> None:
