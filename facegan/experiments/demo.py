@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from facegan.checkpoints.critics import resized
@@ -19,6 +20,8 @@ from facegan.checkpoints.trained import TrainedRun
 from facegan.config import TrainConfig
 from facegan.devices import AUTO, resolve_device
 from facegan.evaluation.evaluator import Evaluator
+from facegan.evaluation.features import Attributes
+from facegan.evaluation.kept import kept
 from facegan.evaluation.restoration_rates import before_and_after_rates
 from facegan.locks import held
 from facegan.methods import configured
@@ -28,7 +31,7 @@ from facegan.plotting.sheets import save_png, stacked
 from facegan.plotting.text import interval
 from facegan.restore.restorer import RestorerPipeline
 from facegan.session import run
-from facegan.styles.mix import Renderer, mix
+from facegan.styles.mix import Renderer, batch_for, mix
 from facegan.styles.recipe import Recipe
 from facegan.styles.store import read_styles
 
@@ -100,8 +103,17 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     folder, generator = located(SYNTHETIC), open_networks(SYNTHETIC).generator().to(evaluator.device)
     bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
     recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
-    mixes, size = mix(Renderer(generator), bald, beard, recipe), evaluator.judge.resolution
-    report = evaluator.measure(resized(mixes.tensors.flatten(0, 1), size, "the judge"), resized(mixes.rows, size, "the judge"))
+    mixes, size = mix(Renderer(generator, batch=batch_for(generator.config.resolution)), bald, beard, recipe), evaluator.judge.resolution
+    images = mixes.tensors.flatten(0, 1)
+    seen, of_rows = (
+        evaluator.score_samples(each.__getitem__, len(each), what="mixes")
+        for each in (resized(part, size, "the judge") for part in (images, mixes.rows))
+    )
+    report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
+    features, row_features = (each.features[Attributes.suffix] for each in (seen, of_rows))
+    mask = recipe.mask and recipe.mask.at(generator.config.resolution)
+    row_of = torch.arange(len(bald)).repeat_interleave(len(beard))
+    report["kept"] = kept(images, mixes.rows, row_of, features, row_features, mask).to_json()
     shown = mixes.tensors[:SHOWN, :SHOWN]
     names = mixes.row_names[:SHOWN], mixes.col_names[:SHOWN]
     return report, grid(mixes.rows[:SHOWN], mixes.cols[:SHOWN], shown, *names)
@@ -133,4 +145,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
     floors = f"floor {report['floor']:.3f} (of (d): {rows['mixed']['floor']:.3f}), ceiling {report['ceiling']:.3f}"
-    return f"\n{text}\n\n{floors}; {report['samples']} faces each, {rows['mixed']['samples']} mixes"
+    of_row = rows["mixed"]["kept"]
+    change = "" if of_row["outside"] is None else f"; outside the mask they change by {of_row['outside']:.0%} of what two rows differ by"
+    keeps = f"(d) keeps its rows: {of_row['found']:.0%} of the mixes are of all rows nearest to their own{change}"
+    return f"\n{text}\n\n{floors}; {report['samples']} faces each, {rows['mixed']['samples']} mixes\n{keeps}"
