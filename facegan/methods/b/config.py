@@ -18,7 +18,7 @@ class Preset(NamedTuple):
     channel_max: int
 
 
-# "tiny" and "small" learn on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
+# "tiny", "small" and "narrow" learn on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
 # fmt: off
 PRESETS: dict[str, dict[int, Preset]] = {
     "tiny": {
@@ -38,6 +38,15 @@ PRESETS: dict[str, dict[int, Preset]] = {
         256:  Preset(256, 8,  4096, 128),
         512:  Preset(512, 8,  8192, 256),
         1024: Preset(512, 8, 16384, 256),
+    },
+    "narrow": {
+        16:   Preset(128, 4,   512,  96),
+        32:   Preset(128, 4,   512,  96),
+        64:   Preset(128, 4,   512,  96),
+        128:  Preset(128, 4,  1024,  96),
+        256:  Preset(128, 4,  2048,  96),
+        512:  Preset(256, 8,  4096, 128),
+        1024: Preset(256, 8,  8192, 128),
     },
     "paper": {
         16:   Preset(512, 8, 16384, 512),
@@ -69,10 +78,16 @@ class MethodBConfig(CriticConfig):
         ("skip", "resnet", "stylegan1"),
         group="networks",
     )
-    noise: Literal["add", "concat"] = option(
+    d_architecture: Literal["resnet", "orig"] = option(
+        "resnet",
+        "the discriminator: residual blocks, or two convolutions a size alone, which take two thirds of the time",
+        ("resnet", "orig"),
+        group="networks",
+    )
+    noise: Literal["add", "concat", "none"] = option(
         "add",
-        "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)",
-        ("add", "concat"),
+        "how noise enters a layer: added, concatenated as maps beside the features, in the form of a restorer's prior (GPEN), or not at all",
+        ("add", "concat", "none"),
         group="networks",
     )
     growing: int = option(
@@ -86,6 +101,9 @@ class MethodBConfig(CriticConfig):
     # --- optimisation
     lr: float = option(2.5e-3, "Adam's learning rate (equalised layers)", group="optimisation")
     accumulate: int = option(1, "parts that a batch is computed in, one after the other, where memory is short", group="optimisation")
+    share_fakes: bool = option(
+        False, "show the discriminator the fakes that the generator has just learned from, in place of new ones", group="optimisation"
+    )
     r1_gamma: float = option(-1.0, "weight of R1; -1: 0.0002 x resolution^2 / batch, 0: none", group="optimisation")
     r1_every: int = option(16, "steps between R1 penalties, each weighted by that number", group="optimisation")
     pl_weight: float = option(2.0, "weight of the path length penalty; 0: none", group="optimisation")
@@ -148,6 +166,8 @@ class MethodBConfig(CriticConfig):
                 f"`kimg` is {self.kimg:g}: growing to {self.resolution} px takes {doublings} x `grow_kimg` ({self.grow_kimg:g}) = "
                 f"{self.grow_kimg * doublings:g}; give it more, or a smaller `grow_kimg`"
             )
+        if self.growing and self.d_architecture != "resnet":
+            raise FaceganError(f"`d_architecture` is {self.d_architecture!r}: networks grow with residual blocks alone; omit it or `growing`")
         if self.growing and self.init_from:
             raise FaceganError("`growing` and `init_from`: a finished network has all its sizes; omit one of the two")
         if self.freeze_d and not self.init_from:

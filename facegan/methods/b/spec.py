@@ -16,8 +16,9 @@ The same command again resumes a run; --kimg and --accumulate may change on the 
 
 
 def sizes_unused(config: MethodBConfig) -> bool:
-    """A network that grows leaves its later sizes unused for a while; one that has grown, maybe taken over, its earlier colours."""
-    return bool(config.growing or config.init_from)
+    """A network that grows leaves its later sizes unused for a while; one that has grown, maybe taken over, its earlier colours; one
+    without noise its strengths."""
+    return bool(config.growing or config.init_from or config.noise == "none")
 
 
 METHOD_B = MethodSpec(
