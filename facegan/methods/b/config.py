@@ -18,7 +18,8 @@ class Preset(NamedTuple):
     channel_max: int
 
 
-# "tiny", "small" and "narrow" learn on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
+# "tiny", "small" and "narrow" learn on a CPU or from a few hundred photos, "narrow" with half of the maps of "small" at the largest sizes,
+# which take most of the time; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
 # fmt: off
 PRESETS: dict[str, dict[int, Preset]] = {
     "tiny": {
@@ -86,7 +87,7 @@ class MethodBConfig(CriticConfig):
     )
     noise: Literal["add", "concat", "none"] = option(
         "add",
-        "how noise enters a layer: added, concatenated as maps beside the features, in the form of a restorer's prior (GPEN), or not at all",
+        "how noise enters a layer: added, concatenated as maps beside the features (the form of a restorer's prior, GPEN), or not at all",
         ("add", "concat", "none"),
         group="networks",
     )
@@ -167,7 +168,7 @@ class MethodBConfig(CriticConfig):
                 f"{self.grow_kimg * doublings:g}; give it more, or a smaller `grow_kimg`"
             )
         if self.growing and self.d_architecture != "resnet":
-            raise FaceganError(f"`d_architecture` is {self.d_architecture!r}: networks grow with residual blocks alone; omit it or `growing`")
+            raise FaceganError(f"`d_architecture` is {self.d_architecture!r}: growing takes residual blocks; omit it, or `growing`")
         if self.growing and self.init_from:
             raise FaceganError("`growing` and `init_from`: a finished network has all its sizes; omit one of the two")
         if self.freeze_d and not self.init_from:

@@ -47,8 +47,10 @@ def check_start(context: Context[MethodBConfig]) -> None:
     asked = network_config(config, 0)
     alike = all(getattr(theirs, name) == getattr(asked, name) for name in ("architecture", "noise", "d_architecture"))
     if not alike or config.preset != "auto":
-        log.warning("`init_from`: its networks (%s, noise: %s; %s) stand, whatever `architecture`, `noise`, `d_architecture` and `preset` say",
-                    theirs.architecture, theirs.noise, theirs.d_architecture)  # fmt: skip
+        log.warning(
+            "`init_from`: its networks (%s, noise: %s, discriminator: %s) stand, whatever `architecture`, `noise`, `d_architecture` and "
+            "`preset` say", theirs.architecture, theirs.noise, theirs.d_architecture,
+        )  # fmt: skip
 
 
 def start(context: Context[MethodBConfig]) -> StyleGAN2Checkpoint:
