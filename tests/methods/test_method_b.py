@@ -366,7 +366,18 @@ def test_gamma_and_presets_follow_the_paper() -> None:
     assert MethodBConfig(resolution=256, batch=32, r1_gamma=1.5).gamma == 1.5
     assert MethodBConfig(resolution=1024).sizes == PRESETS["paper"][1024] == (512, 8, 32768, 512)
     assert MethodBConfig(resolution=64).sizes == PRESETS["small"][64]
+    assert MethodBConfig(resolution=64, recipe="short").sizes == (128, 4, 512, 96)
     assert all(set(table) == {16, 32, 64, 128, 256, 512, 1024} for table in PRESETS.values())
+
+
+def test_recipes_change_defaults_alone_and_the_first_one_none() -> None:
+    """Runs of before there were recipes are of `paper`, and resume by the command that began them."""
+    plain, short = MethodBConfig(out="x"), MethodBConfig(out="x", recipe="short", lr=0.001)
+    assert plain == MethodBConfig(out="x", recipe="paper") and (plain.lr, plain.r1_every, plain.noise) == (2.5e-3, 16, "add")
+    assert (short.lr, short.gamma, short.r1_every, short.noise, short.share_fakes) == (0.001, 5.0, 4, "none", True)
+    short.check()
+    with pytest.raises(FaceganError, match="`d_architecture` is 'orig': growing takes residual blocks"):
+        MethodBConfig(out="x", recipe="short", growing=8).check()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from facegan.config import CriticConfig, option
 from facegan.errors import FaceganError
@@ -62,13 +62,36 @@ PRESETS: dict[str, dict[int, Preset]] = {
 # fmt: on
 
 
+# What a recipe changes of the defaults below. `paper`: nothing. `short`: for some hours of a CPU what Method A's networks learn by, half of
+# the maps where most of the time goes, a plain discriminator, one set of fakes a step, a strong R1, and no noise: a network this young
+# learns no detail, and draws specks along edges with the noise in its place (docs/results.md).
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "short": dict(
+        preset="narrow",
+        d_architecture="orig",
+        noise="none",
+        lr=5e-3,
+        share_fakes=True,
+        r1_gamma=5.0,
+        r1_every=4,
+        pl_every=8,
+        augment="none",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class MethodBConfig(CriticConfig):
     """See the module."""
 
     MAKES: ClassVar[str] = "stylegan2"
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = RECIPES
 
     method: str = option("b", "the method")
+    recipe: str = option(
+        "paper", "set of defaults below; any flag overrides its recipe. paper: Karras et al.; short: hours of a CPU", tuple(RECIPES)
+    )
     # --- length
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks
