@@ -144,6 +144,7 @@ CONFIGURATIONS = [
     ),
     MethodBConfig(out="x", method="b", resolution=32, preset="tiny", batch=8, growing=8, architecture="stylegan1", augment="none"),
     MethodBConfig(out="x", method="b", resolution=16, preset="tiny", batch=8, noise="concat", accumulate=2, r1_gamma=0.0),
+    MethodBConfig(out="x", method="b", resolution=16, preset="narrow", batch=8, noise="none", d_architecture="orig", share_fakes=True),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, mixed_precision="bf16", merge="regional", switch_epoch=1, conditional=True),
     MethodAConfig(out="x", resolution=16, batch=8, width=0.25, merge="image", switch_epoch=1, modulate=False, grow=False),

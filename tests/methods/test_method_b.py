@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,8 +164,10 @@ VARIANTS = {
     "stylegan1": dict(architecture="stylegan1", growing=8, grow_kimg=0.02, mixed_precision="bf16"),
     "bare": dict(pl_weight=0.0, r1_gamma=0.0, ema_kimg=0.0, style_mixing=0.0, phase2_epochs=0, augment="none"),
     "conditional": dict(conditional=True, critics="previous", ada_kimg=0.02),
+    "narrow": dict(preset="narrow", d_architecture="orig", noise="none", share_fakes=True, r1_gamma=0.5, phase2_epochs=0),
+    "labels": dict(share_fakes=True, conditional=True, accumulate=2, batch=16, augment="fixed", phase2_epochs=0),
 }
-CRITICS = {"bare": [], "conditional": ["phase2-bald"]}
+CRITICS = {"bare": [], "conditional": ["phase2-bald"], "narrow": [], "labels": []}
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +187,7 @@ def test_every_variant_trains_opens_and_makes_faces(variant: str, trained: Calla
     run = trained(variant)
     networks = open_networks(run)
     assert networks.states.keys() == {"G_ema", "G", "D"} and networks.config.resolution == 16
-    flags = ["--label", "1,1"] if variant == "conditional" else []
+    flags = ["--label", "1,1"] if networks.config.c_dim else []
     assert main(["generate", str(run), "--seeds", "3", "--out", str(tmp_path / "faces"), *flags]) == 0
     found = TrainedRun(run)
     assert found.critic_stages() == CRITICS.get(variant, ["phase2-bald", "phase2-beard"])
@@ -192,6 +195,47 @@ def test_every_variant_trains_opens_and_makes_faces(variant: str, trained: Calla
     assert images.shape == (2, 3, 16, 16) and bool(images.isfinite().all())
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["stage"] == "stylegan2" and ("G/path" in last) == ("D/r1" in last) == (variant != "bare")
+
+
+def test_a_network_without_noise_makes_the_same_face_whatever_is_drawn(trained: Callable[[str], Path]) -> None:
+    networks = open_networks(trained("narrow"))
+    generator, config = networks.generator(), networks.config
+    assert (config.d_architecture, config.channels(16), config.noise) == ("orig", 32, "add")
+    strengths = [value for name, value in networks.states["G"].items() if name.endswith("noise_strength")]
+    assert len(strengths) == 5 and not any(map(float, strengths))
+    z = torch.randn(2, config.z_dim)
+    still = generator(z, noise_mode="none")
+    assert all(torch.equal(generator(z, noise_mode=mode), still) for mode in ("random", "const"))
+
+
+def test_a_network_to_start_from_loses_its_noise_where_none_is_asked_for(train: Train, tmp_path: Path) -> None:
+    loud = open_networks(train(method="b", kimg=0.008, phase2_epochs=0))
+    for state in (loud.states["G"], loud.states["G_ema"]):
+        state["synthesis.b16.conv1.noise_strength"].fill_(3.0)
+    save_networks(loud, tmp_path / "loud")
+    quiet = open_networks(train(method="b", init_from=str(tmp_path / "loud"), noise="none", kimg=0.008, phase2_epochs=0))
+    assert all(float(quiet.states[name]["synthesis.b16.conv1.noise_strength"]) == 0 for name in ("G", "G_ema"))
+
+
+def test_shared_fakes_are_made_once_and_are_those_that_the_generator_learned_from(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, judged = [], []
+    faces, scores = MixedFaces.forward, Scores.forward
+
+    def making(self: MixedFaces, *args: Any) -> Any:
+        images, ws = faces(self, *args)
+        made.append(images.detach().clone())
+        return images, ws
+
+    def judging(self: Scores, batches: Any, *args: Any) -> Any:
+        judged.append([images.detach().clone() for images, _ in batches])
+        return scores(self, batches, *args)
+
+    monkeypatch.setattr(MixedFaces, "forward", making)
+    monkeypatch.setattr(Scores, "forward", judging)
+    train(method="b", share_fakes=True, kimg=0.016, batch=8, augment="none", r1_gamma=0.0, pl_weight=0.0, phase2_epochs=0)
+    assert len(made) == 2 and [len(shown) for shown in judged] == [1, 2, 1, 2]  # G's pass, then D's reals and fakes
+    for step in (0, 1):
+        assert torch.equal(judged[2 * step][0], made[step]) and torch.equal(judged[2 * step + 1][1], made[step])
 
 
 def test_no_joint_face_is_learned_from_and_every_other_of_the_generators_side_is(trained: Callable[[str], Path], faces: Path) -> None:
@@ -322,7 +366,18 @@ def test_gamma_and_presets_follow_the_paper() -> None:
     assert MethodBConfig(resolution=256, batch=32, r1_gamma=1.5).gamma == 1.5
     assert MethodBConfig(resolution=1024).sizes == PRESETS["paper"][1024] == (512, 8, 32768, 512)
     assert MethodBConfig(resolution=64).sizes == PRESETS["small"][64]
+    assert MethodBConfig(resolution=64, recipe="short").sizes == (128, 4, 512, 96)
     assert all(set(table) == {16, 32, 64, 128, 256, 512, 1024} for table in PRESETS.values())
+
+
+def test_recipes_change_defaults_alone_and_the_first_one_none() -> None:
+    """Runs of before there were recipes are of `paper`, and resume by the command that began them."""
+    plain, short = MethodBConfig(out="x"), MethodBConfig(out="x", recipe="short", lr=0.001)
+    assert plain == MethodBConfig(out="x", recipe="paper") and (plain.lr, plain.r1_every, plain.noise) == (2.5e-3, 16, "add")
+    assert (short.lr, short.gamma, short.r1_every, short.noise, short.share_fakes) == (0.001, 5.0, 4, "none", True)
+    short.check()
+    with pytest.raises(FaceganError, match="`d_architecture` is 'orig': growing takes residual blocks"):
+        MethodBConfig(out="x", recipe="short", growing=8).check()
 
 
 @pytest.mark.parametrize(

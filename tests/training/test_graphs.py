@@ -273,6 +273,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "growing": dict(method="b", kimg=0.2, growing=4, grow_kimg=0.08, conditional=True, phase2_epochs=0),
     "stylegan1": dict(method="b", kimg=0.16, growing=8, grow_kimg=0.08, architecture="stylegan1", phase2_epochs=0, augment="none"),
     "concat": dict(method="b", kimg=0.096, noise="concat", phase2_epochs=0, pl_weight=0.0),
+    "narrow": dict(method="b", kimg=0.096, preset="narrow", noise="none", d_architecture="orig", share_fakes=True, augment="fixed",
+                   conditional=True, phase2_epochs=0),
     "restorer": dict(method="restore", kimg=0.128, r1_gamma=0.5, l1_kimg=0.04, accumulate=2),
 }  # fmt: skip
 

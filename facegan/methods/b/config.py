@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from facegan.config import CriticConfig, option
 from facegan.errors import FaceganError
@@ -18,7 +18,8 @@ class Preset(NamedTuple):
     channel_max: int
 
 
-# "tiny" and "small" learn on a CPU or from a few hundred photos; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
+# "tiny", "small" and "narrow" learn on a CPU or from a few hundred photos, "narrow" with half of the maps of "small" at the largest sizes,
+# which take most of the time; "paper" is Karras et al. 2020a, at half width up to 256 px as there.
 # fmt: off
 PRESETS: dict[str, dict[int, Preset]] = {
     "tiny": {
@@ -39,6 +40,15 @@ PRESETS: dict[str, dict[int, Preset]] = {
         512:  Preset(512, 8,  8192, 256),
         1024: Preset(512, 8, 16384, 256),
     },
+    "narrow": {
+        16:   Preset(128, 4,   512,  96),
+        32:   Preset(128, 4,   512,  96),
+        64:   Preset(128, 4,   512,  96),
+        128:  Preset(128, 4,  1024,  96),
+        256:  Preset(128, 4,  2048,  96),
+        512:  Preset(256, 8,  4096, 128),
+        1024: Preset(256, 8,  8192, 128),
+    },
     "paper": {
         16:   Preset(512, 8, 16384, 512),
         32:   Preset(512, 8, 16384, 512),
@@ -52,13 +62,36 @@ PRESETS: dict[str, dict[int, Preset]] = {
 # fmt: on
 
 
+# What a recipe changes of the defaults below. `paper`: nothing. `short`: for some hours of a CPU what Method A's networks learn by, half of
+# the maps where most of the time goes, a plain discriminator, one set of fakes a step, a strong R1, and no noise: a network this young
+# learns no detail, and draws specks along edges with the noise in its place (docs/results.md).
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "short": dict(
+        preset="narrow",
+        d_architecture="orig",
+        noise="none",
+        lr=5e-3,
+        share_fakes=True,
+        r1_gamma=5.0,
+        r1_every=4,
+        pl_every=8,
+        augment="none",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class MethodBConfig(CriticConfig):
     """See the module."""
 
     MAKES: ClassVar[str] = "stylegan2"
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = RECIPES
 
     method: str = option("b", "the method")
+    recipe: str = option(
+        "paper", "set of defaults below; any flag overrides its recipe. paper: Karras et al.; short: hours of a CPU", tuple(RECIPES)
+    )
     # --- length
     kimg: float = option(1000.0, "length of the training in thousands of images shown to the discriminator", group="length")
     # --- networks
@@ -69,10 +102,16 @@ class MethodBConfig(CriticConfig):
         ("skip", "resnet", "stylegan1"),
         group="networks",
     )
-    noise: Literal["add", "concat"] = option(
+    d_architecture: Literal["resnet", "orig"] = option(
+        "resnet",
+        "the discriminator: residual blocks, or two convolutions a size alone, which take two thirds of the time",
+        ("resnet", "orig"),
+        group="networks",
+    )
+    noise: Literal["add", "concat", "none"] = option(
         "add",
-        "how noise enters a layer: added, or concatenated as maps beside the features, in the form of a restorer's prior (GPEN)",
-        ("add", "concat"),
+        "how noise enters a layer: added, concatenated as maps beside the features (the form of a restorer's prior, GPEN), or not at all",
+        ("add", "concat", "none"),
         group="networks",
     )
     growing: int = option(
@@ -86,6 +125,9 @@ class MethodBConfig(CriticConfig):
     # --- optimisation
     lr: float = option(2.5e-3, "Adam's learning rate (equalised layers)", group="optimisation")
     accumulate: int = option(1, "parts that a batch is computed in, one after the other, where memory is short", group="optimisation")
+    share_fakes: bool = option(
+        False, "show the discriminator the fakes that the generator has just learned from, in place of new ones", group="optimisation"
+    )
     r1_gamma: float = option(-1.0, "weight of R1; -1: 0.0002 x resolution^2 / batch, 0: none", group="optimisation")
     r1_every: int = option(16, "steps between R1 penalties, each weighted by that number", group="optimisation")
     pl_weight: float = option(2.0, "weight of the path length penalty; 0: none", group="optimisation")
@@ -148,6 +190,8 @@ class MethodBConfig(CriticConfig):
                 f"`kimg` is {self.kimg:g}: growing to {self.resolution} px takes {doublings} x `grow_kimg` ({self.grow_kimg:g}) = "
                 f"{self.grow_kimg * doublings:g}; give it more, or a smaller `grow_kimg`"
             )
+        if self.growing and self.d_architecture != "resnet":
+            raise FaceganError(f"`d_architecture` is {self.d_architecture!r}: growing takes residual blocks; omit it, or `growing`")
         if self.growing and self.init_from:
             raise FaceganError("`growing` and `init_from`: a finished network has all its sizes; omit one of the two")
         if self.freeze_d and not self.init_from:

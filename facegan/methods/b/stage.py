@@ -35,15 +35,15 @@ P = TypeVar("P", bound="Wanted | Real")
 class Wanted(NamedTuple):
     """Faces to be generated, and how the discriminator is to see them; arrays as drawn, tensors as used."""
 
-    z: Any  # [n, 2, z_dim]
+    z: Any  # [n, 2, z_dim]; None: the fakes that the generator has just learned from
     crossover: Any  # [n], int64
     c: Any  # [n, c_dim], or None
-    noise: Any  # [n, num_noise]
+    noise: Any  # [n, num_noise], or None
     u: Any  # [n, NUMBERS], of the augmentation
     y: Any  # [n, 3, R, R], where path lengths are asked for, else None
 
     @property
-    def faces(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def faces(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         return self.z, self.crossover, self.c, self.noise
 
 
@@ -88,6 +88,8 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.average = Average(self.generator, 1000 * config.ema_kimg, rampup)
         if "G_ema" in start.states:
             self.average.network.load_state_dict(start.states["G_ema"])
+            if config.noise == "none":
+                without_noise(self.average.network)
         for network in (self.generator, self.discriminator, self.average.network):
             channels_last(network).to(context.device)
         if config.freeze_d:
@@ -106,6 +108,8 @@ class StyleGAN2Training(Stage[MethodBConfig]):
             self.generator.load_state_dict(generator)
         if "D" in start.states:
             self.discriminator.load_state_dict(start.states["D"])
+        if self.context.config.noise == "none":
+            without_noise(self.generator)
 
     def _prepare(self) -> None:
         config = self.context.config
@@ -128,7 +132,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         return Batch(
             level=drawn_level(level(config, step * config.batch)),
             for_g=self._wanted("G", step, config.batch),
-            for_d=self._wanted("D", step, config.batch),
+            for_d=self._shared(step) if config.share_fakes else self._wanted("D", step, config.batch),
             reals=self._reals(step),
             ema=self.average.weight(config.batch, (step + 1) * config.batch),
             path=self._wanted("path", step, self._path_images(), lengths=True) if evened else None,
@@ -142,17 +146,28 @@ class StyleGAN2Training(Stage[MethodBConfig]):
 
     def _wanted(self, stream: str, step: int, count: int, lengths: bool = False) -> Wanted:
         random, shape, config = self.context.randomness, self.shape, self.context.config
-        stream = f"{STAGE}/{stream}"
+        c, stream = self._asked(stream, step, count), f"{STAGE}/{stream}"
         mixed, where = random.uniform(f"{stream}/mixing", step, (count, 2)).T
         crossover = np.where(mixed < config.style_mixing, 1 + (where * (shape.num_ws - 1)).astype(np.int64), shape.num_ws)
         return Wanted(
             z=random.normal(f"{stream}/z", step, (count, 2, shape.z_dim)),
             crossover=crossover,
-            c=self._labels(lambda: random.shard.of(numbers(random.seed, f"{stream}/labels", step).choice(self.used, count))),
-            noise=random.noise(f"{stream}/noise", step, (count, shape.num_noise)),
+            c=c,
+            noise=None if config.noise == "none" else random.noise(f"{stream}/noise", step, (count, shape.num_noise)),
             u=random.uniform(f"{stream}/augment", step, (count, ada.NUMBERS)),
             y=random.noise(f"{stream}/y", step, (count, 3, shape.resolution, shape.resolution)) if lengths else None,
         )
+
+    def _shared(self, step: int) -> Wanted:
+        """The generator's own fakes, asked for the same labels and seen through an augmentation of the discriminator's."""
+        random, config = self.context.randomness, self.context.config
+        c = self._asked("G", step, config.batch)
+        return Wanted(None, None, c, None, random.uniform(f"{STAGE}/D/augment", step, (config.batch, ada.NUMBERS)), None)
+
+    def _asked(self, stream: str, step: int, count: int) -> np.ndarray | None:
+        """The labels of fakes: those of real images, drawn anew."""
+        random = self.context.randomness
+        return self._labels(lambda: random.shard.of(numbers(random.seed, f"{STAGE}/{stream}/labels", step).choice(self.used, count)))
 
     def _reals(self, step: int) -> Real:
         config = self.context.config
@@ -168,10 +183,10 @@ class StyleGAN2Training(Stage[MethodBConfig]):
 
     # --- and its computation, in `accumulate` parts
     def compute(self, batch: Batch) -> dict[str, Tensor]:
-        terms = self._train_generator(batch)
+        terms, fakes = self._train_generator(batch)
         if batch.path is not None:
             terms |= self._even_paths(batch.path, batch.level)
-        terms |= self._train_discriminator(batch)
+        terms |= self._train_discriminator(batch, fakes)
         self.average.update(batch.ema)
         self.strength.adjust(self.context.accelerator.reduce)
         return terms | {"augment/p": self.strength.p.clone()}
@@ -181,12 +196,14 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         columns = (pieces(x, self.context.config.accumulate) for x in whole)
         return [type(whole)(*part) for part in zip(*columns, strict=True)]
 
-    def _train_generator(self, batch: Batch) -> dict[str, Tensor]:
-        followed = []
+    def _train_generator(self, batch: Batch) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The terms of its loss, and the fakes [n, 3, R, R] of each part."""
+        followed, fakes = [], []
         generator, scored = self.first_order(self.wrapped_g), self.first_order(self.scores)
 
         def loss(part: Wanted) -> Tensor:
             images, ws = generator(*part.faces, batch.level)
+            fakes.append(images.detach())
             followed.append(ws[:, 0].detach().mean(0))  # the first layer's style is never the second one
             (scores,) = scored([(self._seen(images, part.u), part.c)], batch.level)
             return generator_loss(scores)
@@ -194,7 +211,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         with frozen(self.discriminator):  # the unwrapped one: this pass wants no gradient of it and no synchronisation
             total = update(self.context.accelerator, self.wrapped_g, self.optimizer_g, loss, self._parts(batch.for_g))
         self.generator.mapping.track(self._over_processes(torch.stack(followed).mean(0, keepdim=True)))
-        return {"G/loss": total}
+        return {"G/loss": total}, fakes
 
     def _even_paths(self, wanted: Wanted, level: Level | None) -> dict[str, Tensor]:
         config, found = self.context.config, []
@@ -210,15 +227,16 @@ class StyleGAN2Training(Stage[MethodBConfig]):
         self.mean_length.lerp_(mean, config.pl_decay)
         return {"G/path": total / config.pl_every, "G/length": mean}
 
-    def _train_discriminator(self, batch: Batch) -> dict[str, Tensor]:
+    def _train_discriminator(self, batch: Batch, fakes: list[Tensor]) -> dict[str, Tensor]:
         config, signs = self.context.config, []
         reals = self._parts(batch.reals._replace(images=seen_at(to_float(batch.reals.images), batch.level)))
         faces, judge = self.first_order(self.faces), self.first_order(self.wrapped_d)
 
-        def loss(part: tuple[Real, Wanted]) -> Tensor:
-            real, wanted = part
-            with torch.no_grad():
-                fake, _ = faces(*wanted.faces, batch.level)
+        def loss(part: tuple[Real, Wanted, Tensor]) -> Tensor:
+            real, wanted, fake = part
+            if wanted.z is not None:
+                with torch.no_grad():
+                    fake, _ = faces(*wanted.faces, batch.level)
             shown = [(self._seen(real.images, real.u), real.c), (self._seen(fake, wanted.u), wanted.c)]
             on_real, on_fake = judge(shown, batch.level)
             signs.append(on_real.detach())
@@ -231,7 +249,7 @@ class StyleGAN2Training(Stage[MethodBConfig]):
                 (scores,) = self.wrapped_d([(images, real.c)], batch.level)
             return config.r1_every * r1_penalty(scores, images, config.gamma) + 0 * scores.sum()
 
-        parts = list(zip(reals, self._parts(batch.for_d), strict=True))
+        parts = list(zip(reals, self._parts(batch.for_d), fakes, strict=True))
         terms = {"D/loss": update(self.context.accelerator, self.wrapped_d, self.optimizer_d, loss, parts)}
         on_real = torch.cat(signs)
         self.strength.update(on_real.sign().sum(), len(on_real))
@@ -283,6 +301,14 @@ class StyleGAN2Training(Stage[MethodBConfig]):
 
     def summary(self) -> str:
         return f"augmentation ended at p = {float(self.strength.p):.3f}" if self.context.config.augment == "ada" else ""
+
+
+@torch.no_grad()
+def without_noise(generator: Generator) -> None:
+    """No layer's noise counts any more."""
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.zero_()
 
 
 def multi_hot(context: Context[MethodBConfig]) -> np.ndarray:

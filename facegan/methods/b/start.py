@@ -26,7 +26,8 @@ def network_config(config: MethodBConfig, attributes: int) -> StyleGAN2Config:
     lower = config.mixed_precision == "bf16"
     return StyleGAN2Config(
         config.resolution, latent, latent, attributes if config.conditional else 0, layers,
-        channel_base=base, channel_max=most, architecture=config.architecture, noise=config.noise, growing=config.growing > 0,
+        channel_base=base, channel_max=most, architecture=config.architecture, noise="concat" if config.noise == "concat" else "add",
+        growing=config.growing > 0, d_architecture=config.d_architecture,
         half_sizes=4 if lower else 0, conv_clamp=256.0 if lower else None,
     )  # fmt: skip
 
@@ -43,9 +44,13 @@ def check_start(context: Context[MethodBConfig]) -> None:
     if found.may_have_seen_joint_faces:
         log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.init_from)
     theirs = found.config
-    if (theirs.architecture, theirs.noise) != (config.architecture, config.noise) or config.preset != "auto":
-        log.warning("`init_from`: its networks (%s, noise: %s) stand, whatever `architecture`, `noise` and `preset` say",
-                    theirs.architecture, theirs.noise)  # fmt: skip
+    asked = network_config(config, 0)
+    alike = all(getattr(theirs, name) == getattr(asked, name) for name in ("architecture", "noise", "d_architecture"))
+    if not alike or config.preset != "auto":
+        log.warning(
+            "`init_from`: its networks (%s, noise: %s, discriminator: %s) stand, whatever `architecture`, `noise`, `d_architecture` and "
+            "`preset` say", theirs.architecture, theirs.noise, theirs.d_architecture,
+        )  # fmt: skip
 
 
 def start(context: Context[MethodBConfig]) -> StyleGAN2Checkpoint:

@@ -26,9 +26,10 @@ def steps(config: MethodBConfig, rig: Rig) -> Iterator[Step]:
     faces, scores = MixedFaces(generator), Scores(discriminator)
     c = rig.drawn(n, shape.c_dim) if shape.c_dim else None
 
-    def drawn(count: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def drawn(count: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         crossover = torch.ones(count, dtype=torch.long, device=rig.device)
-        return rig.drawn(count, 2, shape.z_dim), crossover, None if c is None else c[:count], rig.drawn(count, shape.num_noise)
+        noise = None if config.noise == "none" else rig.drawn(count, shape.num_noise)
+        return rig.drawn(count, 2, shape.z_dim), crossover, None if c is None else c[:count], noise
 
     def seen(images: Tensor) -> Tensor:
         if config.augment == "none":

@@ -21,17 +21,17 @@ class MixedFaces(nn.Module):
         self.generator = generator
 
     def forward(
-        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor, level: Level | None = None, y: Tensor | None = None
+        self, z: Tensor, crossover: Tensor, c: Tensor | None, noise: Tensor | None, level: Level | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """z [N, 2, z_dim], crossover [N]: the first layer of the second style -> images [N, 3, H, W], ws [N, num_ws, w_dim].
 
-        With `y` [N, 3, R, R], of which the images' part is used: path lengths [N] in place of the images.
+        Without `noise` there is none. With `y` [N, 3, R, R], of which the images' part is used: path lengths [N] in place of the images.
         """
         both = self.generator.mapping(z.flatten(0, 1), None if c is None else c.repeat_interleave(2, 0))
         first, second = both.unflatten(0, (-1, 2)).unbind(1)
         layers = torch.arange(first.shape[1], device=z.device)
         ws = torch.where((layers < crossover[:, None])[:, :, None], first, second)
-        images = self.generator.synthesis(ws, noise=noise, level=level)
+        images = self.generator.synthesis(ws, "none", noise=noise, level=level)
         if y is None:
             return images, ws
         # Here, as ws may leave a prepared module as a copy. Zero times the images: every weight then has a gradient, which the
