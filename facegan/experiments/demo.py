@@ -111,7 +111,7 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     )
     report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
     features, row_features = (each.features[Attributes.suffix] for each in (seen, of_rows))
-    mask = recipe.mask and recipe.mask.at(generator.config.resolution)
+    mask = recipe.mask.at(generator.config.resolution) if recipe.mask else None
     row_of = torch.arange(len(bald)).repeat_interleave(len(beard))
     report["kept"] = kept(images, mixes.rows, row_of, features, row_features, mask).to_json()
     shown = mixes.tensors[:SHOWN, :SHOWN]

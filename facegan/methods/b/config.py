@@ -62,7 +62,7 @@ PRESETS: dict[str, dict[int, Preset]] = {
 # fmt: on
 
 
-# What a recipe changes of the defaults below. `paper`: nothing. `short`: for some hours of a CPU what Method A's networks learn by, half of
+# What a recipe changes of the defaults below. `paper`: nothing. `short`: for some hours of a CPU, after Method A's networks: half of
 # the maps where most of the time goes, a plain discriminator, one set of fakes a step, a strong R1, and no noise: a network this young
 # learns no detail, and draws specks along edges with the noise in its place (docs/results.md).
 RECIPES: dict[str, dict[str, Any]] = {
