@@ -1,4 +1,4 @@
-"""The epilogue whose factors vary by region and whose result is weighted and added to others, on every backend, pixel by pixel in float64."""
+"""The epilogue whose factors vary by region and whose result is weighted and added to others, on every backend, against float64."""
 
 from __future__ import annotations
 

@@ -230,6 +230,10 @@ def _composed(given: Operands) -> Tensor:
     return y
 
 
+def _wants_graph(layer: Layer, masks: Tensor) -> bool:
+    return wants_graph(layer) or (torch.is_grad_enabled() and masks.requires_grad)
+
+
 def _share(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
     """One convolution for styles [N, 1 + K, I] that vary by pixel."""
     x, weight, styles, *_, bias, activation = layer
@@ -239,12 +243,12 @@ def _share(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
         return layer_of_regions(*layer, masks)
     ops = operators(backend_name)
     if algorithm is POINTWISE:  # linear in the styles: all of them in one pass over x, then the colours are blended
-        y = ops.pointwise(x, (styles[:, :, None] * weight.flatten(1)).flatten(1, 2))
+        y: Tensor = ops.pointwise(x, (styles[:, :, None] * weight.flatten(1)).flatten(1, 2))
         y = blended(y.unflatten(1, (styles.shape[1], weight.shape[0])), masks)
         return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
     if activation.act not in HOMOGENEOUS or not fused(activation):
         return bias_act(_share(layer._replace(bias=None, activation=LINEAR), masks, backend_name), bias, 1, *activation)
-    graph = wants_graph(layer) or (torch.is_grad_enabled() and masks.requires_grad)
+    graph = algorithm is not COMPOSED and _wants_graph(layer, masks)
     given = _operands(layer._replace(demodulate=layer.demodulate and x.numel() > 0), algorithm, graph, ops)
     x, w, s, d, noise, b, f, steps, activation, _ = given
     z = ops.regional_epilogue(x, s, masks_at(masks, x), None, None, None, UNPADDED, None, None, *LINEAR)
@@ -253,7 +257,7 @@ def _share(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
     z = convolved(given._replace(x=z, s=None), COMPOSED if graph else algorithm)
     if steps.up > 1:
         z, steps = upfirdn2d(z, f, up=steps.up, padding=steps.after or 0), Resampling()
-    y: Tensor = ops.regional_epilogue(z, d, masks, noise, b, *filter_after(f, steps), None, None, *activation)
+    y = ops.regional_epilogue(z, d, masks, noise, b, *filter_after(f, steps), None, None, *activation)
     return y
 
 
@@ -264,8 +268,8 @@ def _blend(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
     each = noise if noise is None or noise.shape[0] == 1 else torch.cat([noise] * count)
     stacked = layer._replace(x=torch.cat([x] * count), styles=styles.transpose(0, 1).flatten(0, 1), noise=each)
     algorithm = choose(stacked, backend_name, whole=False)
-    graph = wants_graph(stacked) or (torch.is_grad_enabled() and masks.requires_grad)
-    if graph or algorithm in (REFERENCE, POINTWISE, COMPOSED) or activation.act not in HOMOGENEOUS or not fused(activation):
+    apart = algorithm in (REFERENCE, POINTWISE, COMPOSED) or activation.act not in HOMOGENEOUS or not fused(activation)
+    if apart or _wants_graph(stacked, masks):
         return blended(_run(stacked, backend_name).unflatten(0, (count, x.shape[0])).transpose(0, 1), masks)
     ops = operators(backend_name)
     given = _operands(stacked, algorithm, False, ops)

@@ -100,16 +100,17 @@ def layer_of_regions(
 
 def masks_at(masks: Tensor, x: Tensor) -> Tensor:
     """The masks of a layer's result at the size of its input: their means, or nearest values of what is reduced."""
-    return masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, x.shape[2:])
+    return masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
 
 
 def per_pixel(v: Tensor, masks: Tensor | None, x: Tensor) -> Tensor:
     """Factors [N, 1 + K, C] and masks [1 or N, K, H, W] -> [N, C, H, W] in x's dtype: v_0 + sum_k masks_k (v_k - v_0)."""
-    own = upcast(v[:, 0])[:, :, None, None]
+    v = v.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    own = v[:, 0, :, None, None]
     if masks is None:
         return own.to(x.dtype)
     with uncast(x):
-        beyond = torch.einsum("nkhw,nkc->nchw", upcast(masks.expand(x.shape[0], -1, -1, -1)), upcast(v[:, 1:]) - upcast(v[:, :1]))
+        beyond = torch.einsum("nkhw,nkc->nchw", masks.to(v.dtype).expand(x.shape[0], -1, -1, -1), v[:, 1:] - v[:, :1])
     return (own + beyond).to(x.dtype)
 
 

@@ -37,6 +37,9 @@ class Parameters(NamedTuple):
     weight: Tensor | None = None
 
 
+NONE_GIVEN = Parameters()
+
+
 @on_its_device
 def upfirdn2d(
     x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], flip_filter: bool, gain: float
@@ -92,7 +95,7 @@ def _filter(
     padding: Sequence[int],
     flip_filter: bool,
     act: Activation,
-    parameters: Parameters = Parameters(),
+    parameters: Parameters = NONE_GIVEN,
 ) -> None:
     """Launches a kernel on dense x and y of one memory format."""
     channels_last = not (x.is_contiguous() and y.is_contiguous())
