@@ -162,21 +162,27 @@ void regional_epilogue(
     const auto weights = per_sample(read<W>(weight), weight_batch, n, hw, W(1));
     const Geometry geometry{n, c, h, w, oh, ow, channels_last, kh, kw, pad_top, pad_left};
     with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
-      const auto value = [=, d = tables.data(), m = areas.data(), noise = noises.data(), b = bs.data()](
-                             W v, int64_t k, int64_t p, int64_t count) FACEGAN_INLINE {
+      const auto element = [=, d = tables.data(), m = areas.data(), noise = noises.data(), b = bs.data(), onto = read<T>(onto),
+                            weight = weights.data()](W v, int64_t i, int64_t k, int64_t p, auto count, auto adds) FACEGAN_INLINE {
+        const int64_t number = count.value < 0 ? regions : count.value;
         W factor = d[k];
-        for (int64_t j = 0; j < count; ++j) factor += m[j * n * hw + p] * d[(j + 1) * n * c + k];
-        return activation(epilogue(v, factor, noise[p], b[k]));
+        for (int64_t j = 0; j < number; ++j) factor += m[j * n * hw + p] * d[(j + 1) * n * c + k];
+        const W y = activation(epilogue(v, factor, noise[p], b[k]));
+        if constexpr (adds.value) return blended(onto ? W(onto[i]) : W(0), weight[p], y);
+        else return y;
       };
-      if (!onto && !weight && regions == 1) {  // the layer whose styles vary by pixel: a number of regions that a loop knows is fast
-        return finish<T>(x, f, y, geometry, [=](W v, int64_t, int64_t k, int64_t p) FACEGAN_INLINE { return value(v, k, p, 1); });
-      }
-      if (!onto && !weight && regions == 2) {
-        return finish<T>(x, f, y, geometry, [=](W v, int64_t, int64_t k, int64_t p) FACEGAN_INLINE { return value(v, k, p, 2); });
-      }
-      finish<T>(x, f, y, geometry, [=, onto = read<T>(onto), weight = weights.data()](W v, int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
-        return blended(onto ? W(onto[i]) : W(0), weight[p], value(v, k, p, regions));
-      });
+      const auto go = [&](auto count, auto adds) {
+        finish<T>(x, f, y, geometry, [=](W v, int64_t i, int64_t k, int64_t p) FACEGAN_INLINE { return element(v, i, k, p, count, adds); });
+      };
+      // A loop over channels or pixels becomes one over vectors where it knows the number of regions.
+      using Adds = std::bool_constant<true>;
+      using Alone = std::bool_constant<false>;
+      const bool adds = onto || weight;
+      if (adds && regions == 0) go(std::integral_constant<int64_t, 0>(), Adds());
+      else if (!adds && regions == 1) go(std::integral_constant<int64_t, 1>(), Alone());
+      else if (!adds && regions == 2) go(std::integral_constant<int64_t, 2>(), Alone());
+      else if (!adds && regions == 3) go(std::integral_constant<int64_t, 3>(), Alone());
+      else go(std::integral_constant<int64_t, -1>(), Adds());
     });
   });
 }

@@ -357,9 +357,7 @@ def test_regional_epilogue(
     y = arena.empty((n, c, oh, ow), dtype, last)
     batches = (mask_batch if regions else 0, 1, weight_batch if added else 0)
     taps = (4, 0, 1, 1) if filtered else (0, 0, 0, 0)
-    ops.regional_epilogue(
-        x, d, masks, noise, b, f, onto, weight, y, n, c, h, w, oh, ow, last, regions, *batches, *taps, 2, 0.2, 1.4, 1.3
-    )
+    ops.regional_epilogue(x, d, masks, noise, b, f, onto, weight, y, n, c, h, w, oh, ow, last, regions, *batches, *taps, 2, 0.2, 1.4, 1.3)
     rows = d.double()[..., None, None]
     own = rows[:, 0] * (1 - (0 if masks is None else masks.double().sum(1, keepdim=True)))
     factor = own + sum(rows[:, k] * masks.double()[:, k - 1 : k] for k in range(1, regions + 1) if masks is not None)

@@ -86,7 +86,10 @@ RESTATED = {False: shared, True: blended}
 def sample(dtype=torch.float64, n=2, i=3, o=5, kernel=3, size=(4, 6), count=2, each=True, up=1, down=1):
     """x, weight, styles [n, 1 + count, i], masks [n or 1, count, ..], which do not overlap and whose sum is at most 1."""
     x = torch.randn(n, i, *size, dtype=torch.float64)
-    weight, styles = 0.3 * torch.randn(o, i, kernel, kernel, dtype=torch.float64), 1 + 0.5 * torch.randn(n, 1 + count, i, dtype=torch.float64)
+    weight, styles = (
+        0.3 * torch.randn(o, i, kernel, kernel, dtype=torch.float64),
+        1 + 0.5 * torch.randn(n, 1 + count, i, dtype=torch.float64),
+    )
     out = [side * up // down for side in size]
     masks = torch.rand(n if each else 1, 1 + count, *out, dtype=torch.float64).softmax(1)[:, 1:]
     return x.to(dtype), weight.to(dtype), styles.to(dtype), masks
@@ -162,7 +165,9 @@ def test_to_rgb(path, blend, outputs, count, clamp):
 
 
 @pytest.mark.parametrize("blend", [False, True])
-@pytest.mark.parametrize("options", [dict(), dict(up=2), dict(down=2), dict(demodulate=False, clamp=1.0), dict(act="tanh"), "toRGB"], ids=str)
+@pytest.mark.parametrize(
+    "options", [dict(), dict(up=2), dict(down=2), dict(demodulate=False, clamp=1.0), dict(act="tanh"), "toRGB"], ids=str
+)
 def test_gradients_of_both_orders(path, blend, options):
     """To x, the weight, all styles, masks, noise and bias."""
     rgb = options == "toRGB"
