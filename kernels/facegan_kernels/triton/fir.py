@@ -84,7 +84,8 @@ def _scatter(sums, zero, taps, bands, main, halo, j: tl.constexpr, ROWS: tl.cons
 
 @triton.jit(do_not_specialize=["H", "W", "OH", "OW", "flip", "first_row", "first_column", "pad_x", "strips", "steps", "x_row", "y_row"])
 def fir(
-    x, f, y, d, masks, noise, b, onto, weight, C, H, W, OH, OW, x_row, y_row, mask_stride, noise_stride, weight_stride, flip, first_row, first_column, pad_x, strips, steps,
+    x, f, y, d, masks, noise, b, onto, weight, C, H, W, OH, OW, x_row, y_row, mask_stride, noise_stride, weight_stride,
+    flip, first_row, first_column, pad_x, strips, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     ROWS: tl.constexpr, ALONG: tl.constexpr, TILE: tl.constexpr, REGIONS: tl.constexpr,
     SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
@@ -210,7 +211,8 @@ def fir(
     ]
 )  # fmt: skip
 def fir_direct(
-    x, f, y, d, masks, noise, b, onto, weight, total, C, H, W, OH, OW, mask_stride, noise_stride, weight_stride, up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
+    x, f, y, d, masks, noise, b, onto, weight, total, C, H, W, OH, OW, mask_stride, noise_stride, weight_stride,
+    up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
     REGIONS: tl.constexpr, SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
