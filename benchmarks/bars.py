@@ -112,6 +112,11 @@ def on_cpu(title: str, rival: str, target: float, applies: Callable[[Row], bool]
     return Bar(f"{title}, against {rival}", "cpu", target, applies, over(rival), limit=limit)
 
 
+def regional(device: str) -> Bar:
+    """Of faces with another's styles in a part of them (test_regions.py)."""
+    return Bar("a regional mix, time over a plain face's", device, 1.5, rows_of("regional_mix", "fwd"), inverse("plain"), smaller=True)
+
+
 BARS = (
     bandwidth("bias_act", "bias_act", "fwd", 0.85),
     bandwidth("bias_act", "bias_act", "bwd", 0.80),
@@ -141,6 +146,8 @@ BARS = (
     graphed("StyleGAN2's training, R1 and path length included", 256, 3.0, column("seconds_per_kimg"), "b", unit="s/kimg", smaller=True),
     graphed("StyleGAN2's training, R1 and path length included, against NVIDIA's", 256, 2.0, over("peer"), "b"),
     call("cuda"),
+    regional("cuda"),
+    regional("cpu"),
     call("cpu"),
     on_cpu("`bias_act` fwd+bwd", "eager", 2.0, rows_of("bias_act", "fwd+bwd"), "memory"),
     on_cpu(

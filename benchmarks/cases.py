@@ -25,7 +25,7 @@ LAYERS = ("modulated_conv2d", "modulated_conv2d_up", "to_rgb")
 FILTERED = ("filtered_lrelu", "filtered_lrelu_radial")  # StyleGAN3-T's and -R's nonlinearity
 OPS = (*STREAMING, *LAYERS, "conv2d")
 STEPS = ("stylegan2_step", "stylegan2_r1", "stylegan2_path_length")
-NETWORK_OPS = ("generator", "stylegan2_forward", "restorer", *STEPS)  # of which images a second are told
+NETWORK_OPS = ("generator", "stylegan2_forward", "regional_mix", "blended_mix", "restorer", *STEPS)  # of which images a second are told
 # fwd: inference; bwd: backward alone; fwd+bwd; double: a gradient penalty (gradient by x, then the gradient of that);
 # graph: fwd+bwd replayed from a CUDA graph, in which small maps do not wait for launches; step: of a training, optimisers included
 ORDERS = ("fwd", "bwd", "fwd+bwd", "double")

@@ -108,4 +108,10 @@ FACEGAN_HD W epilogue(W x, W d, W noise, W b) {
   return x * d + noise + b;
 }
 
+/// What a layer's result counts for where several are added up: `onto + weight y`.
+template <typename W>
+FACEGAN_HD W blended(W onto, W weight, W y) {
+  return onto + weight * y;
+}
+
 }  // namespace facegan

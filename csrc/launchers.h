@@ -61,6 +61,13 @@ void modulated_epilogue(
     const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f,
     const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch,
     int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp);
+// The same where d is [n, 1 + regions, c], a row for each of the masks [mask_batch, regions, oh, ow] in W and the first where none is;
+// times weight [weight_batch, 1, oh, ow] in W, added to `onto`, which lies as y does.
+void regional_epilogue(
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& masks, const OptionalTensor& noise, const OptionalTensor& b,
+    const OptionalTensor& f, const OptionalTensor& onto, const OptionalTensor& weight, const Tensor& y, int64_t n, int64_t c, int64_t h,
+    int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t regions, int64_t mask_batch, int64_t noise_batch, int64_t weight_batch,
+    int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp);
 // sums [3, n, c]; dn [dn_batch, 1, H, W] in T.
 void modulated_epilogue_backward(
     const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const Tensor& dz, const Tensor& sums,

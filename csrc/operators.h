@@ -367,30 +367,54 @@ inline std::tuple<Tensor, Tensor> modulate_backward(const Tensor& g_, const Tens
 
 inline int64_t batch(const OptionalTensor& noise) { return noise ? noise->size(0) : 0; }
 
-inline Tensor modulated_epilogue(
-    const Tensor& x_, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f,
-    const Sizes& padding, const std::string& act, double alpha, double gain, const std::optional<double>& clamp) {
-  const Call call("modulated_epilogue", x_);
-  Tensor x = call.map(x_);
-  Extent in(x);
-  int64_t kh = 0, kw = 0, oh = in.h, ow = in.w;
-  OptionalTensor filter = call.factor(f);
-  if (f) {
-    const Taps taps(*f);
-    kh = taps.kh, kw = taps.kw;
-    oh = in.h + padding[0] + padding[1] - kh + 1, ow = in.w + padding[2] + padding[3] - taps.columns() + 1;
-  }
-  const Tensor y = call.empty_map({in.n, in.c, oh, ow});
-  if (y.numel() == 0) return call.result(y);
-  if (x.numel() == 0) {  // pixels of padding alone, which are zeros
-    x = call.empty_map(y);
+/// The maps of an epilogue, which perhaps filters: x and what it becomes.
+struct Filtered {
+  Tensor x, y;
+  OptionalTensor filter;
+  int64_t h, w, oh, ow, kh = 0, kw = 0, pad_top = 0, pad_left = 0;
+
+  Filtered(const Call& call, const Tensor& x_, const OptionalTensor& f, const Sizes& padding)
+      : x(call.map(x_)), y(x), filter(call.factor(f)), h(x.size(2)), w(x.size(3)), oh(h), ow(w) {
+    if (f) {
+      const Taps taps(*f);
+      kh = taps.kh, kw = taps.kw, pad_top = padding[0], pad_left = padding[2];
+      oh = h + padding[0] + padding[1] - kh + 1, ow = w + padding[2] + padding[3] - taps.columns() + 1;
+    }
+    y = call.empty_map({x.size(0), x.size(1), oh, ow});
+    if (x.numel() > 0 || y.numel() == 0) return;
+    x = call.empty_map(y);  // pixels of padding alone, which are zeros
     zero(x);
-    in = Extent(x), filter = std::nullopt, kh = kw = 0;
+    h = oh, w = ow, filter = std::nullopt, kh = kw = pad_top = pad_left = 0;
   }
-  launchers::modulated_epilogue(
-      x, call.factor(d), call.row(noise), call.row(b), filter, y, in.n, in.c, in.h, in.w, oh, ow, call.channels_last(), batch(noise), kh,
-      kw, filter ? padding[0] : 0, filter ? padding[2] : 0, call.act(act), alpha, gain, call.limit(clamp));
-  return call.result(y);
+};
+
+inline Tensor modulated_epilogue(
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f,
+    const Sizes& padding, const std::string& act, double alpha, double gain, const std::optional<double>& clamp) {
+  const Call call("modulated_epilogue", x);
+  const Filtered maps(call, x, f, padding);
+  if (maps.y.numel() > 0) {
+    launchers::modulated_epilogue(
+        maps.x, call.factor(d), call.row(noise), call.row(b), maps.filter, maps.y, x.size(0), x.size(1), maps.h, maps.w, maps.oh, maps.ow,
+        call.channels_last(), batch(noise), maps.kh, maps.kw, maps.pad_top, maps.pad_left, call.act(act), alpha, gain, call.limit(clamp));
+  }
+  return call.result(maps.y);
+}
+
+inline Tensor regional_epilogue(
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& masks, const OptionalTensor& noise, const OptionalTensor& b,
+    const OptionalTensor& f, const Sizes& padding, const OptionalTensor& onto, const OptionalTensor& weight, const std::string& act,
+    double alpha, double gain, const std::optional<double>& clamp) {
+  const Call call("regional_epilogue", x);
+  const Filtered maps(call, x, f, padding);
+  if (maps.y.numel() > 0) {
+    launchers::regional_epilogue(
+        maps.x, call.factor(d), call.factor(masks), call.row(noise), call.row(b), maps.filter,
+        onto ? OptionalTensor(call.map(*onto)) : std::nullopt, call.factor(weight), maps.y, x.size(0), x.size(1), maps.h, maps.w, maps.oh,
+        maps.ow, call.channels_last(), d && masks ? masks->size(1) : 0, batch(masks), batch(noise), batch(weight), maps.kh, maps.kw,
+        maps.pad_top, maps.pad_left, call.act(act), alpha, gain, call.limit(clamp));
+  }
+  return call.result(maps.y);
 }
 
 inline std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_backward(
@@ -453,6 +477,7 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_double_back
     FACEGAN_OPERATOR(modulate);                           \
     FACEGAN_OPERATOR(modulate_backward);                  \
     FACEGAN_OPERATOR(modulated_epilogue);                 \
+    FACEGAN_OPERATOR(regional_epilogue);                  \
     FACEGAN_OPERATOR(modulated_epilogue_backward);        \
     FACEGAN_OPERATOR(modulated_epilogue_double_backward); \
   }

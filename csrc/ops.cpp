@@ -23,6 +23,9 @@ STABLE_TORCH_LIBRARY(facegan, library) {
   library.def(
       "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, " FACEGAN_ACTIVATION ") -> Tensor");
   library.def(
+      "regional_epilogue(Tensor x, Tensor? d, Tensor? masks, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, Tensor? onto, "
+      "Tensor? weight, " FACEGAN_ACTIVATION ") -> Tensor");
+  library.def(
       "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, int noise_batch, " FACEGAN_ACTIVATION
       ") -> (Tensor, Tensor, Tensor)");
   library.def(

@@ -1,5 +1,7 @@
 // What surrounds the convolution of a synthesis layer: modulate, modulated_epilogue and their gradients, each in one pass.
 
+#include <functional>
+
 #include "fir.h"
 #include "sweep.h"
 
@@ -26,6 +28,67 @@ void sum_samples(const std::vector<W>& sums, T* out, int64_t batch, int64_t n, i
     else sum = sums[i];
     out[i] = T(W(sum));
   }
+}
+
+/// Factors [n, 1 + regions, c] as [1 + regions, n, c]: the first row, and what each other one is beyond it. Without any, ones: no regions.
+template <typename W>
+std::vector<W> region_factors(const W* given, int64_t n, int64_t c, int64_t regions) {
+  if (!given) return std::vector<W>(n * c, W(1));
+  std::vector<W> factors((1 + regions) * n * c);
+  for (int64_t sample = 0; sample < n; ++sample) {
+    const W* row = given + sample * (1 + regions) * c;
+    for (int64_t j = 0; j <= regions; ++j)
+      for (int64_t i = 0; i < c; ++i) factors[(j * n + sample) * c + i] = row[j * c + i] - (j == 0 ? W(0) : row[i]);
+  }
+  return factors;
+}
+
+/// Masks [1 or n, regions, hw] as [regions, n, hw].
+template <typename W>
+std::vector<W> region_masks(const W* given, int64_t batch, int64_t n, int64_t hw, int64_t regions) {
+  std::vector<W> masks(regions * n * hw);
+  for (int64_t sample = 0; sample < n; ++sample)
+    for (int64_t j = 0; j < regions; ++j) {
+      const W* mask = given + ((batch == 1 ? 0 : sample * regions) + j) * hw;
+      std::copy(mask, mask + hw, masks.data() + (j * n + sample) * hw);
+    }
+  return masks;
+}
+
+/// As the launcher of an epilogue has them.
+struct Geometry {
+  int64_t n, c, h, w, oh, ow;
+  bool channels_last;
+  int64_t kh, kw, pad_top, pad_left;
+};
+
+/// Filters x into y, where there is a filter, and finishes every element: v -> `element(v, i, k, p)` in W, with its place i in y, its
+/// channel k of [n, c] and its pixel p of [n, oh, ow].
+template <typename T, typename F>
+void finish(const Tensor& x, const OptionalTensor& f, const Tensor& y, const Geometry& g, const F& element) {
+  using W = Acc<T>;
+  large_pages(y);
+  const T* in = read<T>(x);
+  T* first_out = written<T>(y);
+  if (!f) {
+    return sweep({g.n, g.c, g.h * g.w, g.channels_last}, [=](int64_t i, int64_t k, int64_t p) FACEGAN_INLINE {
+      first_out[i] = T(element(W(in[i]), i, k, p));
+    });
+  }
+  const Axis rows(g.h, g.oh, 1, 1, g.pad_top, g.kh), columns(g.w, g.ow, 1, 1, g.pad_left, g.kw == 0 ? g.kh : g.kw);
+  const Fir<W> fir(rows, columns, read<W>(f), g.kh, g.kw, false, 1);
+  // One call per row: behind a std::function the filter is compiled once for all elements.
+  const std::function<void(int64_t, int64_t, const W*, T*)> finish_row = [=](int64_t plane, int64_t o, const W* row, T* out) {
+    const int64_t k = g.channels_last ? plane * g.c : plane, p = (g.channels_last ? plane : plane / g.c) * g.oh * g.ow + o * g.ow;
+    const int64_t place = out - first_out;
+    for (int64_t pixel = 0; pixel < (g.channels_last ? g.ow : 1); ++pixel) {
+      const int64_t first = pixel * g.c, count = g.channels_last ? g.c : g.ow;
+      FACEGAN_SIMD
+      for (int64_t i = 0; i < count; ++i)
+        out[first + i] = T(element(row[first + i], place + first + i, g.channels_last ? k + i : k, g.channels_last ? p + pixel : p + i));
+    }
+  };
+  fir_maps(fir, in, first_out, g.n, g.c, g.channels_last, finish_row);
 }
 
 }  // namespace
@@ -69,31 +132,57 @@ void modulated_epilogue(
     const Tensor& x, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b, const OptionalTensor& f,
     const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t noise_batch,
     int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
-  if (y.numel() == 0) return;
-  large_pages(y);
   with_dtype("modulated_epilogue", x, [&](auto zero) {
     using T = decltype(zero);
     using W = Acc<T>;
     const auto ds = per_sample(read<W>(d), n, n, c, W(1)), bs = per_sample(read<T>(b), 1, n, c, W(0));
     const auto noises = per_sample(read<T>(noise), noise_batch, n, oh * ow, W(0));
+    const Geometry geometry{n, c, h, w, oh, ow, channels_last, kh, kw, pad_top, pad_left};
     with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
-      const auto element = [=, d = ds.data(), noise = noises.data(), b = bs.data()](W v, int64_t k, int64_t p)
-                               FACEGAN_INLINE { return T(activation(epilogue(v, d[k], noise[p], b[k]))); };
-      if (!f) {
-        return sweep(
-            {n, c, h * w, channels_last}, [=, in = read<T>(x), out = written<T>(y)](int64_t i, int64_t k, int64_t p)
-                                              FACEGAN_INLINE { out[i] = element(W(in[i]), k, p); });
-      }
-      const Fir<W> fir(Axis(h, oh, 1, 1, pad_top, kh), Axis(w, ow, 1, 1, pad_left, kw == 0 ? kh : kw), read<W>(f), kh, kw, false, 1);
-      fir_maps(fir, read<T>(x), written<T>(y), n, c, channels_last, [=](int64_t plane, int64_t o, const W* row, T* out) FACEGAN_INLINE {
-        const int64_t k = channels_last ? plane * c : plane, p = (channels_last ? plane : plane / c) * oh * ow + o * ow;
-        for (int64_t pixel = 0; pixel < (channels_last ? ow : 1); ++pixel) {
-          const int64_t first = pixel * c, count = channels_last ? c : ow;
-          FACEGAN_SIMD
-          for (int64_t i = 0; i < count; ++i)
-            out[first + i] = element(row[first + i], channels_last ? k + i : k, channels_last ? p + pixel : p + i);
-        }
+      finish<T>(
+          x, f, y, geometry, [=, d = ds.data(), noise = noises.data(), b = bs.data()](W v, int64_t, int64_t k, int64_t p) FACEGAN_INLINE {
+        return activation(epilogue(v, d[k], noise[p], b[k]));
       });
+    });
+  });
+}
+
+void regional_epilogue(
+    const Tensor& x, const OptionalTensor& d, const OptionalTensor& masks, const OptionalTensor& noise, const OptionalTensor& b,
+    const OptionalTensor& f, const OptionalTensor& onto, const OptionalTensor& weight, const Tensor& y, int64_t n, int64_t c, int64_t h,
+    int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t regions, int64_t mask_batch, int64_t noise_batch, int64_t weight_batch,
+    int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act, double alpha, double gain, double clamp) {
+  with_dtype("regional_epilogue", x, [&](auto zero) {
+    using T = decltype(zero);
+    using W = Acc<T>;
+    const int64_t hw = oh * ow;
+    const auto tables = region_factors(read<W>(d), n, c, regions);
+    const auto areas = region_masks(read<W>(masks), mask_batch, n, hw, regions);
+    const auto bs = per_sample(read<T>(b), 1, n, c, W(0)), noises = per_sample(read<T>(noise), noise_batch, n, hw, W(0));
+    const auto weights = per_sample(read<W>(weight), weight_batch, n, hw, W(1));
+    const Geometry geometry{n, c, h, w, oh, ow, channels_last, kh, kw, pad_top, pad_left};
+    with_homogeneous_activation<W>(act, alpha, gain, clamp, [&](auto activation) {
+      const auto element = [=, d = tables.data(), m = areas.data(), noise = noises.data(), b = bs.data(), onto = read<T>(onto),
+                            weight = weights.data()](W v, int64_t i, int64_t k, int64_t p, auto count, auto adds) FACEGAN_INLINE {
+        const int64_t number = count.value < 0 ? regions : count.value;
+        W factor = d[k];
+        for (int64_t j = 0; j < number; ++j) factor += m[j * n * hw + p] * d[(j + 1) * n * c + k];
+        const W y = activation(epilogue(v, factor, noise[p], b[k]));
+        if constexpr (adds.value) return blended(onto ? W(onto[i]) : W(0), weight[p], y);
+        else return y;
+      };
+      const auto go = [&](auto count, auto adds) {
+        finish<T>(x, f, y, geometry, [=](W v, int64_t i, int64_t k, int64_t p) FACEGAN_INLINE { return element(v, i, k, p, count, adds); });
+      };
+      // A loop over channels or pixels becomes one over vectors where it knows the number of regions.
+      using Adds = std::bool_constant<true>;
+      using Alone = std::bool_constant<false>;
+      const bool adds = onto || weight;
+      if (adds && regions == 0) go(std::integral_constant<int64_t, 0>(), Adds());
+      else if (!adds && regions == 1) go(std::integral_constant<int64_t, 1>(), Alone());
+      else if (!adds && regions == 2) go(std::integral_constant<int64_t, 2>(), Alone());
+      else if (!adds && regions == 3) go(std::integral_constant<int64_t, 3>(), Alone());
+      else go(std::integral_constant<int64_t, -1>(), Adds());
     });
   });
 }

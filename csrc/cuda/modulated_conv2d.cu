@@ -114,6 +114,73 @@ struct Epilogue : Body<T, VEC, LAST> {
   }
 };
 
+/// What a layer has besides whose styles vary by region, or which is added to others; each optional.
+template <typename T>
+struct Regions {
+  const acc_t<T>* masks;  // [1 or n, count, hw], for all rows of d [n, 1 + count, c] but the first
+  int64_t count, mask_stride;
+  const T* onto;           // like y
+  const acc_t<T>* weight;  // [1 or n, hw]
+  int64_t weight_stride, hw;
+};
+
+/// y = onto + weight clamp(gain * act(x (d_0 + sum_k masks_k (d_k - d_0)) + noise + b))
+template <typename T, int VEC, bool LAST>
+struct RegionalEpilogue : Epilogue<T, VEC, LAST> {
+  using B = Body<T, VEC, LAST>;
+  using W = typename B::W;
+  using E = Epilogue<T, VEC, LAST>;
+  Regions<T> regions;
+
+  RegionalEpilogue(const Parameters<T>& p, const Regions<T>& r, const AnyActivation<W>& a, const T* x_, T* y_)
+      : E(p, a, x_, y_), regions(r) {}
+
+  struct Thread : E::Thread {
+    int64_t n, c, p;
+  };
+  __device__ void channel(Thread& thread, int64_t n, int64_t at) const {
+    thread.n = n, thread.c = at;
+    thread.b = read<LAST ? VEC : 1>(this->parameters.b, at, W(0));
+  }
+  __device__ void pixel(Thread& thread, int64_t n, int64_t at) const {
+    thread.n = n, thread.p = at;
+    E::pixel(thread, n, at);
+  }
+  /// Masks and factors are read where they are needed, from the first cache: there may be any number of them.
+  __device__ void transform(Thread& thread, Values<W, VEC>& v) const {
+    constexpr int OF_CHANNEL = LAST ? VEC : 1, OF_PIXEL = LAST ? 1 : VEC;
+    const int64_t c = this->parameters.c, row = thread.n * (1 + regions.count) * c + thread.c;
+    const auto own = read<OF_CHANNEL>(this->parameters.d, row, W(1));
+    Values<W, VEC> factor;
+#pragma unroll
+    for (int j = 0; j < VEC; ++j) factor.v[j] = own.at(j);
+#pragma unroll 1
+    for (int64_t k = 0; k < regions.count; ++k) {
+      const auto other = read<OF_CHANNEL>(this->parameters.d, row + (k + 1) * c, W(1));
+      const auto mask = read<OF_PIXEL>(regions.masks, thread.n * regions.mask_stride + k * regions.hw + thread.p, W(0));
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) factor.v[j] += mask.at(j) * (other.at(j) - own.at(j));
+    }
+#pragma unroll
+    for (int j = 0; j < VEC; ++j) v.v[j] *= factor.v[j];
+#pragma unroll
+    for (int j = 0; j < OF_CHANNEL; ++j) thread.d.v[j] = W(1);
+    E::transform(thread, v);
+    if (regions.onto == nullptr && regions.weight == nullptr) return;
+    const int64_t place = LAST ? (thread.n * regions.hw + thread.p) * c + thread.c : (thread.n * c + thread.c) * regions.hw + thread.p;
+    const auto onto = read<VEC>(regions.onto, place, W(0));
+    const auto weight = read<OF_PIXEL>(regions.weight, thread.n * regions.weight_stride + thread.p, W(1));
+#pragma unroll
+    for (int j = 0; j < VEC; ++j) v.v[j] = blended(onto.v[j], weight.at(j), v.v[j]);
+  }
+  template <typename C, typename P>
+  __device__ void apply(Thread& thread, const Pack<T, VEC>& loaded, int64_t offset, C&, P&) const {
+    auto v = widen(loaded);
+    transform(thread, v);
+    store(this->y + offset, v);
+  }
+};
+
 /// g = dy slope(y), dz = g d; per channel the sums of dy y m, g noise and g; NOISE: per pixel the sum of g.
 template <typename T, int VEC, bool LAST, bool NOISE>
 struct EpilogueBackward : Body<T, VEC, LAST, 3, NOISE ? 1 : 0> {
@@ -235,6 +302,18 @@ void with_map(int64_t c, int64_t hw, bool last, std::initializer_list<const void
   with_layout<T>((last ? c : hw) % kVector<T> == 0 && aligned(pointers), last, f);
 }
 
+/// Runs an epilogue over x, which is filtered first where there is a filter; `make(width, last)` is its body.
+template <typename T, typename F>
+void run_epilogue(
+    const Launcher& launch, const Fir& fir, const T* x, const std::optional<Tensor>& filter, T* y, bool last,
+    std::initializer_list<const void*> parameters, const F& make) {
+  if (filter.has_value()) return run_fir<T>(launch, fir, x, input<acc_t<T>>(*filter), y, last, aligned(parameters), make);
+  const int64_t hw = int64_t(fir.oh) * fir.ow;
+  with_layout<T>((last ? fir.c : hw) % kVector<T> == 0 && aligned({x, y}) && aligned(parameters), last, [&](auto vec, auto is_last) {
+    run(launch, make(vec, is_last), fir.n, fir.c, hw);
+  });
+}
+
 }  // namespace
 
 namespace launchers {
@@ -275,23 +354,38 @@ void modulated_epilogue(
   const Launcher launch("modulated_epilogue", x);
   with_dtype("modulated_epilogue", x, [&](auto t) {
     using T = decltype(t);
+    const T* px = input<T>(x);
+    T* py = output<T>(y);
+    const Parameters<T> parameters{input<acc_t<T>>(d), input<T>(noise), input<T>(b), c, noise_batch > 1 ? oh * ow : 0};
+    const AnyActivation<acc_t<T>> activation(act, alpha, gain, clamp);
+    const Fir fir{n, c, int(h), int(w), int(oh), int(ow), int(kh), int(kw), 1, 1, 1, 1, int(pad_top), int(pad_left), false, 1.0};
+    run_epilogue<T>(launch, fir, px, f, py, channels_last, {parameters.d, parameters.noise, parameters.b}, [&](auto vec, auto last) {
+      return Epilogue<T, vec.value, last.value>(parameters, activation, px, py);
+    });
+  });
+}
+
+void regional_epilogue(
+    const Tensor& x, const std::optional<Tensor>& d, const std::optional<Tensor>& masks, const std::optional<Tensor>& noise,
+    const std::optional<Tensor>& b, const std::optional<Tensor>& f, const std::optional<Tensor>& onto, const std::optional<Tensor>& weight,
+    const Tensor& y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t oh, int64_t ow, bool channels_last, int64_t regions,
+    int64_t mask_batch, int64_t noise_batch, int64_t weight_batch, int64_t kh, int64_t kw, int64_t pad_top, int64_t pad_left, int64_t act,
+    double alpha, double gain, double clamp) {
+  const Launcher launch("regional_epilogue", x);
+  with_dtype("regional_epilogue", x, [&](auto t) {
+    using T = decltype(t);
     using W = acc_t<T>;
     const T* px = input<T>(x);
     T* py = output<T>(y);
     const int64_t hw = oh * ow;
     const Parameters<T> parameters{input<W>(d), input<T>(noise), input<T>(b), c, noise_batch > 1 ? hw : 0};
+    const Regions<T> areas{input<W>(masks),           regions, mask_batch > 1 ? regions * hw : 0, input<T>(onto), input<W>(weight),
+                           weight_batch > 1 ? hw : 0, hw};
     const AnyActivation<W> activation(act, alpha, gain, clamp);
-    if (!f.has_value()) {
-      with_map<T>(c, hw, channels_last, {px, py, parameters.d, parameters.noise, parameters.b}, [&](auto vec, auto last) {
-        run(launch, Epilogue<T, vec.value, last.value>(parameters, activation, px, py), n, c, hw);
-      });
-      return;
-    }
     const Fir fir{n, c, int(h), int(w), int(oh), int(ow), int(kh), int(kw), 1, 1, 1, 1, int(pad_top), int(pad_left), false, 1.0};
-    const bool parameters_aligned = aligned({parameters.d, parameters.noise, parameters.b});
-    run_fir<T>(launch, fir, px, input<W>(*f), py, channels_last, parameters_aligned, [&](auto vec, auto last) {
-      return Epilogue<T, vec.value, last.value>(parameters, activation, px, py);
-    });
+    run_epilogue<T>(
+        launch, fir, px, f, py, channels_last, {parameters.d, parameters.noise, parameters.b, areas.masks, areas.onto, areas.weight},
+        [&](auto vec, auto last) { return RegionalEpilogue<T, vec.value, last.value>(parameters, areas, activation, px, py); });
   });
 }
 

@@ -19,11 +19,11 @@ from facegan.errors import FaceganError
 SHARED_FROM = 16  # px: from this size on one convolution serves all styles of a layer; smaller masks are too coarse for that
 
 
-class Part(NamedTuple):
-    """What a layer needs to know of the regions."""
+class Areas(NamedTuple):
+    """Where the styles [N, 1 + K, w_dim] of a size's layers hold: the first where no mask is."""
 
-    w: Tensor  # [N, K, w_dim], the style of each region
     masks: Tensor  # [1 or N, K, H', W'], at the size that the layer writes
+    blend: bool  # a layer for each style, blended, instead of one convolution for all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class Regions:
 
     ws: Tensor  # [N, K, num_ws, w_dim]
     masks: Tensor  # [1 or N, K, R, R] from 0, the face's own style, to 1, that of the region; their sum at a pixel is 1 at most
+    shared_from: int = SHARED_FROM  # px; below, a layer is computed for each style, which follows the mask and costs as often
 
     def checked(self, batch: int, num_ws: int, w_dim: int, resolution: int) -> Regions:
         """Self, where it fits a batch of styles.
@@ -48,15 +49,15 @@ class Regions:
             )
         return self
 
-    def pyramid(self, sizes: Sequence[int]) -> dict[int, Tensor]:
+    def joined(self, ws: Tensor) -> Tensor:
+        """The face's own styles [N, num_ws, w_dim] and those of the regions: [N, 1 + K, num_ws, w_dim]."""
+        return torch.cat([ws[:, None], self.ws.to(ws)], dim=1)
+
+    def areas(self, sizes: Sequence[int]) -> dict[int, Areas]:
         """The masks at each size: the mean over the pixels that one of that size covers."""
         masks = self.masks.to(self.ws.device)
-        return {size: masks if size == masks.shape[2] else adaptive_avg_pool2d(masks, size) for size in sizes}
+        return {size: Areas(self._resized(masks, size), size < self.shared_from) for size in sizes}
 
-
-def blended(own: Tensor, others: Sequence[Tensor], masks: Tensor) -> Tensor:
-    """Maps [N, C, H, W] of the face's own style and of K regions, and masks [1 or N, K, H, W] -> own + sum_k mask_k (others_k - own)."""
-    y = own
-    for other, mask in zip(others, masks.to(own.dtype).unbind(1), strict=True):
-        y = torch.addcmul(y, other - own, mask[:, None])
-    return y
+    @staticmethod
+    def _resized(masks: Tensor, size: int) -> Tensor:
+        return masks if size == masks.shape[2] else adaptive_avg_pool2d(masks, size)

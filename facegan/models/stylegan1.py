@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from facegan.models.regions import Part, blended
+from facegan.models.regions import Areas
 from facegan.models.stylegan2_config import StyleGAN2Config
 from facegan.nn import Conv2d, Linear
 from facegan.ops import adain_affine, bias_act
+from facegan.ops.modulated_conv2d.reference import per_pixel
 
 
 class StyleLayer(nn.Module):
@@ -36,15 +37,19 @@ class StyleLayer(nn.Module):
         self.affine.bias = nn.Parameter(torch.cat([torch.ones(out_channels), torch.zeros(out_channels)]))  # scale, shift
         self.register_buffer("noise_const", torch.randn(size, size))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, part: Part | None = None) -> Tensor:
-        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled; `part`: other styles where its masks are."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, areas: Areas | None = None) -> Tensor:
+        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled; `areas`: where the styles w [N, 1 + K, w_dim] hold."""
         if self.conv is not None:
             x = self.conv(x)
         if noise is not None:
             x = torch.addcmul(x, noise.to(x.dtype), self.noise_strength.to(x.dtype)[:, None, None])
         x = bias_act(x, self.bias, act=self.act, clamp=self.clamp)
-        own, *others = (adain_affine(x, *self.affine(each).chunk(2, dim=1)) for each in ((w,) if part is None else (w, *part.w.unbind(1))))
-        return own if part is None else blended(own, others, part.masks)
+        scale, shift = self.affine(w).chunk(2, dim=-1)
+        if areas is None:
+            return adain_affine(x, scale, shift)
+        # AdaIN is linear in scale and shift, so that the result is the same whether styles or layers are blended.
+        x = adain_affine(x, torch.ones_like(scale[:, 0]), torch.zeros_like(shift[:, 0]))
+        return torch.addcmul(per_pixel(shift, areas.masks, x), x, per_pixel(scale, areas.masks, x))
 
 
 class StyleBlock(nn.Module):
@@ -68,18 +73,17 @@ class StyleBlock(nn.Module):
     def layers(self) -> list[StyleLayer]:
         return [self.layer0, self.layer1]
 
-    def forward(
-        self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], parts: Sequence[Part | None] = (None, None)
-    ) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer; `parts`: regions of each."""
+    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
+        """`ws`: styles [N, w_dim], one per layer, further ones ignored, or [N, 1 + K, w_dim], which hold in `areas`; `noises`: the next
+        of each layer."""
         if x is None:
             x = self.const.expand(ws[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = x.to(self.dtype)
-        for layer, w, part in zip(self.layers, ws, parts, strict=False):
-            x = layer(x, w, next(noises), part)
+        for layer, w in zip(self.layers, ws, strict=False):
+            x = layer(x, w, next(noises), areas)
         return x
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor], parts: Sequence[Part | None] = ()) -> Tensor:
+    def colours(self, x: Tensor, ws: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
         """[N, img_channels, H, W] float32; neither styles nor regions have a part in them."""
         assert self.torgb is not None
         image: Tensor = self.torgb(x)

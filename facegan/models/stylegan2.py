@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facegan.errors import FaceganError
 from facegan.models.mapping import Mapping, truncate
-from facegan.models.regions import SHARED_FROM, Part, Regions, blended
+from facegan.models.regions import Areas, Regions
 from facegan.models.stylegan1 import StyleBlock
 from facegan.models.stylegan2_config import NOISE_MODES, Level, NoiseMode, StyleGAN2Config
 from facegan.models.stylegan2_discriminator import Discriminator, minibatch_deviation
@@ -35,9 +35,6 @@ __all__ = [
     "minibatch_deviation",
     "truncate",
 ]
-
-
-UNDIVIDED = (None, None, None)  # the regions of a block's layers and its colours where there are none
 
 
 class SynthesisLayer(nn.Module):
@@ -61,15 +58,12 @@ class SynthesisLayer(nn.Module):
             self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("resample_filter", setup_filter() if up > 1 else None, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0, part: Part | None = None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0, areas: Areas | None = None) -> Tensor:
         """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros.
 
-        `part`: other styles where its masks are; from `SHARED_FROM` on by one convolution whose styles vary by pixel, below by one each.
+        `areas`: where the styles w [N, 1 + K, w_dim] hold.
         """
-        if part is not None and self.size < SHARED_FROM:
-            own, *others = (self(x, each, noise, gain) for each in (w, *part.w.unbind(1)))
-            return blended(own, others, part.masks)
-        regions: dict[str, Any] = {} if part is None else dict(others=self.affine(part.w), masks=part.masks)
+        regions: dict[str, Any] = {} if areas is None else areas._asdict()
         noise = None if noise is None else noise * self.noise_strength
         channels = self.weight.shape[0]
         act: dict[str, Any] = dict(act=self.act, gain=DEFAULT_GAINS[self.act] * gain, clamp=self.clamp and self.clamp * gain)
@@ -94,10 +88,10 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.clamp = config.conv_clamp
 
-    def forward(self, x: Tensor, w: Tensor, part: Part | None = None) -> Tensor:
-        """`part`: other styles where its masks are."""
-        regions: dict[str, Any] = {} if part is None else dict(others=self.affine(part.w), masks=part.masks)
-        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp, **regions)
+    def forward(self, x: Tensor, w: Tensor, areas: Areas | None = None) -> Tensor:
+        """`areas`: where the styles w [N, 1 + K, w_dim] hold; they are linear in it, so that one pass serves all of them."""
+        masks = None if areas is None else areas.masks
+        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp, masks=masks)
 
 
 class SynthesisBlock(nn.Module):
@@ -121,23 +115,22 @@ class SynthesisBlock(nn.Module):
     def layers(self) -> list[SynthesisLayer]:
         return [self.conv1] if self.size == 4 else [self.conv0, self.conv1]
 
-    def forward(
-        self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], parts: Sequence[Part | None] = UNDIVIDED
-    ) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored; `noises`: the next of each layer; `parts`: regions of each."""
+    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
+        """`ws`: styles [N, w_dim], one per layer, further ones ignored, or [N, 1 + K, w_dim], which hold in `areas`; `noises`: the next
+        of each layer."""
         if x is None:
             x = self.const.to(self.dtype).expand(ws[0].shape[0], -1, -1, -1)
-            return self.conv1(x.contiguous(memory_format=torch.channels_last), ws[0], next(noises), part=parts[0])
+            return self.conv1(x.contiguous(memory_format=torch.channels_last), ws[0], next(noises), areas=areas)
         x = x.to(self.dtype)
-        y = self.conv0(x, ws[0], next(noises), part=parts[0])
+        y = self.conv0(x, ws[0], next(noises), areas=areas)
         if self.resnet:  # both paths times sqrt 1/2
-            return self.skip(x) + self.conv1(y, ws[1], next(noises), gain=math.sqrt(0.5), part=parts[1])
-        return self.conv1(y, ws[1], next(noises), part=parts[1])
+            return self.skip(x) + self.conv1(y, ws[1], next(noises), gain=math.sqrt(0.5), areas=areas)
+        return self.conv1(y, ws[1], next(noises), areas=areas)
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor], parts: Sequence[Part | None] = UNDIVIDED) -> Tensor:
+    def colours(self, x: Tensor, ws: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
         """[N, img_channels, H, W] float32, by the style after those of the layers, which is the next block's first."""
         assert self.torgb is not None
-        image: Tensor = self.torgb(x, ws[len(self.layers)], parts[len(self.layers)])
+        image: Tensor = self.torgb(x, ws[len(self.layers)], areas)
         return image.float()
 
 
@@ -186,20 +179,16 @@ class Synthesis(nn.Module):
         blocks = [block for block in self.blocks if block.size <= grown.side]
         noises = iter(self._noises(blocks, ws, noise_mode, noise))
         styles = ws.unbind(1)
-        elsewhere = masks = None
+        areas: dict[int, Areas] = {}
         if regions is not None:
             regions = regions.checked(ws.shape[0], self.config.num_ws, self.config.w_dim, self.config.resolution)
-            elsewhere, masks = regions.ws.unbind(2), regions.pyramid([block.size for block in blocks])
+            styles, areas = regions.joined(ws).unbind(2), regions.areas([block.size for block in blocks])
         x: Tensor | None = None
         image: Tensor | None = None
         for block in blocks:
-            parts: Sequence[Part | None] = UNDIVIDED
-            if elsewhere is not None and masks is not None:
-                parts = [Part(w, masks[block.size]) for w in elsewhere[: len(block.layers) + 1]]
-                elsewhere = elsewhere[len(block.layers) :]
-            x = block(x, styles, noises, parts)
+            x = block(x, styles, noises, areas.get(block.size))
             if block.size in self._shown(grown):
-                colours = block.colours(x, styles, parts)
+                colours = block.colours(x, styles, areas.get(block.size))
                 image = colours if image is None else self._joined(image, colours, grown if block.size == grown.side else Level(block.size))
             styles = styles[len(block.layers) :]
         assert image is not None

@@ -26,7 +26,7 @@ _TABLE = {
     "upfirdn2d": ("upfirdn2d", "triton compiled"),
     "filtered_lrelu": ("filtered_lrelu filtered_lrelu_slope", "triton native"),
     "modulated_conv2d.epilogue": (
-        "modulate modulate_backward modulated_epilogue modulated_epilogue_backward modulated_epilogue_double_backward",
+        "modulate modulate_backward modulated_epilogue modulated_epilogue_backward modulated_epilogue_double_backward regional_epilogue",
         "triton compiled",
     ),
     "modulated_conv2d.pointwise": ("pointwise pointwise_backward", "triton"),

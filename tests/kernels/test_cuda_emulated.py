@@ -336,6 +336,38 @@ def test_modulated_epilogue_with_filter(
     arena.check()
 
 
+@pytest.mark.parametrize(("regions", "filtered", "added"), [(1, True, False), (2, False, False), (0, True, True), (3, False, True)])
+@pytest.mark.parametrize("last", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 8, 9, 17), (2, 3, 7, 6), (2, 16, 8, 8)])
+def test_regional_epilogue(
+    ops: Any, generator: torch.Generator, order: str, shape: Any, dtype: torch.dtype, last: bool, regions: int, filtered: bool, added: bool
+) -> None:
+    if order == "reverse" and dtype != torch.float32:
+        pytest.skip("the order of threads does not depend on the dtype")
+    arena, (n, c, h, w) = Arena(generator), shape
+    x, f = arena.random(shape, dtype, last), arena.random((4,), wide(dtype)) if filtered else None
+    z = x.double() if f is None else fir(x, f, (1, 1), (1, 1), (1, 1, 1, 1), False, 1.0)
+    oh, ow = z.shape[2:]
+    d, b, noise = arena.random((n, 1 + regions, c), wide(dtype)), arena.random((c,), dtype), arena.random((1, 1, oh, ow), dtype)
+    mask_batch, weight_batch = (n, 1) if filtered else (1, n)
+    masks = arena.random((mask_batch, regions, oh, ow), wide(dtype)) if regions else None
+    weight = arena.random((weight_batch, 1, oh, ow), wide(dtype)) if added else None
+    onto = arena.random((n, c, oh, ow), dtype, last) if added else None
+    y = arena.empty((n, c, oh, ow), dtype, last)
+    batches = (mask_batch if regions else 0, 1, weight_batch if added else 0)
+    taps = (4, 0, 1, 1) if filtered else (0, 0, 0, 0)
+    ops.regional_epilogue(x, d, masks, noise, b, f, onto, weight, y, n, c, h, w, oh, ow, last, regions, *batches, *taps, 2, 0.2, 1.4, 1.3)
+    rows = d.double()[..., None, None]
+    own = rows[:, 0] * (1 - (0 if masks is None else masks.double().sum(1, keepdim=True)))
+    factor = own + sum(rows[:, k] * masks.double()[:, k - 1 : k] for k in range(1, regions + 1) if masks is not None)
+    expected = act(z * factor + noise.double() + b.double()[:, None, None], "lrelu", 0.2, 1.4, 1.3)
+    if onto is not None and weight is not None:
+        expected = onto.double() + weight.double() * expected
+    close(y, expected, dtype)
+    arena.check()
+
+
 @pytest.mark.parametrize("last", LAYOUTS)
 def test_sums_of_nothing_are_zero(ops: Any, generator: torch.Generator, last: bool) -> None:
     empty, channels, pixels = torch.empty(2, 3, 0, 4), torch.full((2, 3), math.nan), torch.full((3,), math.nan)
@@ -406,6 +438,8 @@ def test_operators(emulated: Any, shape: Any, dtype: torch.dtype, memory_format:
         ("modulate_backward", (g, y, s)),
         ("modulated_epilogue", (x, s, noise, b, None, (0, 0, 0, 0), *act)),
         ("modulated_epilogue", (x, s, None, b, f, pads, *act)),
+        ("regional_epilogue", (x, torch.rand(n, 3, c), torch.rand(1, 2, h, w), noise, b, None, (0, 0, 0, 0), y, None, *act)),
+        ("regional_epilogue", (x, s[:, None], None, None, b, f, pads, far, torch.rand(n, 1, h, w), *act)),
         ("modulated_epilogue_backward", (g, y, s, noise.to(dtype), 1, *act)),
         ("modulated_epilogue_double_backward", (far, gsums, None, g, y, s, noise.to(dtype), *act)),
     ]

@@ -36,7 +36,7 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
         pytest.skip(reason)
     emulated = request.getfixturevalue("emulated")
     compiled = [operator for (name, operator), module in facegan_kernels.KERNELS.items() if module == facegan_kernels.COMPILED]
-    assert len(compiled) == 13
+    assert len(compiled) == 14
     for operator in compiled:
         monkeypatch.setitem(backend._found, (operator, "native", "cpu"), getattr(emulated, operator).default)
     return "native", "cpu"
@@ -92,6 +92,10 @@ def modulation_calls(draw: Callable[..., Any], shape: tuple[int, ...], layout: t
         yield "modulated_epilogue", [x, d, noise, b, None, (0, 0, 0, 0), *options]
         filtered = None if noises is None else draw(noises, 1, h + 4, w + 6)
         yield "modulated_epilogue", [x, d, filtered, b, draw(4), (4, 3, 5, 4), *options]
+        masks, table = (draw(noises, 2, h, w), draw(n, 3, c)) if noises is not None and full else (None, None)
+        yield "regional_epilogue", [x, table, masks, noise, b, None, (0, 0, 0, 0), dy, noise, *options]
+        masks = None if masks is None else draw(noises, 2, h + 4, w + 6)
+        yield "regional_epilogue", [x, table, masks, filtered, b, draw(4), (4, 3, 5, 4), None, filtered, *options]
         yield "modulated_epilogue_backward", [dy, x, d, noise, noises or 0, *options]
         if full:
             yield "modulated_epilogue_double_backward", [gdz, gsums, gdn, dy, x, d, noise, *options]

@@ -39,6 +39,18 @@ CASES: dict[str, Case] = {
         [0, 0, 0, 0],
         *LRELU,
     ),  # fmt: skip
+    "regional_epilogue": lambda shape, draw: (
+        draw(*shape),
+        draw(shape[0], 3, shape[1]),
+        draw(1, 2, *shape[2:]),
+        draw(1, 1, *shape[2:]),
+        draw(shape[1]),
+        None,
+        [0, 0, 0, 0],
+        draw(*shape),
+        draw(1, 1, *shape[2:]),
+        *LRELU,
+    ),  # fmt: skip
     "modulated_epilogue_backward": lambda shape, draw: (
         draw(*shape),
         draw(*shape),

@@ -97,6 +97,8 @@ def calls(shape, memory_format):
     yield "modulate_backward", (g, other, s)
     yield "modulated_epilogue", (x, s, noise, b, None, (0, 0, 0, 0), *act)
     yield "modulated_epilogue", (x, s, None, b, FIR, pads, *act)
+    yield "regional_epilogue", (x, torch.rand(n, 2, c), torch.rand(1, 1, h, w), noise, b, None, (0, 0, 0, 0), other, None, *act)
+    yield "regional_epilogue", (x, torch.rand(n, 1, c), None, None, b, FIR, pads, other, noise, *act)
     yield "modulated_epilogue_backward", (g, other, s, noise, 1, *act)
     yield "modulated_epilogue_double_backward", (other, torch.randn(3, n, c), noise, g, other, s, noise, *act)
     rgb = torch.randn(n, 3, c)
@@ -136,7 +138,19 @@ PUBLIC = {
     "modulated_conv2d": lambda x, s: modulated_conv2d(x, weight_of(x, 3), s, padding=1, act="lrelu"),
     "modulated_conv2d up": lambda x, s: modulated_conv2d(x, weight_of(x, 3), s, padding=1, up=2, act="lrelu"),
     "toRGB": lambda x, s: modulated_conv2d(x, weight_of(x, 1)[:3], s, demodulate=False),
+    "regional": lambda x, s: modulated_conv2d(x, weight_of(x, 3), two(s), padding=1, act="lrelu", masks=half(x)),
+    "regional up": lambda x, s: modulated_conv2d(x, weight_of(x, 3), two(s), padding=1, up=2, masks=half(x, 2)),
+    "blended": lambda x, s: modulated_conv2d(x, weight_of(x, 3), two(s), padding=1, act="lrelu", masks=half(x), blend=True),
+    "regional toRGB": lambda x, s: modulated_conv2d(x, weight_of(x, 1)[:3], two(s), demodulate=False, masks=half(x)),
 }
+
+
+def two(s):
+    return torch.stack([s, 2 - s], 1)
+
+
+def half(x, up=1):
+    return torch.linspace(0, 1, x.shape[3] * up).expand(1, 1, x.shape[2] * up, -1)
 
 
 def weight_of(x, size):

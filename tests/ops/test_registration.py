@@ -53,6 +53,7 @@ def test_opcheck(ops, memory_format):
         "modulate_backward": (y, x, s),
         "modulated_epilogue": (x, s, None, b, setup_filter(), (2, 1, 2, 1), *act),
         "modulated_epilogue_backward": (x, y, s, None, 0, *act),
+        "regional_epilogue": (x, draw(2, 2, 3), draw(1, 1, 4, 5), None, b, None, (0, 0, 0, 0), y, draw(2, 1, 4, 5), *act),
         "pointwise": (x, draw(2, 4, 3)),
     }
     for name, arguments in calls.items():

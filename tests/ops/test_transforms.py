@@ -51,6 +51,14 @@ OPS = {
     ),
     "modulated_conv2d up": (lambda x, w, s: modulated_conv2d(x, w, s, padding=1, up=2), [(2, 3, 4, 4), (5, 3, 3, 3), (2, 3)]),
     "modulated_conv2d down": (lambda x, w, s: modulated_conv2d(x, w, s, padding=1, down=2), [(2, 3, 4, 4), (5, 3, 3, 3), (2, 3)]),
+    "regional": (
+        lambda x, w, s, m: modulated_conv2d(x, w, s, padding=1, act="tanh", masks=m),
+        [(2, 3, 4, 4), (5, 3, 3, 3), (2, 2, 3), (2, 1, 4, 4)],
+    ),
+    "blended": (
+        lambda x, w, s, m: modulated_conv2d(x, w, s, padding=1, up=2, act="tanh", masks=m, blend=True),
+        [(2, 3, 4, 4), (5, 3, 3, 3), (2, 2, 3), (2, 1, 8, 8)],
+    ),
     "toRGB": (lambda x, w, s: modulated_conv2d(x, w, s, demodulate=False), [(2, 5, 4, 4), (3, 5, 1, 1), (2, 5)]),
 }  # fmt: skip
 CONVOLUTIONS = ("conv2d", "conv2d transposed", "linear")  # of which there is one implementation on every device

@@ -29,9 +29,11 @@ from facegan.ops.modulated_conv2d.algorithms import (
     POINTWISE,
     PREPACKED,
     REFERENCE,
+    Algorithm,
     Layer,
     Operands,
     choose,
+    convolved,
     filter_after,
     operands,
     value,
@@ -39,14 +41,17 @@ from facegan.ops.modulated_conv2d.algorithms import (
 )
 from facegan.ops.modulated_conv2d.autograd import Demodulation, SynthesisLayer
 from facegan.ops.modulated_conv2d.reference import (
+    UNPADDED,
+    blended,
     demodulation,
     layer_of_regions,
+    masks_at,
     modulated_conv2d_ref,
     normalized,
     resampling_filter,
     synthesis_layer,
 )
-from facegan.ops.registration import applied, operators
+from facegan.ops.registration import Operators, applied, operators
 from facegan.ops.upfirdn2d import upfirdn2d
 
 __all__ = ["modulated_conv2d", "modulated_conv2d_ref"]
@@ -68,10 +73,10 @@ def modulated_conv2d(
     act: str = "linear",
     gain: float | None = None,
     clamp: float | None = None,
-    others: Tensor | None = None,
     masks: Tensor | None = None,
+    blend: bool = False,
 ) -> Tensor:
-    """Compute one synthesis layer.
+    """Compute one synthesis layer, whose styles may vary by region of the map.
 
     The styles scale the input channels, the weights are shared by the batch; demodulation brings the output channels back to unit
     variance (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", eqs. 1 and 3). In float16 styles and
@@ -80,7 +85,7 @@ def modulated_conv2d(
     Args:
         x: [N, I, H, W] floating point.
         weight: [O, I, K, K], cast to x's dtype.
-        styles: [N, I], factors of the input channels.
+        styles: [N, I], factors of the input channels; [N, 1 + K, I] with masks.
         demodulate: divide by the norm of the modulated weights, `sqrt(sum_{i,k} (s_i w)^2 + 1e-8)`.
         up: factor by which `resample_filter` enlarges the map before the convolution.
         down: factor by which it reduces the map after it; one of the two is 1.
@@ -92,9 +97,11 @@ def modulated_conv2d(
         act: as in `bias_act`, where alpha is 0.2.
         gain: as in `bias_act`.
         clamp: as in `bias_act`.
-        others: [N, K, I], styles that hold in K regions: at each pixel the styles are `styles + sum_k mask_k (others_k - styles)`, and
-            likewise the demodulation coefficients, so that one convolution serves them all. None for none.
-        masks: [1 or N, K, H', W'] from 0 to 1, where each of `others` holds; at x's size their mean.
+        masks: [1 or N, K, H', W'] from 0 to 1, where each of K further styles holds: `styles` are then [N, 1 + K, I], the first where
+            no mask is. None for none.
+        blend: of a layer with masks: False for one convolution of x times `s_0 + sum_k mask_k (s_k - s_0)`, with masks averaged at x's
+            size, and demodulation coefficients that vary likewise; True for one layer per style, `y_0 + sum_k mask_k (y_k - y_0)`,
+            which costs as many convolutions and follows a mask exactly.
 
     Returns:
         [N, O, H', W'] in x's dtype and memory format. Under autocast that dtype is autocast's.
@@ -105,7 +112,7 @@ def modulated_conv2d(
         BackendUnavailable: the backend that was asked for by name cannot serve.
     """
     activation = check_activation("modulated_conv2d", act, LINEAR.alpha, gain, clamp)
-    _check(x, weight, styles, bias)
+    _check(x, weight, styles, bias, None if masks is None else masks.shape)
     check_factors("modulated_conv2d", up, down)
     if up > 1 and down > 1:
         raise FaceganError(f"modulated_conv2d: up is {up} and down is {down}; expected one of the two to be 1.")
@@ -116,19 +123,26 @@ def modulated_conv2d(
     f = resampling_filter(resample_filter, up, down, x.device)
     if noise is not None:
         noise = _checked_noise(noise, x, *_out_size(x, weight, up, down, padding))
-    if others is not None or masks is not None:
-        others, masks = _checked_regions(others, masks, x, *_out_size(x, weight, up, down, padding))
-        return layer_of_regions(x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation, others, masks)
     layer = as_named(Layer, (x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation))
+    if masks is not None:
+        masks = _checked_masks(masks, x, *_out_size(x, weight, up, down, padding))
+        return (_blend if blend else _share)(layer, masks, chosen)
     return _run(layer, chosen)
 
 
-def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None) -> None:
+def _check(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor | None, masks: torch.Size | None) -> None:
     if x.ndim != 4 or not x.is_floating_point():
         raise FaceganError(f"modulated_conv2d: x is {x.dtype} {list(x.shape)}; expected a floating point [N, I, H, W].")
     if weight.ndim != 4 or weight.shape[1] != x.shape[1] or weight.shape[2] != weight.shape[3]:
         raise FaceganError(f"modulated_conv2d: weight has shape {list(weight.shape)}; expected [O, {x.shape[1]}, K, K].")
-    if styles.shape != x.shape[:2]:
+    if masks is not None:
+        expected = x.shape[0], 1 + (masks[1] if len(masks) == 4 else 0), x.shape[1]
+        if styles.shape != expected or expected[1] == 1:
+            raise FaceganError(
+                f"modulated_conv2d: styles have shape {list(styles.shape)} and masks {list(masks)}; expected [N, 1 + K, I] = "
+                f"[{x.shape[0]}, 1 + K, {x.shape[1]}] and K masks [1 or {x.shape[0]}, K, H, W], at least one."
+            )
+    elif styles.shape != x.shape[:2]:
         raise FaceganError(f"modulated_conv2d: styles have shape {list(styles.shape)}; expected [N, I] = {list(x.shape[:2])} as x has.")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise FaceganError(f"modulated_conv2d: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}].")
@@ -139,19 +153,14 @@ def _out_size(x: Tensor, weight: Tensor, up: int, down: int, padding: int) -> tu
     return height, width
 
 
-def _checked_regions(others: Tensor | None, masks: Tensor | None, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Both, which belong together; the masks in x's dtype."""
-    if others is None or masks is None:
-        raise FaceganError("modulated_conv2d: `others` and `masks` belong together; give both, or none.")
-    count = others.shape[1] if others.ndim == 3 else 0
-    if others.shape != (x.shape[0], count, x.shape[1]) or not count:
-        raise FaceganError(f"modulated_conv2d: others have shape {list(others.shape)}; expected [{x.shape[0]}, K, {x.shape[1]}].")
-    if masks.shape not in ((1, count, height, width), (x.shape[0], count, height, width)):
+def _checked_masks(masks: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+    """The masks in float32 or wider, with x."""
+    if masks.shape[0] not in (1, x.shape[0]) or masks.shape[2:] != (height, width):
         raise FaceganError(
-            f"modulated_conv2d: masks have shape {list(masks.shape)}; expected [1 or {x.shape[0]}, {count}, {height}, {width}], one per "
-            "style of `others`, at the size of the layer's output."
+            f"modulated_conv2d: masks have shape {list(masks.shape)}; expected [1 or {x.shape[0]}, {masks.shape[1]}, {height}, {width}], "
+            "the size of the layer's output."
         )
-    return others, masks.to(x.dtype)
+    return masks.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
 def _checked_noise(noise: Tensor, x: Tensor, height: int, width: int) -> Tensor:
@@ -180,19 +189,29 @@ def _run(layer: Layer, backend_name: str) -> Tensor:
         # The result is noise and bias, which depend on no coefficient: what a backward pass took for their gradient would be the rounding
         # of y, times 1e8 where the styles are zeros.
         layer = layer._replace(demodulate=False)
-    d, graph = None, algorithm is not COMPOSED and wants_graph(layer)
-    if layer.demodulate and not graph and algorithm in (PREPACKED, FUSED):
-        d = ops.prepacked_demodulation(weight, styles)
-    elif layer.demodulate:
-        own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(weight, styles)
-        d = (Demodulation.apply if own_graph else demodulation)(weight, styles)
-    if d is not None and x.dtype == torch.float16:
-        styles, d = normalized(styles, d)
-        layer = layer._replace(styles=styles)
-    given = operands(layer, d, ops)
+    graph = algorithm is not COMPOSED and wants_graph(layer)
+    given = _operands(layer, algorithm, graph, ops)
     if algorithm is COMPOSED:
         return _composed(given)
     return _with_graph(*given, algorithm) if graph else value(given, algorithm)
+
+
+def _operands(layer: Layer, algorithm: Algorithm, graph: bool, ops: Operators) -> Operands:
+    """The layer with its demodulation coefficients; styles [N, I] or [N, 1 + K, I]."""
+    x, weight, styles, *_ = layer
+    d = None
+    if layer.demodulate:
+        flat = styles.flatten(0, -2)
+        if not graph and algorithm in (PREPACKED, FUSED):
+            d = ops.prepacked_demodulation(weight, flat)
+        else:
+            own_graph = not torch.compiler.is_compiling() and torch.is_grad_enabled() and torch._C._any_requires_grad(weight, styles)
+            d = (Demodulation.apply if own_graph else demodulation)(weight, flat)
+        d = d.view(*styles.shape[:-1], weight.shape[0])
+        if x.dtype == torch.float16:
+            styles, d = normalized(styles, d)
+            layer = layer._replace(styles=styles)
+    return operands(layer, d, ops)
 
 
 _with_graph = applied(SynthesisLayer)
@@ -208,4 +227,57 @@ def _composed(given: Operands) -> Tensor:
         x = upfirdn2d(x, f, up=steps.up, padding=steps.after or 0)
         steps = Resampling()
     y: Tensor = ops.modulated_epilogue(x, d, noise, b, *filter_after(f, steps), *activation)
+    return y
+
+
+def _wants_graph(layer: Layer, masks: Tensor) -> bool:
+    return wants_graph(layer) or (torch.is_grad_enabled() and masks.requires_grad)
+
+
+def _share(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
+    """One convolution for styles [N, 1 + K, I] that vary by pixel."""
+    x, weight, styles, *_, bias, activation = layer
+    first = layer._replace(styles=styles[:, 0])
+    algorithm = choose(first, backend_name, whole=False)
+    if algorithm is REFERENCE:
+        return layer_of_regions(*layer, masks)
+    ops = operators(backend_name)
+    if algorithm is POINTWISE:  # linear in the styles: all of them in one pass over x, then the colours are blended
+        y: Tensor = ops.pointwise(x, (styles[:, :, None] * weight.flatten(1)).flatten(1, 2))
+        y = blended(y.unflatten(1, (styles.shape[1], weight.shape[0])), masks)
+        return y if bias is None and activation == LINEAR else bias_act(y, bias, 1, *activation)
+    if activation.act not in HOMOGENEOUS or not fused(activation):
+        return bias_act(_share(layer._replace(bias=None, activation=LINEAR), masks, backend_name), bias, 1, *activation)
+    graph = algorithm is not COMPOSED and _wants_graph(layer, masks)
+    given = _operands(layer._replace(demodulate=layer.demodulate and x.numel() > 0), algorithm, graph, ops)
+    x, w, s, d, noise, b, f, steps, activation, _ = given
+    z = ops.regional_epilogue(x, s, masks_at(masks, x), None, None, None, UNPADDED, None, None, *LINEAR)
+    if steps.before is not None:
+        z = upfirdn2d(z, f, down=steps.down, padding=steps.before)
+    z = convolved(given._replace(x=z, s=None), COMPOSED if graph else algorithm)
+    if steps.up > 1:
+        z, steps = upfirdn2d(z, f, up=steps.up, padding=steps.after or 0), Resampling()
+    y = ops.regional_epilogue(z, d, masks, noise, b, *filter_after(f, steps), None, None, *activation)
+    return y
+
+
+def _blend(layer: Layer, masks: Tensor, backend_name: str) -> Tensor:
+    """A layer for each of the styles [N, 1 + K, I], as one of (1 + K) N samples, whose results are blended."""
+    x, _, styles, *_, noise, _, activation = layer
+    count = styles.shape[1]
+    each = noise if noise is None or noise.shape[0] == 1 else torch.cat([noise] * count)
+    stacked = layer._replace(x=torch.cat([x] * count), styles=styles.transpose(0, 1).flatten(0, 1), noise=each)
+    algorithm = choose(stacked, backend_name, whole=False)
+    apart = algorithm in (REFERENCE, POINTWISE, COMPOSED) or activation.act not in HOMOGENEOUS or not fused(activation)
+    if apart or _wants_graph(stacked, masks):
+        return blended(_run(stacked, backend_name).unflatten(0, (count, x.shape[0])).transpose(0, 1), masks)
+    ops = operators(backend_name)
+    given = _operands(stacked, algorithm, False, ops)
+    z, d = convolved(given, algorithm).chunk(count), None if given.d is None else given.d[:, None].chunk(count)
+    weights = torch.cat([1 - masks.sum(1, keepdim=True), masks], 1).split(1, 1)
+    y = None
+    for k in range(count):
+        rest = *filter_after(given.f, given.steps), y, weights[k]
+        y = ops.regional_epilogue(z[k], d and d[k], None, noise, given.b, *rest, *activation)
+    assert y is not None
     return y

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from facegan.errors import FaceganError
 from facegan.ops.activation import LINEAR, Activation
-from facegan.ops.conv2d import Resampling, by_winograd, resampling
+from facegan.ops.conv2d import Resampling, by_winograd, conv2d, resampling
 from facegan.ops.formats import following
 from facegan.ops.modulated_conv2d import measured
 from facegan.ops.modulated_conv2d.reference import UNPADDED, demodulation
@@ -72,7 +72,7 @@ class Operands(NamedTuple):
 
     x: Tensor
     w: Tensor  # in x's dtype
-    s: Tensor  # the styles
+    s: Tensor | None  # the styles
     d: Tensor | None  # demodulation coefficients [N, O]
     noise: Tensor | None
     b: Tensor | None  # in x's dtype
@@ -108,12 +108,13 @@ def wants_graph(layer: Layer) -> bool:
     return torch.is_grad_enabled() and torch._C._any_requires_grad(layer.x, layer.weight, layer.styles, layer.noise, layer.bias)
 
 
-def choose(layer: Layer, backend: str) -> Algorithm:
+def choose(layer: Layer, backend: str, whole: bool = True) -> Algorithm:
     """Choose the algorithm of a layer.
 
     Args:
         layer: whose activation is linear, relu or lrelu, or else runs after it.
         backend: that serves `modulated_conv2d`.
+        whole: `FUSED` would serve all of the layer, not the convolution alone, which is no matter to Winograd's filtering.
 
     Raises:
         FaceganError: "fused" is pinned, and the backend has no such algorithm.
@@ -148,7 +149,7 @@ def choose(layer: Layer, backend: str) -> Algorithm:
         possible = keeps and cpu and x.dtype == torch.float32 and size == 3 and padding == 1
         many = min(weight.shape[:2]) >= LEAST_CHANNELS_CPU and pixels >= LEAST_PIXELS_CPU
         return FUSED if possible and (many or requested == "fused") else library
-    if x.dtype == torch.float64:
+    if x.dtype == torch.float64 or not whole:
         return library
     if requested == "fused":
         return FUSED
@@ -185,13 +186,24 @@ def value(given: Operands, algorithm: Algorithm) -> Tensor:
         made = by_winograd(x, w, steps.options, **layer)
         if made is not None:
             return made
-    z = convolution_input(x, s, f, steps, ops)
-    if algorithm is PREPACKED:
-        z = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed, steps.flip_weight)
-    else:
-        z = torch.convolution(z, following(steps.weight(w), z), None, *steps.options)
-    y = ops.modulated_epilogue.kernel(z, d, noise, b, *filter_after(f, steps), *activation)
+    y = ops.modulated_epilogue.kernel(convolved(given, algorithm), d, noise, b, *filter_after(f, steps), *activation)
     return y
+
+
+def convolved(given: Operands, algorithm: Algorithm) -> Tensor:
+    """Compute the part of a layer up to its convolution, without modulation where `s` is None; a graph takes `COMPOSED`, without s."""
+    x, w, s, _, _, _, f, steps, _, ops = given
+    if algorithm is FUSED:
+        s = x.new_ones(x.shape[:2]) if s is None else s
+        y: Tensor = ops.modulated_conv2d_fused.kernel(x, w, s, None, None, None, steps.padding, steps.flip_weight, *LINEAR)
+        return y
+    z = x if s is None else convolution_input(x, s, f, steps, ops)
+    if algorithm is PREPACKED:
+        y = ops.prepacked_conv2d.kernel(z, w, steps.stride, steps.padding, steps.transposed, steps.flip_weight)
+        return y
+    if algorithm is COMPOSED:
+        return conv2d(z, steps.weight(w), **steps.convolution)
+    return torch.convolution(z, following(steps.weight(w), z), None, *steps.options)
 
 
 def convolution_input(x: Tensor, s: Tensor, f: Tensor | None, steps: Resampling, ops: Operators) -> Tensor:

@@ -36,12 +36,19 @@ def modulated_conv2d_ref(
     act: str = "linear",
     gain: float | None = None,
     clamp: float | None = None,
+    masks: Tensor | None = None,
+    blend: bool = False,
 ) -> Tensor:
     """Compute `modulated_conv2d` in PyTorch, the non-grouped form; arguments as there, unchecked."""
     f = resampling_filter(resample_filter, up, down, x.device)
     activation = filled_activation(act, LINEAR.alpha, gain, clamp)
+    rest = demodulate, f, up, down, padding, flip_weight, noise, bias, activation
     with backend.use_backend("reference"):
-        return synthesis_layer(x, weight, styles, demodulate, f, up, down, padding, flip_weight, noise, bias, activation)
+        if masks is None:
+            return synthesis_layer(x, weight, styles, *rest)
+        if not blend:
+            return layer_of_regions(x, weight, styles, *rest, masks)
+        return blended(torch.stack([synthesis_layer(x, weight, each, *rest) for each in styles.unbind(1)], 1), masks)
 
 
 def synthesis_layer(
@@ -80,24 +87,64 @@ def layer_of_regions(
     noise: Tensor | None,
     bias: Tensor | None,
     activation: Activation,
-    others: Tensor,
     masks: Tensor,
 ) -> Tensor:
-    """Compute a layer whose styles vary by pixel: `others` [N, K, I] where the `masks` [1 or N, K, H', W'] are."""
-    inner = masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
-    x_scaled = x * per_pixel(styles, others, inner, x)
+    """Compute a layer whose styles [N, 1 + K, I] vary by pixel, as the masks [1 or N, K, H', W'] say: one convolution for all of them."""
+    d = demodulation(weight, styles.flatten(0, 1)).unflatten(0, styles.shape[:2]) if demodulate else None
+    if d is not None and x.dtype == torch.float16:
+        styles, d = normalized(styles, d)
+    x_scaled = x * per_pixel(styles, masks_at(masks, x), x)
     z = conv2d_resample(x_scaled, weight.to(x.dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight)
-    if demodulate:
-        d = demodulation(weight, styles), demodulation(weight, others.flatten(0, 1)).unflatten(0, others.shape[:2])
-        z = z * per_pixel(*d, masks, z)
-    return kept(modulated_epilogue_ref(z, None, noise, bias, None, UNPADDED, activation), x)
+    return kept(regional_epilogue_ref(z, d, masks, noise, bias, None, UNPADDED, None, None, activation), x)
 
 
-def per_pixel(own: Tensor, others: Tensor, masks: Tensor, x: Tensor) -> Tensor:
-    """Factors [N, C], those of regions [N, K, C] and masks [1 or N, K, H, W] -> [N, C, H, W] in x's dtype."""
+def masks_at(masks: Tensor, x: Tensor) -> Tensor:
+    """The masks of a layer's result at the size of its input: their means, or nearest values of what is reduced."""
+    return masks if masks.shape[2:] == x.shape[2:] else adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
+
+
+def per_pixel(v: Tensor, masks: Tensor | None, x: Tensor) -> Tensor:
+    """Factors [N, 1 + K, C] and masks [1 or N, K, H, W] -> [N, C, H, W] in x's dtype: v_0 + sum_k masks_k (v_k - v_0)."""
+    v = v.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    own = v[:, 0, :, None, None]
+    if masks is None:
+        return own.to(x.dtype)
     with uncast(x):
-        beyond = torch.einsum("nkhw,nkc->nchw", upcast(masks.expand(x.shape[0], -1, -1, -1)), upcast(others) - upcast(own)[:, None])
-    return (beyond + upcast(own)[:, :, None, None]).to(x.dtype)
+        beyond = torch.einsum("nkhw,nkc->nchw", masks.to(v.dtype).expand(x.shape[0], -1, -1, -1), v[:, 1:] - v[:, :1])
+    return (own + beyond).to(x.dtype)
+
+
+def blended(maps: Tensor, masks: Tensor) -> Tensor:
+    """Maps [N, 1 + K, C, H, W], the first where no mask is, and masks [1 or N, K, H, W] -> their mean so weighted [N, C, H, W]."""
+    own, *others = maps.unbind(1)
+    y = own
+    for other, mask in zip(others, masks.to(maps.dtype).unbind(1), strict=True):
+        y = torch.addcmul(y, other - own, mask[:, None])
+    return kept(y, own)
+
+
+def regional_epilogue_ref(
+    x: Tensor,
+    d: Tensor | None,
+    masks: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor | None,
+    padding: Sequence[int],
+    onto: Tensor | None,
+    weight: Tensor | None,
+    activation: Activation,
+) -> Tensor:
+    """Compute `onto + weight * clamp(gain * act(FIR(x) * d + noise + b))` with factors d that vary by pixel, see `per_pixel`.
+
+    d [N, 1 + K, C], where K is 0 without masks [1 or N, K, H', W']; onto [N, C, H', W'] and weight [1 or N, 1, H', W']: None for none.
+    """
+    if f is not None:
+        x = upfirdn2d_ref(x, f, padding=padding)
+    x = x if d is None else x * per_pixel(d, masks, x)
+    y = modulated_epilogue_ref(x, None, noise, b, None, UNPADDED, activation)
+    y = y if weight is None else y * weight.to(y.dtype)
+    return y if onto is None else onto + y
 
 
 def resampling_filter(f: Tensor | None, up: int, down: int, device: torch.device) -> Tensor | None:
@@ -126,6 +173,9 @@ def normalized(styles: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """
     if d.numel() == 0:
         return styles, d
+    if d.ndim == 3:  # several styles of a sample, [N, 1 + K, ..]: one constant for them
+        s, e = normalized(styles.flatten(1), d.flatten(1))
+        return s.view(styles.shape), e.view(d.shape)
     least, most = d.detach().aminmax(dim=1, keepdim=True)
     r = torch.minimum(torch.maximum(most * 2.0**-12, least), least * 2.0**8)
     return upcast(styles) * r, (d / r).clamp(max=2.0**12)

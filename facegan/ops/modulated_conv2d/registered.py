@@ -20,6 +20,7 @@ from facegan.ops.modulated_conv2d.reference import (
     pointwise_backward_ref,
     pointwise_ref,
     prepacked_conv2d_ref,
+    regional_epilogue_ref,
 )
 from facegan.ops.registration import by_pytorch, register
 
@@ -95,6 +96,14 @@ register(
     autograd=Pointwise,
     reference=pointwise_ref,
     optional=True,
+)
+register(
+    "modulated_conv2d",
+    "regional_epilogue(Tensor x, Tensor? d, Tensor? masks, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, Tensor? onto, "
+    f"Tensor? weight, {ACTIVATION_SCHEMA}) -> Tensor",
+    fake=lambda x, d, masks, *rest: _fake_epilogue(x, d, *rest),
+    autograd=by_pytorch(regional_epilogue_ref),
+    reference=regional_epilogue_ref,
 )
 register(
     "modulated_conv2d",

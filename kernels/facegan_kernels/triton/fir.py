@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from .activation import activate, scalars
+from .layout import factors
 
 
 @triton.jit
@@ -83,12 +84,14 @@ def _scatter(sums, zero, taps, bands, main, halo, j: tl.constexpr, ROWS: tl.cons
 
 @triton.jit(do_not_specialize=["H", "W", "OH", "OW", "flip", "first_row", "first_column", "pad_x", "strips", "steps", "x_row", "y_row"])
 def fir(
-    x, f, y, d, noise, b, C, H, W, OH, OW, x_row, y_row, noise_stride, flip, first_row, first_column, pad_x, strips, steps,
+    x, f, y, d, masks, noise, b, onto, weight, C, H, W, OH, OW, x_row, y_row, mask_stride, noise_stride, weight_stride,
+    flip, first_row, first_column, pad_x, strips, steps,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    ROWS: tl.constexpr, ALONG: tl.constexpr, TILE: tl.constexpr,
+    ROWS: tl.constexpr, ALONG: tl.constexpr, TILE: tl.constexpr, REGIONS: tl.constexpr,
     SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, OPERAND: tl.constexpr
 ):  # fmt: skip
-    """y = clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows.
+    """y = onto + weight * clamp(gain * act(FIR(x) * d + noise + b)) for one strip: COLUMNS columns of PLANES channels, steps * OUT rows;
+    d [N, 1 + REGIONS, C] varies by pixel, as the masks say.
 
     ROWS is (KH, UP, DOWN, OUT, IN, WINDOW, PHASE): a step finishes OUT rows of y, whose reach is a window of WINDOW rows of x, and
     moves on by IN rows; PHASE is the first window's first tap in the first row. ALONG is (KW, UP, DOWN, BEFORE, AFTER, HALO): the
@@ -139,6 +142,8 @@ def fir(
     planes = 1 if CHANNELS_LAST else C  # of a sample, one after the other
     x += n * planes * H * x_row
     y += n * planes * OH * y_row
+    if onto is not None:
+        onto += n * planes * OH * y_row
 
     dtype: tl.constexpr = x.dtype.element_ty
     bands = ()
@@ -150,7 +155,7 @@ def fir(
     if SEPARABLE:
         for k in tl.static_range(KH):
             taps += (tl.load(f + _tap(k, KH, flip)).to(tl.float32),)
-    if d is not None:
+    if d is not None and REGIONS == 0:
         factor = tl.load(d + n * C + plane, plane < C, other=0.0).to(tl.float32)[None, :]
     if b is not None:
         bias = tl.load(b + plane, plane < C, other=0.0).to(tl.float32)[None, :]
@@ -180,26 +185,36 @@ def fir(
             o = step * OUT + u
             present = (step >= first) & (o < OH)
             live = (plane < tl.where(present, C, 0))[None, :]
+            pixel, within = o.to(tl.int64) * OW + out, out < tl.where(present, OW, 0)
             if d is not None:
-                v = v * factor
+                if REGIONS > 0:
+                    v = v * factors(d, masks, n, pixel, plane, within, plane < C, C, OH * OW, mask_stride, REGIONS, tl.float32)
+                else:
+                    v = v * factor
             if noise is not None:
-                at_noise = noise + n * noise_stride + o.to(tl.int64) * OW + out
-                v = v + tl.load(at_noise, out < tl.where(present, OW, 0), other=0.0).to(tl.float32)[:, None]
+                v = v + tl.load(noise + n * noise_stride + pixel, within, other=0.0).to(tl.float32)[:, None]
             if b is not None:
                 v = v + bias
-            tl.store(y + o.to(tl.int64) * y_row + at_out, activate(v, ACT, slope, gain, clamp), in_out & live)
+            v = activate(v, ACT, slope, gain, clamp)
+            if weight is not None:
+                v = v * tl.load(weight + n * weight_stride + pixel, within, other=0.0).to(tl.float32)[:, None]
+            if onto is not None:
+                v = v + tl.load(onto + o.to(tl.int64) * y_row + at_out, in_out & live, other=0.0).to(tl.float32)
+            tl.store(y + o.to(tl.int64) * y_row + at_out, v, in_out & live)
         sums = under_way[OUT:]
 
 
 @triton.jit(
     do_not_specialize=[
-        "C", "H", "W", "OH", "OW", "noise_stride", "up_y", "up_x", "down_y", "down_x", "top", "left", "KH", "KW", "flip"
+        "C", "H", "W", "OH", "OW", "mask_stride", "noise_stride", "weight_stride",
+        "up_y", "up_x", "down_y", "down_x", "top", "left", "KH", "KW", "flip",
     ]
 )  # fmt: skip
 def fir_direct(
-    x, f, y, d, noise, b, total, C, H, W, OH, OW, noise_stride, up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
+    x, f, y, d, masks, noise, b, onto, weight, total, C, H, W, OH, OW, mask_stride, noise_stride, weight_stride,
+    up_y, up_x, down_y, down_x, top, left, KH, KW, flip,
     slope: tl.float64, gain: tl.float64, clamp: tl.float64,
-    SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr
+    REGIONS: tl.constexpr, SEPARABLE: tl.constexpr, ACT: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """The same, one load per tap: for float64, and for factors and filters that `fir` does not take."""
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
@@ -224,9 +239,19 @@ def fir_direct(
             tap = tl.load(f + ky).to(ACC) * tl.load(f + kx).to(ACC) if SEPARABLE else tl.load(f + ky * KW + kx).to(ACC)
             v += tap * tl.load(x + at, present, other=0.0).to(ACC)
     if d is not None:
-        v = v * tl.load(d + n * C + c, live, other=0.0).to(ACC)
+        own = tl.load(d + n * (1 + REGIONS) * C + c, live, other=0.0).to(ACC)
+        factor = own
+        for k in tl.static_range(REGIONS):
+            beyond = tl.load(d + (n * (1 + REGIONS) + k + 1) * C + c, live, other=0.0).to(ACC) - own
+            factor += tl.load(masks + n * mask_stride + (k * OH + oy) * OW + ox, live, other=0.0).to(ACC) * beyond
+        v = v * factor
     if noise is not None:
         v = v + tl.load(noise + n * noise_stride + oy * OW + ox, live, other=0.0).to(ACC)
     if b is not None:
         v = v + tl.load(b + c, live, other=0.0).to(ACC)
-    tl.store(y + e, activate(v, ACT, slope, gain, clamp), live)
+    v = activate(v, ACT, slope, gain, clamp)
+    if weight is not None:
+        v = v * tl.load(weight + n * weight_stride + oy * OW + ox, live, other=0.0).to(ACC)
+    if onto is not None:
+        v = v + tl.load(onto + e, live, other=0.0).to(ACC)
+    tl.store(y + e, v, live)

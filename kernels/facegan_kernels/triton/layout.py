@@ -35,6 +35,19 @@ def offsets(n, p, c, C, P, CHANNELS_LAST: tl.constexpr):
         return n * C * P + p[:, None] + (c.to(tl.int64) * P)[None, :]
 
 
+@triton.jit
+def factors(d, masks, n, p, c, in_p, in_c, C, P, mask_stride, REGIONS: tl.constexpr, ACC: tl.constexpr):
+    """d [N, 1 + REGIONS, C] at pixels and channels, [pixels or 1, channels]: `d_0 + sum_k masks_k (d_k - d_0)`, masks [.., REGIONS, P]."""
+    d += n * (1 + REGIONS) * C + c
+    own = tl.load(d, in_c, other=0.0).to(ACC)
+    factor = own[None, :]
+    for k in tl.static_range(REGIONS):
+        beyond = tl.load(d + (k + 1) * C, in_c, other=0.0).to(ACC) - own
+        mask = tl.load(masks + n * mask_stride + k * P + p, in_p, other=0.0).to(ACC)
+        factor = factor + mask[:, None] * beyond[None, :]
+    return factor
+
+
 Launch = TypeVar("Launch", bound=Callable[..., Any])
 
 

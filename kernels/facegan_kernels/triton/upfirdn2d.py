@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -17,13 +17,27 @@ from torch import Tensor
 
 from .activation import NONE, Activation, activation_of
 from .fir import fir, fir_direct
-from .layout import acc_type, on_its_device, to_dense
+from .layout import acc_type, match_layout, on_its_device, to_dense
 
 TYPES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float32: tl.float32}
 FACTORS = {1, 2, 4}
 MOST_TAPS = {1: 16, 2: 5}  # by the filter's dimensions; a matrix per row of a 2-D filter fills shared memory
 PROGRAMS = 1024  # strips get shorter only while there are fewer: some for each of a GPU's hundred multiprocessors
 SUMS = 16384  # elements of all rows of y under way: 128 registers in each of 128 threads
+
+
+class Parameters(NamedTuple):
+    """Of an epilogue, as `fir_epilogue` has them, dense."""
+
+    d: Tensor | None = None
+    masks: Tensor | None = None
+    noise: Tensor | None = None
+    b: Tensor | None = None
+    onto: Tensor | None = None
+    weight: Tensor | None = None
+
+
+NONE_GIVEN = Parameters()
 
 
 @on_its_device
@@ -39,14 +53,27 @@ def upfirdn2d(
 
 
 def fir_epilogue(
-    x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, f: Tensor, padding: Sequence[int], activation: tuple[Any, ...]
+    x: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor,
+    padding: Sequence[int],
+    activation: tuple[Any, ...],
+    masks: Tensor | None = None,
+    onto: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """clamp(gain * act(FIR(x) * d + noise + b)) with FIR = upfirdn2d(x, f, 1, 1, padding); d [N, C], noise [1 or N, 1, H', W'], b [C]."""
+    """onto + weight * clamp(gain * act(FIR(x) * d + noise + b)) with FIR = upfirdn2d(x, f, 1, 1, padding).
+
+    d [N, C], or [N, 1 + K, C] with masks [1 or N, K, H', W']; noise and weight [1 or N, 1, H', W'], b [C], onto like the result.
+    """
     x = to_dense(x)
     y = _result(x, f, (1, 1), (1, 1), padding)
     if y.numel():
-        d, noise, b = (t if t is None else t.contiguous() for t in (d, noise, b))
-        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation_of(activation, x.dtype), d, noise, b)
+        d, masks, noise, b, weight = (t if t is None else t.contiguous() for t in (d, masks, noise, b, weight))
+        parameters = Parameters(d, masks, noise, b, None if onto is None else match_layout(onto, y), weight)
+        _filter(x, f, y, (1, 1), (1, 1), padding, False, activation_of(activation, x.dtype), parameters)
     return y
 
 
@@ -68,18 +95,19 @@ def _filter(
     padding: Sequence[int],
     flip_filter: bool,
     act: Activation,
-    d: Tensor | None = None,
-    noise: Tensor | None = None,
-    b: Tensor | None = None,
+    parameters: Parameters = NONE_GIVEN,
 ) -> None:
     """Launches a kernel on dense x and y of one memory format."""
     channels_last = not (x.is_contiguous() and y.is_contiguous())
     samples, channels = x.shape[:2]
-    if not channels_last and d is None and noise is None and b is None:  # then samples are just more planes
+    if not channels_last and all(v is None for v in parameters):  # then samples are just more planes
         samples, channels = 1, samples * channels
-    noise_stride = 0 if noise is None or noise.shape[0] == 1 else y.shape[2] * y.shape[3]
-    tensors, sizes = (x, f.to(x.device).contiguous(), y, d, noise, b), (channels, *x.shape[2:], *y.shape[2:], noise_stride)
+    strides = [
+        0 if v is None or v.shape[0] == 1 else math.prod(v.shape[1:]) for v in (parameters.masks, parameters.noise, parameters.weight)
+    ]
+    tensors, sizes = (x, f.to(x.device).contiguous(), y, *parameters), (channels, *x.shape[2:], *y.shape[2:], *strides)
     options = act._asdict() | {"flip": int(flip_filter), "SEPARABLE": f.ndim == 1, "CHANNELS_LAST": channels_last}
+    options["REGIONS"] = 0 if parameters.masks is None else parameters.masks.shape[1]
     if x.dtype in TYPES and {*up, *down} <= FACTORS and max(f.shape) <= MOST_TAPS[f.ndim]:
         _strips(tensors, sizes, samples, up, down, padding, options)
     else:
@@ -99,7 +127,7 @@ def _strips(
 ) -> None:
     """Launches `fir`; its docstring and those below say what the parameters mean."""
     x, f = tensors[:2]
-    channels, height, width, out_height, out_width, noise_stride = sizes
+    channels, height, width, out_height, out_width, *strides = sizes
     (kh, kw), channels_last = (f.shape[0], f.shape[-1]), options["CHANNELS_LAST"]
     common = math.gcd(up[0], down[0])
     made, used = up[0] // common, down[0] // common
@@ -120,7 +148,7 @@ def _strips(
     steps = triton.cdiv(triton.cdiv(out_height, strips), made)
     operand = tl.float32 if triton.knobs.runtime.interpret else TYPES[x.dtype]  # the interpreter's dot misreads bfloat16
     fir[(across * strips,)](
-        *tensors, channels, height, width, out_height, out_width, width * pitch // unit, out_width * pitch // unit, noise_stride,
+        *tensors, channels, height, width, out_height, out_width, width * pitch // unit, out_width * pitch // unit, *strides,
         first_row=first_row, first_column=first_column if channels_last else first_column // unit, pad_x=padding[2],
         strips=strips, steps=steps,
         ROWS=(kh, up[0], down[0], made, used, window, phase),

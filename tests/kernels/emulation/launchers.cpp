@@ -40,6 +40,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(facegan_emulated_launchers, library) {
   library.def(
       "modulated_epilogue(Tensor x, Tensor? d, Tensor? noise, Tensor? b, Tensor? f, Tensor(a!) y, int n, int c, int h, int w, "
       "int oh, int ow, bool channels_last, int noise_batch, int kh, int kw, int pad_top, int pad_left, " FACEGAN_ACTIVATION ") -> ()");
+  // d [n, 1 + regions, c] with masks [mask_batch, regions, oh, ow]; weight [weight_batch, 1, oh, ow].
+  library.def(
+      "regional_epilogue(Tensor x, Tensor? d, Tensor? masks, Tensor? noise, Tensor? b, Tensor? f, Tensor? onto, Tensor? weight, "
+      "Tensor(a!) y, int n, int c, int h, int w, int oh, int ow, bool channels_last, int regions, int mask_batch, int noise_batch, "
+      "int weight_batch, int kh, int kw, int pad_top, int pad_left, " FACEGAN_ACTIVATION ") -> ()");
   // sums [3, n, c]; dn [dn_batch, 1, H, W] in T.
   library.def(
       "modulated_epilogue_backward(Tensor dy, Tensor y, Tensor? d, Tensor? noise, Tensor(a!) dz, Tensor(b!) sums, "
@@ -63,6 +68,7 @@ STABLE_TORCH_LIBRARY_IMPL(facegan_emulated_launchers, CPU, library) {
   FACEGAN_LAUNCHER(modulate);
   FACEGAN_LAUNCHER(modulate_backward);
   FACEGAN_LAUNCHER(modulated_epilogue);
+  FACEGAN_LAUNCHER(regional_epilogue);
   FACEGAN_LAUNCHER(modulated_epilogue_backward);
   FACEGAN_LAUNCHER(modulated_epilogue_double_backward);
 }

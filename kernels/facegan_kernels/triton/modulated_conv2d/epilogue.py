@@ -18,28 +18,34 @@ from torch import Tensor
 from facegan_kernels.dtypes import acc_dtype
 
 from ..activation import NONE, Activation, activate, activation_of, scalars, times_slope, unclamped
-from ..layout import Tiles, acc_type, is_channels_last, match_layout, offsets, on_its_device, place, tiles, to_dense
+from ..layout import Tiles, acc_type, factors, is_channels_last, match_layout, offsets, on_its_device, place, tiles, to_dense
 from ..tuning import tile
 
 
 @triton.jit
 def _forward(
-    x, d, noise, b, y, C, P, noise_stride, slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
+    x, d, masks, noise, b, onto, weight, y, C, P, mask_stride, noise_stride, weight_stride,
+    slope: tl.float64, gain: tl.float64, clamp: tl.float64, ACT: tl.constexpr,
+    REGIONS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
-    """y = clamp(gain * act(x * d + noise + b)), one tile."""
+    """y = onto + weight * clamp(gain * act(x * d + noise + b)), one tile; d [N, 1 + REGIONS, C] varies by pixel, as the masks say."""
     slope, gain, clamp = scalars(slope, gain, clamp, ACC)
     n, block_p, c = place(C, P, 1, PIXELS, CHANNELS, CHANNELS_LAST)
     p = block_p * PIXELS + tl.arange(0, PIXELS)
     inside, at = (p < P)[:, None] & (c < C)[None, :], offsets(n, p, c, C, P, CHANNELS_LAST)
     v = tl.load(x + at, inside).to(ACC)
     if d is not None:
-        v = v * tl.load(d + n * C + c, c < C).to(ACC)[None, :]
+        v = v * factors(d, masks, n, p, c, p < P, c < C, C, P, mask_stride, REGIONS, ACC)
     if noise is not None:
         v = v + tl.load(noise + n * noise_stride + p, p < P).to(ACC)[:, None]
     if b is not None:
         v = v + tl.load(b + c, c < C).to(ACC)[None, :]
-    tl.store(y + at, activate(v, ACT, slope, gain, clamp), inside)
+    v = activate(v, ACT, slope, gain, clamp)
+    if weight is not None:
+        v = v * tl.load(weight + n * weight_stride + p, p < P).to(ACC)[:, None]
+    if onto is not None:
+        v = v + tl.load(onto + at, inside).to(ACC)
+    tl.store(y + at, v, inside)
 
 
 @triton.jit(do_not_specialize=["N", "steps"])
@@ -137,8 +143,8 @@ def _contiguous(v: Tensor | None) -> Tensor | None:
 
 
 def _stride(v: Tensor | None) -> int:
-    """From one sample to the next of [1 or N, 1, H, W]."""
-    return 0 if v is None or v.shape[0] == 1 else v.shape[2] * v.shape[3]
+    """From one sample to the next of [1 or N, K, H, W]."""
+    return 0 if v is None or v.shape[0] == 1 else v.shape[1] * v.shape[2] * v.shape[3]
 
 
 @on_its_device
@@ -157,13 +163,43 @@ def modulated_epilogue(
     return _mapped(x, d, noise, b, activation_of(activation, x.dtype))
 
 
-def _mapped(x: Tensor, d: Tensor | None, noise: Tensor | None, b: Tensor | None, act: Activation) -> Tensor:
+@on_its_device
+def regional_epilogue(
+    x: Tensor,
+    d: Tensor | None,
+    masks: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    f: Tensor | None,
+    padding: list[int],
+    onto: Tensor | None,
+    weight: Tensor | None,
+    *activation: Any,
+) -> Tensor:
+    if f is not None:
+        from ..upfirdn2d import fir_epilogue
+
+        return fir_epilogue(x, d, noise, b, f, padding, activation, masks, onto, weight)
+    return _mapped(x, d, noise, b, activation_of(activation, x.dtype), masks, onto, weight)
+
+
+def _mapped(
+    x: Tensor,
+    d: Tensor | None,
+    noise: Tensor | None,
+    b: Tensor | None,
+    act: Activation,
+    masks: Tensor | None = None,
+    onto: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
     x = to_dense(x)
-    y = torch.empty_like(x)
+    y, onto = torch.empty_like(x), None if onto is None else match_layout(onto, x)
     if x.numel():
         t = tiles(x, 8192, 1)
         _forward[(t.programs,)](
-            x, _contiguous(d), _contiguous(noise), _contiguous(b), y, x.shape[1], x.shape[2] * x.shape[3], _stride(noise),
+            x, *(_contiguous(v) for v in (d, masks, noise, b)), onto, _contiguous(weight), y, x.shape[1], x.shape[2] * x.shape[3],
+            _stride(masks), _stride(noise), _stride(weight), REGIONS=0 if masks is None else masks.shape[1],
             PIXELS=t.pixels, CHANNELS=t.channels, num_warps=8, **_options(x, act),
         )  # fmt: skip
     return y
