@@ -22,6 +22,7 @@ BACKENDS = {"cpu": ("native",), "cuda": ("triton", "native")}
 
 STREAMING = ("bias_act", "upsample2d", "downsample2d", "filter2d", "adain", "adain_affine")  # bound by memory
 LAYERS = ("modulated_conv2d", "modulated_conv2d_up", "to_rgb")
+REGIONAL = ("regional_conv2d", "regional_conv2d_up")  # whose styles vary by pixel
 FILTERED = ("filtered_lrelu", "filtered_lrelu_radial")  # StyleGAN3-T's and -R's nonlinearity
 OPS = (*STREAMING, *LAYERS, "conv2d")
 STEPS = ("stylegan2_step", "stylegan2_r1", "stylegan2_path_length")
@@ -53,7 +54,7 @@ class Case:
             return "upfirdn2d"
         if self.op in FILTERED:
             return "filtered_lrelu"
-        if self.op in (*LAYERS, *NETWORK_OPS):
+        if self.op in (*LAYERS, *REGIONAL, *NETWORK_OPS):
             return "modulated_conv2d"
         return None if self.op == "conv2d" else self.op
 
@@ -118,9 +119,9 @@ def block(
     """The product of everything given, at a network's own channels."""
     widths = {size: c for c, size in NETWORKS[network]}
     for op, order, size, n, dtype, layout in product(ops, orders, sizes, batches, dtypes, layouts):
-        up = op in ("modulated_conv2d_up", "upsample2d", "downsample2d")
+        up = op in ("modulated_conv2d_up", "regional_conv2d_up", "upsample2d", "downsample2d")
         if not up or size // 2 in widths:
-            c_in = widths[size // 2] if op == "modulated_conv2d_up" else widths[size]
+            c_in = widths[size // 2] if op.endswith("conv2d_up") else widths[size]
             yield Case(op, order, network, n, widths[size], size, c_in, dtype, layout)
 
 
@@ -161,6 +162,7 @@ def _check() -> Iterator[Case]:
     yield from block(small, ("modulated_conv2d",), ("graph",), (16, 8, 4))
     yield from block("stylegan2-1024", ("modulated_conv2d",), ("fwd+bwd",), (256, 512))
     yield from block(small, ("modulated_conv2d_up", "to_rgb"), ("fwd+bwd",), (256, 32))
+    yield from block(small, REGIONAL, ("fwd",), (256,))
     yield from block(small, ("modulated_conv2d_up", "to_rgb"), ("graph",), (16,))
     yield from block(small, ("bias_act", "adain", "upsample2d", "downsample2d"), ("fwd", "bwd"), (128,), (32,))
     yield from block(small, OPS, ("double",), (128,), (8,))

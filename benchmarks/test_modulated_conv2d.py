@@ -53,6 +53,33 @@ def test_modulated_conv2d_up(case, draw, measure):
     )
 
 
+def regional(case, draw, up):
+    """A layer of one other style in the lower half, and its inputs; `plain` is the layer without it."""
+    n, c, size, _ = case.shape
+    x, noise, bias = draw(n, case.c_in, size // up, size // up), draw(n, 1, size, size), draw(c)
+    weight, styles = draw(c, case.c_in, 3, 3, dtype=torch.float32), draw(n, 2, case.c_in, dtype=torch.float32)
+    masks = torch.linspace(0, 1, size, device=x.device)[:, None].expand(1, 1, size, size).contiguous()
+
+    def layer(x, weight, styles, noise, bias):
+        return modulated_conv2d(x, weight, styles, up=up, padding=1, noise=noise, bias=bias, act="lrelu", masks=masks)
+
+    def plain(x, weight, styles, noise, bias):
+        return modulated_conv2d(x, weight, styles[:, 0], up=up, padding=1, noise=noise, bias=bias, act="lrelu")
+
+    return layer, plain, (x, weight, styles, noise, bias)
+
+
+def test_regional_conv2d(case, draw, measure):
+    """One convolution for styles that vary by pixel, beside a layer of one style."""
+    layer, plain, inputs = regional(case, draw, 1)
+    measure(layer, inputs, layer_work(case, inputs, 3, case.size**2), unlike={"plain": plain}, compiled=False)
+
+
+def test_regional_conv2d_up(case, draw, measure):
+    layer, plain, inputs = regional(case, draw, 2)
+    measure(layer, inputs, layer_work(case, inputs, 3, (case.size // 2) ** 2), unlike={"plain": plain}, compiled=False)
+
+
 def test_to_rgb(case, draw, measure):
     """Three colours of the maps, modulated but not demodulated; memory is all it costs."""
     n, c, size, _ = case.shape

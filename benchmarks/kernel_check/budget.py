@@ -26,6 +26,7 @@ ONE_PASS_PIXELS_NHWC = {"adain": 512, "adain_affine": 512}
 SMALL = 8 << 20  # bytes of the largest tensor
 LIMITS_OF_SMALL = {"modulated_epilogue_backward": 1.15}
 LIMITS = {"upfirdn2d": FIR, "pointwise": 1.1, "pointwise_backward": 1.1}
+_FILTERS = {"modulated_epilogue": 4, "regional_epilogue": 5}  # place of the filter among the arguments
 PRINTED_ONLY = {"modulated_conv2d_fused"}  # bound by arithmetic; its taps are served from cache
 
 
@@ -39,7 +40,7 @@ def limit(launch: Launch) -> float | None:
         one_pass = ONE_PASS_PIXELS_NHWC.get(launch.operator, one_pass)
     if pixels > one_pass:
         return TWO_PASSES[launch.operator]
-    if launch.operator == "modulated_epilogue" and len(launch.tensors) > 1 and _filter(launch) is not None:
+    if launch.operator in _FILTERS and len(launch.tensors) > 1 and _filter(launch) is not None:
         return FIR
     if launch.operator in LIMITS_OF_SMALL and max(map(traffic.size, launch.tensors)) < SMALL:
         return LIMITS_OF_SMALL[launch.operator]
@@ -47,7 +48,7 @@ def limit(launch: Launch) -> float | None:
 
 
 def _filter(launch: Launch) -> torch.Tensor | None:
-    found: torch.Tensor | None = launch.arguments[4]
+    found: torch.Tensor | None = launch.arguments[_FILTERS[launch.operator]]
     return found
 
 
@@ -58,6 +59,7 @@ def cases() -> Iterable[Case]:
     yield from block(network, ("bias_act", "upsample2d", "modulated_conv2d", "to_rgb"), ("fwd+bwd",), (256,), layouts=("nchw",))
     yield from block(network, ("bias_act", "adain", "adain_affine", "modulated_conv2d"), ("fwd+bwd",), (32, 16), layouts=both)
     yield from block(network, ("bias_act", "modulated_conv2d"), ("double",), (256,), layouts=both)
+    yield from block(network, ("regional_conv2d", "regional_conv2d_up"), ("fwd",), (256,), layouts=both)
 
 
 def check(given: Iterable[Case]) -> Part:

@@ -9,19 +9,19 @@ from benchmarks.kernel_check.report import Part
 def triton() -> Part:
     from itertools import chain
 
-    from benchmarks.cases import LAYERS, NETWORKS, STREAMING, block, select
+    from benchmarks.cases import LAYERS, NETWORKS, REGIONAL, STREAMING, block, select
     from benchmarks.kernel_check import triton_code
 
     # What `make gpu-check` measures, and every map of every network in the format and dtype that training uses.
     maps = [block(network, (*STREAMING, *LAYERS), ("fwd+bwd",), [size for _, size in sizes]) for network, sizes in NETWORKS.items()]
-    return triton_code.check(case for case in chain(select("check"), *maps) if case.op in (*STREAMING, *LAYERS))
+    return triton_code.check(case for case in chain(select("check"), *maps) if case.op in (*STREAMING, *LAYERS, *REGIONAL))
 
 
 def triton_full() -> Part:
     from benchmarks.cases import LAYERS, STREAMING, select
     from benchmarks.kernel_check import triton_code
 
-    wanted = (case for case in select("full") if case.op in (*STREAMING, *LAYERS))
+    wanted = (case for case in select("full") if case.op in (*STREAMING, *LAYERS, *REGIONAL))
     return triton_code.check(case for case in wanted if case.order not in ("bwd", "graph"))  # the same kernels as "fwd+bwd"
 
 

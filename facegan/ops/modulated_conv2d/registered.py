@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from facegan.ops.activation import ACTIVATION_SCHEMA
-from facegan.ops.formats import empty_like_format, upcast
+from facegan.ops.formats import empty_like_format, match_layout, upcast
 from facegan.ops.modulated_conv2d.autograd import Epilogue, EpilogueBackward, Modulate, ModulateBackward, Pointwise, PointwiseBackward
 from facegan.ops.modulated_conv2d.reference import (
     demodulation,
@@ -102,7 +102,7 @@ register(
     "regional_epilogue(Tensor x, Tensor? d, Tensor? masks, Tensor? noise, Tensor? b, Tensor? f, SymInt[4] padding, Tensor? onto, "
     f"Tensor? weight, {ACTIVATION_SCHEMA}) -> Tensor",
     fake=lambda x, d, masks, *rest: _fake_epilogue(x, d, *rest),
-    autograd=by_pytorch(regional_epilogue_ref),
+    autograd=lambda x, *args: match_layout(regional_epilogue_ref(x, *args[:-1]), x),
     reference=regional_epilogue_ref,
 )
 register(
