@@ -21,7 +21,7 @@ def triton_full() -> Part:
     from benchmarks.cases import LAYERS, REGIONAL, STREAMING, select
     from benchmarks.kernel_check import triton_code
 
-    wanted = (case for case in select("full") if case.op in (*STREAMING, *LAYERS, *REGIONAL))
+    wanted = (case for case in select("full") if case.op in (*STREAMING, *LAYERS))
     return triton_code.check(case for case in wanted if case.order not in ("bwd", "graph"))  # the same kernels as "fwd+bwd"
 
 
