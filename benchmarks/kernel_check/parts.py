@@ -18,7 +18,7 @@ def triton() -> Part:
 
 
 def triton_full() -> Part:
-    from benchmarks.cases import LAYERS, REGIONAL, STREAMING, select
+    from benchmarks.cases import LAYERS, STREAMING, select
     from benchmarks.kernel_check import triton_code
 
     wanted = (case for case in select("full") if case.op in (*STREAMING, *LAYERS))
