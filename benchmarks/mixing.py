@@ -1,0 +1,86 @@
+"""Ways of mixing the styles that come with the package, beside each other: the joint rate by the demo's judge, and what is kept of the row.
+
+    python benchmarks/mixing.py [--rows 24] [--cols 24] [--pictures DIR]
+
+Every bald face with every bearded one, by the shipped 64 px network. Prints a table in Markdown; `--pictures` writes a grid for each way.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from facegan.checkpoints.critics import resized
+from facegan.checkpoints.networks import open_networks
+from facegan.checkpoints.pretrained import located
+from facegan.evaluation.evaluator import Evaluator
+from facegan.evaluation.features import Attributes
+from facegan.evaluation.kept import kept
+from facegan.experiments.demo import settings
+from facegan.options import SYNTHETIC
+from facegan.plotting.sheets import save_png
+from facegan.plotting.text import interval
+from facegan.styles.masks import Mask, find_mask
+from facegan.styles.mix import Renderer, batch_for, mix
+from facegan.styles.recipe import Mode, Recipe, start_layers, uniform
+from facegan.styles.store import read_styles
+
+WAYS: tuple[tuple[Mode, str, float, float], ...] = (  # mode, mask, weight, average
+    ("crossover", "", 1, 0), ("regional", "lower", 1, 0), ("regional", "mouth", 1, 0), ("regional", "beard", 1, 0),
+    ("regional", "beard", 1.5, 0), ("arithmetic", "beard", 2, 0), ("arithmetic", "beard", 2, 1), ("arithmetic", "beard", 3, 1),
+    ("arithmetic", "beard", 4, 1), ("arithmetic", "mouth", 3, 1),
+)  # fmt: skip
+
+
+def recipes(folder: Path, num_ws: int, fixed: list[int]) -> list[Recipe]:
+    """The recipe beside the network, and those to compare it with."""
+
+    def masked(name: str) -> Mask | None:
+        return find_mask(name, [folder / "masks"]) if name else None
+
+    every = range(num_ws)
+    made = [
+        Recipe(mode, uniform(mode, every if mask else fixed, num_ws, weight, masked(mask)).weights, masked(mask), average)
+        for mode, mask, weight, average in WAYS
+    ]
+    beside = Recipe.read(folder / "recipe.json", num_ws)
+    return [*([] if beside in made else [beside]), *made]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--cols", type=int, default=24)
+    parser.add_argument("--pictures", default="")
+    options = parser.parse_args()
+    evaluator = Evaluator(settings(Path("demo"), 0, "best", "cpu"), device="cpu")
+    folder, generator = located(SYNTHETIC), open_networks(SYNTHETIC).generator()
+    bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
+    rows, columns = bald[: options.rows], beard[: options.cols]
+    draw, size = Renderer(generator, batch=batch_for(generator.config.resolution)), evaluator.judge.resolution
+    row_of = torch.arange(len(rows)).repeat_interleave(len(columns))
+    print("| way | joint rate | normalised | bald | beard | changed outside | features | row found | variety |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for recipe in recipes(folder, generator.config.num_ws, start_layers(generator.config)[1]):
+        mixes = mix(draw, rows, columns, recipe)
+        images = mixes.tensors.flatten(0, 1)
+        seen, of_rows = (
+            evaluator.score_samples(each.__getitem__, len(each), what="faces")
+            for each in (resized(part, size, "the judge") for part in (images, mixes.rows))
+        )
+        report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
+        mask = recipe.mask.at(generator.config.resolution) if recipe.mask else None
+        of_row = kept(images, mixes.rows, row_of, seen.features[Attributes.suffix], of_rows.features[Attributes.suffix], mask)
+        rates = [f"{report['joint']['rate']:.2f}", interval(report["normalised"]).split(" ")[0]]
+        rates += [f"{report['marginals'][name]:.2f}" for name in report["attributes"]]
+        keeps = ["-" if value is None else f"{value:.2f}" for value in (of_row.outside, of_row.features, of_row.found, of_row.variety)]
+        print("| " + " | ".join([recipe.describe(), *rates, *keeps]) + " |", flush=True)
+        if options.pictures:
+            name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in recipe.describe())
+            save_png(mixes.grid(), Path(options.pictures) / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
