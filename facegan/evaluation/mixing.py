@@ -227,8 +227,9 @@ def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> tu
 
 
 def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
-    """The one that is named, or the network's own, and the lower half; each as it is, and softer."""
-    if request.mode not in (None, "regional", "arithmetic"):
+    """The one that is named, or the network's own, the lower half and the mouth; each as it is, and softer. None where a mode is asked
+    for that does without."""
+    if request.mode not in (None, "regional") and not request.mask:
         return []
     place = located(network)
     folders = [Path(request.styles) / "masks"] * bool(request.styles) + [place / "masks"]

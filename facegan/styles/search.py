@@ -116,7 +116,7 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Se
     average.
 
     `modes`: those allowed. Interpolation includes crossover, which alone keeps to weights 0 and 1; `regional` is interpolation under a
-    mask, and `arithmetic` under one is tried if that is allowed too.
+    mask. `masks`: those to try.
     """
     simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks)]
     scored = []
@@ -142,7 +142,7 @@ def ranges_of_layers(start: Recipe, modes: Sequence[Mode]) -> list[Recipe]:
 def under_masks(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask]) -> list[Recipe]:
     """All layers under each mask, with each weight and average."""
     num_ws = len(start.weights)
-    ways = [mode for mode in modes if mode in ("regional", "arithmetic")] if "regional" in modes else []
+    ways = [mode for mode in modes if mode in ("regional", "arithmetic")]
     return [
         replace(uniform(mode, range(num_ws), num_ws, weight, mask), average=average)
         for mode, mask, average, weight in product(ways, masks, AVERAGES, MASKED_WEIGHTS)
