@@ -21,6 +21,7 @@ from facegan.styles.mix import Mixing
 from facegan.styles.recipe import Recipe, layer_sizes
 
 BESIDE, FOUND = "the network's recipe", "the recipe found"  # besides the modes of the library
+REGION = "lower"  # where columns go unless the visitor says otherwise
 MOST_FACES = 1100  # of a grid, as 32 by 32 styles of two attributes make: more are for `facegan mix`
 MOST_FRAMES = 600
 KEPT, PHOTO = "seed ", "photo "  # how kept faces and projected photos are called among the named styles
@@ -172,7 +173,7 @@ class Request:
             offered = masks(self.networks, asked.network)
             if asked.mask and asked.mask not in offered:
                 raise FaceganError(f"`mask` is {asked.mask[:40]!r}: expected one of {', '.join(offered)}")
-            how["mask"] = asked.mask or offered[0]
+            how["mask"] = asked.mask or REGION
         return how
 
     def walk(self, frames: int, fps: float, suffix: str) -> Walk:

@@ -62,7 +62,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
             offered = mixes.masks(networks, first_name or "")
             mask = gr.Dropdown(
                 offered,
-                value=offered[0],
+                value=mixes.REGION,
                 label="Region",
                 info="where the column's style goes",
                 elem_id="mix-mask",
@@ -146,9 +146,12 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
 
     def on_mode(mode: str) -> Any:
         layers, weight = mixes.free(mode)
-        regional = mode == "regional"  # whose every layer the column joins, unless the visitor says otherwise
-        first = gr.update(interactive=layers, value=0) if regional else gr.update(interactive=layers)
-        return first, gr.update(interactive=layers), gr.update(interactive=weight), gr.update(visible=regional)
+        free_layers = gr.update(interactive=layers)
+        return free_layers, free_layers, gr.update(interactive=weight), gr.update(visible=mode == "regional")
+
+    def on_choice(mode: str) -> Any:
+        """Under a mask the column joins every layer, unless the visitor says otherwise."""
+        return gr.update(value=0) if mode == "regional" else gr.skip()
 
     @shown
     def on_save(request: gr.Request, *state: Any) -> Any:
@@ -162,7 +165,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         start = (highest + 1) // 2
         where = say(mixes.layers_in_words(networks, network, start, highest))
         limits = gr.update(maximum=highest, value=start), gr.update(maximum=highest, value=highest)
-        where_to = choices(mixes.masks(networks, network), None)
+        where_to = choices(mixes.masks(networks, network), mixes.REGION)
         return ticked(known, row_styles, shown_as), ticked(known, col_styles, shown_as), choices(ways, mode), *limits, where, where_to
 
     @shown
@@ -241,9 +244,10 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
     state = [*styled, mode, first, last, weight, truncation, mask]
     outputs = [result, text, line, layers, archive]
     click = run.click(on_mix, state, outputs, api_name="mix", show_progress_on=line, **QUICK)
-    moving = [control.input for control in (row_styles, col_styles, mode, mask, first, last, weight, truncation)]
+    moving = [control.input for control in (row_styles, col_styles, mask, first, last, weight, truncation)]
     moved = gr.on([*moving, row_seeds.submit, col_seeds.submit], on_mix, state, outputs, **LATEST, show_progress_on=line, **QUICK)
     mode.change(on_mode, mode, [first, last, weight, mask], **AT_ONCE)
+    chosen = mode.input(on_choice, mode, first, **AT_ONCE).then(on_mix, state, outputs, **PRIVATE, show_progress_on=line, **QUICK)
     settings = [row_styles, col_styles, mode, first, last, layers, mask]
     network.input(on_network, [network, row_styles, col_styles, mode], settings, **AT_ONCE).then(
         on_mix, state, outputs, **PRIVATE, show_progress_on=line, **QUICK
@@ -269,7 +273,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         api_name="search",
         **LONG,
     )
-    stoppable(page, "mix", cancel, line, [click, moved, walking, searching])
+    stoppable(page, "mix", cancel, line, [click, moved, chosen, walking, searching])
 
 
 def _walk(page: Page) -> dict[str, Any]:

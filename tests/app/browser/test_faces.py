@@ -144,3 +144,18 @@ def test_two_visitors_do_not_see_each_other(visitor: Callable[..., Eyes]) -> Non
         eyes.tab("Mix")
         expect(eyes("mix-rows-styles").get_by_label(f"seed {mine}")).to_be_visible()
         assert eyes("mix-rows-styles").get_by_label(f"seed {others}").count() == 0
+
+
+def test_a_region_is_mixed_in_all_layers_and_the_controls_say_so(eyes: Eyes, tmp_path: Path, written: Callable) -> None:
+    eyes.open("Mix").fill("mix-rows-seeds", "0")
+    eyes.fill("mix-cols-seeds", "6")
+    eyes.choose("mix-mode", "regional")
+    line = eyes.says("mix-command", "--mode regional --mask lower --layers 0-9 ")
+    expect(eyes("mix-layers")).to_contain_text("layers 0 to 9")
+    eyes.choose("mix-mask", "mouth")
+    line = eyes.says("mix-command", "--mode regional --mask mouth --layers 0-9 ")
+    source = eyes.settled("mix-result")
+    np.testing.assert_array_equal(pixels(eyes.page.request.get(source).body()), pixels(written(line)["grid.png"]))
+    eyes.choose("mix-mode", "crossover")
+    eyes.says("mix-command", "--mode crossover --layers 0-9 ")
+    expect(eyes("mix-mask")).to_be_hidden()
