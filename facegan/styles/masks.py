@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from facegan.data.formats import open_image
 from facegan.errors import FaceganError
 from facegan.files import quoted
 from facegan.plotting.sheets import save_png
@@ -59,7 +60,7 @@ class Mask:
             FaceganError: what stands in `png` is no such picture.
         """
         try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as picture:
+            with open_image(base64.b64decode(self.png, validate=True)) as picture:
                 if picture.mode != "L" or picture.width != picture.height or not 4 <= picture.width <= SIDE:
                     raise ValueError
                 return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
@@ -134,7 +135,7 @@ def box(rows: tuple[float, float], columns: tuple[float, float], side: int = SID
 
 def _read(path: Path) -> Tensor:
     try:
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             width, height = picture.size
             if width == height and width * height <= MOST_PIXELS:
                 resampling = Image.Resampling.BOX if width > SIDE else Image.Resampling.BILINEAR
