@@ -462,7 +462,7 @@ def test_labels_that_are_no_numbers(label: str, capsys: pytest.CaptureFixture[st
     [
         (["generate", "nosuch", "--out", "faces"], "nosuch does not exist; expected a run of `facegan train`"),
         (["mix", "--network", "nosuch", "--rows", "0", "--cols", "1", "--out", "mixes"], "nosuch does not exist; expected"),
-        (["evaluate", "synthetic64", "--lpips", "nosuch"], "nosuch does not exist; expected a file of VGG16's weights"),
+        (["evaluate", "nosuch"], "nosuch does not exist; expected a run of `facegan train`"),
     ],
 )
 def test_a_bare_name_of_nothing_is_refused_before_pytorch_is_imported(words: list[str], said: str, tmp_path: Path) -> None:

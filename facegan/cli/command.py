@@ -24,11 +24,10 @@ INPUTS = {
     "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
     "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
     "sources": "a file or folder of that name", "folder": "a folder of .npz files",
-    "lpips": "a file of VGG16's weights", "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
+    "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
 }  # fmt: skip
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "pretrained"  # whose names serve in place of a path
 NAMED = ("network", "source", "prior", "init_from")  # that take such a name
-FILES = ("lpips",)  # that can be nothing but a path, whatever they are called
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")
 
 
@@ -72,7 +71,7 @@ def path_alone(value: str, field: str) -> bool:
     """Whether it can be nothing but a path: names, numbers, `hub:OWNER/NAME` and PATH:PART are looked at by the command."""
     if ":" in value or "*" in value or not value:
         return False
-    if field in FILES or "/" in value or value.lower().endswith(SUFFIXES):
+    if "/" in value or value.lower().endswith(SUFFIXES):
         return True
     return field in NAMED and not (SHIPPED / value / "config.json").exists()
 
