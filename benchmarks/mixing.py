@@ -22,9 +22,9 @@ from facegan.experiments.demo import settings
 from facegan.options import SYNTHETIC
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
-from facegan.styles.masks import Mask, find_mask
+from facegan.styles.masks import find_mask
 from facegan.styles.mix import Renderer, batch_for, mix
-from facegan.styles.recipe import Mode, Recipe, start_layers, uniform
+from facegan.styles.recipe import Mask, Mode, Recipe, start_layers, uniform
 from facegan.styles.store import read_styles
 
 WAYS: tuple[tuple[Mode, str, float, float], ...] = (  # mode, mask, weight, average

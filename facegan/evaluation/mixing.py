@@ -33,9 +33,9 @@ from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
-from facegan.styles.masks import Mask, find_mask, own_masks
+from facegan.styles.masks import find_mask, own_masks
 from facegan.styles.mix import Renderer, mix, stacked
-from facegan.styles.recipe import Mixture, Mode, Recipe, mixed, mixture, uniform
+from facegan.styles.recipe import Mask, Mixture, Mode, Recipe, mixed, mixture, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
 

@@ -6,23 +6,18 @@ them, a file for each attribute, which any painting program can change.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from facegan.data.formats import open_image
 from facegan.errors import FaceganError
-from facegan.files import quoted
 from facegan.plotting.sheets import save_png
+from facegan.styles.recipe import SIDE, Mask
 from facegan.training.augment import gaussian_blur
 
 # Rows and columns of an aligned face, as shares of its height and width: from, to.
@@ -32,54 +27,9 @@ NAMED: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "mouth": ((0.5, 0.85), (0.22, 0.78)),
     "eyes": ((0.33, 0.55), (0.15, 0.85)),
 }
-SIDE = 128  # pixels that a recipe keeps of a mask
 SOFTNESS = 0.015  # of the named ones: half of it to either side of an edge is about the width of a cheek's shadow
 MOST_PIXELS = 1 << 24  # of a picture
 SUFFIX = ".png"
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A mask as a recipe holds it."""
-
-    name: str
-    png: str  # base64 of an 8-bit grey PNG, `SIDE` pixels a side or less
-
-    @classmethod
-    def of(cls, name: str, values: Tensor) -> Mask:
-        """Values [S, S] in [0, 1]; what is larger than `SIDE` is averaged down to it, and all is rounded to 255 steps."""
-        small = F.adaptive_avg_pool2d(values[None], min(SIDE, values.shape[0]))[0]
-        data = io.BytesIO()
-        Image.fromarray(small.clamp(0, 1).mul(255).round().byte().numpy()).save(data, "PNG", optimize=True)
-        return cls(name, base64.b64encode(data.getvalue()).decode())
-
-    def values(self) -> Tensor:
-        """float32 [S, S] in [0, 1].
-
-        Raises:
-            FaceganError: what stands in `png` is no such picture.
-        """
-        try:
-            with open_image(base64.b64decode(self.png, validate=True)) as picture:
-                if picture.mode != "L" or picture.width != picture.height or not 4 <= picture.width <= SIDE:
-                    raise ValueError
-                return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
-        except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):
-            raise FaceganError(
-                f"the mask {quoted(self.name, 40)} is damaged: expected a square grey PNG of 4 to {SIDE} pixels in base64"
-            ) from None
-
-    def at(self, resolution: int) -> Tensor:
-        """float32 [1, 1, resolution, resolution] in [0, 1]: averaged where it is larger, else interpolated."""
-        return resized(self.values(), resolution)[None, None]
-
-
-def resized(values: Tensor, resolution: int) -> Tensor:
-    """[S, S] -> [resolution, resolution]"""
-    if values.shape[0] >= resolution:
-        return F.adaptive_avg_pool2d(values[None], resolution)[0]
-    size = (resolution, resolution)
-    return F.interpolate(values[None, None], size, mode="bilinear", align_corners=False)[0, 0].clamp(0, 1)
 
 
 def softened(values: Tensor, softness: float) -> Tensor:

@@ -23,8 +23,8 @@ from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
-from facegan.styles.masks import Mask, find_mask, own_masks
-from facegan.styles.recipe import Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
+from facegan.styles.masks import find_mask, own_masks
+from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")

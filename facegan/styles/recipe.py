@@ -5,6 +5,9 @@ Layers are numbered as the styles of W are, 0 to num_ws - 1, from the 4 px const
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import json
 import math
 import re
@@ -14,20 +17,68 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from facegan.data.formats import open_image
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, write_whole
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.options import Mode
 from facegan.schema import checked
-from facegan.styles.masks import Mask
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 MOST_WEIGHT = 1000  # in amount
 LARGEST = 1 << 20  # bytes of a recipe
+SIDE = 128  # pixels that a recipe keeps of a mask
 START_SIZES = (32, 64)  # attribute 2 starts from the layers of these sizes
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as a recipe holds it."""
+
+    name: str
+    png: str  # base64 of an 8-bit grey PNG, `SIDE` pixels a side or less
+
+    @classmethod
+    def of(cls, name: str, values: Tensor) -> Mask:
+        """Values [S, S] in [0, 1]; what is larger than `SIDE` is averaged down to it, and all is rounded to 255 steps."""
+        small = F.adaptive_avg_pool2d(values[None], min(SIDE, values.shape[0]))[0]
+        data = io.BytesIO()
+        Image.fromarray(small.clamp(0, 1).mul(255).round().byte().numpy()).save(data, "PNG", optimize=True)
+        return cls(name, base64.b64encode(data.getvalue()).decode())
+
+    def values(self) -> Tensor:
+        """float32 [S, S] in [0, 1].
+
+        Raises:
+            FaceganError: what stands in `png` is no such picture.
+        """
+        try:
+            with open_image(base64.b64decode(self.png, validate=True)) as picture:
+                if picture.mode != "L" or picture.width != picture.height or not 4 <= picture.width <= SIDE:
+                    raise ValueError
+                return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
+        except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):
+            raise FaceganError(
+                f"the mask {quoted(self.name, 40)} is damaged: expected a square grey PNG of 4 to {SIDE} pixels in base64"
+            ) from None
+
+    def at(self, resolution: int) -> Tensor:
+        """float32 [1, 1, resolution, resolution] in [0, 1]: averaged where it is larger, else interpolated."""
+        return resized(self.values(), resolution)[None, None]
+
+
+def resized(values: Tensor, resolution: int) -> Tensor:
+    """[S, S] -> [resolution, resolution]"""
+    if values.shape[0] >= resolution:
+        return F.adaptive_avg_pool2d(values[None], resolution)[0]
+    size = (resolution, resolution)
+    return F.interpolate(values[None, None], size, mode="bilinear", align_corners=False)[0, 0].clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError
-from facegan.styles.masks import Mask
-from facegan.styles.recipe import Mixture, Mode, Recipe, mixture, uniform
+from facegan.styles.recipe import Mask, Mixture, Mode, Recipe, mixture, uniform
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # that a layer may take
 STARTS = 3  # ranges of layers to continue from, besides the start that the caller gives

@@ -17,8 +17,8 @@ from facegan.errors import FaceganError
 from facegan.evaluation.kept import kept
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.learned_masks import network_energy, tightened
-from facegan.styles.masks import NAMED, Mask, box, find_mask, softened
-from facegan.styles.recipe import Mixture, Recipe, mixture, uniform
+from facegan.styles.masks import NAMED, box, find_mask, softened
+from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, uniform
 from facegan.styles.search import Objective, search
 from facegan.styles.store import write_style
 
