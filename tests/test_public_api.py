@@ -43,8 +43,8 @@ OPERATORS = (
 )
 OPEN = "source stage device cuda_graphs"
 EVALUATE = "data samples judge weights lpips restore floor faces"
-MIX = "rows cols recipe layers mode weight weights truncation noise_mode styles batch"
-SEARCH = f"{MIX} attributes critics data judge num_random pairs seed out"
+MIX = "rows cols recipe mode mask softness layers weight weights average truncation noise_mode styles batch"
+SEARCH = f"{MIX} attributes critics data judge num_random pairs budget seed out"
 PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",
@@ -69,7 +69,7 @@ SIGNATURES = {
         "mixing": MIX,
         "search_recipe": SEARCH,
         "walk": "rows frames truncation noise_mode styles out fps",
-        "project": "target space steps seed align batch attribute num data attributes out watch",
+        "project": "target space steps seed align batch keep critics attribute num data attributes out watch",
         "edit": "photo space steps seed align paste add remove strength layers styles critics out",
         "evaluate": EVALUATE,
         "save_pretrained": "folder slim",
@@ -329,7 +329,7 @@ def test_what_is_saved_is_what_was_loaded(net: facegan.StyleGAN, tmp_path: Path)
         (lambda net: net.generate([0], seeds=[0]), "generate: expected at most seeds without names, each once"),
         (lambda net: net.mix(cols=0), "`rows` is missing"),
         (lambda net: net.mix("nobody", 0), "style 'nobody' is unknown; .* bald, beard"),
-        (lambda net: net.mix(0, 1, recipe="default", mode="crossover"), "`recipe` holds mode and weights already: drop `mode`"),
+        (lambda net: net.mix(0, 1, recipe="default", mode="crossover"), "`recipe` holds mode, weights and mask already: drop `mode`"),
         (lambda net: net.project("nowhere.png"), "nowhere.png does not exist"),
         (lambda net: net.edit("photo.png"), "nothing to do"),
         (lambda net: net.walk(0, out="walk.gif"), "at least 2 `rows`"),

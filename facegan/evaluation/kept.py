@@ -16,12 +16,13 @@ PAIRS = 4096  # of faces that are compared, at most
 
 @dataclass(frozen=True)
 class Kept:
-    """Of mixes beside their rows. All but `found` are shares of what two different rows differ by: 0 is the row, 1 another person."""
+    """Of mixes beside their rows. All but `found` are shares of what two different rows differ by: 0 is the row, 1 another person; None
+    where there is a single row, or all are alike."""
 
-    outside: float | None  # change of the pixels where the mask is 0; None: there are none
-    features: float  # distance of the judge's features, which the attribute that was asked for changes too
+    outside: float | None  # change of the pixels where the mask is 0; None, too, where there are none
+    features: float | None  # distance of the judge's features, which the attribute that was asked for changes too
     found: float  # share of the mixes that of all rows are nearest to their own, by those pixels (all, where there are none)
-    variety: float  # how much mixes of different rows differ in these pixels: 1 as much as the rows
+    variety: float | None  # how much mixes of different rows differ in these pixels: 1 as much as the rows
 
     def to_json(self) -> dict[str, Any]:
         """Its numbers."""
@@ -33,7 +34,7 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
 
     Args:
         mixes: [N, 3, R, R] in [-1, 1].
-        rows: [M, 3, R, R], the rows' own faces, two or more.
+        rows: [M, 3, R, R], the rows' own faces.
         row_of: int64 [N], the row of each mix.
         features: [N, D], the judge's.
         row_features: [M, D].
@@ -43,15 +44,20 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
     outside = free is not None and bool(free.any())
     seen, own = ((faces if free is None or not outside else faces[..., free]).flatten(1).float() for faces in (mixes, rows))
     first, second = pairs(torch.arange(len(rows)))
-    between = (own[first] - own[second]).abs().mean()
-    apart = (row_features[first] - row_features[second]).norm(dim=1).mean()
+    between = (own[first] - own[second]).abs().mean(1)
+    apart = (row_features[first] - row_features[second]).norm(dim=1)
     nearest = torch.cdist(seen, own, p=1).argmin(1)
     return Kept(
-        outside=float((seen - own[row_of]).abs().mean() / between) if outside else None,
-        features=float((features - row_features[row_of]).norm(dim=1).mean() / apart),
+        outside=share((seen - own[row_of]).abs().mean(), between) if outside else None,
+        features=share((features - row_features[row_of]).norm(dim=1).mean(), apart),
         found=float((nearest == row_of).float().mean()),
-        variety=float(_apart(seen, row_of) / between),
+        variety=share(_apart(seen, row_of), between),
     )
+
+
+def share(value: Tensor, differences: Tensor) -> float | None:
+    """A value over the mean of what pairs of rows [P] differ by."""
+    return float(value / differences.mean()) if len(differences) and float(differences.mean()) > 0 else None
 
 
 def pairs(groups: Tensor) -> tuple[Tensor, Tensor]:

@@ -243,7 +243,7 @@ class Renderer:
         self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
         self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
 
-    def _synthesis(self, ws: Tensor, noise: Tensor | None, others: Tensor | None, mask: Tensor | None) -> Tensor:
+    def _synthesis(self, ws: Tensor, noise: Tensor | None, others: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         regions = None if others is None or mask is None else Regions(others[:, None], mask)
         image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise, regions=regions)
         return image

@@ -307,3 +307,5 @@ def test_what_a_mix_keeps_is_told_from_what_it_loses() -> None:
     assert average.features == pytest.approx(float((0.75**2 + 3 * 0.25**2) ** 0.5 / 2**0.5), rel=1e-4)
     everywhere = kept(mixes, rows, row_of, features[row_of], features, torch.ones(1, 1, 8, 8))
     assert everywhere.outside is None and everywhere.found > 0.5
+    single = kept(mixes[:3], rows[:1], row_of[:3], features[row_of[:3]], features[:1], mask)
+    assert (single.outside, single.features, single.variety, single.found) == (None, None, None, 1)
