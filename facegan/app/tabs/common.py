@@ -151,8 +151,9 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
 
 
 def choices(names: Sequence[str], value: Any = None, called: Callable[[str], str] = str) -> Any:
-    """New choices of a control, with a value that is among them; `called`: what they are called on the page."""
-    return gr.update(choices=labelled(names, called), value=value if value in names else (names[0] if names else None))
+    """New choices of a control; `called`: what they are called on the page. A `value` that is still among them is left to the page, where
+    the visitor may have chosen another meanwhile."""
+    return gr.update(choices=labelled(names, called), **({} if value in names else {"value": names[0] if names else None}))
 
 
 def labelled(names: Sequence[str], called: Callable[[str], str]) -> list[tuple[str, str]]:

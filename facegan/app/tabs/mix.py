@@ -165,19 +165,19 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
         start = (highest + 1) // 2
         where = say(mixes.layers_in_words(networks, network, start, highest))
         limits = gr.update(maximum=highest, value=start), gr.update(maximum=highest, value=highest)
-        where_to = choices(mixes.masks(networks, network), mixes.REGION)
+        where_to = gr.update(choices=mixes.masks(networks, network), value=mixes.REGION)
         return ticked(known, row_styles, shown_as), ticked(known, col_styles, shown_as), choices(ways, mode), *limits, where, where_to
 
     @shown
     def on_open(network: str, row_styles: list[str], col_styles: list[str], mode: str, critics: str, request: gr.Request) -> Any:
         session, offered = page.session(request), networks.styled()
         of_kept, session.truncation = session.truncation, None  # a kept face is mixed as it was seen
-        network = network if network in offered else (offered[0] if offered else "")
+        picked, network = network, network if network in offered else (offered[0] if offered else "")
         known, ways = (mixes.styles(networks, session, network), mixes.modes(networks, session, network)) if network else ([], [])
         shown_as = mixes.called(networks, network)
         runs = choices(networks.with_critics(), critics, networks.called)
         return (
-            choices(offered, network, networks.called),
+            choices(offered, picked, networks.called),
             ticked(known, row_styles, shown_as),
             ticked(known, col_styles, shown_as),
             choices(ways, mode),
@@ -230,7 +230,7 @@ def mix_tab(page: Page, tab: gr.Tab) -> None:
             worker = Worker(job, lambda: mixes.search(networks, session, wanted, critics or "", int(pairs)))
             found = yield from watched(worker, lambda job: (gr.skip(),) * 5 + (say(job.describe()),))
         pictures = [str(picture) for picture in found.pictures]
-        ways = choices(mixes.modes(networks, session, wanted.network), mixes.FOUND)
+        ways = gr.update(choices=mixes.modes(networks, session, wanted.network), value=mixes.FOUND)
         yield (
             found.table,
             pictures,
