@@ -153,7 +153,8 @@ def stoppable(page: Page, tab: str, cancel: gr.Button, line: gr.HTML, events: Se
 def choices(names: Sequence[str], value: Any = None, called: Callable[[str], str] = str) -> Any:
     """New choices of a control; `called`: what they are called on the page. A `value` that is still among them is left to the page, where
     the visitor may have chosen another meanwhile."""
-    return gr.update(choices=labelled(names, called), **({} if value in names else {"value": names[0] if names else None}))
+    offered = labelled(names, called)
+    return gr.update(choices=offered) if value in names else gr.update(choices=offered, value=names[0] if names else None)
 
 
 def labelled(names: Sequence[str], called: Callable[[str], str]) -> list[tuple[str, str]]:
