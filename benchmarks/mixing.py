@@ -16,8 +16,7 @@ from facegan.checkpoints.critics import resized
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.evaluation.evaluator import Evaluator
-from facegan.evaluation.features import Attributes
-from facegan.evaluation.kept import kept
+from facegan.evaluation.kept import kept_by
 from facegan.experiments.demo import settings
 from facegan.options import SYNTHETIC
 from facegan.plotting.sheets import save_png
@@ -66,13 +65,11 @@ def main() -> None:
     for recipe in recipes(folder, generator.config.num_ws, start_layers(generator.config)[1]):
         mixes = mix(draw, rows, columns, recipe)
         images = mixes.tensors.flatten(0, 1)
-        seen, of_rows = (
-            evaluator.score_samples(each.__getitem__, len(each), what="faces")
-            for each in (resized(part, size, "the judge") for part in (images, mixes.rows))
-        )
+        small = resized(images, size, "the judge")
+        seen = evaluator.score_samples(small.__getitem__, len(small), what="mixes")
         report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
         mask = recipe.mask.at(generator.config.resolution) if recipe.mask else None
-        of_row = kept(images, mixes.rows, row_of, seen.features[Attributes.suffix], of_rows.features[Attributes.suffix], mask)
+        of_row = kept_by(evaluator, seen, images, mixes.rows, row_of, mask)
         rates = [f"{report['joint']['rate']:.2f}", interval(report["normalised"]).split(" ")[0]]
         rates += [f"{report['marginals'][name]:.2f}" for name in report["attributes"]]
         keeps = ["-" if value is None else f"{value:.2f}" for value in (of_row.outside, of_row.features, of_row.found, of_row.variety)]

@@ -6,10 +6,17 @@ A way of mixing that turns every face into one average may carry both attributes
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from facegan.checkpoints.critics import resized
+from facegan.evaluation.features import Attributes
+from facegan.evaluation.samples import JudgedSamples
+
+if TYPE_CHECKING:
+    from facegan.evaluation.evaluator import Evaluator
 
 PAIRS = 4096  # of faces that are compared, at most
 
@@ -53,6 +60,13 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
         found=float((nearest == row_of).float().mean()),
         variety=share(_apart(seen, row_of), between),
     )
+
+
+def kept_by(evaluator: Evaluator, seen: JudgedSamples, mixes: Tensor, rows: Tensor, row_of: Tensor, mask: Tensor | None) -> Kept:
+    """`kept`, by the features of an evaluator's judge; `seen`: what it has seen of the mixes."""
+    small = resized(rows, evaluator.judge.resolution, "the judge")
+    of_rows = evaluator.score_samples(small.__getitem__, len(small))
+    return kept(mixes, rows, row_of, seen.features[Attributes.suffix], of_rows.features[Attributes.suffix], mask)
 
 
 def share(value: Tensor, differences: Tensor) -> float | None:

@@ -26,14 +26,13 @@ from facegan.data.attributes import names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator, command_line, machine
-from facegan.evaluation.features import Attributes
-from facegan.evaluation.kept import kept
+from facegan.evaluation.kept import kept_by
 from facegan.models.stylegan2 import Generator, truncate
 from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
-from facegan.styles.masks import find_mask, own_masks
+from facegan.styles.masks import find_mask, mask_folders, own_masks
 from facegan.styles.mix import Renderer, mix, stacked
 from facegan.styles.recipe import Mask, Mixture, Mode, Recipe, mixed, mixture, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
@@ -44,7 +43,6 @@ log = logging.getLogger("facegan.styles")
 AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where `truncation` gives none
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
-JUDGED = Attributes.suffix
 SOFTER = 0.04  # the other softness that is tried of every mask
 
 
@@ -231,8 +229,7 @@ def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
     for that does without."""
     if request.mode not in (None, "regional") and not request.mask:
         return []
-    place = located(network)
-    folders = [Path(request.styles) / "masks"] * bool(request.styles) + [place / "masks"]
+    folders = mask_folders(request.styles, located(network))
     names = [request.mask] if request.mask else [*own_masks(folders), "lower", "mouth"]
     given = [request.softness] if request.softness is not None else [None, SOFTER]
     return [find_mask(name, folders, softness) for name in names for softness in given]
@@ -261,10 +258,7 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
         report["floors"]["rows"] = report["floors"].pop("phase1")
         report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
         if way.bases is not None and way.row_of is not None:
-            faces = draw(way.bases)
-            small = resized(faces, size, "the judge")
-            own, of_rows = (each.features[JUDGED] for each in (seen, evaluator.score_samples(small.__getitem__, len(small))))
-            line["kept"] = kept(images, faces, way.row_of, own, of_rows, way.drawn.mask).to_json()
+            line["kept"] = kept_by(evaluator, seen, images, draw(way.bases), way.row_of, way.drawn.mask).to_json()
         line["judge"] = without_limits(report) if way.shared else report
     return line
 

@@ -20,8 +20,7 @@ from facegan.checkpoints.trained import TrainedRun
 from facegan.config import TrainConfig
 from facegan.devices import AUTO, resolve_device
 from facegan.evaluation.evaluator import Evaluator
-from facegan.evaluation.features import Attributes
-from facegan.evaluation.kept import kept
+from facegan.evaluation.kept import kept_by
 from facegan.evaluation.restoration_rates import before_and_after_rates
 from facegan.locks import held
 from facegan.methods import configured
@@ -105,15 +104,12 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
     mixes, size = mix(Renderer(generator, batch=batch_for(generator.config.resolution)), bald, beard, recipe), evaluator.judge.resolution
     images = mixes.tensors.flatten(0, 1)
-    seen, of_rows = (
-        evaluator.score_samples(each.__getitem__, len(each), what="mixes")
-        for each in (resized(part, size, "the judge") for part in (images, mixes.rows))
-    )
+    small = resized(images, size, "the judge")
+    seen = evaluator.score_samples(small.__getitem__, len(small), what="mixes")
     report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
-    features, row_features = (each.features[Attributes.suffix] for each in (seen, of_rows))
     mask = recipe.mask.at(generator.config.resolution) if recipe.mask else None
     row_of = torch.arange(len(bald)).repeat_interleave(len(beard))
-    report["kept"] = kept(images, mixes.rows, row_of, features, row_features, mask).to_json()
+    report["kept"] = kept_by(evaluator, seen, images, mixes.rows, row_of, mask).to_json()
     shown = mixes.tensors[:SHOWN, :SHOWN]
     names = mixes.row_names[:SHOWN], mixes.col_names[:SHOWN]
     return report, grid(mixes.rows[:SHOWN], mixes.cols[:SHOWN], shown, *names)

@@ -41,6 +41,11 @@ def softened(values: Tensor, softness: float) -> Tensor:
 # --- by name
 
 
+def mask_folders(styles: str, network: Path) -> list[Path]:
+    """Where masks are looked up: in the folder of styles that is named, then beside the network."""
+    return [Path(styles) / "masks"] * bool(styles) + [network / "masks"]
+
+
 def own_masks(folders: Sequence[Path]) -> list[str]:
     """The masks in folders, in the order of the alphabet."""
     return sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob(f"*{SUFFIX}")})

@@ -23,7 +23,7 @@ from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
-from facegan.styles.masks import find_mask, own_masks
+from facegan.styles.masks import find_mask, mask_folders, own_masks
 from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import Style
 
@@ -172,7 +172,7 @@ def write_pairs(pairs: Iterable[Pair], row_names: Sequence[str], col_names: Sequ
 def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, searching: bool = False) -> Recipe:
     """The recipe that is asked for; without any choice the one beside the network, in `recipe.json`, or, for a search or where there is
     none, the columns' styles under the network's mask or in the lower half, which is logged."""
-    beside, folders = network / "recipe.json", [Path(options.styles) / "masks"] * bool(options.styles) + [network / "masks"]
+    beside = network / "recipe.json"
     choices = ("layers", "mode", "weight", "weights", "mask", "softness", "average")
     given = [f"`{name}`" for name in choices if getattr(options, name) not in ("", None)]
     if options.recipe and given:
@@ -189,7 +189,7 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, s
         return Recipe.read(options.recipe, config.num_ws)
     plain = searching or {"`layers`", "`weights`"} & {*given}
     mode = options.mode or ("regional" if options.mask or not plain else "crossover")
-    mask = chosen_mask(options, folders) if options.mask or mode == "regional" else None
+    mask = chosen_mask(options, network) if options.mask or mode == "regional" else None
     if options.softness is not None and mask is None:
         raise FaceganError("`softness` is that of a mask: name one by `mask`, or take `mode` regional")
     if options.weights:
@@ -205,9 +205,10 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, s
     return replace(recipe, average=options.average or 0.0)
 
 
-def chosen_mask(options: MixOptions, folders: Sequence[Path]) -> Mask:
+def chosen_mask(options: MixOptions, network: Path) -> Mask:
     """The mask that is named, or that of the columns' name, or the network's if it has a single one, else the lower half; logged where
     it is not named."""
+    folders = mask_folders(options.styles, network)
     if options.mask:
         return find_mask(options.mask, folders, options.softness)
     found = own_masks(folders)
