@@ -18,9 +18,9 @@ from facegan.checkpoints.run import RunFolder
 from facegan.config import TrainConfig
 from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces, synthetic_seed
-from facegan.data.streaming import StreamedImages
 from facegan.data.limits import Limits
 from facegan.data.splits import split
+from facegan.data.streaming import StreamedImages
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.graphs import wanted
