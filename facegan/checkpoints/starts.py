@@ -38,6 +38,7 @@ class Start:
     discriminator: Discriminator
     stage: str  # of the run that trained them: "pretrain" or "phase1"
     images: int  # shown to them in that stage
+    data: str  # fingerprint of that run's images and labels
     attributes: tuple[str, ...]  # of that run, as its configuration has them: faces that carry all of them were held out
     may_have_seen_joint_faces: bool = True  # such faces; False where it is known that they have not
     run: Path | None = None  # where they are a run's, whose lists of images tell more
@@ -60,6 +61,7 @@ class _Config(TypedDict):
     minibatch_deviation: bool
     stage: str
     images: Annotated[int, Range(0)]
+    data_fingerprint: str
     attributes: list[str]
 
 
@@ -99,7 +101,8 @@ def _open_run(place: Path) -> Start:
     deviation = final is not None and final.ndim == 4 and final.shape[1] != final.shape[0]
     discriminator = _discriminator(generator.config, deviation, weights, where)
     seen, origin = metadata.get(SEEN, False) is not False, ORIGIN in metadata
-    return _checked(Start(generator, discriminator, stage, images, folder.config().attributes, seen, place, origin), where)
+    data, attributes = folder.record()["data_fingerprint"], folder.config().attributes
+    return _checked(Start(generator, discriminator, stage, images, data, attributes, seen, place, origin), where)
 
 
 def _open_folder(folder: Path) -> Start:
@@ -117,7 +120,8 @@ def _open_folder(folder: Path) -> Start:
         refuse_other_values(folder / WEIGHTS, f"{name}.", state)
     generator = rebuilt(lambda: Generator(shape), parts["generator"], folder / WEIGHTS).eval().requires_grad_(False)
     discriminator = _discriminator(shape, known["minibatch_deviation"], parts["discriminator"], folder / WEIGHTS)
-    return _checked(Start(generator, discriminator, known["stage"], known["images"], tuple(known["attributes"]), seen), folder)
+    learned = known["stage"], known["images"], known["data_fingerprint"], tuple(known["attributes"])
+    return _checked(Start(generator, discriminator, *learned, seen), folder)
 
 
 def _discriminator(shape: GeneratorConfig, deviation: bool, state: dict[str, Tensor], where: Path) -> Discriminator:
@@ -148,6 +152,7 @@ def save_start(start: Start, folder: str | Path, half: bool = False) -> None:
     metadata = {
         SEEN: start.may_have_seen_joint_faces,
         "attributes": list(start.attributes),
+        "data_fingerprint": start.data,
         "stage": start.stage,
         "images": start.images,
         "generator": start.shape.to_json(),

@@ -34,8 +34,8 @@ class MethodAConfig(CriticConfig):
     phase1_from: str = option("", "take phase 1 (and pre-training) from this finished run instead of training it")
     pretrain_from: str = option(
         "",
-        "start pre-training, or phase 1 where there is none, from these networks, of whatever faces and attributes: a run of this method, a "
-        "folder of `facegan convert` or a name that comes with the package",
+        "start pre-training, or phase 1 where there is none, from these networks, of whatever faces and attributes: a run of this method, "
+        "a folder of `facegan convert`, or a name that comes with the package",
     )
     # --- length
     pretrain_epochs: int = option(0, "epochs on all faces that do not carry the attributes together, before phase 1", group="length")

@@ -76,6 +76,11 @@ def checked_start(context: Context[MethodAConfig]) -> tuple[Start, np.ndarray, b
     if start.run and without_joint_faces(context, str(start.run), "pretrain_from", RUN, start.stage):
         known = not start.begun_elsewhere
         used = rows_seen(context, start)
+    elif not start.run and start.data == context.data.fingerprint and {*start.attributes} != {*config.attributes}:
+        raise FaceganError(
+            f"{option} learned from the images of `data`, divided for {', '.join(start.attributes)}, and so from some that nothing in this "
+            "run may have seen: start from networks of other images, or train them again for these `attributes`"
+        )
     # Who has seen no face with all of some attributes has seen none with all of these and more.
     clean = not start.may_have_seen_joint_faces and (known or {*start.attributes} <= {*config.attributes})
     return start, used, not clean
@@ -89,8 +94,8 @@ def rows_seen(context: Context[MethodAConfig], start: Start) -> np.ndarray:
     judged = np.intersect1d(rows, context.split.judge)
     if len(judged):
         raise FaceganError(
-            f"`pretrain_from={context.config.pretrain_from}` learned from {len(judged)} images that this run keeps for its judge, such as {ids[judged[0]]}: "
-            "give the `attributes` and the `seed` of that run, which divide them alike, or start from another network"
+            f"`pretrain_from={context.config.pretrain_from}` learned from {len(judged)} images that this run keeps for its judge, such as "
+            f"{ids[judged[0]]}: give the `attributes` of that run, which divide them alike, or start from another network"
         )
     return rows
 
