@@ -280,7 +280,7 @@ def test_the_search_finds_the_mask_the_mode_and_the_average() -> None:
     assert found.recipe.mask == masks[1] and found.recipe.average == 1 and found.score.least == pytest.approx(1, abs=1e-4)
     alone = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE)
     search(alone, uniform("arithmetic", [0, 1, 2], 3, 1.0, masks[0]), ["arithmetic"], masks[:1])
-    assert {(arithmetic, mask) for arithmetic, _, mask, _ in alone.known} == {(True, None), (True, masks[0])}
+    assert {(recipe.mode, recipe.mask) for recipe in alone.known} == {("arithmetic", None), ("arithmetic", masks[0])}
     limited = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE, budget=10)
     assert search(limited, uniform("crossover", [1, 2], 3), ["interpolate", "regional"], masks).recipes == 10
 
