@@ -319,6 +319,7 @@ class StylesMask(Options):
     data: str = option("", "labelled faces to learn from (default: the run's; without any, what the network changes along each direction)")
     styles: str = option("", "folder in which directions are looked up by name (default: the one beside the network)", metavar="DIR")
     keeps: float = option(0.98, "share of an attribute's effect that its mask covers: less is tighter")
+    device: str = option(AUTO, HELP)
     softness: float = option(0.015, "blur of the edges, a share of the face's height")
     out: str = option("", "folder for NAME.png (default: NETWORK/masks, where `facegan mix` finds them)", metavar="DIR")
 
@@ -511,7 +512,9 @@ class AblateOptions(Options):
     seeds: int = option(3, "seeds of every row, counted from `seed`", group="ablation")
     jobs: int = option(1, "runs at a time; they share the cores, or one GPU", group="ablation")
     samples: int = option(1024, "faces to rate of each; of B at most (styles / 2)^2", group="ablation")
-    rows: tuple[str, ...] = option((), "some rows only, e.g. plain,thesis,best (default: all)", group="ablation", metavar="ROW,...")
+    rows: tuple[str, ...] = option(
+        (), "some only, e.g. plain,thesis,best; of B mixes or conditional (default: all)", group="ablation", metavar="ROW,..."
+    )
     pairs: tuple[str, ...] = option(
         (), "lists of attributes, a table each, instead of `attributes`", group="ablation", nargs="+", metavar="A,B"
     )

@@ -98,7 +98,7 @@ def search_and_compare(
     row_ws, column_ws = paired(rows, columns, seen)
     objective = Objective(row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget)
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional", "stylespace")
-    masks = masks_to_try(request, network)
+    masks = masks_to_try(request, network, critics.attributes[-1])
     channels = channels_to_try(request, network, generator.config, critics.attributes[-1]) or start.channels
     found = search(objective, start, modes, masks, channels)
     found.recipe.write(out / "recipe.json")
@@ -239,13 +239,14 @@ def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> tu
     return torch.from_numpy(order), torch.cat(mixes)
 
 
-def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
-    """The one that is named, or the network's own, the lower half and the mouth; each as it is, and softer. None where a mode is asked
-    for that does without."""
+def masks_to_try(request: SearchOptions, network: str, attribute: str) -> list[Mask]:
+    """The one that is named, or the network's own (of the columns' attribute, if it has that), the lower half and the mouth; each as it is,
+    and softer. None where a mode is asked for that does without."""
     if request.mode not in (None, "regional") and not request.mask:
         return []
     folders = mask_folders(request.styles, located(network))
-    names = [request.mask] if request.mask else [*own_masks(folders), "lower", "mouth"]
+    own = own_masks(folders)
+    names = [request.mask] if request.mask else [*([attribute] if attribute in own else own), "lower", "mouth"]
     given = [request.softness] if request.softness is not None else [None, SOFTER]
     return [find_mask(name, folders, softness) for name in names for softness in given]
 

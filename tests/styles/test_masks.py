@@ -13,10 +13,12 @@ from PIL import Image
 import facegan
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.cli import main
+from facegan.config import TrainConfig
+from facegan.data.faces import open_faces
 from facegan.errors import FaceganError
 from facegan.evaluation.kept import kept
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles.learned_masks import network_energy, tightened
+from facegan.styles.learned_masks import learned_from, network_energy, tightened
 from facegan.styles.masks import NAMED, box, find_mask, softened
 from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, uniform
 from facegan.styles.search import Objective, search
@@ -309,3 +311,10 @@ def test_what_a_mix_keeps_is_told_from_what_it_loses() -> None:
     assert everywhere.outside is None and everywhere.found > 0.5
     single = kept(mixes[:3], rows[:1], row_of[:3], features[row_of[:3]], features[:1], mask)
     assert (single.outside, single.features, single.variety, single.found) == (None, None, None, 1)
+
+
+def test_a_run_learns_masks_from_no_face_that_it_holds_out() -> None:
+    faces = open_faces("synthetic", SIDE, num=400, seed=0)
+    rows = learned_from(TrainConfig(data="synthetic", attributes=("bald", "beard"), minimum_images=4), faces)
+    bald, bearded = faces.table.column("Bald")[rows] == 1, faces.table.column("No_Beard")[rows] == 0
+    assert 0 < len(rows) < 0.8 * len(faces.table.ids) and bald.any() and bearded.any() and not (bald & bearded).any()
