@@ -45,7 +45,7 @@ AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where 
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
 SOFTER = 0.04  # the other softness that is tried of every mask
-CHANNEL_WEIGHT = 1.5  # of the channels that are compared without a search
+CHANNEL_WEIGHT, DIRECTION_WEIGHT = 1.5, 2.0  # of channels that are compared without a search: of each column's scales, of their direction
 SEARCHED = "searched"  # the way of the recipe found; those of families are called "regional searched" and so on
 
 
@@ -203,6 +203,8 @@ def all_ways(
         recipes.append(("regional", uniform("regional", every, num_ws, 1.0, alike)))
     if channels:
         recipes.append(("stylespace", uniform("stylespace", every, num_ws, CHANNEL_WEIGHT, None, channels[:NUMBER])))
+        shifted = uniform("arithmetic", every, num_ws, DIRECTION_WEIGHT, None, channels[:NUMBER])
+        recipes.append(("stylespace directions", replace(shifted, average=1.0)))
     if len(found.best) > 1:
         recipes += [(f"{family} {SEARCHED}", recipe) for family, recipe in found.best.items()]
     mixes = [

@@ -24,8 +24,8 @@ ROUNDS = 4  # through all layers, at most
 
 AVERAGES = (0.0, 0.5, 1.0)  # how far columns may be drawn to their mean
 MASKED_WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of all layers under a mask, to begin with
-NUMBERS = (10, 20, 40, 80, 160)  # of channels of style space
-CHANNEL_WEIGHTS = (1.0, 1.5, 2.0, 3.0)  # of all of them
+FIRST_NUMBERS, NUMBERS = (20, 80), (10, 20, 40, 80, 160)  # of channels of style space: to begin with, and later
+CHANNEL_WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of all of them
 
 Pair = tuple[int, int]  # row, column
 Family = Literal["layers", "regional", "stylespace"]  # how a recipe says where the column goes: by layers alone, by a mask, by channels
@@ -130,7 +130,7 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Se
     `modes`: those allowed. Interpolation includes crossover, which alone keeps to weights 0 and 1; `regional` is interpolation under a
     mask, `stylespace` in channels. `masks`: those to try. `channels`: those to try, the best first.
     """
-    simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks), *in_channels(start, modes, channels)]
+    simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks), *in_channels(start, modes, masks, channels)]
     scored = []
     with tqdm(total=len(simple), desc="simple recipes", unit="recipe", disable=None) as bar:
         for recipe in simple:
@@ -169,14 +169,14 @@ def under_masks(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask]) -> 
     ]
 
 
-def in_channels(start: Recipe, modes: Sequence[Mode], channels: Channels) -> list[Recipe]:
-    """The first of the channels in all layers, with each number, weight and average; under the start's mask where it has one."""
+def in_channels(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask], channels: Channels) -> list[Recipe]:
+    """Few and more of the channels, in all layers, with each weight, of columns as they are or averaged, everywhere or under a mask."""
     num_ws = len(start.weights)
-    if not channels or "stylespace" not in modes:
-        return []
+    ways = [mode for mode in modes if mode in ("stylespace", "arithmetic")] if channels else []
+    numbers = sorted({min(number, len(channels)) for number in FIRST_NUMBERS})
     return [
-        replace(uniform("stylespace", range(num_ws), num_ws, weight, start.mask, channels[:number]), average=average)
-        for number, average, weight in product(numbers_of(channels), AVERAGES, CHANNEL_WEIGHTS)
+        replace(uniform(mode, range(num_ws), num_ws, weight, mask, channels[:number]), average=average)
+        for mode, mask, number, average, weight in product(ways, [None, *masks[:1]], numbers, (0.0, 1.0), CHANNEL_WEIGHTS)
     ]
 
 
@@ -189,7 +189,7 @@ def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode], masks: S
     """Coordinate ascent: every choice takes its best value, until none changes any more or the budget is used up."""
     unchanged = 0
     choices: list[int | str] = ["weight", "number"] if recipe.channels else [*range(len(recipe.weights))]
-    choices += [*(["mask"] if recipe.mask else []), *(["average"] if recipe.mask or recipe.channels else [])]
+    choices += ["mask", "average"] if recipe.mask or recipe.channels else []
     with tqdm(total=ROUNDS * len(choices), desc=f"choices from {recipe.describe()}", unit="choice", disable=None) as bar:
         for choice in choices * ROUNDS:
             better = max([recipe, *neighbours(recipe, choice, modes, masks, channels)], key=objective)
@@ -213,7 +213,8 @@ def neighbours(
         parts = (channels[:number] for number in numbers_of(channels) if channels)
         yield from (replace(recipe, channels=part) for part in parts if part != recipe.channels)
     elif choice == "mask":
-        yield from (replace(recipe, mask=mask) for mask in masks if mask != recipe.mask)
+        everywhere = [None] if recipe.channels else []
+        yield from (replace(recipe, mask=mask) for mask in [*masks, *everywhere] if mask != recipe.mask)
     elif choice == "average":
         yield from (replace(recipe, average=average) for average in AVERAGES if average != recipe.average)
     else:

@@ -18,7 +18,7 @@ from facegan.styles.channels import Channel, Ranking, find_channels, read_channe
 from facegan.styles.learned_channels import energies, ranked
 from facegan.styles.masks import find_mask
 from facegan.styles.mix import Renderer
-from facegan.styles.recipe import Mixture, Recipe, mixture, uniform
+from facegan.styles.recipe import Channels, Mask, Mixture, Recipe, mixture, uniform
 from facegan.styles.search import Objective, family_of, numbers_of, search
 from facegan.styles.store import write_styles
 
@@ -310,26 +310,47 @@ def test_python_mixes_in_channels_and_a_saved_network_keeps_its_own(network: Pat
 # --- search
 
 
-def test_the_search_finds_how_many_channels_and_how_much_of_them() -> None:
-    """Critics that want the first 20 channels, at 2, of columns halfway to their mean."""
+def contented(number: int, weight: float, average: float, mask: Mask | None, direction: bool) -> tuple[Objective, Channels]:
+    """Critics that want so many channels, with this weight of columns so far averaged, under this mask or everywhere."""
     torch.manual_seed(2)
-    rows, columns, w_avg = torch.randn(6, 3, 4), torch.randn(6, 3, 4), torch.zeros(4)
+    rows, columns, w_avg = torch.randn(6, 3, 4), torch.randn(6, 3, 4), torch.ones(4)
     channels = tuple((f"b{size}.conv1", index) for size in (4, 8) for index in range(50))
-    drawn_in = columns + 0.5 * (columns.mean(0) - columns)
-    target = rows + 2 * (drawn_in - rows)
+    target = rows + weight * (columns + average * (columns.mean(0) - columns) - (w_avg if direction else rows))
+    wanted = torch.ones(1, 1, SIDE, SIDE) if mask is None else mask.at(SIDE)
 
     def render(mixed: Mixture) -> torch.Tensor:
         others = mixed.ws if mixed.others is None else mixed.others
-        near = 1 - 0.1 * (others - target).abs().mean((1, 2))
-        number = torch.full((len(mixed),), 1 - abs(len(mixed.channels) - 20) / 100)
-        return torch.stack([near, number], 1)
+        area = torch.ones(1, 1, SIDE, SIDE) if mixed.mask is None else mixed.mask
+        said = 1 - abs(len(mixed.channels) - number) / 200 - 0.2 * (area - wanted).abs().mean()
+        return torch.stack([1 - 0.1 * (others - target).abs().mean((1, 2)), said.expand(len(mixed))], 1)
 
-    objective = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE)
+    return Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE), channels
+
+
+@pytest.mark.parametrize(
+    ("number", "weight", "average", "masked", "direction"),
+    [(40, 1.5, 0.5, False, False), (100, 3.0, 1.0, True, True), (20, 2.0, 0.0, True, False)],
+)
+def test_the_search_finds_which_channels_how_much_of_them_and_where(
+    number: int, weight: float, average: float, masked: bool, direction: bool
+) -> None:
+    masks = [find_mask(name, []) for name in ("lower", "mouth")]
+    mask = masks[1] if masked else None
+    objective, channels = contented(number, weight, average, mask, direction)
     start = uniform("crossover", [1, 2], 3)
-    found = search(objective, start, ["interpolate", "stylespace"], (), channels)
-    assert found.recipe.channels == channels[:20] and found.recipe.weights == (2.0,) * 3 and found.recipe.average == 0.5
-    assert {*found.best} == {"layers", "stylespace"} and found.best["stylespace"] == found.recipe
-    assert family_of(found.best["layers"]) == "layers" and numbers_of(channels) == [10, 20, 40, 80, 100]
-    assert {len(recipe.channels) for recipe, _ in found.ranges} == {0, 10, 20, 40, 80, 100}
-    limited = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE, budget=7)
-    assert search(limited, start, ["interpolate", "stylespace"], (), channels).recipes == 7
+    found = search(objective, start, ["interpolate", "arithmetic", "regional", "stylespace"], masks, channels)
+    recipe = Recipe("arithmetic" if direction else "stylespace", (weight,) * 3, mask, average, channels[:number])
+    assert found.recipe == recipe and found.score.least == pytest.approx(1, abs=1e-5)
+    assert {*found.best} == {"layers", "regional", "stylespace"} and found.best["stylespace"] == recipe
+    assert all(family_of(best) == family for family, best in found.best.items())
+    assert numbers_of(channels) == [10, 20, 40, 80, 100]
+
+
+def test_a_search_keeps_its_budget_and_to_the_modes_that_are_asked_for() -> None:
+    objective, channels = contented(20, 2.0, 0.0, None, False)
+    start = uniform("stylespace", range(3), 3, 1.0, None, channels[:5])
+    assert {family_of(recipe) for recipe, _ in search(objective, start, ["stylespace"], (), channels).ranges} == {"stylespace"}
+    assert {recipe.mode for recipe in objective.known} == {"interpolate"} and all(recipe.channels for recipe in objective.known)
+    objective, channels = contented(20, 2.0, 0.0, None, False)
+    objective.budget = 7
+    assert search(objective, start, ["interpolate", "stylespace"], (), channels).recipes == 7

@@ -11,7 +11,7 @@ from facegan import __version__
 from facegan.checkpoints.run import RunFolder
 from facegan.data.faces import synthetic_seed
 from facegan.evaluation.joint_rate import Interval
-from facegan.evaluation.mixing import CHANNEL_WEIGHT, SEARCHED
+from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, SEARCHED
 from facegan.evaluation.summary import judge_line
 from facegan.experiments.ablation import costs, intervals, rows
 from facegan.experiments.ablation.curve import NAME as CURVE
@@ -32,6 +32,7 @@ SENTENCES = {  # of Method B, by the name before a comma
     "directions": "what the mean of the columns has beyond the mean face is added, in all layers",
     "regional": "the column under the mask of its attribute, in all layers",
     "stylespace": f"the column in {NUMBER} channels of style space, {CHANNEL_WEIGHT:g} times as far, in the whole image",
+    "stylespace directions": f"{DIRECTION_WEIGHT:g} times what the mean of the columns has beyond the mean face is added in these channels",
     f"layers {SEARCHED}": "the best recipe without a mask or channels, by critics",
     f"regional {SEARCHED}": "the best recipe under a mask, by critics",
     f"stylespace {SEARCHED}": "the best recipe in channels, by critics",
@@ -174,8 +175,11 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
     for task in study.of(CONDITIONAL):
         if task.done:
             report = checked(read_json(task.result, RECORD_LIMIT), _Report, task.result)
-            spent = {key: costs.total(task.costs, ["train"], name) for key, name in (("seconds_training", "seconds"), ("cpu_seconds",) * 2)}
-            found = above(report, floors.get(task.seed, 0.0)) | spent | {"commands": task.typed(), "curve": [], "begun": 0.0}
+            spent_here = {
+                "seconds_training": costs.total(task.costs, ["train"], "seconds"),
+                "cpu_seconds": costs.total(task.costs, ["train"], "cpu_seconds"),
+            }
+            found = {**above(report, floors.get(task.seed, 0.0)), **spent_here, "commands": task.typed(), "curve": [], "begun": 0.0}
             table.setdefault(CONDITIONAL, {})[task.seed] = found
     return table
 
