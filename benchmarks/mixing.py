@@ -16,7 +16,7 @@ from facegan.checkpoints.critics import resized
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.evaluation.evaluator import Evaluator
-from facegan.evaluation.kept import kept_by
+from facegan.evaluation.kept import HEADS, Kept, kept_by
 from facegan.experiments.demo import settings
 from facegan.options import SYNTHETIC
 from facegan.plotting.sheets import save_png
@@ -60,8 +60,8 @@ def main() -> None:
     rows, columns = bald[: options.rows], beard[: options.cols]
     draw, size = Renderer(generator, batch=batch_for(generator.config.resolution)), evaluator.judge.resolution
     row_of = torch.arange(len(rows)).repeat_interleave(len(columns))
-    print("| way | joint rate | normalised | bald | beard | changed outside | features | row found | variety |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = ["way", "joint rate", "normalised", "bald", "beard", *HEADS]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for recipe in recipes(folder, generator.config.num_ws, start_layers(generator.config)[1]):
         mixes = mix(draw, rows, columns, recipe)
         images = mixes.tensors.flatten(0, 1)
@@ -72,7 +72,7 @@ def main() -> None:
         of_row = kept_by(evaluator, seen, images, mixes.rows, row_of, mask)
         rates = [f"{report['joint']['rate']:.2f}", interval(report["normalised"]).split(" ")[0]]
         rates += [f"{report['marginals'][name]:.2f}" for name in report["attributes"]]
-        keeps = ["-" if value is None else f"{value:.2f}" for value in (of_row.outside, of_row.features, of_row.found, of_row.variety)]
+        keeps = Kept.cells(of_row.to_json())
         print("| " + " | ".join([recipe.describe(), *rates, *keeps]) + " |", flush=True)
         if options.pictures:
             name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in recipe.describe())

@@ -142,9 +142,11 @@ class Restore(Compute):
 class Convert(Options):
     """`facegan convert`"""
 
-    source: str = option("", "NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, or a folder of ours", place="IN")
+    source: str = option(
+        "", "NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, a folder of ours, or a run (Method A's becomes a start)", place="IN"
+    )
     out: str = option("", "folder for model.safetensors and config.json, or FILE.pt in rosinality's form", place="OUT")
-    slim: bool = option(False, "to pass on: averaged generator, discriminator in half precision")
+    slim: bool = option(False, "to pass on: averaged generator, discriminator in half precision; of Method A both in half precision")
     force: bool = option(False, "write a FILE.pt even if rosinality's own code cannot load such a network")
 
 

@@ -20,6 +20,7 @@ from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces, synthetic_seed
 from facegan.data.limits import Limits
 from facegan.data.splits import split
+from facegan.data.streaming import StreamedImages
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.graphs import wanted
@@ -136,7 +137,9 @@ def threads_for(context: Context) -> Choice:
     """How many threads this process computes with: on a CPU as many as before, or as are free."""
     if context.device.type != "cpu":
         return Choice(torch.get_num_threads(), "as PyTorch has it")
-    return choose(context.config.threads, context.folder.threads())
+    images = context.data.images
+    decoders = images.decoders.processes if isinstance(images, StreamedImages) else 0
+    return choose(context.config.threads, context.folder.threads(), decoders)
 
 
 def agree_on_options(config: TrainConfig, peers: Peers) -> None:

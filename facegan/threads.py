@@ -75,11 +75,11 @@ def check_threads(asked: str) -> int | None:
     return int(asked)
 
 
-def choose(asked: str = AUTO, kept: int | None = None) -> Choice:
+def choose(asked: str = AUTO, kept: int | None = None, decoders: int = 0) -> Choice:
     """How many threads this process is to compute with; nothing is changed.
 
     What is asked for goes first, then OMP_NUM_THREADS, FACEGAN_THREADS, `kept`, the number that a run has had so far, and
-    what is free.
+    what is free, but for processors of so many `decoders` that this process will start.
     """
     import torch
 
@@ -100,8 +100,13 @@ def choose(asked: str = AUTO, kept: int | None = None) -> Choice:
         return Choice(kept, "as before, so that the run stays the same bit for bit")
     together = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     if together > 1:
-        return Choice(max(1, len(processors()) // together), f"{len(processors())} processors for {together} processes")
-    return free(_settled or torch.get_num_threads())
+        each = len(processors()) // together
+        return Choice(max(1, each - decoders), f"{len(processors())} processors for {together} processes{_beside(decoders)}")
+    return free(_settled or torch.get_num_threads(), decoders)
+
+
+def _beside(decoders: int) -> str:
+    return f", {decoders} for decoding" if decoders else ""
 
 
 def _other_bits(count: int, kept: int | None) -> str:
@@ -109,8 +114,8 @@ def _other_bits(count: int, kept: int | None) -> str:
     return "" if kept in (None, count) else f", not {kept} as before: the last bits may differ from those of an undisturbed run"
 
 
-def free(most: int) -> Choice:
-    """Up to `most` threads, one less for each processor that others use."""
+def free(most: int, decoders: int = 0) -> Choice:
+    """Up to `most` threads, one less for each processor that others use, or that decoders will."""
     global _since
     before = _since or Usage.now()
     time.sleep(max(0.0, SHORTEST - (time.monotonic() - before.at)))
@@ -118,7 +123,8 @@ def free(most: int) -> Choice:
     seconds = max(now.at - before.at, 1e-3)
     busy = max(0.0, (now.busy - before.busy) - (now.own - before.own)) / seconds
     count = len(processors())
-    return Choice(max(1, min(most, int(count - busy + 0.5))), f"others use {min(busy, count):.1f} of {count} processors")
+    left = int(count - busy - decoders + 0.5)
+    return Choice(max(1, min(most, left)), f"others use {min(busy, count):.1f} of {count} processors{_beside(decoders)}")
 
 
 def settle() -> None:

@@ -54,6 +54,19 @@ def test_auto_leaves_others_their_processors(used: Callable, others: float, own:
     assert choose() == Choice(expected, f"others use {others:.1f} of 4 processors")
 
 
+@pytest.mark.parametrize(("others", "decoders", "expected"), [(0.0, 1, 3), (1.0, 2, 1), (0.0, 4, 1), (0.4, 1, 3)])
+def test_auto_leaves_its_own_decoders_theirs(used: Callable, others: float, decoders: int, expected: int) -> None:
+    used(others)
+    torch.set_num_threads(4)
+    assert choose(decoders=decoders) == Choice(expected, f"others use {others:.1f} of 4 processors, {decoders} for decoding")
+
+
+def test_processes_with_decoders_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for together, decoders, each in (("2", 1, 1), ("2", 0, 2), ("4", 1, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", together)
+        assert choose(decoders=decoders).count == each
+
+
 def test_what_goes_first(used: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     used(3.0)
     torch.set_num_threads(4)
@@ -131,7 +144,7 @@ def test_a_run_keeps_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     command = ["train", "--method", "a", *SMALL, "--device", "cpu", "--out", str(tmp_path / "run")]
     free, stop = [Choice(1, "one is free")], [3]
-    monkeypatch.setattr(threads, "free", lambda most: free[0])
+    monkeypatch.setattr(threads, "free", lambda most, decoders: free[0])
     monkeypatch.setattr(threads, "processors", lambda: {0, 1})
     seen: list[int] = []
 

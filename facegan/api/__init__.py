@@ -16,6 +16,7 @@ from facegan.api.stylegan import StyleGAN
 from facegan.checkpoints.networks import is_network
 from facegan.checkpoints.restorers import is_restorer
 from facegan.checkpoints.run import is_run
+from facegan.checkpoints.starts import is_start
 from facegan.devices import AUTO
 from facegan.errors import FaceganError
 
@@ -72,6 +73,8 @@ def load(source: str | Path, *, stage: str = "", device: str = AUTO, cuda_graphs
         return StyleGAN.from_pretrained(place, stage=stage, device=device, cuda_graphs=cuda_graphs)
     if is_restorer(place):
         raise FaceganError(f"{source} is a restorer, which makes no faces of its own: open it with `facegan.load_restorer`")
+    if is_start(place) and not is_run(place):
+        raise FaceganError(f"{source} holds networks for Method A's training to start from: give it to `train` as `pretrain_from`")
     if not is_run(place):
         raise FaceganError(
             f"{source} is no run, network or checkpoint: expected a folder of `facegan train` or `facegan convert`, a .pkl or .pt file, "

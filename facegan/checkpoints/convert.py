@@ -8,11 +8,14 @@ from facegan.checkpoints import rosinality
 from facegan.checkpoints.networks import open_networks, save_networks, slimmed
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.restorers import is_restorer, open_restorer, save_restorer
+from facegan.checkpoints.starts import is_start, open_start, save_start
 from facegan.errors import FaceganError
 
 
 def convert(source: str, out: str, slim: bool = False, force: bool = False) -> str:
     """Write a network to a folder of ours, or in rosinality's form where `out` ends in .pt, and say what it is.
+
+    Of a run of Method A those that others of its trainings can start from, see `facegan.checkpoints.starts`.
 
     `force`: see `rosinality.write`.
     """
@@ -24,6 +27,12 @@ def convert(source: str, out: str, slim: bool = False, force: bool = False) -> s
         weights = open_restorer(source)
         save_restorer(weights, out, half=slim)
         return f"{out}: restorer, {weights.config.resolution} px{note(weights.may_have_seen_joint_faces)}"
+    if is_start(source):
+        if Path(out).suffix == ".pt":
+            raise FaceganError(f"{out}: that format has no networks of Method A; name a folder")
+        start = open_start(source)
+        save_start(start, out, half=slim)
+        return f"{out}: start of Method A, {start.describe()}{note(start.may_have_seen_joint_faces)}"
     networks = slimmed(open_networks(source)) if slim else open_networks(source)
     if Path(out).suffix == ".pt":
         if slim:

@@ -24,6 +24,8 @@ from facegan.tensors import read_tensors, refuse_other_shapes, refuse_other_valu
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
 STAGE = "stylegan2"  # of a run of Method B
+START = "start"  # the kind of `facegan.checkpoints.starts`
+_NAMES = {KIND: "a StyleGAN2 network", "restorer": "a restorer", START: "networks that Method A starts from (`pretrain_from`)"}  # by kind
 _LARGEST_CONFIG = 1 << 20  # bytes
 
 
@@ -121,8 +123,10 @@ def read_folder(folder: Path, kind: str, words: str) -> tuple[dict[str, Any], di
     if not (folder / CONFIG).exists():
         raise absent
     metadata = read_json(folder / CONFIG, _LARGEST_CONFIG)
-    if not isinstance(metadata, dict) or metadata.pop("kind", None) != kind:
-        raise FaceganError(f"{folder / CONFIG} does not describe a {words}.")
+    found = metadata.pop("kind", None) if isinstance(metadata, dict) else None
+    if found != kind:
+        other = f"describes {_NAMES[found]}, and " if isinstance(found, str) and found in _NAMES else ""
+        raise FaceganError(f"{folder / CONFIG} {other}does not describe a {words}.")
     if not (folder / WEIGHTS).exists():
         raise absent
     return metadata, read_tensors(folder / WEIGHTS)

@@ -14,6 +14,7 @@ from facegan.checkpoints.critics import CriticMetadata, load_critic
 from facegan.checkpoints.merged import unpack_generator
 from facegan.checkpoints.networks import STAGE, is_network, open_networks
 from facegan.checkpoints.run import RunFolder
+from facegan.checkpoints.starts import SEEN
 from facegan.data.attributes import names
 from facegan.devices import AUTO, resolve_device
 from facegan.errors import FaceganError
@@ -64,6 +65,13 @@ class TrainedRun:
         if not stages:
             raise FaceganError(f"{self.folder.root} has no finished generator yet: let the training reach the end of phase 1")
         return stages[-1]
+
+    @property
+    def may_have_seen_joint_faces(self) -> bool:
+        """Whether the networks that this one began as may have learned from faces with all attributes; the run itself never does."""
+        metadata = self.folder.metadata(self.stage) if self.has(self.stage) else {}
+        extra = metadata.get("extra")  # of StyleGAN2's stage
+        return any(about.get(SEEN, False) is not False for about in (metadata, extra) if isinstance(about, dict))
 
     def has(self, stage: str) -> bool:
         return self.folder.finished(stage)

@@ -22,12 +22,13 @@ NETWORK = "a run of `train --method b`, a folder of `facegan convert`, a StyleGA
 PHOTO, STYLE = "a photo, or a folder of photos", "a .npz file of styles, or a folder of them"
 INPUTS = {
     "source": "", "network": "", "prior": NETWORK, "init_from": NETWORK,
+    "pretrain_from": "a run of `train --method a`, a folder of `facegan convert`, or the name of one that comes with the package",
     "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
     "sources": "a file or folder of that name", "folder": "a folder of .npz files",
     "faces": "a folder or .zip of faces", "from_": "folders or .zip of labelled faces",
 }  # fmt: skip
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "pretrained"  # whose names serve in place of a path
-NAMED = ("network", "source", "prior", "init_from")  # that take such a name
+NAMED = ("network", "source", "prior", "init_from", "pretrain_from")  # that take such a name
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npz", ".npy", ".pkl", ".pt", ".pth", ".zip", ".json", ".safetensors")
 
 

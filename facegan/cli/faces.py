@@ -32,7 +32,8 @@ DIR/NAME.png is written for every NAME.*: the face, or the whole photograph with
 CONVERT_EXAMPLES = """examples:
   facegan convert ffhq.pkl networks/ffhq          (then: facegan mix --network networks/ffhq ...)
   facegan convert runs/styles styles.pt           (for programs that read rosinality's checkpoints)
-  facegan convert runs/styles shared --slim       (half the size, to pass on)"""
+  facegan convert runs/styles shared --slim       (half the size, to pass on)
+  facegan convert runs/first start --slim         (of Method A: then facegan train --pretrain-from start ..., on any faces)"""
 
 
 def run_generate(values: dict[str, Any]) -> None:

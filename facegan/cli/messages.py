@@ -16,12 +16,17 @@ def flag_of(field: str) -> str:
 
 
 def with_flags(text: str, fields: Iterable[str]) -> str:
-    """ "`r1_gamma=5` ..., `out`" -> "--r1-gamma 5 ..., --out", for the names among `fields`; other words in backticks stay."""
+    """ "`r1_gamma=5` ..., `out`" -> "--r1-gamma 5 ..., --out", for the names among `fields`; other words in backticks stay.
+
+    A switch is written as it is typed: "`modulate=False`" -> "--no-modulate".
+    """
     known = frozenset(fields)
 
     def flag(match: re.Match[str]) -> str:
         if match[1] not in known:
             return match[0]
+        if match[2] in ("True", "False"):
+            return flag_of(match[1] if match[2] == "True" else f"no_{match[1]}")
         return flag_of(match[1]) + (f" {match[2]}" if match[2] is not None else "")
 
     return _FIELD.sub(flag, text)

@@ -206,6 +206,7 @@ class Evaluator:
             "critics": trained.critic_metadata(),
             "run": str(trained.folder.root),
             "stage": trained.stage,
+            "may_have_seen_joint_faces": trained.may_have_seen_joint_faces,
             "floor_run": str(floor.folder.root) if floor else None,
             "facegan": __version__,
             "command": command_line(),

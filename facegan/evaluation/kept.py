@@ -5,7 +5,8 @@ A way of mixing that turns every face into one average may carry both attributes
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,11 +15,15 @@ from torch import Tensor
 from facegan.checkpoints.critics import resized
 from facegan.evaluation.features import Attributes
 from facegan.evaluation.samples import JudgedSamples
+from facegan.graphs import constant
+from facegan.training.augment import LUMA
 
 if TYPE_CHECKING:
     from facegan.evaluation.evaluator import Evaluator
 
+HEADS = ("changed outside", "features", "skin", "row found", "variety")  # of a table's columns
 PAIRS = 4096  # of faces that are compared, at most
+SKIN = 0.25  # share of the pixels under a mask, the brightest, that are taken for skin: beards, mouths and shadows are darker
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,19 @@ class Kept:
 
     outside: float | None  # change of the pixels where the mask is 0; None, too, where there are none
     features: float | None  # distance of the judge's features, which the attribute that was asked for changes too
+    skin: float | None  # distance of the mean colours of the brightest quarter of the pixels under the mask; None, too, where there is none
     found: float  # share of the mixes that of all rows are nearest to their own, by those pixels (all, where there are none)
     variety: float | None  # how much mixes of different rows differ in these pixels: 1 as much as the rows
 
     def to_json(self) -> dict[str, Any]:
         """Its numbers."""
         return asdict(self)
+
+    @classmethod
+    def cells(cls, found: Mapping[str, float | None] | None) -> list[str]:
+        """What a table shows of `to_json`, in the order of the fields; "-" for what there is none of."""
+        numbers = [(found or {}).get(field.name) for field in fields(cls)]
+        return ["-" if number is None else f"{number:.2f}" for number in numbers]
 
 
 def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_features: Tensor, mask: Tensor | None = None) -> Kept:
@@ -54,9 +66,15 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
     between = (own[first] - own[second]).abs().mean(1)
     apart = (row_features[first] - row_features[second]).norm(dim=1)
     nearest = torch.cdist(seen, own, p=1).argmin(1)
+    under = None if mask is None else mask[0, 0] > 0.5
+    tone = None
+    if under is not None and bool(under.any()):
+        mine, theirs = (skin(faces[..., under]) for faces in (mixes, rows))
+        tone = share((mine - theirs[row_of]).norm(dim=1).mean(), (theirs[first] - theirs[second]).norm(dim=1))
     return Kept(
         outside=share((seen - own[row_of]).abs().mean(), between) if outside else None,
         features=share((features - row_features[row_of]).norm(dim=1).mean(), apart),
+        skin=tone,
         found=float((nearest == row_of).float().mean()),
         variety=share(_apart(seen, row_of), between),
     )
@@ -67,6 +85,13 @@ def kept_by(evaluator: Evaluator, seen: JudgedSamples, mixes: Tensor, rows: Tens
     small = resized(rows, evaluator.judge.resolution, "the judge")
     of_rows = evaluator.score_samples(small.__getitem__, len(small))
     return kept(mixes, rows, row_of, seen.features[Attributes.suffix], of_rows.features[Attributes.suffix], mask)
+
+
+def skin(pixels: Tensor) -> Tensor:
+    """The mean colour [N, 3] of the brightest of pixels [N, 3, P]: of a face's lower half, what is neither beard nor mouth nor shadow."""
+    luma = (pixels * constant(LUMA, pixels.device, pixels.dtype)[:, None]).sum(1)
+    brightest = luma.topk(max(1, round(SKIN * luma.shape[1])), dim=1).indices
+    return pixels.float().gather(2, brightest[:, None].expand(-1, pixels.shape[1], -1)).mean(2)
 
 
 def share(value: Tensor, differences: Tensor) -> float | None:

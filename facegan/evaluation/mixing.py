@@ -26,7 +26,7 @@ from facegan.data.attributes import names
 from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator, command_line, machine
-from facegan.evaluation.kept import kept_by
+from facegan.evaluation.kept import HEADS, Kept, kept_by
 from facegan.models.stylegan2 import Generator, StyleGAN2Config, truncate
 from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
@@ -282,7 +282,8 @@ def rated(
 ) -> dict[str, Any]:
     """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor.
 
-    `region`: [1, 1, R, R], where the columns' attribute is: what changes outside of it is told of ways without a mask too.
+    `region`: [1, 1, R, R], where the columns' attribute is: what changes outside of it, and of the skin there, is told of ways without a
+    mask too.
     """
     scores = torch.cat([critics(part) for part in images.split(256)], dim=1)
     line: dict[str, Any] = {
@@ -299,7 +300,8 @@ def rated(
             bases = draw(way.bases)
             line["kept"] = kept_by(evaluator, seen, images, bases, way.row_of, way.drawn.mask).to_json()
             if way.drawn.mask is None and region is not None:
-                line["kept"]["outside"] = kept_by(evaluator, seen, images, bases, way.row_of, region).outside
+                there = kept_by(evaluator, seen, images, bases, way.row_of, region)
+                line["kept"] |= {"outside": there.outside, "skin": there.skin}
         line["judge"] = without_limits(report) if way.shared else report
     return line
 
@@ -315,7 +317,7 @@ def without_limits(report: dict[str, Any]) -> dict[str, Any]:
 def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
     """The table for people."""
     head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
-    head += ["changed outside", "features", "row found", "variety"]
+    head += HEADS
     lines = [head, ["---"] * len(head)]
     for line in table:
         report, searched = line["judge"], line["critics_searched"]
@@ -324,8 +326,7 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
             judged = [interval(report["joint"]), *(f"{report['marginals'][name]:.3f}" for name in attributes)]
             judged += [f"{report['floor']:.3f}", f"{report['ceiling']:.3f}", interval(report["normalised"])]
         own = f"{searched['joint']:.3f}" if searched else "-"
-        of_row = line["kept"] or dict.fromkeys(("outside", "features", "found", "variety"))
-        keeps = ["-" if of_row[name] is None else f"{of_row[name]:.2f}" for name in ("outside", "features", "found", "variety")]
+        keeps = Kept.cells(line["kept"])
         lines.append([line["name"], str(line["critics"]["samples"]), own, f"{line['critics']['joint']:.3f}", *judged, *keeps])
     note = (
         f"Recipes were chosen among {found.recipes} by critics on {seen} pairs of one half of the styles; all other columns are of {kept} "
@@ -334,9 +335,10 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
     )
     if any(line["judge"] for line in table):
         note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
-        note += " What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed (of ways"
-        note += " without one: outside the mask of the columns' attribute, where the network has it), and the"
-        note += " judge's features; row found: mixes that of all rows are nearest to their own; variety: how much those of two rows differ."
+        note += " What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the"
+        note += " judge's features, and the skin's tone under the mask (its brightest quarter), of ways without a mask as of one of the"
+        note += " columns' attribute, where the network has it; row found: mixes that of all rows are nearest to their own; variety: how"
+        note += " much those of two rows differ."
         note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
     if learned:
         note += (

@@ -63,5 +63,6 @@ def summary(report: dict[str, Any]) -> str:
         ("judge", judge_line(card)),
         *quality_rows(report),
         ("samples", str(report["samples"])),
+        *([("started from", "networks that may have seen faces with all attributes")] if report.get("may_have_seen_joint_faces") else []),
     ]
     return "\n".join([*(f"{name:14s} {value}" for name, value in rows), audit_table(report["audit"]), ATTR_NOTE])

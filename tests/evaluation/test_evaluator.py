@@ -195,6 +195,9 @@ def test_a_conditional_run_leaks_and_is_floored_by_the_run_it_is_compared_with(
     assert floored["floor_run"] == str(run)
     assert report["critics"] == {} and report["self_score"] is None and "no critics" in summary(report)
     assert "of the faces asked for attribute 1 alone" in summary(report)
+    words = "networks that may have seen faces with all attributes"
+    assert report["may_have_seen_joint_faces"] is False and words not in summary(report)
+    assert words in summary({**report, "may_have_seen_joint_faces": True})
     assert cli.main(["evaluate", str(run), "--floor", str(conditional), "--out", str(tmp_path / "x")]) == 2
     assert "is a conditional network" in capsys.readouterr().err
 

@@ -226,7 +226,7 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     assert own.conditional and not mixed.conditional and own.kimg == mixed.kimg and run.finished_stages() == ["stylegan2"]
     text = (tmp_path / "b/report.md").read_text()
     assert all(f"    facegan {word} " in text for word in ("train", "project", "styles mask", "styles channels", "mix-search", "evaluate"))
-    assert "| changed outside | features | row found | variety | diversity |" in text and "Leak, the joint rate" in text
+    assert "| changed outside | features | skin | row found | variety | diversity |" in text and "Leak, the joint rate" in text
     assert "whatever `samples` says: `styles=S` gives" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran

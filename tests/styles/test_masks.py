@@ -309,8 +309,17 @@ def test_what_a_mix_keeps_is_told_from_what_it_loses() -> None:
     assert average.features == pytest.approx(float((0.75**2 + 3 * 0.25**2) ** 0.5 / 2**0.5), rel=1e-4)
     everywhere = kept(mixes, rows, row_of, features[row_of], features, torch.ones(1, 1, 8, 8))
     assert everywhere.outside is None and everywhere.found > 0.5
+    shifted = rows[row_of] + mask * torch.linspace(0, 0.3, 12)[:, None, None, None]  # as much in every colour
+    toned = kept(shifted, rows, row_of, features[row_of], features, mask)
+    luma = (rows * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)[:, 4:].flatten(1)
+    places = luma.argsort(dim=1, descending=True)[:, :8]  # a quarter of 32
+    means = torch.stack([rows[i, :, 4:].flatten(1)[:, places[i]].mean(1) for i in range(4)])
+    apart = np.mean([float((means[i] - means[j]).norm()) for i in range(4) for j in range(i)])
+    assert toned.skin == pytest.approx(float(torch.linspace(0, 0.3, 12).mean()) * 3**0.5 / apart, rel=1e-4)
+    assert same.skin is not None and same.skin > 0 and kept(rows[row_of], rows, row_of, features[row_of], features, mask).skin == 0
+    assert kept(mixes, rows, row_of, features[row_of], features).skin is None
     single = kept(mixes[:3], rows[:1], row_of[:3], features[row_of[:3]], features[:1], mask)
-    assert (single.outside, single.features, single.variety, single.found) == (None, None, None, 1)
+    assert (single.outside, single.features, single.skin, single.variety, single.found) == (None, None, None, None, 1)
 
 
 def test_a_run_learns_masks_from_no_face_that_it_holds_out() -> None:

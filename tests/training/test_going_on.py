@@ -77,6 +77,8 @@ def test_what_a_later_version_added_was_the_default_before(train: Callable[..., 
         (dict(method="b", accumulate=8), "`accumulate` is 8"),
         (dict(method="restore", prior="nowhere"), "nowhere does not exist"),
         (dict(phase1_from="nowhere"), "nowhere is not a run"),
+        (dict(pretrain_from="nowhere"), "nowhere does not exist"),
+        (dict(pretrain_from="PRIOR"), "is a run of another method"),
         (dict(recipe="best", masks="halves", attributes="bald,young=Young"), "knows no region"),
     ],
 )

@@ -10,6 +10,7 @@ from facegan.checkpoints.run import write_json
 from facegan.devices import resolve_device
 from facegan.evaluation.evaluator import command_line, machine
 from facegan.evaluation.features import ATTR_NOTE
+from facegan.evaluation.kept import HEADS
 from facegan.experiments.ablation import plots
 from facegan.experiments.ablation.summary import KEPT, QUALITY, summarise
 from facegan.experiments.ablation.tasks import CONDITIONAL, Study, Task
@@ -18,7 +19,7 @@ from facegan.plotting import charts
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval, number
 
-COLUMNS = dict(zip(KEPT, ("changed outside", "features", "row found", "variety"), strict=True))  # what is kept of a mix's row
+COLUMNS = dict(zip(KEPT, HEADS, strict=True))  # what is kept of a mix's row
 GROUPS = {"helps": "Helped", "hurts": "Hurt", "no clear difference": "No clear difference"}  # verdicts, as the report lists them
 
 
@@ -113,9 +114,9 @@ def notes(summary: dict[str, Any], measured: Sequence[str]) -> list[str]:
             "Mixes share their rows and columns, so they are no independent samples: one seed has no interval and no verdict. "
             f"Faces in all: {faces}; no more pairs can be made of the styles kept from the search, whatever `samples` says:"
             " `styles=S` gives (S / 2)^2.",
-            "What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed (of ways "
-            "without one: outside the mask of the columns' attribute), and the judge's features; row found: mixes that of all rows are "
-            "nearest to their own; variety: how much those of two rows differ.",
+            "What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the judge's "
+            "features, and the skin's tone under the mask (of ways without one: that of the columns' attribute); row found: mixes that of "
+            "all rows are nearest to their own; variety: how much those of two rows differ.",
             "Self score: share of faces in which the critics that chose see all attributes. Seconds: of the network and the projections, "
             "of regional mixing and style space the masks and channels too, of what was searched the search.",
         ]

@@ -2,7 +2,7 @@
 
 A row is compared with that one, from which it differs in the part that its sentence names. All rows of a seed start from the
 phase 1 of row `phase1` (`--phase1-from`); a row that cannot, as its networks are others, trains as long in one phase as any other
-does in phases 1 and 3 together.
+does in phases 1 and 3 together. `--pretrain-from` is for row `phase1` alone: the others have what it made of it, or other networks.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def flags_of(name: str, given: dict[str, Any], seed: int, out: str, start: str) 
     row = ROWS[name]
     # The recipes differ in length, and a comparison must not: `best`'s, where the user does not say.
     flags = {"method": "a", "epochs": RECIPES["best"]["epochs"], **given, **row.flags, "seed": seed, "out": out}
+    if name != START:
+        flags.pop("pretrain_from", None)
     if row.alone:
         lengths = configured(**{**flags, "epochs": given.get("epochs", RECIPES["best"]["epochs"])})
         steps = len(names(lengths.attributes)) - 1  # of phase 3, each of `epochs`

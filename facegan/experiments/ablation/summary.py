@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from statistics import mean
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ from facegan import __version__
 from facegan.checkpoints.run import RunFolder
 from facegan.data.faces import synthetic_seed
 from facegan.evaluation.joint_rate import Interval
+from facegan.evaluation.kept import Kept
 from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, SEARCHED
 from facegan.evaluation.summary import judge_line
 from facegan.experiments.ablation import costs, intervals, rows
@@ -23,7 +25,7 @@ from facegan.styles.channels import NUMBER
 # Inception's figures where they were measured, else those of the judge's features; each under its own name.
 QUALITY = (("kid", "kid_attr"), ("precision", "precision_attr"), ("recall", "recall_attr"))
 MEASURES = [prefix + key for prefix in ("", "real_") for pair in QUALITY for key in pair]  # real: real joint faces against each other
-KEPT = ("outside", "features", "found", "variety")  # of a mix's row, as `facegan.evaluation.kept.Kept` has them
+KEPT = tuple(item.name for item in fields(Kept))  # of a mix's row
 RANDOM = "random mixes"  # what Method B's other ways are compared with
 SENTENCES = {  # of Method B, by the name before a comma
     RANDOM: "random ranges of layers cross over",

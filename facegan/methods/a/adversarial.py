@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,8 +69,10 @@ class AdversarialStage(Stage[MethodAConfig]):
         discriminators: Discriminators,
         reals: list[Source],
         inherited_rate: float = 1.0,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(context, steps, used)
+        self.origin = dict(origin or {})  # what its metadata say of where its networks come from
         config, accelerator = context.config, context.accelerator
         self.generator = channels_last(generator).to(context.device)
         self.discriminators = channels_last(discriminators).to(context.device)
@@ -225,4 +227,4 @@ class AdversarialStage(Stage[MethodAConfig]):
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, metadata = pack_generator(self.sampled())
         first = self.discriminators.get_submodule("members.0.network")  # for a later stage to inherit
-        return tensors | checkpoint.pack("discriminator", first.state_dict()), metadata
+        return tensors | checkpoint.pack("discriminator", first.state_dict()), {**metadata, **self.origin}

@@ -32,6 +32,11 @@ class MethodAConfig(CriticConfig):
     method: str = option("a", "the method")
     recipe: str = option("best", "set of defaults below; any flag overrides its recipe", tuple(RECIPES))
     phase1_from: str = option("", "take phase 1 (and pre-training) from this finished run instead of training it")
+    pretrain_from: str = option(
+        "",
+        "start pre-training, or phase 1 where there is none, from these networks, of whatever faces and attributes: a run of this method, "
+        "a folder of `facegan convert`, or a name that comes with the package",
+    )
     # --- length
     pretrain_epochs: int = option(0, "epochs on all faces that do not carry the attributes together, before phase 1", group="length")
     phase1_epochs: int = option(400, "phase 1: epochs of the generator for attribute 1", group="length")
@@ -130,6 +135,8 @@ class MethodAConfig(CriticConfig):
         super().check()
         if self.resolution > 512:
             raise FaceganError(f"`resolution` is {self.resolution}: expected at most 512 for Method A")
+        if self.phase1_from and self.pretrain_from:
+            raise FaceganError("`phase1_from` and `pretrain_from`: a finished phase 1 has nothing left to start from; omit one of the two")
         self.at_least(1, "harvest_every", "self_augment_buffer")
         self.at_least(0, "epochs", "phase1_epochs", "pretrain_epochs", "inherit_lr", "r1_gamma", "ema_images")
         self.fractions("merge_alpha", "replay", "self_augment_share", "merge_ramp")

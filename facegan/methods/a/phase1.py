@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.checkpoints import checkpoint
-from facegan.checkpoints.merged import unpack_generator
 from facegan.errors import FaceganError
 from facegan.methods.a.adversarial import AdversarialStage, Reals, Source
 from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminator
+from facegan.methods.a.start import Begun, begun
 from facegan.models.conv_gan import Generator, GeneratorConfig
 from facegan.models.merged_generator import MergedGenerator
 from facegan.pixels import to_float, to_uint8
@@ -39,17 +38,23 @@ def new_discriminator(context: Context[MethodAConfig], mask: Tensor | None = Non
     return RegionalDiscriminator(mask, config.resolution, config.width, asked, config.minibatch_deviation)
 
 
+def first_networks(context: Context[MethodAConfig], start: Begun) -> tuple[MergedGenerator, RegionalDiscriminator]:
+    """New ones, or those that a stage goes on with: both, as a new discriminator stayed at 0.5 (docs/results.md)."""
+    merged, discriminator = new_generator(context), new_discriminator(context)
+    if start.networks is not None:
+        merged, weights = start.networks
+        discriminator.inherit(weights)
+    merged.requires_grad_(True)
+    return merged, discriminator
+
+
 class Phase1(AdversarialStage):
     """G1 against D1 on X_1; with `--conditional`, on all single attributes and none, each with its y."""
 
     def __init__(self, context: Context[MethodAConfig], pretrained: str | None) -> None:
         self.name, self.title = "phase1", f"phase 1 ({context.groups.attributes[0].name})"
-        merged, discriminator = new_generator(context), new_discriminator(context)
-        if pretrained:
-            tensors, metadata = context.folder.load_stage(pretrained)
-            merged = unpack_generator(tensors, metadata)
-            discriminator.inherit(checkpoint.unpack("discriminator", tensors))  # a new one stayed at 0.5: docs/results.md
-        merged.requires_grad_(True)
+        start = begun(context, pretrained)
+        merged, discriminator = first_networks(context, start)
         if context.config.conditional:
             sets = labelled_sets(context)
             used, reals = np.concatenate(sets), conditional_reals(context, sets)
@@ -57,12 +62,13 @@ class Phase1(AdversarialStage):
         else:
             used = context.attribute_set(0)
             reals = plain_reals(context, used, self.name)
-        steps = context.steps(context.config.phase1_epochs)
-        super().__init__(context, steps, used, merged, Discriminators([discriminator]), [reals])
+        steps, bounds = context.steps(context.config.phase1_epochs), sharpness_bounds(context, used)
+        used = np.union1d(used, start.used)
+        super().__init__(context, steps, used, merged, Discriminators([discriminator]), [reals], origin=start.origin)
         size = context.config.resolution
         self.harvest = torch.zeros(0, 3, size, size, dtype=torch.uint8)
         self.harvest_steps = max(1, context.steps(context.config.harvest_every))
-        self.bounds = sharpness_bounds(context, used)
+        self.bounds = bounds
 
     def target_labels(self, step: int, count: int) -> np.ndarray | None:
         if not self.context.config.conditional:
@@ -112,7 +118,10 @@ class Pretraining(AdversarialStage):
         used = context.split.train
         reals = plain_reals(context, used, self.name)
         steps = context.steps(context.config.pretrain_epochs)
-        super().__init__(context, steps, used, new_generator(context), Discriminators([new_discriminator(context)]), [reals])
+        start = begun(context, None)
+        merged, discriminator = first_networks(context, start)
+        used = np.union1d(used, start.used)
+        super().__init__(context, steps, used, merged, Discriminators([discriminator]), [reals], origin=start.origin)
 
     def target_labels(self, step: int, count: int) -> np.ndarray | None:
         labels = super().target_labels(step, count)

@@ -19,6 +19,7 @@ from facegan.methods.a.discriminators import Discriminators, RegionalDiscriminat
 from facegan.methods.a.losses import f
 from facegan.methods.a.phase1 import new_discriminator, new_generator, sharpness_bounds
 from facegan.methods.a.selfaugment import OwnSamples
+from facegan.methods.a.start import origin_of
 from facegan.methods.common import critics as phase2
 from facegan.models.conv_gan import Discriminator, Generator, grow
 from facegan.models.merged_generator import MergedGenerator
@@ -56,7 +57,9 @@ class Phase3(AdversarialStage):
                 member.inherit(weights)
         merged = self._generator(context, source)
         rate = config.inherit_lr if config.inherit_generator else 1.0
-        super().__init__(context, self.total, np.union1d(used, shown), merged, Discriminators(members), reals, rate)
+        inherits = config.inherit_generator or config.inherit_discriminator
+        used, origin = np.union1d(used, shown), origin_of(context.folder.metadata(source)) if inherits else {}
+        super().__init__(context, self.total, used, merged, Discriminators(members), reals, rate, origin)
         bounds = sharpness_bounds(context, context.attribute_set(k))
         self.own = OwnSamples(context, bounds) if config.self_augment else None
 

@@ -17,6 +17,7 @@ from facegan.methods import config_of
 from facegan.methods.a.config import MethodAConfig
 from facegan.methods.a.phase1 import Phase1, Pretraining
 from facegan.methods.a.phase3 import Phase3
+from facegan.methods.a.start import check_start
 from facegan.methods.common import critics as phase2
 from facegan.training import regions
 from facegan.training.stage import Context, Stage, Stages
@@ -30,6 +31,7 @@ def stages(context: Context[MethodAConfig]) -> Stages:
         regions.halves(context.groups.attributes, config.resolution)
     if config.epochs and "epochs" in config.may_grow:
         context.folder.extend(f"phase3-{context.groups.attributes[-1].name}", context.steps(config.epochs))
+    check_start(context)
     return _stages(context, adoptable(context))
 
 
