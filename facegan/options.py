@@ -22,7 +22,7 @@ MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomS
 Align = Literal["auto", "on", "off"]
 FacesOf = Literal["auto", "one", "all"]
 Graphs = Literal["auto", "on", "off"]
-Mode = Literal["crossover", "interpolate", "arithmetic", "regional"]
+Mode = Literal["crossover", "interpolate", "arithmetic", "regional", "stylespace"]
 NoiseMode = Literal["const", "random", "none"]
 Space = Literal["w", "w+"]
 STYLE_FILES = ".npz files, folders of them, or .npy and .pt of other projects"
@@ -163,8 +163,8 @@ class MixOptions(Options):
                          "(default: that one, if there is one and no layers are given)", metavar="FILE")  # fmt: skip
     mode: Mode | None = option(
         None, "regional: the column's style where the mask is, so that all else stays the row's; crossover: in these layers; interpolate: "
-        "between both; arithmetic: what the column has beyond the mean face is added (default: regional, with `layers` or `weights` "
-        "crossover; mix-search: whatever is best)",
+        "between both; arithmetic: what the column has beyond the mean face is added; stylespace: between both, in some channels of "
+        "style space alone (default: regional, with `layers` or `weights` crossover; mix-search: whatever is best)",
     )  # fmt: skip
     mask: str = option(
         "", "where the column goes, in every mode: a mask of the network, lower, upper, mouth, eyes, or a picture whose white takes the "
@@ -178,6 +178,11 @@ class MixOptions(Options):
     weights: str = option("", "a weight per layer, e.g. 4:0.5,5-7:1, instead of `layers`", metavar="LAYER:WEIGHT,...")
     average: float | None = option(None, "draw the columns to their mean first: 0 not, 1 entirely, which with `mode` arithmetic is the "
                                    "attribute's direction (default: 0)")  # fmt: skip
+    channels: str = option(
+        "", "the channels of style space that take the column, in every mode: an attribute whose channels `facegan styles channels` has "
+        "found, or such a file (default, stylespace: those of the columns' name)", metavar="NAME|JSON",
+    )  # fmt: skip
+    number: int | None = option(None, "how many of these channels, the best first (default: 80)", metavar="N")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
     noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
     batch: int = option(0, "faces at once; 1, which is slower, gives a style the same bits on a CPU whatever stands beside it", shown="8 "
@@ -316,8 +321,25 @@ class StylesMask(Options):
     data: str = option("", "labelled faces to learn from (default: the run's; without any, what the network changes along each direction)")
     styles: str = option("", "folder in which directions are looked up by name (default: the one beside the network)", metavar="DIR")
     keeps: float = option(0.98, "share of an attribute's effect that its mask covers: less is tighter")
+    device: str = option(AUTO, HELP)
     softness: float = option(0.015, "blur of the edges, a share of the face's height")
     out: str = option("", "folder for NAME.png (default: NETWORK/masks, where `facegan mix` finds them)", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class StylesChannels(Options):
+    """`facegan styles channels`"""
+
+    network: str = option(SYNTHETIC, "whose channels they will be: a run, a folder of `facegan convert`, a .pkl or .pt")
+    attributes: tuple[str, ...] = option((), "attributes whose channels are found (default: those of the run)")
+    styles: str = option("", "folder with styles of each attribute, NAME.npz or a folder NAME (default: the one beside the network)",
+                         metavar="DIR")  # fmt: skip
+    mask: str = option(
+        "", "where the channels are to act (default: the mask of the attribute's name, see `styles mask`)", metavar="NAME|PNG"
+    )
+    faces: int = option(64, "random faces at which gradients are taken")
+    device: str = option(AUTO, HELP)
+    out: str = option("", "folder for NAME.json (default: NETWORK/channels, where `facegan mix` finds them)", metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -492,7 +514,9 @@ class AblateOptions(Options):
     seeds: int = option(3, "seeds of every row, counted from `seed`", group="ablation")
     jobs: int = option(1, "runs at a time; they share the cores, or one GPU", group="ablation")
     samples: int = option(1024, "faces to rate of each; of B at most (styles / 2)^2", group="ablation")
-    rows: tuple[str, ...] = option((), "some rows only, e.g. plain,thesis,best (default: all)", group="ablation", metavar="ROW,...")
+    rows: tuple[str, ...] = option(
+        (), "some only, e.g. plain,thesis,best; of B mixes or conditional (default: all)", group="ablation", metavar="ROW,..."
+    )
     pairs: tuple[str, ...] = option(
         (), "lists of attributes, a table each, instead of `attributes`", group="ablation", nargs="+", metavar="A,B"
     )

@@ -19,6 +19,7 @@ from facegan.restore.restorer import RestorerPipeline
 from facegan.styles.mix import Renderer
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import Projection, Settings, adam
+from facegan.styles.recipe import Mixture
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_mixes(noise_mode: str, recorded: None) -> None:
     ws = torch.randn(5, generator.config.num_ws, generator.config.w_dim, generator=torch.Generator().manual_seed(0)) / 4
     plain, replayed = (Renderer(generator, noise_mode, cuda_graphs=mode) for mode in ("off", "on"))
     assert torch.equal(replayed(ws), plain(ws)) and replays(replayed.graphed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_mixes_in_channels(masked: bool, recorded: None) -> None:
+    generator = open_networks("synthetic64").generator()
+    shape = (2, 5, generator.config.num_ws, generator.config.w_dim)
+    rows, columns = torch.randn(shape, generator=torch.Generator().manual_seed(0)) / 4
+    mask = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) if masked else None
+    mixed = Mixture(rows, columns, mask, (("b8.conv0", 5), ("b32.torgb", 0)))
+    plain, replayed = (Renderer(generator, cuda_graphs=mode) for mode in ("off", "on"))
+    assert torch.equal(replayed(mixed), plain(mixed)) and replays(replayed.graphed)
+    assert not torch.equal(plain(mixed), plain(rows))
 
 
 def test_restored_faces(recorded: None) -> None:

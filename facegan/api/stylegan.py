@@ -250,12 +250,12 @@ class StyleGAN:
         return evaluate_run(TrainedRun(self.source, "", self.device, self.cuda_graphs), options)
 
     def save_pretrained(self, folder: str | Path, *, slim: bool = False) -> Path:
-        """Write model.safetensors, config.json, and the styles and recipe beside the network.
+        """Write model.safetensors, config.json, and the styles, masks, channels and recipe beside the network.
 
         `slim`: the averaged generator alone, and the discriminator in half precision.
         """
         save_networks(slimmed(self.networks) if slim else self.networks, not_a_run(folder))
-        for name in ("styles", "masks", "recipe.json"):
+        for name in ("styles", "masks", "channels", "recipe.json"):
             beside = located(self.source) / name
             if beside.is_dir():
                 shutil.copytree(beside, Path(folder) / name, dirs_exist_ok=True)

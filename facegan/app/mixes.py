@@ -21,6 +21,7 @@ from facegan.styles.mix import Mixing
 from facegan.styles.recipe import Recipe, layer_sizes
 
 BESIDE, FOUND = "the network's recipe", "the recipe found"  # besides the modes of the library
+MODES = tuple(mode for mode in get_args(Mode) if mode != "stylespace")  # which takes a file of channels, or comes in a recipe
 REGION = "lower"  # where columns go unless the visitor says otherwise
 MOST_FACES = 1100  # of a grid, as 32 by 32 styles of two attributes make: more are for `facegan mix`
 MOST_FRAMES = 600
@@ -59,7 +60,7 @@ def modes(networks: Networks, session: Session | None, network: str) -> list[str
     """The ways of mixing that this network has here: recipes first."""
     beside = [BESIDE] if networks.recipe(network) else []
     found = [FOUND] if session and network in session.recipes else []
-    return [*found, *beside, *get_args(Mode)]
+    return [*found, *beside, *MODES]
 
 
 def styles(networks: Networks, session: Session | None, network: str) -> list[str]:
@@ -76,7 +77,7 @@ def masks(networks: Networks, network: str) -> list[str]:
 
 def free(mode: str) -> tuple[bool, bool]:
     """Whether layers, and the weight, are the visitor's to choose: a recipe holds both, and crossover takes a layer or leaves it."""
-    own = mode in get_args(Mode)
+    own = mode in MODES
     return own, own and mode != "crossover"
 
 
@@ -161,7 +162,7 @@ class Request:
                 raise FaceganError("`recipe`: none was found yet for this network; search one first, or choose a mode")
             self.paths["search/recipe.json"] = str(self.session.recipes[asked.network])
             return dict(recipe="search/recipe.json")
-        if asked.mode not in get_args(Mode):
+        if asked.mode not in MODES:
             raise FaceganError(
                 f"`mode` is {asked.mode[:40]!r}: expected one of {', '.join(modes(self.networks, self.session, asked.network))}"
             )
@@ -198,7 +199,7 @@ class Request:
             )
         if critics not in known:
             raise FaceganError(f"`critics` is {critics[:60]!r}: expected one of {', '.join(known[:6])}")
-        mode: dict[str, Any] = {"mode": self.asked.mode} if self.asked.mode in get_args(Mode) else {}
+        mode: dict[str, Any] = {"mode": self.asked.mode} if self.asked.mode in MODES else {}
         return MixSearch(
             rows=self.rows,
             cols=self.cols,

@@ -21,7 +21,10 @@ from facegan.cli.parser import RAW, add_arguments, name_flags
 from facegan.errors import FaceganError, Interrupted
 from facegan.memory import keep_memory, out_of_memory
 
-FAMILIES = {"data": "align photos, look at a data set, label or make one", "styles": "average styles, make directions and masks, list them"}
+FAMILIES = {
+    "data": "align photos, look at a data set, label or make one",
+    "styles": "average styles, find directions, masks and channels, list them",
+}
 COMMANDS = {  # name -> (module with it, one line of help)
     "train": ("facegan.cli.training", "train a generator, or resume one"),
     "generate": ("facegan.cli.faces", "make faces with a trained run or a StyleGAN2 network"),
@@ -37,6 +40,7 @@ COMMANDS = {  # name -> (module with it, one line of help)
     "styles collect": ("facegan.cli.styles", "several styles in one file: a name for all of them"),
     "styles direction": ("facegan.cli.styles", "the direction to an attribute, for `facegan edit`"),
     "styles mask": ("facegan.cli.styles", "where attributes are, for `facegan mix`: a picture of greys for each"),
+    "styles channels": ("facegan.cli.styles", "which channels of style space act where attributes are, for `facegan mix`"),
     "styles list": ("facegan.cli.styles", "what a folder of styles holds"),
     "data align": ("facegan.cli.data", "photographs to aligned square faces, ready to train on"),
     "data inspect": ("facegan.cli.data", "what each selector finds in a data set"),

@@ -21,7 +21,7 @@ ABLATE_EXAMPLES = """examples:
   facegan ablate --method b --data synthetic --resolution 32 --kimg 100 --augment none --seeds 3 --out runs/mixing
 The same command again resumes what was stopped; --rows, --seeds and --jobs may change on the way. OUT/report.md is written again
 whenever a row has ended. All flags of `facegan train` go to every row, but for those in which rows differ. With `--method b` the rows
-are ways of mixing styles.
+are ways of mixing styles, and `conditional`.
 rows:
 """
 

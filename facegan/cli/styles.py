@@ -11,6 +11,7 @@ MIX_EXAMPLES = """examples:
   facegan mix --rows bald --cols beard --out mixes                    (the network's own recipe, or the column's lower half)
   facegan mix --network net --rows 0-3 --cols 4-9 --mask mouth --softness 0.03 --out mixes
   facegan mix --network net --rows 0-3 --cols 4-9 --layers 4-7 --out mixes
+  facegan mix --rows bald --cols beard --mode stylespace --number 40 --weight 1.5 --out mixes
   facegan mix --network net --rows styles/bald --cols styles/beard --layers 32-64px --mode interpolate --weight 0.8 --out mixes
   facegan mix --network net --rows 5-9 --cols 0-4 --recipe search/recipe.json --out mixes"""
 
@@ -31,7 +32,8 @@ The same command again resumes what was stopped, at whatever moment."""
 STYLES_EXAMPLES = """examples:
   facegan styles average styles/bald --out styles/bald.npz      (then: facegan edit photo.jpg --styles styles --add bald ...)
   facegan styles direction --positive styles/beard --negative styles/plain --out styles/beard.npz
-  facegan styles mask --network runs/b                    (then: facegan mix --network runs/b --mode regional --mask beard ...)"""
+  facegan styles mask --network runs/b                    (then: facegan mix --network runs/b --mode regional --mask beard ...)
+  facegan styles channels --network runs/b --attributes beard   (then: facegan mix --network runs/b --channels beard ...)"""
 
 EDIT_EXAMPLES = """examples:
   facegan edit photo.jpg --network net --styles styles --add beard --out edits
@@ -115,6 +117,15 @@ def run_mask(values: dict[str, Any]) -> None:
         print(f"{name}: {path}")
 
 
+def run_channels(values: dict[str, Any]) -> None:
+    """Write which channels act where attributes are."""
+    from facegan.styles import learned_channels
+
+    options = o.StylesChannels(**values)
+    for name, path in learned_channels.learn(options).items():
+        print(f"{name}: {path}")
+
+
 def run_list(values: dict[str, Any]) -> None:
     """Print what a folder of styles holds."""
     from facegan.styles import directions
@@ -133,5 +144,6 @@ COMMANDS = {
     "styles collect": Command(o.StylesCollect, run_collect, STYLES_EXAMPLES),
     "styles direction": Command(o.StylesDirection, run_direction, STYLES_EXAMPLES),
     "styles mask": Command(o.StylesMask, run_mask, STYLES_EXAMPLES),
+    "styles channels": Command(o.StylesChannels, run_channels, STYLES_EXAMPLES),
     "styles list": Command(o.StylesList, run_list, STYLES_EXAMPLES),
 }

@@ -27,14 +27,15 @@ from facegan.data.faces import synthetic_seed
 from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator, command_line, machine
 from facegan.evaluation.kept import HEADS, Kept, kept_by
-from facegan.models.stylegan2 import Generator, truncate
+from facegan.models.stylegan2 import Generator, StyleGAN2Config, truncate
 from facegan.options import SearchOptions
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
+from facegan.styles.channels import MOST, NUMBER, channel_folders, find_channels, own_channels
 from facegan.styles.masks import find_mask, mask_folders, own_masks
 from facegan.styles.mix import Renderer, mix, stacked
-from facegan.styles.recipe import Mask, Mixture, Mode, Recipe, mixed, mixture, uniform
+from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mask_at, mixed, mixture, uniform
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
 
@@ -44,6 +45,8 @@ AVERAGED_PSI = 0.7  # of the seeds that averaged directions are added to, where 
 SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
 SOFTER = 0.04  # the other softness that is tried of every mask
+CHANNEL_WEIGHT, DIRECTION_WEIGHT = 1.5, 2.0  # of channels that are compared without a search: of each column's scales, of their direction
+SEARCHED = "searched"  # the way of the recipe found; those of families are called "regional searched" and so on
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,20 @@ def search_and_compare(
 
     row_ws, column_ws = paired(rows, columns, seen)
     objective = Objective(row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget)
-    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional")
-    masks = masks_to_try(request, network)
-    found = search(objective, start, modes, masks)
+    modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional", "stylespace")
+    masks = masks_to_try(request, network, critics.attributes[-1])
+    channels = channels_to_try(request, network, generator.config, critics.attributes[-1]) or start.channels
+    found = search(objective, start, modes, masks, channels)
     found.recipe.write(out / "recipe.json")
-    ways = all_ways(request, generator, rows, columns, held, found.recipe, start, objective, critics.attributes, masks)
+    ways = all_ways(request, generator, rows, columns, held, found, start, objective, critics.attributes, masks, channels)
     row_images = draw(stacked(rows))
+    region = next((mask_at(mask, generator.config.resolution) for mask in masks if mask.name == critics.attributes[-1]), None)
     table: list[dict[str, Any]] = []
     pictures: list[Tensor] = []
     shown = min(SHOWN, *(len(way.drawn) for way in ways))
     for way in tqdm(ways, desc="ways of mixing", unit="way", disable=None):
         images = draw(way.drawn)
-        table.append(rated(way, images, row_images, critics, evaluator, draw))
+        table.append(rated(way, images, row_images, critics, evaluator, draw, region))
         pictures.append(images[:shown])
     save_png(comparison(torch.stack(pictures), [""] * shown, [way.name.partition(":")[0] for way in ways]), out / WAYS)
 
@@ -179,7 +184,7 @@ def paired(rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair
 
 def all_ways(
     request: SearchOptions, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair],
-    found: Recipe, start: Recipe, objective: Objective, attributes: Sequence[str], masks: Sequence[Mask] = (),
+    found: Found, start: Recipe, objective: Objective, attributes: Sequence[str], masks: Sequence[Mask] = (), channels: Channels = (),
 ) -> list[Way]:  # fmt: skip
     """The rows of the table, the mixes over `pairs`; `objective` knows what the search saw."""
     w_avg = generator.mapping.w_avg.cpu()
@@ -187,15 +192,27 @@ def all_ways(
     psi = request.truncation if request.truncation != 1 else AVERAGED_PSI
     bases, row_of = stacked(rows), torch.tensor([row for row, _ in pairs])
     num_ws, resolution, mean = generator.config.num_ws, generator.config.resolution, column_ws.mean(0)
-    recipes = [("given" if start.mask else "fixed layers", start)]
+    every = range(num_ws)
+    recipes = [
+        ("given" if start.mask or start.channels else "fixed layers", start),
+        ("averaged columns", replace(start, average=1.0)),
+        ("directions", replace(uniform("arithmetic", every, num_ws), average=1.0)),
+    ]
     if masks:
-        recipes.append(("regional", uniform("regional", range(num_ws), num_ws, 1.0, masks[0])))
+        alike = next((mask for mask in masks if mask.name == attributes[-1]), masks[0])
+        recipes.append(("regional", uniform("regional", every, num_ws, 1.0, alike)))
+    if channels:
+        recipes.append(("stylespace", uniform("stylespace", every, num_ws, CHANNEL_WEIGHT, None, channels[:NUMBER])))
+        shifted = uniform("arithmetic", every, num_ws, DIRECTION_WEIGHT, None, channels[:NUMBER])
+        recipes.append(("stylespace directions", replace(shifted, average=1.0)))
+    if len(found.best) > 1:
+        recipes += [(f"{family} {SEARCHED}", recipe) for family, recipe in found.best.items()]
     mixes = [
         Way(
             f"{name}: {recipe.describe()}", mixture(row_ws, column_ws, recipe, w_avg, resolution, mean), bases, row_of,
             figures(objective.scores(recipe), attributes),
         )
-        for name, recipe in (*recipes, ("searched", found))
+        for name, recipe in (*recipes, (SEARCHED, found.recipe))
     ]  # fmt: skip
     averages = []
     if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
@@ -224,15 +241,25 @@ def random_mixes(row_ws: Tensor, column_ws: Tensor, count: int, seed: int) -> tu
     return torch.from_numpy(order), torch.cat(mixes)
 
 
-def masks_to_try(request: SearchOptions, network: str) -> list[Mask]:
-    """The one that is named, or the network's own, the lower half and the mouth; each as it is, and softer. None where a mode is asked
-    for that does without."""
+def masks_to_try(request: SearchOptions, network: str, attribute: str) -> list[Mask]:
+    """The one that is named, or the network's own (of the columns' attribute, if it has that), the lower half and the mouth; each as it is,
+    and softer. None where a mode is asked for that does without."""
     if request.mode not in (None, "regional") and not request.mask:
         return []
     folders = mask_folders(request.styles, located(network))
-    names = [request.mask] if request.mask else [*own_masks(folders), "lower", "mouth"]
+    own = own_masks(folders)
+    names = [request.mask] if request.mask else [*([attribute] if attribute in own else own), "lower", "mouth"]
     given = [request.softness] if request.softness is not None else [None, SOFTER]
     return [find_mask(name, folders, softness) for name in names for softness in given]
+
+
+def channels_to_try(request: SearchOptions, network: str, config: StyleGAN2Config, attribute: str) -> Channels:
+    """The channels that are named, or the network's of the columns' attribute, the best first; none where a mode is asked for that does
+    without, or where none were found yet."""
+    folders = channel_folders(request.styles, located(network))
+    asked = request.mode in (None, "stylespace") and attribute in own_channels(folders)
+    name = request.channels or (attribute if asked else "")
+    return find_channels(name, folders, config).first(MOST) if name else ()
 
 
 # --- how it is rated
@@ -244,8 +271,20 @@ def figures(scores: Tensor, attributes: Sequence[str]) -> dict[str, Any]:
     return {"samples": scores.shape[1], **asdict(score_of(scores)), "marginals": marginals}
 
 
-def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evaluator: Evaluator | None, draw: Renderer) -> dict[str, Any]:
-    """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor."""
+def rated(
+    way: Way,
+    images: Tensor,
+    row_images: Tensor,
+    critics: Critics,
+    evaluator: Evaluator | None,
+    draw: Renderer,
+    region: Tensor | None = None,
+) -> dict[str, Any]:
+    """A line of the table. The rows alone should carry attribute 1 only: they stand where Method A has its phase 1, as a floor.
+
+    `region`: [1, 1, R, R], where the columns' attribute is: what changes outside of it, and of the skin there, is told of ways without a
+    mask too.
+    """
     scores = torch.cat([critics(part) for part in images.split(256)], dim=1)
     line: dict[str, Any] = {
         "name": way.name, "critics": figures(scores, critics.attributes), "critics_searched": way.searched, "judge": None, "kept": None,
@@ -258,7 +297,11 @@ def rated(way: Way, images: Tensor, row_images: Tensor, critics: Critics, evalua
         report["floors"]["rows"] = report["floors"].pop("phase1")
         report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
         if way.bases is not None and way.row_of is not None:
-            line["kept"] = kept_by(evaluator, seen, images, draw(way.bases), way.row_of, way.drawn.mask).to_json()
+            bases = draw(way.bases)
+            line["kept"] = kept_by(evaluator, seen, images, bases, way.row_of, way.drawn.mask).to_json()
+            if way.drawn.mask is None and region is not None:
+                there = kept_by(evaluator, seen, images, bases, way.row_of, region)
+                line["kept"] |= {"outside": there.outside, "skin": there.skin}
         line["judge"] = without_limits(report) if way.shared else report
     return line
 
@@ -293,8 +336,9 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
     if any(line["judge"] for line in table):
         note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
         note += " What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the"
-        note += " judge's features, and the skin's tone under the mask (its brightest quarter); row found: mixes that of all rows are"
-        note += " nearest to their own; variety: how much those of two rows differ."
+        note += " judge's features, and the skin's tone under the mask (its brightest quarter), of ways without a mask as of one of the"
+        note += " columns' attribute, where the network has it; row found: mixes that of all rows are nearest to their own; variety: how"
+        note += " much those of two rows differ."
         note += " The judge's floor is the larger of its rate on the rows alone and on real faces of attribute 1, blurred like the samples."
     if learned:
         note += (

@@ -20,7 +20,9 @@ from facegan.ops.modulated_conv2d.reference import per_pixel
 
 
 class StyleLayer(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: convolution, noise, bias, activation, and AdaIN by the style (eq. 1).
+    """x [N, I, H, W], style [N, 2 O] -> [N, O, H * up, W * up]: convolution, noise, bias, activation, and AdaIN by the style (eq. 1).
+
+    The style is `affine` of w [N, w_dim]: scales, then shifts.
 
     Without `in_channels` there is no convolution: the layer on the constant.
     """
@@ -37,14 +39,14 @@ class StyleLayer(nn.Module):
         self.affine.bias = nn.Parameter(torch.cat([torch.ones(out_channels), torch.zeros(out_channels)]))  # scale, shift
         self.register_buffer("noise_const", torch.randn(size, size))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, areas: Areas | None = None) -> Tensor:
-        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled; `areas`: where the styles w [N, 1 + K, w_dim] hold."""
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, areas: Areas | None = None) -> Tensor:
+        """`noise`: [N, 1, H', W'] or [H', W'], still to be scaled; `areas`: where the styles [N, 1 + K, 2 O] hold."""
         if self.conv is not None:
             x = self.conv(x)
         if noise is not None:
             x = torch.addcmul(x, noise.to(x.dtype), self.noise_strength.to(x.dtype)[:, None, None])
         x = bias_act(x, self.bias, act=self.act, clamp=self.clamp)
-        scale, shift = self.affine(w).chunk(2, dim=-1)
+        scale, shift = style.chunk(2, dim=-1)
         if areas is None:
             return adain_affine(x, scale, shift)
         # AdaIN is linear in scale and shift, so that the result is the same whether styles or layers are blended.
@@ -73,17 +75,21 @@ class StyleBlock(nn.Module):
     def layers(self) -> list[StyleLayer]:
         return [self.layer0, self.layer1]
 
-    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored, or [N, 1 + K, w_dim], which hold in `areas`; `noises`: the next
-        of each layer."""
+    @property
+    def styled(self) -> dict[str, StyleLayer]:
+        """What takes a style, in order."""
+        return {"layer0": self.layer0, "layer1": self.layer1}
+
+    def forward(self, x: Tensor | None, styles: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
+        """`styles`: those of `styled`, [N, 2 C], or [N, 1 + K, 2 C], which hold in `areas`; `noises`: the next of each layer."""
         if x is None:
-            x = self.const.expand(ws[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = x.to(self.dtype)
-        for layer, w in zip(self.layers, ws, strict=False):
-            x = layer(x, w, next(noises), areas)
+        for layer, style in zip(self.layers, styles, strict=True):
+            x = layer(x, style, next(noises), areas)
         return x
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
+    def colours(self, x: Tensor, styles: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
         """[N, img_channels, H, W] float32; neither styles nor regions have a part in them."""
         assert self.torgb is not None
         image: Tensor = self.torgb(x)

@@ -38,7 +38,9 @@ __all__ = [
 
 
 class SynthesisLayer(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, activation.
+    """x [N, I, H, W], style [N, I] -> [N, O, H * up, W * up]: modulated convolution, noise, bias, activation.
+
+    The style is `affine` of w [N, w_dim], a scale for each channel of x.
 
     Where noise is concatenated: [N, 2 O, H * up, W * up], its maps behind the convolution's, with biases of their own.
     """
@@ -58,17 +60,17 @@ class SynthesisLayer(nn.Module):
             self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("resample_filter", setup_filter() if up > 1 else None, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0, areas: Areas | None = None) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0, areas: Areas | None = None) -> Tensor:
         """`noise`: [N, 1, H', W'] or [H', W'], or concatenated [N, O, H', W']; still to be scaled. None: zeros.
 
-        `areas`: where the styles w [N, 1 + K, w_dim] hold.
+        `areas`: where the styles [N, 1 + K, I] hold.
         """
         regions: dict[str, Any] = {} if areas is None else areas._asdict()
         noise = None if noise is None else noise * self.noise_strength
         channels = self.weight.shape[0]
         act: dict[str, Any] = dict(act=self.act, gain=DEFAULT_GAINS[self.act] * gain, clamp=self.clamp and self.clamp * gain)
         y = modulated_conv2d(
-            x, self.weight, self.affine(w), up=self.up, padding=1, resample_filter=self.resample_filter,
+            x, self.weight, style, up=self.up, padding=1, resample_filter=self.resample_filter,
             noise=None if self.concat else noise, bias=self.bias[:channels] if self.concat else self.bias, **act, **regions,
         )  # fmt: skip
         if not self.concat:
@@ -79,7 +81,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """x [N, I, H, W], w [N, w_dim] -> colours [N, img_channels, H, W]: modulated, not demodulated."""
+    """x [N, I, H, W], style [N, I] -> colours [N, img_channels, H, W]: modulated, not demodulated."""
 
     def __init__(self, in_channels: int, config: StyleGAN2Config) -> None:
         super().__init__()
@@ -88,10 +90,10 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.clamp = config.conv_clamp
 
-    def forward(self, x: Tensor, w: Tensor, areas: Areas | None = None) -> Tensor:
-        """`areas`: where the styles w [N, 1 + K, w_dim] hold; they are linear in it, so that one pass serves all of them."""
+    def forward(self, x: Tensor, style: Tensor, areas: Areas | None = None) -> Tensor:
+        """`areas`: where the styles [N, 1 + K, I] hold; colours are linear in them, so that one pass serves all of them."""
         masks = None if areas is None else areas.masks
-        return modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, bias=self.bias, clamp=self.clamp, masks=masks)
+        return modulated_conv2d(x, self.weight, style, demodulate=False, bias=self.bias, clamp=self.clamp, masks=masks)
 
 
 class SynthesisBlock(nn.Module):
@@ -115,27 +117,36 @@ class SynthesisBlock(nn.Module):
     def layers(self) -> list[SynthesisLayer]:
         return [self.conv1] if self.size == 4 else [self.conv0, self.conv1]
 
-    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
-        """`ws`: styles [N, w_dim], one per layer, further ones ignored, or [N, 1 + K, w_dim], which hold in `areas`; `noises`: the next
-        of each layer."""
-        if x is None:
-            x = self.const.to(self.dtype).expand(ws[0].shape[0], -1, -1, -1)
-            return self.conv1(x.contiguous(memory_format=torch.channels_last), ws[0], next(noises), areas=areas)
-        x = x.to(self.dtype)
-        y = self.conv0(x, ws[0], next(noises), areas=areas)
-        if self.resnet:  # both paths times sqrt 1/2
-            return self.skip(x) + self.conv1(y, ws[1], next(noises), gain=math.sqrt(0.5), areas=areas)
-        return self.conv1(y, ws[1], next(noises), areas=areas)
+    @property
+    def styled(self) -> dict[str, SynthesisLayer | ToRGB]:
+        """What takes a style, in order: `layers`, then toRGB, whose w is that of the next block's first layer."""
+        found = {name: getattr(self, name, None) for name in ("conv0", "conv1", "torgb")}
+        return {name: layer for name, layer in found.items() if layer is not None}
 
-    def colours(self, x: Tensor, ws: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
-        """[N, img_channels, H, W] float32, by the style after those of the layers, which is the next block's first."""
+    def forward(self, x: Tensor | None, styles: Sequence[Tensor], noises: Iterator[Tensor | None], areas: Areas | None = None) -> Tensor:
+        """`styles`: those of `styled`, [N, C], or [N, 1 + K, C], which hold in `areas`; `noises`: the next of each layer."""
+        if x is None:
+            x = self.const.to(self.dtype).expand(styles[0].shape[0], -1, -1, -1)
+            return self.conv1(x.contiguous(memory_format=torch.channels_last), styles[0], next(noises), areas=areas)
+        x = x.to(self.dtype)
+        y = self.conv0(x, styles[0], next(noises), areas=areas)
+        if self.resnet:  # both paths times sqrt 1/2
+            return self.skip(x) + self.conv1(y, styles[1], next(noises), gain=math.sqrt(0.5), areas=areas)
+        return self.conv1(y, styles[1], next(noises), areas=areas)
+
+    def colours(self, x: Tensor, styles: Sequence[Tensor], areas: Areas | None = None) -> Tensor:
+        """[N, img_channels, H, W] float32, by the last of `styles`."""
         assert self.torgb is not None
-        image: Tensor = self.torgb(x, ws[len(self.layers)], areas)
+        image: Tensor = self.torgb(x, styles[-1], areas)
         return image.float()
 
 
 class Synthesis(nn.Module):
-    """ws [N, num_ws, w_dim] -> image [N, img_channels, resolution, resolution], float32, about [-1, 1]."""
+    """ws [N, num_ws, w_dim] -> image [N, img_channels, resolution, resolution], float32, about [-1, 1].
+
+    Or from a point of style space [N, num_style_channels] (Wu et al. 2021, "StyleSpace Analysis"): the styles of all layers, as their
+    affine maps make them of ws, one after the other.
+    """
 
     resample_filter: Tensor
 
@@ -152,6 +163,25 @@ class Synthesis(nn.Module):
     def blocks(self) -> list[SynthesisBlock | StyleBlock]:
         return [getattr(self, f"b{size}") for size in self.config.sizes]
 
+    def style_space(self, ws: Tensor) -> Tensor:
+        """ws [..., num_ws, w_dim] -> the point of style space [..., num_style_channels] of each; which channel is which, the
+        configuration's `style_channels` tells."""
+        with scaled_once(self):
+            return torch.cat([style for styles in self._styles(ws, self.blocks) for style in styles], dim=-1)
+
+    def _styles(self, ws: Tensor, blocks: Sequence[SynthesisBlock | StyleBlock]) -> list[list[Tensor]]:
+        """For each block the styles [..., C] of what takes one there, of ws [..., num_ws, w_dim]."""
+        found, each, first = [], ws.unbind(-2), 0
+        for block in blocks:
+            found.append([layer.affine(w) for layer, w in zip(block.styled.values(), each[first:], strict=False)])
+            first += len(block.layers)
+        return found
+
+    def _divided_styles(self, points: Tensor) -> list[list[Tensor]]:
+        """The same of points of style space [..., num_style_channels]."""
+        parts = iter(points.split([*self.config.style_channels.values()], dim=-1))
+        return [[next(parts).contiguous() for _ in block.styled] for block in self.blocks]
+
     def forward(
         self,
         ws: Tensor,
@@ -161,13 +191,15 @@ class Synthesis(nn.Module):
         level: float | Level | None = None,
         regions: Regions | None = None,
     ) -> Tensor:
-        """The image; of a growing network at a level, see `StyleGAN2Config.at_level`; with other styles in `regions` of it.
+        """The image; of a growing network at a level, see `StyleGAN2Config.at_level`; with other styles in `regions` of it, which are
+        points of the same space as `ws`: [N, num_ws, w_dim], or of style space [N, num_style_channels].
 
         `noise` [N, num_noise], normally distributed, map after map: instead of that of `noise_mode`, and differentiable; or the maps
         themselves, [N, *shape] for each of the configuration's `noise_shapes`, which may be anything.
         """
-        if ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
-            raise FaceganError(f"ws have shape {list(ws.shape)}; expected [N, {self.config.num_ws}, {self.config.w_dim}].")
+        if ws.shape[1:] not in ((self.config.num_ws, self.config.w_dim), (self.config.num_style_channels,)):
+            expected = f"[N, {self.config.num_ws}, {self.config.w_dim}], or of style space [N, {self.config.num_style_channels}]"
+            raise FaceganError(f"ws have shape {list(ws.shape)}; expected {expected}.")
         if noise_mode not in NOISE_MODES:
             raise FaceganError(f"noise_mode is {noise_mode!r}; expected one of {', '.join(NOISE_MODES)}.")
         with scaled_once(self):
@@ -178,19 +210,18 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         blocks = [block for block in self.blocks if block.size <= grown.side]
         noises = iter(self._noises(blocks, ws, noise_mode, noise))
-        styles = ws.unbind(1)
-        areas: dict[int, Areas] = {}
+        points, areas = ws, dict[int, Areas]()
         if regions is not None:
-            regions = regions.checked(ws.shape[0], self.config.num_ws, self.config.w_dim, self.config.resolution)
-            styles, areas = regions.joined(ws).unbind(2), regions.areas([block.size for block in blocks])
+            regions = regions.checked(ws.shape, self.config.resolution)
+            points, areas = regions.joined(ws), regions.areas([block.size for block in blocks])
+        all_styles = self._styles(points, blocks) if ws.ndim == 3 else self._divided_styles(points)
         x: Tensor | None = None
         image: Tensor | None = None
-        for block in blocks:
+        for block, styles in zip(blocks, all_styles, strict=False):
             x = block(x, styles, noises, areas.get(block.size))
             if block.size in self._shown(grown):
                 colours = block.colours(x, styles, areas.get(block.size))
                 image = colours if image is None else self._joined(image, colours, grown if block.size == grown.side else Level(block.size))
-            styles = styles[len(block.layers) :]
         assert image is not None
         return image
 

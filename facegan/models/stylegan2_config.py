@@ -156,6 +156,28 @@ class StyleGAN2Config:
         """Numbers of noise that one image needs, all maps together."""
         return sum(math.prod(shape) for shape in self.noise_shapes)
 
+    @property
+    def style_channels(self) -> dict[str, int]:
+        """Style space (Wu et al. 2021), the scales of all layers: layer, such as `b8.conv0` or `b8.torgb` -> how many, in their order.
+
+        Architecture stylegan1 has a shift for each scale, behind them.
+        """
+        found: dict[str, int] = {}
+        for size in self.sizes:
+            own, below = self.channels(size), self.features(size // 2) if size > 4 else 0
+            if self.architecture == "stylegan1":
+                found |= {f"b{size}.layer0": 2 * own, f"b{size}.layer1": 2 * own}
+                continue
+            found |= {f"b{size}.conv0": below, f"b{size}.conv1": self.features(size)} if below else {f"b{size}.conv1": own}
+            if self.growing or self.architecture == "skip" or size == self.resolution:
+                found[f"b{size}.torgb"] = self.features(size)
+        return found
+
+    @property
+    def num_style_channels(self) -> int:
+        """Numbers of a point of style space."""
+        return sum(self.style_channels.values())
+
     def channels(self, size: int) -> int:
         return min(self.channel_base // size, self.channel_max)
 

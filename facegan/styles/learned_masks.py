@@ -12,8 +12,11 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, is_run
-from facegan.data.attributes import names, resolve
-from facegan.data.faces import open_faces, synthetic_seed
+from facegan.config import TrainConfig
+from facegan.data.attributes import group, names, resolve
+from facegan.data.faces import FaceData, open_faces, synthetic_seed
+from facegan.data.splits import split
+from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator
 from facegan.options import StylesMask
@@ -35,7 +38,7 @@ def learn(options: StylesMask) -> dict[str, Path]:
     if not 0 < options.keeps <= 1:
         raise FaceganError(f"`keeps` is {options.keeps:g}: expected a share of more than 0, up to 1")
     networks = open_networks(options.network)
-    generator, config = networks.generator(), networks.config
+    generator, config = networks.generator().to(resolve_device(options.device)), networks.config
     run = RunFolder(options.network).config() if is_run(options.network) else None
     attributes = options.attributes or (run.attributes if run else ())
     data = options.data or (run.data if run and (synthetic_seed(run.data) is not None or Path(run.data).exists()) else "")
@@ -46,15 +49,23 @@ def learn(options: StylesMask) -> dict[str, Path]:
     if data:
         size = min(config.resolution, LEARNED_AT)
         faces = open_faces(data, size, num=run.num if run else FACES, seed=run.seed if run else 0)
-        energy = effects(faces, resolve(attributes, faces.table), np.arange(len(faces.table.ids)))[:, 0]
+        rows = np.arange(len(faces.table.ids)) if options.data or run is None else learned_from(run, faces)
+        energy = effects(faces, resolve(attributes, faces.table), rows)[:, 0]
     else:
         folders = [Path(options.styles)] * bool(options.styles) + [located(options.network) / "styles"]
-        ws = generator.mapping(torch.from_numpy(np.random.RandomState(0).randn(FACES_MOVED, config.z_dim)).float()).detach()
+        z = torch.from_numpy(np.random.RandomState(0).randn(FACES_MOVED, config.z_dim)).float()
+        ws = generator.mapping(z.to(generator.mapping.w_avg.device)).detach().cpu()
         with tqdm(called, desc="directions", unit="attribute", disable=None) as bar:
             moved = [network_energy(generator, ws, find_direction(name, generator, folders)) for name in bar]
         energy = torch.stack(moved)
     masks = {name: tightened(energy, index, options.keeps, options.softness) for index, name in enumerate(called)}
     return dict(zip(called, write_masks(masks, place), strict=True))
+
+
+def learned_from(run: TrainConfig, faces: FaceData) -> np.ndarray:
+    """The rows that a run may learn from, int64: none of its joint faces, and none of the judge's."""
+    groups = group(faces.table, resolve(run.attributes, faces.table), minimum=run.minimum_images)
+    return split(faces.identities, groups).train
 
 
 def network_energy(generator: Generator, ws: Tensor, direction: Tensor, batch: int = 16) -> Tensor:

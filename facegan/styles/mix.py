@@ -20,11 +20,22 @@ from facegan.graphs import Graphed
 from facegan.memory import give_back, out_of_memory
 from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
-from facegan.options import MixOptions
+from facegan.options import MixOptions, Mode
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.masks import find_mask, mask_folders, own_masks
-from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
+from facegan.styles.recipe import (
+    Channels,
+    Mask,
+    Mixture,
+    Recipe,
+    channel_gains,
+    mixture,
+    parse_layers,
+    parse_weights,
+    start_layers,
+    uniform,
+)
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
@@ -173,7 +184,7 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, s
     """The recipe that is asked for; without any choice the one beside the network, in `recipe.json`, or, for a search or where there is
     none, the columns' styles under the network's mask or in the lower half, which is logged."""
     beside = network / "recipe.json"
-    choices = ("layers", "mode", "weight", "weights", "mask", "softness", "average")
+    choices = ("layers", "mode", "weight", "weights", "mask", "softness", "average", "channels", "number")
     given = [f"`{name}`" for name in choices if getattr(options, name) not in ("", None)]
     if options.recipe and given:
         raise FaceganError(f"`recipe` holds mode, weights and mask already: drop {' and '.join(given)}")
@@ -182,26 +193,30 @@ def chosen_recipe(options: MixOptions, config: StyleGAN2Config, network: Path, s
     if options.recipe == "default" and not beside.exists():
         raise FaceganError(f"`recipe` is default, but {beside} does not exist: name a recipe.json, or `layers`")
     if options.recipe == "default" or (not options.recipe and not given and not searching and beside.exists()):
-        recipe = Recipe.read(beside, config.num_ws)
+        recipe = Recipe.read(beside, config.num_ws, config)
         log.info("the network's own recipe: %s", recipe.describe())
         return recipe
     if options.recipe:
-        return Recipe.read(options.recipe, config.num_ws)
+        return Recipe.read(options.recipe, config.num_ws, config)
     plain = searching or {"`layers`", "`weights`"} & {*given}
-    mode = options.mode or ("regional" if options.mask or not plain else "crossover")
+    usual: Mode = "stylespace" if options.channels else "regional" if options.mask or not plain else "crossover"
+    mode = options.mode or usual
     mask = chosen_mask(options, network) if options.mask or mode == "regional" else None
+    channels = chosen_channels(options, config, network) if options.channels or mode == "stylespace" else ()
+    if options.number is not None and not channels:
+        raise FaceganError("`number` is that of channels: name some by `channels`, or take `mode` stylespace")
     if options.softness is not None and mask is None:
         raise FaceganError("`softness` is that of a mask: name one by `mask`, or take `mode` regional")
     if options.weights:
-        recipe = Recipe(mode, parse_weights(options.weights, config), mask)
+        recipe = Recipe(mode, parse_weights(options.weights, config), mask, channels=channels)
     else:
-        if options.layers or mask:
+        if options.layers or mask or channels:
             layers = parse_layers(options.layers or "all", config)
         else:
             text, layers = start_layers(config)
             last = config.num_ws - 1
             log.info("no `layers`: the columns' styles go to those of %s, layers %d-%d of 0-%d", text, layers[0], layers[-1], last)
-        recipe = uniform(mode, layers, config.num_ws, 1.0 if options.weight is None else options.weight, mask)
+        recipe = uniform(mode, layers, config.num_ws, 1.0 if options.weight is None else options.weight, mask, channels)
     return replace(recipe, average=options.average or 0.0)
 
 
@@ -217,6 +232,27 @@ def chosen_mask(options: MixOptions, network: Path) -> Mask:
     offer = f" (`mask` names another: {', '.join(found)})" if len(found) > 1 else ""
     log.info("no `mask`: the columns' styles go to %s%s", "the lower half" if name == "lower" else f"the network's mask {name}", offer)
     return find_mask(name, folders, options.softness)
+
+
+def chosen_channels(options: MixOptions, config: StyleGAN2Config, network: Path) -> Channels:
+    """The first `number` channels of the file that is named, or of that of the columns' name, or of the network's only one; logged where it
+    is not named."""
+    from facegan.styles.channels import NUMBER, channel_folders, find_channels, own_channels
+
+    number = NUMBER if options.number is None else options.number
+    if number < 1:
+        raise FaceganError(f"`number` is {number}: expected at least 1 channel")
+    folders = channel_folders(options.styles, network)
+    if options.channels:
+        return find_channels(options.channels, folders, config).first(number)
+    found = own_channels(folders)
+    alike = [column for column in options.cols if column in found] if len(options.cols) == 1 else []
+    if not alike and len(found) != 1:
+        held = f"those of {', '.join(found)}" if found else "none"
+        raise FaceganError(f"`channels` is missing: this network has {held}; name one, or find some by `facegan styles channels`")
+    name = alike[0] if alike else found[0]
+    log.info("no `channels`: the columns' scales go to the network's channels of %s", name)
+    return find_channels(name, folders, config).first(number)
 
 
 def distinct(styles: list[Style]) -> list[Style]:
@@ -244,9 +280,17 @@ class Renderer:
         self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
         self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
 
-    def _synthesis(self, ws: Tensor, noise: Tensor | None, others: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def _synthesis(
+        self, ws: Tensor, noise: Tensor | None, others: Tensor | None = None, mask: Tensor | None = None, gains: Tensor | None = None
+    ) -> Tensor:
+        synthesis = self.generator.synthesis
+        if others is not None and gains is not None:  # exact where a gain is 0 or 1
+            ws = synthesis.style_space(ws)
+            others = torch.lerp(ws, synthesis.style_space(others), gains)
+        if others is not None and mask is None:
+            ws, others = others, None
         regions = None if others is None or mask is None else Regions(others[:, None], mask)
-        image: Tensor = self.generator.synthesis(ws, self.noise_mode, noise=noise, regions=regions)
+        image: Tensor = synthesis(ws, self.noise_mode, noise=noise, regions=regions)
         return image
 
     @torch.no_grad()
@@ -255,7 +299,8 @@ class Renderer:
         for part in (Mixture(styles) if isinstance(styles, Tensor) else styles).split(self.batch):
             try:
                 noise = random_noise(config, self.noise_mode, len(part), self.device, seed=0)
-                images.append(self.graphed(part.ws, noise, part.others, part.mask).float().cpu())
+                gains = channel_gains(part.channels, config) if part.channels else None
+                images.append(self.graphed(part.ws, noise, part.others, part.mask, gains).float().cpu())
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -35,6 +35,8 @@ MOST_WEIGHT = 1000  # in amount
 LARGEST = 1 << 20  # bytes of a recipe
 SIDE = 128  # pixels that a recipe keeps of a mask
 START_SIZES = (32, 64)  # attribute 2 starts from the layers of these sizes
+
+Channels = tuple[tuple[str, int], ...]  # of style space: layer, such as b8.conv0 or b8.torgb, and channel
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,14 @@ def resized(values: Tensor, resolution: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One weight per layer; what a weight means is the mode's matter.
+    """One weight per layer; what a weight means is the mode's matter. So say where the column goes: a mask, channels, or both.
 
     crossover: the layer's style is the row's (0) or the column's (1), Karras et al. 2019, section 3.1.
     interpolate: row + weight * (column - row); beyond 1 it overshoots.
     arithmetic: row + weight * (column - w_avg): what the column has beyond the mean face is added to the row.
     regional: as interpolate, where the mask is; elsewhere every layer keeps the row's style. The other modes take a mask as well.
+    stylespace: as interpolate, in `channels` of style space (Wu et al. 2021); all others keep the row's scale, in the whole image or under
+        the mask. The other modes take channels as well.
 
     `average` draws the columns to their mean first: 0 leaves each its own, at 1 all are the mean, and `arithmetic` adds a direction.
     """
@@ -97,6 +101,7 @@ class Recipe:
     weights: tuple[float, ...]
     mask: Mask | None = None
     average: float = 0.0
+    channels: Channels = ()  # none: all
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -107,6 +112,10 @@ class Recipe:
             raise FaceganError(f"{found}; expected one number per layer, from {-MOST_WEIGHT} to {MOST_WEIGHT}.")
         if self.mode == "regional" and self.mask is None:
             raise FaceganError("mode of mixing is regional, and there is no mask that says where; give `mask`.")
+        if self.mode == "stylespace" and not self.channels:
+            raise FaceganError("mode of mixing is stylespace, and there are no channels that it could take; give `channels`.")
+        if len({*self.channels}) < len(self.channels):
+            raise FaceganError("channels of mixing name one twice; expected each once.")
         if not (type(self.average) in (int, float) and 0 <= self.average <= 1):
             raise FaceganError(f"average of columns is {quoted(self.average)}; expected a number from 0 to 1.")
         if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
@@ -128,8 +137,9 @@ class Recipe:
             else:
                 parts.append((layer, layer, weight))
         texts = [(f"{a}" if a == b else f"{a}-{b}") + ("" if weight == 1 else f":{weight:g}") for a, b, weight in parts]
+        where = (f" under {self.mask.name}" if self.mask else "") + (f" in {len(self.channels)} channels" if self.channels else "")
         averaged = f", columns {self.average:g} to their mean" if self.average else ""
-        return f"{self.mode} {', '.join(texts) or 'of no layer'}{f' under {self.mask.name}' if self.mask else ''}{averaged}"
+        return f"{self.mode} {', '.join(texts) or 'of no layer'}{where}{averaged}"
 
     def to_json(self) -> dict[str, Any]:
         """What recipe.json holds."""
@@ -138,6 +148,8 @@ class Recipe:
             record["mask"] = asdict(self.mask)
         if self.average:
             record["average"] = self.average
+        if self.channels:
+            record["channels"] = [list(channel) for channel in self.channels]
         return record
 
     def write(self, path: Path) -> None:
@@ -145,8 +157,8 @@ class Recipe:
         write_whole(path, json.dumps(self.to_json()) + "\n")
 
     @classmethod
-    def read(cls, path: str | Path, num_ws: int) -> Recipe:
-        """A recipe that `write` wrote, for a network of `num_ws` styles."""
+    def read(cls, path: str | Path, num_ws: int, config: StyleGAN2Config | None = None) -> Recipe:
+        """A recipe that `write` wrote, for a network of `num_ws` styles, whose `config` knows its channels."""
         try:
             recipe: Recipe = checked(read_json(Path(path), LARGEST), cls, path)
             if recipe.mask:
@@ -156,16 +168,19 @@ class Recipe:
         if len(recipe.weights) != num_ws:
             held = len(recipe.weights)
             raise FaceganError(f"{path} is for networks of {held} styles, this one has {num_ws}: search again, or give `layers`.")
+        if config:
+            refuse_other_channels(recipe.channels, config, path)
         return recipe
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """What is drawn: the styles of N faces, and those that hold where a mask is."""
+    """What is drawn: the styles of N faces, and those that hold where a mask is, in some channels, or both."""
 
     ws: Tensor  # [N, num_ws, w_dim]
     others: Tensor | None = None  # the same
-    mask: Tensor | None = None  # [1, 1, R, R]
+    mask: Tensor | None = None  # [1, 1, R, R]; None: everywhere
+    channels: Channels = ()  # none: all
 
     def __len__(self) -> int:
         return len(self.ws)
@@ -174,7 +189,7 @@ class Mixture:
         """Parts of at most so many faces."""
         others = [None] * -(-len(self) // batch) if self.others is None else self.others.split(batch)
         for ws, other in zip(self.ws.split(batch), others, strict=True):
-            yield Mixture(ws, other, self.mask)
+            yield replace(self, ws=ws, others=other)
 
 
 def mixture(rows: Tensor, columns: Tensor, recipe: Recipe, w_avg: Tensor, resolution: int, mean: Tensor | None = None) -> Mixture:
@@ -182,9 +197,10 @@ def mixture(rows: Tensor, columns: Tensor, recipe: Recipe, w_avg: Tensor, resolu
     if recipe.average:
         columns = torch.lerp(columns, columns.flatten(0, -3).mean(0) if mean is None else mean, recipe.average)
     styles = mixed(rows, columns, recipe, w_avg)
-    if recipe.mask is None:
+    if recipe.mask is None and not recipe.channels:
         return Mixture(styles)
-    return Mixture(rows.expand(styles.shape), styles, mask_at(recipe.mask, resolution))
+    mask = None if recipe.mask is None else mask_at(recipe.mask, resolution)
+    return Mixture(rows.expand(styles.shape), styles, mask, recipe.channels)
 
 
 @lru_cache(16)
@@ -193,9 +209,31 @@ def mask_at(mask: Mask, resolution: int) -> Tensor:
     return mask.at(resolution)
 
 
+@lru_cache(16)
+def channel_gains(channels: Channels, config: StyleGAN2Config) -> Tensor:
+    """float32 [num_style_channels], which nobody may change: 1 for these channels, 0 for the others."""
+    refuse_other_channels(channels, config, "the recipe")
+    gains = {layer: torch.zeros(count) for layer, count in config.style_channels.items()}
+    for layer, channel in channels:
+        gains[layer][channel] = 1
+    return torch.cat([*gains.values()])
+
+
+def refuse_other_channels(channels: Channels, config: StyleGAN2Config, where: object) -> None:
+    """Raises FaceganError where one of them is none of this network's."""
+    counts = config.style_channels
+    for layer, channel in channels:
+        if not 0 <= channel < counts.get(layer, 0):
+            held = f"{counts[layer]} channels" if layer in counts else f"layers {', '.join(counts)}"
+            raise FaceganError(f"{where} names channel {channel} of {quoted(layer, 40)}, where this network has {held}: find its own by "
+                               "`facegan styles channels`")  # fmt: skip
+
+
 def mixed(row: Tensor, column: Tensor, recipe: Recipe, w_avg: Tensor) -> Tensor:
     """Styles [..., num_ws, w_dim] of both, which broadcast, and the mean style [w_dim] -> styles of the same shape, for under the mask
-    where the recipe has one.
+    and in the channels where the recipe has some.
+
+    A layer's scales are affine in w, so that what is mixed here is mixed alike in style space.
 
     Weights 0 and 1 of all modes but `arithmetic` give the row's and the column's very numbers: `lerp` is exact at both ends.
     """
@@ -264,6 +302,8 @@ def start_layers(config: StyleGAN2Config) -> tuple[str, list[int]]:
     return text, parse_layers(text, config)
 
 
-def uniform(mode: Mode, layers: Sequence[int], num_ws: int, weight: float = 1.0, mask: Mask | None = None) -> Recipe:
+def uniform(
+    mode: Mode, layers: Sequence[int], num_ws: int, weight: float = 1.0, mask: Mask | None = None, channels: Channels = ()
+) -> Recipe:
     """One weight on these layers, 0 on the others."""
-    return Recipe(mode, tuple(weight if layer in layers else 0.0 for layer in range(num_ws)), mask)
+    return Recipe(mode, tuple(weight if layer in layers else 0.0 for layer in range(num_ws)), mask, channels=channels)

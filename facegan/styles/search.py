@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError
-from facegan.styles.recipe import Mask, Mixture, Mode, Recipe, mixture, uniform
+from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mixture, uniform
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # that a layer may take
-STARTS = 3  # ranges of layers to continue from, besides the start that the caller gives
+STARTS = 3  # simple recipes to continue from, besides the start that the caller gives
 ROUNDS = 4  # through all layers, at most
 
 AVERAGES = (0.0, 0.5, 1.0)  # how far columns may be drawn to their mean
 MASKED_WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of all layers under a mask, to begin with
+FIRST_NUMBERS, NUMBERS = (20, 80), (10, 20, 40, 80, 160)  # of channels of style space: to begin with, and later
+CHANNEL_WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of all of them
 
 Pair = tuple[int, int]  # row, column
+Family = Literal["layers", "regional", "stylespace"]  # how a recipe says where the column goes: by layers alone, by a mask, by channels
 
 
 @dataclass(frozen=True, order=True)
@@ -79,7 +82,7 @@ class Objective:
         images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be rendered, 0 for any number."""
         self.rows, self.columns, self.w_avg, self.mean = rows, columns, w_avg, columns.mean(0) if mean is None else mean
         self.render, self.critics, self.batch, self.resolution, self.budget = render, critics, batch, resolution, budget
-        self.known: dict[Any, Score] = {}
+        self.known: dict[Recipe, Score] = {}
 
     def scores(self, recipe: Recipe) -> Tensor:
         """[K, N], a score per critic and pair."""
@@ -92,13 +95,22 @@ class Objective:
         return 0 < self.budget <= len(self.known)
 
     def __call__(self, recipe: Recipe) -> Score:
-        # weights 0 and 1 interpolate as they cross over
-        key = (recipe.mode == "arithmetic", recipe.weights, recipe.mask, recipe.average)
+        key = plain(recipe)
         if key not in self.known:
             if self.spent:
                 return WORST
             self.known[key] = score_of(self.scores(recipe))
         return self.known[key]
+
+
+def plain(recipe: Recipe) -> Recipe:
+    """What draws the same faces: weights 0 and 1 interpolate as they cross over, masks and channels speak for themselves."""
+    return replace(recipe, mode="arithmetic" if recipe.mode == "arithmetic" else "interpolate")
+
+
+def family_of(recipe: Recipe) -> Family:
+    """How a recipe says where the column goes."""
+    return "stylespace" if recipe.channels else "regional" if recipe.mask else "layers"
 
 
 @dataclass(frozen=True)
@@ -107,17 +119,18 @@ class Found:
     score: Score
     ranges: list[tuple[Recipe, Score]]  # of the first part, the best first
     recipes: int  # that were rendered
+    best: dict[Family, Recipe] = field(default_factory=dict)  # of each family that was tried
 
 
-def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = ()) -> Found:
-    """The simple recipes first: all contiguous ranges of layers, and all layers under each mask, with columns as they are, halfway to
-    their mean and averaged. Then, from the best of them and from `start`, one choice after another: each layer's weight, the mask, the
-    average.
+def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = (), channels: Channels = ()) -> Found:
+    """The simple recipes first: all contiguous ranges of layers, all layers under each mask, and the first of the channels, with columns
+    as they are, halfway to their mean and averaged. Then, from `start`, the best of each of these and the best of all, one choice after
+    another: each layer's weight, or that of all channels and their number, the mask, the average.
 
     `modes`: those allowed. Interpolation includes crossover, which alone keeps to weights 0 and 1; `regional` is interpolation under a
-    mask. `masks`: those to try.
+    mask, `stylespace` in channels. `masks`: those to try. `channels`: those to try, the best first.
     """
-    simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks)]
+    simple = [*ranges_of_layers(start, modes), *under_masks(start, modes, masks), *in_channels(start, modes, masks, channels)]
     scored = []
     with tqdm(total=len(simple), desc="simple recipes", unit="recipe", disable=None) as bar:
         for recipe in simple:
@@ -125,17 +138,25 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Se
             bar.update()
             bar.set_postfix(joint=f"{max(score for _, score in scored).joint:.3f}")
     scored.sort(key=lambda item: item[1], reverse=True)
-    starts = [start, *(recipe for recipe, _ in scored[:STARTS])]
-    ends = [ascend(objective, recipe, modes, masks) for recipe in starts]
-    best = max([*starts, *ends], key=objective)  # the first of equals: the simpler
-    return Found(simplified(best), objective(best), scored, len(objective.known))
+    ordered = [recipe for recipe, _ in scored]
+    of_families = [next((recipe for recipe in ordered if family_of(recipe) == family), None) for family in get_args(Family)]
+    chosen = dict.fromkeys(recipe for recipe in [*ordered[:1], *of_families, *ordered] if recipe is not None)
+    starts = [start, *list(chosen)[:STARTS]]
+    ends = [ascend(objective, recipe, modes, masks, channels) for recipe in starts]
+    candidates = [*starts, *ends]
+    best = max(candidates, key=objective)  # the first of equals: the simpler
+    families = {
+        family: simplified(max(of_it, key=objective))
+        for family in get_args(Family) if (of_it := [recipe for recipe in candidates if family_of(recipe) == family])
+    }  # fmt: skip
+    return Found(simplified(best), objective(best), scored, len(objective.known), families)
 
 
 def ranges_of_layers(start: Recipe, modes: Sequence[Mode]) -> list[Recipe]:
     """The columns' styles, whole, in each contiguous range of layers."""
     num_ws = len(start.weights)
     spans = [range(first, last + 1) for first in range(num_ws) for last in range(first, num_ws)]
-    return [uniform(mode, span, num_ws) for mode in modes if mode != "regional" for span in spans]
+    return [uniform(mode, span, num_ws) for mode in modes if mode not in ("regional", "stylespace") for span in spans]
 
 
 def under_masks(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask]) -> list[Recipe]:
@@ -148,13 +169,30 @@ def under_masks(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask]) -> 
     ]
 
 
-def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = ()) -> Recipe:
+def in_channels(start: Recipe, modes: Sequence[Mode], masks: Sequence[Mask], channels: Channels) -> list[Recipe]:
+    """Few and more of the channels, in all layers, with each weight, of columns as they are or averaged, everywhere or under a mask."""
+    num_ws = len(start.weights)
+    ways = [mode for mode in modes if mode in ("stylespace", "arithmetic")] if channels else []
+    numbers = sorted({min(number, len(channels)) for number in FIRST_NUMBERS})
+    return [
+        replace(uniform(mode, range(num_ws), num_ws, weight, mask, channels[:number]), average=average)
+        for mode, mask, number, average, weight in product(ways, [None, *masks[:1]], numbers, (0.0, 1.0), CHANNEL_WEIGHTS)
+    ]
+
+
+def numbers_of(channels: Channels) -> list[int]:
+    """Those of `NUMBERS` that there are, and all where there are fewer than the most."""
+    return sorted({min(number, len(channels)) for number in NUMBERS})
+
+
+def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode], masks: Sequence[Mask] = (), channels: Channels = ()) -> Recipe:
     """Coordinate ascent: every choice takes its best value, until none changes any more or the budget is used up."""
     unchanged = 0
-    choices: list[int | str] = [*range(len(recipe.weights)), *(["mask", "average"] if recipe.mask else [])]
+    choices: list[int | str] = ["weight", "number"] if recipe.channels else [*range(len(recipe.weights))]
+    choices += ["mask", "average"] if recipe.mask or recipe.channels else []
     with tqdm(total=ROUNDS * len(choices), desc=f"choices from {recipe.describe()}", unit="choice", disable=None) as bar:
         for choice in choices * ROUNDS:
-            better = max([recipe, *neighbours(recipe, choice, modes, masks)], key=objective)
+            better = max([recipe, *neighbours(recipe, choice, modes, masks, channels)], key=objective)
             unchanged = unchanged + 1 if better == recipe else 0
             recipe = better
             bar.update()
@@ -164,10 +202,19 @@ def ascend(objective: Objective, recipe: Recipe, modes: Sequence[Mode], masks: S
     return recipe
 
 
-def neighbours(recipe: Recipe, choice: int | str, modes: Iterable[Mode], masks: Sequence[Mask] = ()) -> Iterator[Recipe]:
-    """The recipe with other weights at one layer, another mask, or another average."""
-    if choice == "mask":
-        yield from (replace(recipe, mask=mask) for mask in masks if mask != recipe.mask)
+def neighbours(
+    recipe: Recipe, choice: int | str, modes: Iterable[Mode], masks: Sequence[Mask] = (), channels: Channels = ()
+) -> Iterator[Recipe]:
+    """The recipe with other weights at one layer, or at all, another number of channels, another mask, or another average."""
+    if choice == "weight":
+        every = ((weight,) * len(recipe.weights) for weight in sorted({*WEIGHTS[1:], *CHANNEL_WEIGHTS}))
+        yield from (replace(recipe, weights=weights) for weights in every if weights != recipe.weights)
+    elif choice == "number":
+        parts = (channels[:number] for number in numbers_of(channels) if channels)
+        yield from (replace(recipe, channels=part) for part in parts if part != recipe.channels)
+    elif choice == "mask":
+        everywhere = [None] if recipe.channels else []
+        yield from (replace(recipe, mask=mask) for mask in [*masks, *everywhere] if mask != recipe.mask)
     elif choice == "average":
         yield from (replace(recipe, average=average) for average in AVERAGES if average != recipe.average)
     else:
@@ -180,5 +227,5 @@ def neighbours(recipe: Recipe, choice: int | str, modes: Iterable[Mode], masks: 
 
 def simplified(recipe: Recipe) -> Recipe:
     """Interpolation with weights 0 and 1 by its plain name."""
-    plain = recipe.mode == "interpolate" and recipe.mask is None and set(recipe.weights) <= {0, 1}
-    return replace(recipe, mode="crossover") if plain else recipe
+    as_is = recipe.mode == "interpolate" and family_of(recipe) == "layers" and set(recipe.weights) <= {0, 1}
+    return replace(recipe, mode="crossover") if as_is else recipe

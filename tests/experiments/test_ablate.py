@@ -18,6 +18,7 @@ from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.experiments.ablation import curve, report, run, schedule
 from facegan.experiments.ablation.tasks import TRAIN, Settings, studies_of
+from facegan.methods import config_of
 
 FLAGS = [
     "--resolution=16", "--width=0.25", "--batch=8", "--minimum-images=4", "--images-per-epoch=8", "--phase2-epochs=2", "--phase1-epochs=2",
@@ -196,20 +197,42 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     assert cli.main(words) == 0
     record = json.loads((tmp_path / "b/report.json").read_text())
     table = json.loads((tmp_path / "b/seed0/mixes/search.json").read_text())["table"]
-    assert list(record["rows"]) == [line["name"].split(":")[0] for line in table]
+    assert list(record["rows"]) == [*(line["name"].split(":")[0] for line in table), "conditional"]
+    found = {name for name in record["rows"] if name.startswith(("stylespace", "regional", "directions", "averaged", "layers"))}
+    assert found == {
+        "averaged columns", "directions", "regional", "stylespace", "stylespace directions", "layers searched", "regional searched",
+        "stylespace searched", "averaged styles, psi 0.7",
+    }  # fmt: skip
     for line in table:
         row = record["rows"][line["name"].split(":")[0]]
         assert row["joint"]["rate"] == line["judge"]["joint"]["rate"] and row["self_score"] == line["critics"]["joint"]
         assert row["joint"]["low"] is None and line["judge"]["audit"].keys() == row["shifts"].keys() and "diversity" in line["judge"]
     searched = record["rows"]["searched"]
     assert searched["on"] == "random mixes" and searched["differences"]["random mixes"]["verdict"] == "one seed, no verdict"
-    # train and two projections, 1.5 CPU seconds each; what is searched costs the search too
-    assert searched["cpu_seconds"] == pytest.approx(6) and record["rows"]["fixed layers"]["cpu_seconds"] == pytest.approx(4.5)
+    # train and two projections, 1.5 CPU seconds each; masks and channels; what is searched costs the search too
+    costs = {name: row["cpu_seconds"] for name, row in record["rows"].items()}
+    assert costs["searched"] == pytest.approx(9) and costs["fixed layers"] == pytest.approx(4.5)
+    assert costs["stylespace"] == pytest.approx(7.5) and costs["layers searched"] == pytest.approx(6)
+    assert [line["kept"] is None for line in table] == [line["name"] in ("rows alone", "columns alone") for line in table]
+    assert all(line["kept"]["outside"] is not None for line in table if line["kept"])
+    conditional, judged = record["rows"]["conditional"], json.loads((tmp_path / "b/conditional/seed0/evaluation/report.json").read_text())
+    assert conditional["joint"]["rate"] == judged["joint"]["rate"] and conditional["joint"]["low"] is not None
+    assert conditional["leak"] == judged["leak"]["rate"] and conditional["cpu_seconds"] == pytest.approx(1.5)
+    assert conditional["floor"] >= table[0]["judge"]["floors"]["rows"] and conditional["self_score"] is None
+    assert conditional["samples"] == 8 and conditional["diversity"] is not None and conditional["kept"]["found"] is None
+    assert searched["differences"]["conditional"]["verdict"] == "one seed, no verdict"
+    run = RunFolder(tmp_path / "b/conditional/seed0")
+    own, mixed = config_of(run), config_of(RunFolder(tmp_path / "b/seed0/run"))
+    assert own.conditional and not mixed.conditional and own.kimg == mixed.kimg and run.finished_stages() == ["stylegan2"]
     text = (tmp_path / "b/report.md").read_text()
-    assert [f"    facegan {word} " in text for word in ("train", "project", "mix-search")] == [True] * 3
+    assert all(f"    facegan {word} " in text for word in ("train", "project", "styles mask", "styles channels", "mix-search", "evaluate"))
+    assert "| changed outside | features | skin | row found | variety | diversity |" in text and "Leak, the joint rate" in text
     assert "whatever `samples` says: `styles=S` gives" in text and "no independent samples" in text and (tmp_path / "b/grid.png").exists()
     InProcess.ran.clear()
     assert cli.main(words) == 0 and not InProcess.ran
+    assert cli.main([*words, "--rows=conditional"]) == 0 and not InProcess.ran
+    assert list(json.loads((tmp_path / "b/report.json").read_text())["rows"]) == list(record["rows"])
+    assert cli.main([*words, "--rows=best"]) == 2 and "expected mixes, all ways of mixing" in capsys.readouterr().err
     assert cli.main([*words, "--kimg=0.032"]) == 2 and "--kimg 0.016 there, 0.032 here" in capsys.readouterr().err
 
 

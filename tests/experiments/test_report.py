@@ -13,7 +13,7 @@ from PIL import Image
 
 from facegan.checkpoints.run import RunFolder, write_json
 from facegan.experiments.ablation import costs, curve, intervals, plots, report
-from facegan.experiments.ablation.summary import summarise
+from facegan.experiments.ablation.summary import above, summarise
 from facegan.experiments.ablation.tasks import Settings, Study, studies_of
 from facegan.plotting.sheets import save_png, sheet
 
@@ -199,3 +199,11 @@ def test_the_grid_has_one_seed_in_all_rows(three: Study) -> None:
     finally:
         first.result.write_text(text)
     assert {task.seed for task in plots._of_one_seed(three)} == {0}
+
+
+def test_all_rows_of_a_seed_have_one_floor() -> None:
+    own = made_up(0.5, 0, {}) | {"samples": 8}  # floor 0.05, ceiling 0.9
+    assert above(own, 0.04) == own
+    higher = above(own, 0.3)
+    assert higher["floor"] == 0.3 and higher["normalised"]["rate"] == pytest.approx((0.5 - 0.3) / (0.9 - 0.3))
+    assert above(own, 0.95)["normalised"]["rate"] is None and own["floor"] == 0.05

@@ -76,7 +76,7 @@ def test_conv_clamp_limits_every_layer(architecture):
 def test_conv_clamp_comes_before_stylegan1_normalises():
     layer = drawn(StyleLayer(None, 3, 4, StyleGAN2Config(**TINY, architecture="stylegan1", conv_clamp=0.25)))
     nn.init.zeros_(layer.bias)
-    x, w = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
+    x, w = torch.randn(2, 3, 4, 4), layer.affine(torch.randn(2, 5))
     beyond = x.sign() * (1 + x.abs())  # every value: 0.2 sqrt 2 > 0.25
     torch.testing.assert_close(layer(beyond, w, None), layer(x.sign(), w, None))
     assert not torch.allclose(layer(beyond / 9, w, None), layer(x.sign() / 9, w, None))

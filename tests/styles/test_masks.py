@@ -13,10 +13,12 @@ from PIL import Image
 import facegan
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, save_networks
 from facegan.cli import main
+from facegan.config import TrainConfig
+from facegan.data.faces import open_faces
 from facegan.errors import FaceganError
 from facegan.evaluation.kept import kept
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
-from facegan.styles.learned_masks import network_energy, tightened
+from facegan.styles.learned_masks import learned_from, network_energy, tightened
 from facegan.styles.masks import NAMED, box, find_mask, softened
 from facegan.styles.recipe import Mask, Mixture, Recipe, mixture, uniform
 from facegan.styles.search import Objective, search
@@ -280,7 +282,7 @@ def test_the_search_finds_the_mask_the_mode_and_the_average() -> None:
     assert found.recipe.mask == masks[1] and found.recipe.average == 1 and found.score.least == pytest.approx(1, abs=1e-4)
     alone = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE)
     search(alone, uniform("arithmetic", [0, 1, 2], 3, 1.0, masks[0]), ["arithmetic"], masks[:1])
-    assert {(arithmetic, mask) for arithmetic, _, mask, _ in alone.known} == {(True, None), (True, masks[0])}
+    assert {(recipe.mode, recipe.mask) for recipe in alone.known} == {("arithmetic", None), ("arithmetic", masks[0])}
     limited = Objective(rows, columns, w_avg, render, lambda seen: seen.T.clone(), SIDE, budget=10)
     assert search(limited, uniform("crossover", [1, 2], 3), ["interpolate", "regional"], masks).recipes == 10
 
@@ -318,3 +320,10 @@ def test_what_a_mix_keeps_is_told_from_what_it_loses() -> None:
     assert kept(mixes, rows, row_of, features[row_of], features).skin is None
     single = kept(mixes[:3], rows[:1], row_of[:3], features[row_of[:3]], features[:1], mask)
     assert (single.outside, single.features, single.skin, single.variety, single.found) == (None, None, None, None, 1)
+
+
+def test_a_run_learns_masks_from_no_face_that_it_holds_out() -> None:
+    faces = open_faces("synthetic", SIDE, num=400, seed=0)
+    rows = learned_from(TrainConfig(data="synthetic", attributes=("bald", "beard"), minimum_images=4), faces)
+    bald, bearded = faces.table.column("Bald")[rows] == 1, faces.table.column("No_Beard")[rows] == 0
+    assert 0 < len(rows) < 0.8 * len(faces.table.ids) and bald.any() and bearded.any() and not (bald & bearded).any()

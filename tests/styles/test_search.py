@@ -89,12 +89,12 @@ def test_the_ranges_are_all_contiguous_ones_the_best_first() -> None:
 
 
 def test_a_mode_that_is_not_allowed_is_not_tried() -> None:
-    for mode in {*MODES} - {"regional"}:
+    for mode in {*MODES} - {"regional", "stylespace"}:
         objective = planted((0.0, 0.3, 1.0, 1.0, 0.0, 0.0), "interpolate")
         found = search(objective, uniform(mode, [3, 4, 5], LAYERS), [mode])
         assert found.recipe.mode == mode or (mode, found.recipe.mode) == ("interpolate", "crossover")
-        assert {arithmetic for arithmetic, *_ in objective.known} == {mode == "arithmetic"}
-        assert {mask for _, _, mask, _ in objective.known} == {None}
+        assert {recipe.mode for recipe in objective.known} == {mode if mode == "arithmetic" else "interpolate"}
+        assert {(recipe.mask, recipe.channels) for recipe in objective.known} == {(None, ())}
 
 
 def test_the_share_of_faces_counts_before_how_surely() -> None:
@@ -219,7 +219,8 @@ def test_the_search_writes_what_it_found(searched: tuple) -> None:
     assert len(record["ranges"]) == 2 * 21 + 2 * 4 * 3 * 5 and record["recipes_rendered"] >= 42 + 120
     assert record["rows"] == [f"seed000{i}" for i in range(4)] and "torch" in record["machine"] and record["judge"]
     ways = [line["name"].split(":")[0] for line in record["table"]]
-    assert ways == ["random mixes", "fixed layers", "regional", "searched", "averaged styles, psi 0.7", "rows alone", "columns alone"]
+    mixes = ["fixed layers", "averaged columns", "directions", "regional", "layers searched", "regional searched", "searched"]
+    assert ways == ["random mixes", *mixes, "averaged styles, psi 0.7", "rows alone", "columns alone"]
     text = (out / "table.md").read_text()
     for line in record["table"]:
         assert f"| {line['name']} | {line['critics']['samples']} |" in text
@@ -379,5 +380,7 @@ def test_a_conditional_network_goes_without_averages_over_seeds() -> None:
     recipe = uniform("crossover", [0], config.num_ws)
     objective = SimpleNamespace(scores=lambda recipe: torch.zeros(2, 2))
     request, rows, columns = requested("run"), styles[:2], styles[2:]
-    ways = table.all_ways(request, Generator(config), rows, columns, [(0, 1)], recipe, recipe, objective, ["a", "b"])
-    assert [way.name.split(":")[0] for way in ways] == ["random mixes", "fixed layers", "searched", "rows alone", "columns alone"]
+    found = Found(recipe, Score(0, 0), [], 1, {"layers": recipe})
+    ways = table.all_ways(request, Generator(config), rows, columns, [(0, 1)], found, recipe, objective, ["a", "b"])
+    names = [way.name.split(":")[0] for way in ways]
+    assert names == ["random mixes", "fixed layers", "averaged columns", "directions", "searched", "rows alone", "columns alone"]

@@ -42,6 +42,11 @@ def end(path: Path, command: str, before: Cost | None, seconds: float, cpu_secon
     write_json(path, {**read(path), command: before and {key: before[key] + now[key] for key in KEYS}})
 
 
+def known(path: Path, commands: Sequence[str]) -> list[str]:
+    """Those of `commands` that there are costs of: a folder of an earlier version may lack some."""
+    return [command for command in commands if command in read(path)]
+
+
 def total(path: Path, commands: Sequence[str], key: str) -> float | None:
     """Sum over `commands`; None where one of them is not known."""
     record = read(path)

@@ -10,14 +10,16 @@ from facegan.checkpoints.run import write_json
 from facegan.devices import resolve_device
 from facegan.evaluation.evaluator import command_line, machine
 from facegan.evaluation.features import ATTR_NOTE
+from facegan.evaluation.kept import HEADS
 from facegan.experiments.ablation import plots
-from facegan.experiments.ablation.summary import QUALITY, SEARCHED, summarise
-from facegan.experiments.ablation.tasks import Study, Task
+from facegan.experiments.ablation.summary import KEPT, QUALITY, summarise
+from facegan.experiments.ablation.tasks import CONDITIONAL, Study, Task
 from facegan.files import write_whole
 from facegan.plotting import charts
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval, number
 
+COLUMNS = dict(zip(KEPT, HEADS, strict=True))  # what is kept of a mix's row
 GROUPS = {"helps": "Helped", "hurts": "Hurt", "no clear difference": "No clear difference"}  # verdicts, as the report lists them
 
 
@@ -72,16 +74,24 @@ def table(summary: dict[str, Any]) -> str:
     attributes = list(next(iter(rows.values()))["marginals"])
     measured = [key for pair in QUALITY for key in pair if any(row["quality"][key] is not None for row in rows.values())]
     head = ["row", "seeds", "joint rate", "least to most", "normalised", *attributes, "floor", "ceiling", *measured]
-    lines = [[*head, "self score", "CPU s", "clock s"]]
+    of_row = [key for key in COLUMNS if any(row["kept"][key] is not None for row in rows.values())]
+    spread = spread_of(rows)
+    lines = [[*head, *(COLUMNS[key] for key in of_row), *spread, "self score", "CPU s", "clock s"]]
     for name, row in rows.items():
         joint = row["joint"]
         lines.append([
             titled(name, row), str(len(row["seeds"])), interval(joint), f"{joint['least']:.3f} to {joint['most']:.3f}", normalised(row),
             *(f"{row['marginals'][attribute]:.2f}" for attribute in attributes), f"{row['floor']:.3f}", f"{row['ceiling']:.3f}",
             *(number(row["quality"][key], 4, absent="-") for key in measured),
+            *(number(row["kept"][key], 2, absent="-") for key in of_row), *(number(row[key], 2, absent="-") for key in spread),
             *(number(row[key], digits, absent="-") for key, digits in (("self_score", 2), ("cpu_seconds", 0), ("seconds", 0))),
         ])  # fmt: skip
     return f"{grid(lines)}\n\n{' '.join(notes(summary, measured))}\n"
+
+
+def spread_of(rows: dict[str, Any]) -> list[str]:
+    """The column of diversity, where any row has it."""
+    return ["diversity"] if any(row["diversity"] is not None for row in rows.values()) else []
 
 
 def normalised(row: dict[str, Any]) -> str:
@@ -104,9 +114,17 @@ def notes(summary: dict[str, Any], measured: Sequence[str]) -> list[str]:
             "Mixes share their rows and columns, so they are no independent samples: one seed has no interval and no verdict. "
             f"Faces in all: {faces}; no more pairs can be made of the styles kept from the search, whatever `samples` says:"
             " `styles=S` gives (S / 2)^2.",
-            f"Self score: share of faces in which the critics that chose see all attributes. Seconds: of the network and the projections, "
-            f"of `{SEARCHED}` the search too.",
+            "What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the judge's "
+            "features, and the skin's tone under the mask (of ways without one: that of the columns' attribute); row found: mixes that of "
+            "all rows are nearest to their own; variety: how much those of two rows differ.",
+            "Self score: share of faces in which the critics that chose see all attributes. Seconds: of the network and the projections, "
+            "of regional mixing and style space the masks and channels too, of what was searched the search.",
         ]
+        if CONDITIONAL in rows:
+            said.append(
+                f"`{CONDITIONAL}`: its faces are no mixes, and independent samples; the floor is the seed's if that is higher than its own."
+                " Seconds: of its own training, as long as that of the network whose styles are mixed, without critics."
+            )
     else:
         said += [
             "One seed: Wilson's interval of its samples, which knows nothing of other seeds. Floor: the larger of the rates of the seed's "
@@ -115,9 +133,11 @@ def notes(summary: dict[str, Any], measured: Sequence[str]) -> list[str]:
             "the common phase 1 included where a row owes it anything; the clock's depend on what else the machine did, CPU seconds (of "
             "the seeds where they were recorded) hardly.",
         ]
-        leaks = [f"`{name}` {row['leak']:.3f}" for name, row in rows.items() if row["leak"] is not None]
-        if leaks:
-            said.append(f"Leak, the joint rate of a conditional network asked for attribute 1 alone: {', '.join(leaks)}.")
+    leaks = [f"`{name}` {row['leak']:.3f}" for name, row in rows.items() if row["leak"] is not None]
+    if leaks:
+        said.append(f"Leak, the joint rate of a conditional network asked for attribute 1 alone: {', '.join(leaks)}.")
+    if spread_of(rows):
+        said.append("Diversity: mean distance of two faces by the judge's features.")
     if summary["same_images"]:
         said.append("All seeds use the same images, split and joint faces: the intervals know other trainings, not other data.")
     fullest = max(rows.values(), key=lambda row: len(row["seeds"]))["quality"]

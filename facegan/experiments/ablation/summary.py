@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from statistics import mean
 from typing import Any, TypedDict
 
@@ -11,17 +12,38 @@ from facegan import __version__
 from facegan.checkpoints.run import RunFolder
 from facegan.data.faces import synthetic_seed
 from facegan.evaluation.joint_rate import Interval
+from facegan.evaluation.kept import Kept
+from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, SEARCHED
 from facegan.evaluation.summary import judge_line
 from facegan.experiments.ablation import costs, intervals, rows
 from facegan.experiments.ablation.curve import NAME as CURVE
-from facegan.experiments.ablation.tasks import MIXES, Study, Task
+from facegan.experiments.ablation.tasks import CONDITIONAL, MIXES, Study, Task
 from facegan.files import RECORD_LIMIT, read_json
 from facegan.schema import checked
+from facegan.styles.channels import NUMBER
 
 # Inception's figures where they were measured, else those of the judge's features; each under its own name.
 QUALITY = (("kid", "kid_attr"), ("precision", "precision_attr"), ("recall", "recall_attr"))
 MEASURES = [prefix + key for prefix in ("", "real_") for pair in QUALITY for key in pair]  # real: real joint faces against each other
-RANDOM, SEARCHED = "random mixes", "searched"  # what Method B's other ways are compared with; the one that the search is for
+KEPT = tuple(item.name for item in fields(Kept))  # of a mix's row
+RANDOM = "random mixes"  # what Method B's other ways are compared with
+SENTENCES = {  # of Method B, by the name before a comma
+    RANDOM: "random ranges of layers cross over",
+    "fixed layers": "the layers of the two largest sizes up to 64 px cross over",
+    "averaged columns": "the same layers, with the mean of the columns",
+    "directions": "what the mean of the columns has beyond the mean face is added, in all layers",
+    "regional": "the column under the mask of its attribute, in all layers",
+    "stylespace": f"the column in {NUMBER} channels of style space, {CHANNEL_WEIGHT:g} times as far, in the whole image",
+    "stylespace directions": f"{DIRECTION_WEIGHT:g} times what the mean of the columns has beyond the mean face is added in these channels",
+    f"layers {SEARCHED}": "the best recipe without a mask or channels, by critics",
+    f"regional {SEARCHED}": "the best recipe under a mask, by critics",
+    f"stylespace {SEARCHED}": "the best recipe in channels, by critics",
+    SEARCHED: "the best of all recipes, by critics",
+    "averaged styles": "the mean of the rows and that of the columns, as directions from random faces",
+    "rows alone": "the faces that carry attribute 1",
+    "columns alone": "the faces that carry attribute 2",
+    CONDITIONAL: "a second network, conditional, of the same length, asked for both labels (Karras et al. 2020b; Mirza & Osindero 2014)",
+}
 Runs = dict[int, dict[str, Any]]  # {seed: report}
 
 
@@ -77,14 +99,13 @@ def summarise(study: Study, failures: dict[Task, str]) -> dict[str, Any]:
     seeds in the folder, whether this call asked for them or not; rows without a report are left out."""
     runs = runs_of_a(study) if study.method == "a" else runs_of_b(study)
     runs = {name: found for name, found in runs.items() if found}
-    independent = study.method == "a"  # mixes share their rows and columns
     figures = {}
     for name, own in runs.items():
         on, others, sentence = place_of(name, study.method)
-        figures[name] = figures_of(own, independent) | {
-            "sentence": sentence, "on": on,
-            "differences": {other: compared(own, runs[other], independent) if other in runs else None for other in others},
-        }  # fmt: skip
+        # mixes share their rows and columns
+        found = figures_of(own, study.method == "a" or name == CONDITIONAL)
+        differences = {other: compared(own, runs[other], study.method == "a") if other in runs else None for other in others}
+        figures[name] = found | {"sentence": sentence, "on": on, "differences": differences}
     mine = {task.name: reason for task, reason in failures.items() if task in study.tasks}
     return {
         "facegan": __version__, "attributes": study.attributes, "title": study.title, "method": study.method,
@@ -98,7 +119,8 @@ def place_of(name: str, method: str) -> tuple[str, tuple[str, ...], str]:
     """The row that a row builds on, all that it is compared with, and its sentence."""
     if method == "b":
         on = "" if name == RANDOM else RANDOM
-        return on, (on,) if on else (), ""
+        against = (CONDITIONAL,) if name == SEARCHED else ()
+        return on, ((on, *against) if on else ()), SENTENCES.get(name.partition(",")[0], "")
     row = rows.ROWS[name]
     return row.on, (*((row.on,) if row.on else ()), *row.against), row.sentence
 
@@ -132,8 +154,10 @@ def costs_of(task: Task) -> dict[str, float | None]:
 
 
 def runs_of_b(study: Study) -> dict[str, Runs]:
-    """The same from the tables of the searches, a way of mixing a row; the critics' share of faces is the self score."""
+    """The same from the tables of the searches, a way of mixing a row; the critics' share of faces is the self score. Last, the network
+    that was asked for labels, above the same floor."""
     table: dict[str, Runs] = {}
+    floors: dict[int, float] = {}
     for task in study.of(MIXES):
         if not task.done:
             continue
@@ -141,14 +165,33 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
         for line in record["table"]:
             if line["judge"]:
                 way, _, recipe = line["name"].partition(":")
-                spent = ["train", "project", *(["mix-search"] if way == SEARCHED else [])]
+                finds = ["styles"] if way.startswith(("regional", "stylespace")) or way == SEARCHED else []
+                spent = ["train", "project", *costs.known(task.costs, finds), *(["mix-search"] if way.endswith(SEARCHED) else [])]
+                floors[task.seed] = line["judge"].get("floors", {}).get("rows", 0.0)
                 extra = {
-                    "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(), "curve": [],
-                    "judge": record["judge"], "begun": 0.0, "seconds_training": costs.total(task.costs, spent, "seconds"),
+                    "kept": line.get("kept"), "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(),
+                    "curve": [], "judge": record["judge"], "begun": 0.0, "seconds_training": costs.total(task.costs, spent, "seconds"),
                     "cpu_seconds": costs.total(task.costs, spent, "cpu_seconds"),
                 }  # fmt: skip
                 table.setdefault(way, {})[task.seed] = {**line["judge"], **extra}
+    for task in study.of(CONDITIONAL):
+        if task.done:
+            report = checked(read_json(task.result, RECORD_LIMIT), _Report, task.result)
+            spent_here = {
+                "seconds_training": costs.total(task.costs, ["train"], "seconds"),
+                "cpu_seconds": costs.total(task.costs, ["train"], "cpu_seconds"),
+            }
+            found = {**above(report, floors.get(task.seed, 0.0)), **spent_here, "commands": task.typed(), "curve": [], "begun": 0.0}
+            table.setdefault(CONDITIONAL, {})[task.seed] = found
     return table
+
+
+def above(report: dict[str, Any], floor: float) -> dict[str, Any]:
+    """A report with a higher floor than its own: one for all rows of a seed."""
+    if floor <= report["floor"]:
+        return report
+    span, rate = report["ceiling"] - floor, report["joint"]["rate"] - floor
+    return {**report, "floor": floor, "normalised": {"rate": rate / span if span > 0 else None, "low": None, "high": None}}
 
 
 def judges(runs: dict[str, Runs]) -> dict[str, str]:
@@ -173,6 +216,8 @@ def figures_of(runs: Runs, independent: bool = True) -> dict[str, Any]:
         "leak": average([(report.get("leak") or {}).get("rate") for report in reports]),
         "quality": {key: average([(report.get("quality") or {}).get(key) for report in reports]) for key in MEASURES},
         "shifts": shifts(reports),
+        "kept": {key: average([(report.get("kept") or {}).get(key) for report in reports]) for key in KEPT},
+        "diversity": average([(report.get("diversity") or {}).get("diversity_attr") for report in reports]),
         "self_score": average([report.get("self_score") for report in reports]),
         "seconds": average([report["seconds_training"] for report in reports]),
         "cpu_seconds": known_average([report["cpu_seconds"] for report in reports]),
@@ -200,7 +245,19 @@ def shifts(reports: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 def single(report: dict[str, Any]) -> dict[str, Any]:
     """What is kept of one seed."""
     kept = ("joint", "samples", "normalised", "floor", "ceiling", "marginals", "self_score", "curve", "commands", "begun")
-    optional = ("seconds_training", "cpu_seconds", "leak", "quality", "diversity", "memorisation", "audit", "recipe", "machine", "facegan")
+    optional = (
+        "seconds_training",
+        "cpu_seconds",
+        "leak",
+        "quality",
+        "diversity",
+        "memorisation",
+        "audit",
+        "kept",
+        "recipe",
+        "machine",
+        "facegan",
+    )
     return {key: report[key] for key in kept} | {key: report[key] for key in optional if key in report}
 
 

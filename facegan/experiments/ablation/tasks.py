@@ -21,7 +21,9 @@ from facegan.files import RECORD_LIMIT, read_json
 from facegan.methods import configured
 from facegan.schema import checked
 
-MIXES = "mixes"  # the one row of Method B that is run: its table's lines are the ways of mixing
+MIXES = "mixes"  # of Method B: one run, whose table's lines are the ways of mixing
+CONDITIONAL = "conditional"  # of Method B: another, of a network that takes the attributes as labels
+ROWS_B = (MIXES, CONDITIONAL)
 TRAIN, CURVE = "facegan.cli", "facegan.experiments.ablation.curve"
 
 
@@ -168,14 +170,19 @@ def method_a(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
 
 
 def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequence[str]) -> Study:
-    """One network a seed; projected styles of both attributes; the search's table has the rows."""
+    """One network a seed; projected styles of both attributes, their masks and channels; the search's table has the rows. And one more
+    network, conditional, of the same length, asked for both labels."""
     attributes = names(given["attributes"])
     if len(attributes) != 2:
         raise FaceganError(f"`attributes` is {given['attributes']!r}: Method B mixes styles of two, so expected two, such as bald,beard")
-    if wanted:
-        raise FaceganError(f"`rows` is {','.join(wanted)}: with `method=b` the rows are the ways of mixing, all from one search; omit it")
+    unknown = [name for name in wanted if name not in (*ROWS_B, "all")]
+    if unknown:
+        raise FaceganError(
+            f"`rows` has {unknown[0]!r}: with `method=b` expected {MIXES}, all ways of mixing from one search, or {CONDITIONAL}"
+        )
+    chosen = ROWS_B if not wanted or "all" in wanted else wanted
     tasks = []
-    for seed in sorted({*settings.seeds, *seeds_left(root)}):
+    for seed in sorted({*settings.seeds, *seeds_left(root)} if MIXES in chosen else seeds_left(root)):
         folder = root / f"seed{seed}"
         run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
         project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed),
@@ -184,8 +191,26 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
         commands = (
             (TRAIN, "train", *rows.to_argv({**given, "method": "b", "seed": seed, "out": str(run)})),
             *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
+            (TRAIN, "styles", "mask", "--network", str(run), *on_device(given)),
+            *(() if given.get("conditional") else [(TRAIN, "styles", "channels", "--network", str(run), "--styles", str(styles),
+              "--attributes", attributes[1], *on_device(given))]),
             (TRAIN, "mix-search", "--network", str(run), *sources, "--attributes", ",".join(given["attributes"]),
              "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes), *on_device(given)),
         )  # fmt: skip
-        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, requested=seed in settings.seeds))
+        requested = MIXES in chosen and seed in settings.seeds
+        tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, requested=requested))
+    tasks += conditional_tasks(given, settings, root, CONDITIONAL in chosen)
     return Study(given["attributes"], "b", root, tuple(tasks), configured(**{**given, "method": "b", "out": str(root)}))
+
+
+def conditional_tasks(given: dict[str, Any], settings: Settings, root: Path, asked: bool) -> list[Task]:
+    """The baseline that anyone would try first: multi-hot labels, asked for the combination that was never seen. It needs no critics."""
+    place = root / CONDITIONAL
+    tasks = []
+    for seed in sorted({*(settings.seeds if asked else ()), *seeds_left(place)}):
+        folder = place / f"seed{seed}"
+        flags = {**given, "method": "b", "conditional": True, "phase2_epochs": 0, "seed": seed, "out": str(folder)}
+        commands = ((TRAIN, "train", *rows.to_argv(flags)), (TRAIN, "evaluate", str(folder), *settings.evaluation, *on_device(given)))
+        requested = asked and seed in settings.seeds
+        tasks.append(Task(CONDITIONAL, seed, folder, folder / "evaluation" / "report.json", commands, requested=requested))
+    return tasks
