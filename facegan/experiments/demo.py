@@ -102,7 +102,7 @@ def mixed_styles(evaluator: Evaluator) -> tuple[dict[str, Any], Image.Image]:
     """
     folder, generator = located(SYNTHETIC), open_networks(SYNTHETIC).generator().to(evaluator.device)
     bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
-    recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws)
+    recipe = Recipe.read(folder / "recipe.json", generator.config.num_ws, generator.config)
     mixes, size = mix(Renderer(generator, batch=batch_for(generator.config.resolution)), bald, beard, recipe), evaluator.judge.resolution
     images = mixes.tensors.flatten(0, 1)
     small = resized(images, size, "the judge")
