@@ -2,7 +2,8 @@
 
     python benchmarks/mixing.py [--network synthetic64] [--rows 24] [--cols 24] [--pictures DIR]
 
-Every bald face with every bearded one, by the shipped 64 px network or a folder like it. Prints a table in Markdown; `--pictures` writes a grid for each way.
+Every bald face with every bearded one, by the shipped 64 px network or a folder like it. Prints a table in Markdown; `--pictures` writes a
+grid for each way.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from facegan.styles.store import read_styles
 
 WAYS: tuple[tuple[Mode, str, int, float, float], ...] = (  # mode, mask, channels of the beard (0: all), weight, average
     ("crossover", "", 0, 1, 0), ("regional", "lower", 0, 1, 0), ("regional", "mouth", 0, 1, 0), ("regional", "beard", 0, 1, 0),
-    ("regional", "beard", 0, 1.5, 0), ("regional", "beard", 80, 1.5, 0), ("arithmetic", "beard", 0, 2, 0), ("arithmetic", "beard", 80, 2, 0),
-    ("arithmetic", "beard", 0, 2, 0.5), ("arithmetic", "beard", 0, 3, 1), ("arithmetic", "mouth", 0, 3, 1), ("arithmetic", "beard", 80, 3, 1),
-    ("stylespace", "", 80, 1.5, 0), ("arithmetic", "", 80, 2, 1),
+    ("regional", "beard", 0, 1.5, 0), ("regional", "beard", 80, 1.5, 0), ("arithmetic", "beard", 0, 2, 0),
+    ("arithmetic", "beard", 80, 2, 0), ("arithmetic", "beard", 0, 2, 0.5), ("arithmetic", "beard", 0, 3, 1),
+    ("arithmetic", "mouth", 0, 3, 1), ("arithmetic", "beard", 80, 3, 1), ("stylespace", "", 80, 1.5, 0), ("arithmetic", "", 80, 2, 1),
 )  # fmt: skip
 
 
