@@ -91,7 +91,8 @@ def _demo(root: Path, seed: int, device: str) -> DemoReport:
     write_json(root / "report.json", {"rows": rows, "restored": restored, "seed": seed, "seconds": seconds})
     save_png(stacked(pictures), root / "grid.png")
     paths = f"{root / 'grid.png'}, {root / 'mix.png'}, {root / 'restored.png'}"
-    text = f"{table(rows)}\n\n(c) restored to {restorer.resolution} px: {restoration(restored)}\n\n{seconds / 60:.1f} minutes; the faces: {paths}"
+    larger = f"(c) restored to {restorer.resolution} px: {restoration(restored)}"
+    text = f"{table(rows)}\n\n{larger}\n\n{seconds / 60:.1f} minutes; the faces: {paths}"
     return DemoReport(rows, restored, text)
 
 
