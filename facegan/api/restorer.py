@@ -10,7 +10,7 @@ from PIL import Image
 
 from facegan.alignment.placement import Looked
 from facegan.api.keywords import takes
-from facegan.api.sharing import not_a_run, push_folder
+from facegan.api.sharing import push_folder
 from facegan.checkpoints.restorers import open_restorer, save_restorer
 from facegan.data.photos import ImageFile
 from facegan.devices import AUTO
@@ -101,7 +101,7 @@ class Restorer:
     def save_pretrained(self, folder: str | Path, *, slim: bool = False) -> Path:
         """Write model.safetensors and config.json; `slim`: in half precision, which restores as well at half the size."""
         weights = open_restorer(self._network().path)
-        save_restorer(weights, not_a_run(folder), half=slim)
+        save_restorer(weights, folder, half=slim)
         return Path(folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:

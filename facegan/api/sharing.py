@@ -8,17 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from facegan.checkpoints.run import RunFolder, is_run
+from facegan.checkpoints.run import RunFolder
 from facegan.errors import FaceganError
 
 HUB = "hub:"
-
-
-def not_a_run(folder: str | Path) -> Path:
-    """The folder, unless it is a run, whose records would be lost."""
-    if is_run(folder):
-        raise FaceganError(f"{folder} is a run of `facegan train`: name another folder")
-    return Path(folder)
 
 
 def share_run(run: RunFolder, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.api.keywords import takes
-from facegan.api.sharing import fetched, not_a_run, push_folder
+from facegan.api.sharing import fetched, push_folder
 from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint, open_networks, save_networks, slimmed
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run
@@ -254,7 +254,7 @@ class StyleGAN:
 
         `slim`: the averaged generator alone, and the discriminator in half precision.
         """
-        save_networks(slimmed(self.networks) if slim else self.networks, not_a_run(folder))
+        save_networks(slimmed(self.networks) if slim else self.networks, folder)
         for name in ("styles", "masks", "channels", "recipe.json"):
             beside = located(self.source) / name
             if beside.is_dir():

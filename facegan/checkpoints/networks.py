@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facegan.checkpoints import checkpoint, nvidia, rosinality
 from facegan.checkpoints.pretrained import located
-from facegan.checkpoints.run import RunFolder, made_by_run
+from facegan.checkpoints.run import RunFolder, is_run, made_by_run
 from facegan.checkpoints.storages import LARGEST
 from facegan.errors import FaceganError
 from facegan.files import quoted, read_json, regular_file, write_whole, written
@@ -162,7 +162,13 @@ def save_networks(networks: StyleGAN2Checkpoint, folder: str | Path) -> None:
 
 
 def write_folder(folder: Path, kind: str, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """What `read_folder` reads; other files of the folder stay. Interrupted, it leaves the old pair, or no config.json."""
+    """What `read_folder` reads; other files of the folder stay. Interrupted, it leaves the old pair, or no config.json.
+
+    Raises:
+        FaceganError: the folder is a run, whose records would be lost, or it cannot be written.
+    """
+    if is_run(folder):
+        raise FaceganError(f"{folder} is a run of `facegan train`: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     apart, seen = {}, set[int]()
     for name, value in tensors.items():

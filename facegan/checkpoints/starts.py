@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from torch import Tensor
 
@@ -59,7 +59,7 @@ class _Config(TypedDict):
 
     generator: GeneratorConfig
     minibatch_deviation: bool
-    stage: str
+    stage: Literal["pretrain", "phase1"]
     images: Annotated[int, Range(0)]
     data_fingerprint: str
     attributes: list[str]
@@ -107,7 +107,7 @@ def _open_run(place: Path) -> Start:
 
 def _open_folder(folder: Path) -> Start:
     metadata, tensors = read_folder(folder, KIND, f"start of Method A; expected {EXPECTED}")
-    seen = metadata.pop(SEEN, True) is not False
+    seen = metadata.pop(SEEN, True) is not False or not metadata.get("attributes")  # of which none was held back
     known: _Config = checked(metadata, _Config, folder / CONFIG)
     shape = known["generator"]
     parts: dict[str, dict[str, Tensor]] = {"generator": {}, "discriminator": {}}

@@ -206,20 +206,21 @@ def neighbours(
     recipe: Recipe, choice: int | str, modes: Iterable[Mode], masks: Sequence[Mask] = (), channels: Channels = ()
 ) -> Iterator[Recipe]:
     """The recipe with other weights at one layer, or at all, another number of channels, another mask, or another average."""
+    mode: Mode = "interpolate" if recipe.mode == "crossover" and "interpolate" in modes else recipe.mode  # of any other weights
     if choice == "weight":
-        every = ((weight,) * len(recipe.weights) for weight in sorted({*WEIGHTS[1:], *CHANNEL_WEIGHTS}))
-        yield from (replace(recipe, weights=weights) for weights in every if weights != recipe.weights)
+        allowed = (1.0,) if mode == "crossover" else sorted({*WEIGHTS[1:], *CHANNEL_WEIGHTS})
+        every = ((weight,) * len(recipe.weights) for weight in allowed)
+        yield from (replace(recipe, mode=mode, weights=weights) for weights in every if weights != recipe.weights)
     elif choice == "number":
         parts = (channels[:number] for number in numbers_of(channels) if channels)
         yield from (replace(recipe, channels=part) for part in parts if part != recipe.channels)
     elif choice == "mask":
-        everywhere = [None] if recipe.channels else []
+        everywhere = [None] if recipe.channels and recipe.mode != "regional" else []
         yield from (replace(recipe, mask=mask) for mask in [*masks, *everywhere] if mask != recipe.mask)
     elif choice == "average":
         yield from (replace(recipe, average=average) for average in AVERAGES if average != recipe.average)
     else:
         layer = int(choice)
-        mode: Mode = "interpolate" if recipe.mode == "crossover" and "interpolate" in modes else recipe.mode
         for weight in (0.0, 1.0) if mode == "crossover" else WEIGHTS:
             if weight != recipe.weights[layer]:
                 yield replace(recipe, mode=mode, weights=(*recipe.weights[:layer], weight, *recipe.weights[layer + 1 :]))

@@ -249,9 +249,11 @@ def test_and_one_that_learned_from_images_of_the_judge(configure: Callable, trai
         train(**SHORT, pretrain_from=str(start))
 
 
-def test_a_start_of_the_same_faces_is_clean_and_its_images_are_listed(train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["run", "folder"])
+def test_a_start_of_the_same_faces_is_clean_and_its_images_are_listed(form: str, train: Train, tmp_path: Path) -> None:
     start = train(**SHORT, seed=3, pretrain_epochs=1)
-    run = train(**SHORT, pretrain_from=str(start))
+    save_start(open_start(start), tmp_path / "packed")
+    run = train(**SHORT, pretrain_from=str(start if form == "run" else tmp_path / "packed"))
     own = train(**SHORT)
     assert not marked(run)
     assert {*RunFolder(run).ids("phase1")} == {*RunFolder(start).ids("pretrain"), *RunFolder(own).ids("phase1")}
@@ -363,6 +365,7 @@ def test_damaged_configurations_are_a_sentence(packed: Path) -> None:
     for change, words in [
         ({"images": -1}, "images is -1"), ({"images": "many"}, "images is many"), ({"attributes": 3}, "attributes is 3"),
         ({"minibatch_deviation": False}, "final.weight"), ({"generator": None}, "generator"), ({"stage": []}, "stage"),
+        ({"stage": "phase2-bald"}, "stage is phase2-bald; expected one of pretrain, phase1"),
         ({"generator": {**shape, "resolution": 48}}, "resolution 48"), ({"generator": {**shape, "width": 1e9}}, "width"),
         ({"generator": {**shape, "resolution": 512, "width": 64}}, "in the file, and"),  # terabytes, if it were believed
         ({"generator": {**shape, "z_shape": [1 << 20]}}, "in the file, and"), ({"generator": {**shape, "depth": 3}}, "depth"),
@@ -382,6 +385,8 @@ def test_damaged_configurations_are_a_sentence(packed: Path) -> None:
             open_start(packed)
     path.write_text(json.dumps({name: value for name, value in whole.items() if name != "may_have_seen_joint_faces"}))
     assert open_start(packed).may_have_seen_joint_faces  # what does not say may have seen any face
+    path.write_text(json.dumps({**whole, "attributes": []}))
+    assert open_start(packed).may_have_seen_joint_faces  # and so may what held back the faces of no attribute
 
 
 def test_damaged_weights_are_a_sentence(packed: Path) -> None:
@@ -407,6 +412,16 @@ def test_damaged_weights_are_a_sentence(packed: Path) -> None:
     path.unlink()
     with pytest.raises(FaceganError, match="holds no model.safetensors"):
         open_start(packed)
+
+
+def test_a_run_is_not_written_into(packed: Path, taught: Path, prior: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Its config.json is the record of its options."""
+    shutil.copytree(taught, tmp_path / "run")
+    record = (tmp_path / "run/config.json").read_bytes()
+    for source in (str(packed), prior, SYNTHETIC, "synthetic128"):
+        assert cli.main(["convert", source, str(tmp_path / "run")]) == 2
+        assert "is a run of `facegan train`: name another folder" in capsys.readouterr().err
+    assert (tmp_path / "run/config.json").read_bytes() == record and not (tmp_path / "run/model.safetensors").exists()
 
 
 def test_weights_beyond_half_precision_are_not_packed(packed: Path, tmp_path: Path) -> None:

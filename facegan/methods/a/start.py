@@ -14,6 +14,7 @@ from facegan.checkpoints.merged import unpack_generator
 from facegan.checkpoints.run import RunFolder
 from facegan.checkpoints.starts import ORIGIN, RUN, SEEN, Start, open_start
 from facegan.errors import FaceganError
+from facegan.files import quoted
 from facegan.methods.a.config import MethodAConfig
 from facegan.methods.common.provenance import without_joint_faces
 from facegan.models.merged_generator import MergedGenerator
@@ -76,11 +77,13 @@ def checked_start(context: Context[MethodAConfig]) -> tuple[Start, np.ndarray, b
     if start.run and without_joint_faces(context, str(start.run), "pretrain_from", RUN, start.stage):
         known = not start.begun_elsewhere
         used = rows_seen(context, start)
-    elif not start.run and start.data == context.data.fingerprint and {*start.attributes} != {*config.attributes}:
-        raise FaceganError(
-            f"{option} learned from the images of `data`, divided for {', '.join(start.attributes)}, and so from some that nothing in this "
-            "run may have seen: start from networks of other images, or train them again for these `attributes`"
-        )
+    elif not start.run and start.data == context.data.fingerprint:
+        if {*start.attributes} != {*config.attributes}:
+            raise FaceganError(
+                f"{option} learned from the images of `data`, divided for {quoted(', '.join(start.attributes))}, and so from some that "
+                "nothing in this run may have seen: start from networks of other images, or train them again for these `attributes`"
+            )
+        used = context.split.train  # what the same images are divided into for the same attributes
     # Who has seen no face with all of some attributes has seen none with all of these and more.
     clean = not start.may_have_seen_joint_faces and (known or {*start.attributes} <= {*config.attributes})
     return start, used, not clean
