@@ -463,6 +463,10 @@ def test_labels_that_are_no_numbers(label: str, capsys: pytest.CaptureFixture[st
         (["generate", "nosuch", "--out", "faces"], "nosuch does not exist; expected a run of `facegan train`"),
         (["mix", "--network", "nosuch", "--rows", "0", "--cols", "1", "--out", "mixes"], "nosuch does not exist; expected"),
         (["evaluate", "nosuch"], "nosuch does not exist; expected a run of `facegan train`"),
+        (["convert", "nosuch", "net"], "nosuch does not exist; expected a checkpoint: NVIDIA's .pkl, "),
+        (["styles", "mask", "--network", "nosuch"], "nosuch does not exist; expected a run of `train --method b`"),
+        (["styles", "channels", "--network", "nosuch"], "nosuch does not exist; expected a run of `train --method b`"),
+        (["styles", "list", "st", "--network", "nosuch"], "nosuch does not exist; expected a run of `train --method b`"),
     ],
 )
 def test_a_bare_name_of_nothing_is_refused_before_pytorch_is_imported(words: list[str], said: str, tmp_path: Path) -> None:

@@ -165,7 +165,13 @@ class Synthesis(nn.Module):
 
     def style_space(self, ws: Tensor) -> Tensor:
         """ws [..., num_ws, w_dim] -> the point of style space [..., num_style_channels] of each; which channel is which, the
-        configuration's `style_channels` tells."""
+        configuration's `style_channels` tells.
+
+        Raises:
+            FaceganError: ws have another shape.
+        """
+        if ws.shape[-2:] != (self.config.num_ws, self.config.w_dim):
+            raise FaceganError(f"ws have shape {list(ws.shape)}; expected [..., {self.config.num_ws}, {self.config.w_dim}].")
         with scaled_once(self):
             return torch.cat([style for styles in self._styles(ws, self.blocks) for style in styles], dim=-1)
 

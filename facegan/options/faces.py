@@ -75,7 +75,9 @@ class Convert(Options):
     """`facegan convert`"""
 
     source: str = option(
-        "", "NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, a folder of ours, or a run (Method A's becomes a start)", place="IN"
+        "",
+        "checkpoint: NVIDIA's .pkl, a .pt of rosinality, pSp or e4e, a folder of ours, or a run (Method A's becomes a start)",
+        place="IN",
     )
     out: str = option("", "folder for model.safetensors and config.json, or FILE.pt in rosinality's form", place="OUT")
     slim: bool = option(False, "to pass on: averaged generator, discriminator in half precision; of Method A both in half precision")

@@ -15,7 +15,7 @@ from facegan.errors import FaceganError
 from facegan.files import read_json, write_whole
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.schema import Range, checked
-from facegan.styles.recipe import Channels, refuse_other_channels
+from facegan.styles.recipe import Channels, refuse_no_channels, refuse_other_channels
 
 SUFFIX = ".json"
 NUMBER = 80  # of channels that are taken where nobody says
@@ -75,8 +75,8 @@ def find_channels(text: str, folders: Sequence[Path], config: StyleGAN2Config) -
     path = next((place for place in places if text and place.is_file()), None)
     if path is None:
         known = own_channels(folders)
-        offer = f"one of {', '.join(known[:12])}" if known else "a file that `facegan styles channels` writes"
-        raise FaceganError(f"`channels` is {text[:80]!r}: expected {offer}; `facegan styles channels --attributes NAME` makes one")
+        offer = f"one of {', '.join(known[:12])}, or a file" if known else "a file"
+        raise FaceganError(f"`channels` is {text[:80]!r}: expected {offer} that `facegan styles channels --attributes NAME` makes")
     return read_channels(path, config)
 
 
@@ -86,7 +86,8 @@ def read_channels(path: Path, config: StyleGAN2Config) -> Ranking:
         ranking: Ranking = checked(read_json(path, LARGEST), Ranking, path)
         if not ranking.channels:
             raise FaceganError("it names no channel")
-        refuse_other_channels(ranking.first(len(ranking.channels)), config, path)
+        refuse_no_channels(ranking.first(MOST))
     except FaceganError as error:
-        raise FaceganError(f"{path} is no ranking of this network's channels ({error}); `facegan styles channels` writes one.") from None
+        raise FaceganError(f"{path} is no ranking of channels ({error}); `facegan styles channels` writes one.") from None
+    refuse_other_channels(ranking.first(MOST), config, path)
     return ranking

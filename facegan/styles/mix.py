@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -227,8 +228,7 @@ def chosen_mask(options: MixOptions, network: Path) -> Mask:
     if options.mask:
         return find_mask(options.mask, folders, options.softness)
     found = own_masks(folders)
-    alike = [column for column in options.cols if column in found] if len(options.cols) == 1 else []
-    name = alike[0] if alike else found[0] if len(found) == 1 else "lower"
+    name = called_alike(options.cols, found) or (found[0] if len(found) == 1 else "lower")
     offer = f" (`mask` names another: {', '.join(found)})" if len(found) > 1 else ""
     log.info("no `mask`: the columns' styles go to %s%s", "the lower half" if name == "lower" else f"the network's mask {name}", offer)
     return find_mask(name, folders, options.softness)
@@ -246,13 +246,18 @@ def chosen_channels(options: MixOptions, config: StyleGAN2Config, network: Path)
     if options.channels:
         return find_channels(options.channels, folders, config).first(number)
     found = own_channels(folders)
-    alike = [column for column in options.cols if column in found] if len(options.cols) == 1 else []
-    if not alike and len(found) != 1:
+    name = called_alike(options.cols, found) or (found[0] if len(found) == 1 else "")
+    if not name:
         held = f"those of {', '.join(found)}" if found else "none"
         raise FaceganError(f"`channels` is missing: this network has {held}; name one, or find some by `facegan styles channels`")
-    name = alike[0] if alike else found[0]
     log.info("no `channels`: the columns' scales go to the network's channels of %s", name)
     return find_channels(name, folders, config).first(number)
+
+
+def called_alike(columns: Sequence[Any], found: Sequence[str]) -> str:
+    """The name among `found` that the columns have, by which they, their file or their folder is called; "" where there is none."""
+    names = {Path(column).stem for column in columns if isinstance(column, (str, Path))} if len(columns) == 1 else set[str]()
+    return next((name for name in found if name in names), "")
 
 
 def distinct(styles: list[Style]) -> list[Style]:

@@ -114,8 +114,7 @@ class Recipe:
             raise FaceganError("mode of mixing is regional, and there is no mask that says where; give `mask`.")
         if self.mode == "stylespace" and not self.channels:
             raise FaceganError("mode of mixing is stylespace, and there are no channels that it could take; give `channels`.")
-        if len({*self.channels}) < len(self.channels):
-            raise FaceganError("channels of mixing name one twice; expected each once.")
+        refuse_no_channels(self.channels)
         if not (type(self.average) in (int, float) and 0 <= self.average <= 1):
             raise FaceganError(f"average of columns is {quoted(self.average)}; expected a number from 0 to 1.")
         if self.mode == "crossover" and not set(self.weights) <= {0, 1}:
@@ -217,6 +216,17 @@ def channel_gains(channels: Channels, config: StyleGAN2Config) -> Tensor:
     for layer, channel in channels:
         gains[layer][channel] = 1
     return torch.cat([*gains.values()])
+
+
+def refuse_no_channels(channels: object) -> None:
+    """Raises FaceganError for anything but a tuple of layers and channels, each once."""
+    known = set[tuple[str, int]]()
+    for each in channels if isinstance(channels, tuple) else [channels]:
+        if not (isinstance(each, tuple) and [type(part) for part in each] == [str, int]):
+            raise FaceganError(f"channels of mixing hold {quoted(each, 40)}; expected a tuple of pairs such as ('b8.conv0', 76).")
+        if each in known:
+            raise FaceganError(f"channels of mixing name channel {each[1]} of {quoted(each[0], 40)} twice; expected each once.")
+        known.add(each)
 
 
 def refuse_other_channels(channels: Channels, config: StyleGAN2Config, where: object) -> None:

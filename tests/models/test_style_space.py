@@ -120,6 +120,15 @@ def test_what_is_no_point_is_refused(shape):
         network(torch.zeros(2, count), regions=Regions(torch.zeros(2, 1, 6, 5), torch.zeros(1, 1, 16, 16)))
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (2, 7, 5), (2, 5, 5), (2, 6, 4)])
+def test_a_point_is_made_of_all_styles_alone(shape):
+    network, *_ = drawn()
+    with pytest.raises(FaceganError, match=r"ws have shape .*; expected \[..., 6, 5\]"):
+        network.style_space(torch.zeros(shape))
+    count = network.config.num_style_channels
+    assert network.style_space(torch.zeros(6, 5)).shape == (count,) and network.style_space(torch.zeros(0, 6, 5)).shape == (0, count)
+
+
 def test_a_network_of_one_size_has_a_style_space():
     generator = Generator(StyleGAN2Config(resolution=4, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=8))
     assert generator.config.style_channels == {"b4.conv1": 8, "b4.torgb": 8}

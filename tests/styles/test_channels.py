@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from facegan.styles.channels import Channel, Ranking, find_channels, read_channe
 from facegan.styles.learned_channels import energies, ranked
 from facegan.styles.masks import find_mask
 from facegan.styles.mix import Renderer
-from facegan.styles.recipe import Channels, Mask, Mixture, Recipe, mixture, uniform
+from facegan.styles.recipe import MODES, Channels, Mask, Mixture, Mode, Recipe, mixture, uniform
 from facegan.styles.search import Objective, family_of, numbers_of, search
 from facegan.styles.store import write_styles
 
@@ -37,6 +38,9 @@ def network(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("net")
     save_networks(StyleGAN2Checkpoint(CONFIG, {"G_ema": generator.state_dict()}), folder)
     return folder
+
+
+ENTRY = {"layer": "b8.conv0", "channel": 3, "inside": 0.5, "distance": 1.0, "effect": 1.0}  # of a file
 
 
 def every(config: StyleGAN2Config) -> list[tuple[str, int]]:
@@ -111,6 +115,12 @@ def test_the_command_finds_channels_that_mix_takes(
     with caplog.at_level("INFO"):
         assert main([*mixing, "--mode", "stylespace", "--number", "7", "--out", str(tmp_path / "a")]) == 0
     assert "the columns' scales go to the network's channels of beard" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):  # by the name of their file too
+        line = [str(tmp_path / "beard.npz") if word == "beard" else word for word in mixing]
+        assert main([*line, "--mode", "stylespace", "--number", "7", "--out", str(tmp_path / "d")]) == 0
+    assert "the columns' scales go to the network's channels of beard" in caplog.text
+    assert (tmp_path / "a/recipe.json").read_bytes() == (tmp_path / "d/recipe.json").read_bytes()
     assert "stylespace 0-5 in 7 channels" in capsys.readouterr().out
     record = json.loads((tmp_path / "a/recipe.json").read_text())
     assert record["channels"] == [[each.layer, each.channel] for each in ranking.channels[:7]]
@@ -127,9 +137,9 @@ def test_the_command_finds_channels_that_mix_takes(
         (["mix", "--rows", "0", "--cols", "1", "--mode", "stylespace"], "--channels is missing: this network has none; name one, or find"),
         (
             ["mix", "--rows", "0", "--cols", "1", "--channels", "beard"],
-            "--channels is 'beard': expected a file that `facegan styles channels`",
+            "--channels is 'beard': expected a file that `facegan styles channels",
         ),
-        (["mix", "--rows", "0", "--cols", "1", "--channels", "NET/config.json"], "config.json is no ranking of this network's channels"),
+        (["mix", "--rows", "0", "--cols", "1", "--channels", "NET/config.json"], "config.json is no ranking of channels"),
         (["mix", "--rows", "0", "--cols", "1", "--number", "4"], "--number is that of channels"),
         (["mix", "--rows", "0", "--cols", "1", "--mode", "stylespace", "--number", "0"], "--number is 0: expected at least 1 channel"),
         (["styles", "channels"], "--attributes is missing"),
@@ -155,7 +165,7 @@ def test_a_ranking_comes_back_from_its_file(tmp_path: Path) -> None:
     assert find_channels(str(tmp_path / "channels/beard.json"), [], CONFIG) == ranking
     assert ranking.first(1) == (("b8.conv0", 3),) and ranking.first(9) == (("b8.conv0", 3), ("b16.torgb", 0))
     assert len((tmp_path / "channels/beard.json").read_text().splitlines()) == 2 + len(ranking.channels)
-    with pytest.raises(FaceganError, match="`channels` is 'bald': expected one of beard; "):
+    with pytest.raises(FaceganError, match="`channels` is 'bald': expected one of beard, or a file that"):
         find_channels("bald", [tmp_path / "channels"], CONFIG)
 
 
@@ -166,6 +176,7 @@ def test_a_ranking_comes_back_from_its_file(tmp_path: Path) -> None:
         ({"channels": [{"layer": "b8.conv0", "channel": 3}]}, "does not say"),
         ({"faces": 0}, "faces is 0"),
         ({"attribute": None}, "attribute"),
+        ({"channels": [ENTRY, ENTRY]}, "name channel 3 of b8.conv0 twice"),
         ({"layer": "b32.conv0"}, "channel 3 of b32.conv0, where this network has layers b4.conv1, b4.torgb"),
         ({"channel": 16}, "channel 16 of b8.conv0, where this network has 16 channels"),
         ({"channel": -1}, "expected 0 or more"),
@@ -175,14 +186,13 @@ def test_a_ranking_comes_back_from_its_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_ranking_is_a_sentence(change: dict, said: str, tmp_path: Path) -> None:
-    entry = {"layer": "b8.conv0", "channel": 3, "inside": 0.5, "distance": 1.0, "effect": 1.0}
-    entry |= {key: value for key, value in change.items() if key in entry}
+    entry = ENTRY | {key: value for key, value in change.items() if key in ENTRY}
     record = {"attribute": "beard", "mask": "mouth", "faces": 4, "channels": [entry]}
     record |= {key: value for key, value in change.items() if key in record}
     (tmp_path / "beard.json").write_text(json.dumps(record))
-    with pytest.raises(FaceganError, match="no ranking of this network's channels") as caught:
+    with pytest.raises(FaceganError) as caught:
         read_channels(tmp_path / "beard.json", CONFIG)
-    assert said in str(caught.value)
+    assert said in str(caught.value) and str(caught.value).count("`facegan styles channels`") == 1
 
 
 # --- recipes
@@ -207,7 +217,7 @@ def test_a_recipe_keeps_its_channels(tmp_path: Path) -> None:
         ([], "there are no channels that it could take"),
         ([["b8.conv0"]], "expected a list of 2"),
         ([["b8.conv0", "3"]], "expected a whole number"),
-        ([["b8.conv0", 3], ["b8.conv0", 3]], "name one twice"),
+        ([["b8.conv0", 3], ["b8.conv0", 3]], "name channel 3 of b8.conv0 twice"),
         ([["b8.conv9", 3]], "channel 3 of b8.conv9"),
         ([["b8.conv0", -1]], "channel -1 of b8.conv0"),
     ],
@@ -217,6 +227,14 @@ def test_a_damaged_recipe_is_a_sentence(channels: object, said: str, tmp_path: P
     with pytest.raises(FaceganError) as caught:
         Recipe.read(tmp_path / "recipe.json", LAYERS, CONFIG)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "channels", [(("b8.conv0", 1.5),), (("b8.conv0", True),), (("b8.conv0",),), [("b8.conv0", 1)], ((3, 1),), "b8.conv0"]
+)
+def test_python_gives_a_recipe_pairs_of_layer_and_channel(channels: Any) -> None:
+    with pytest.raises(FaceganError, match=r"channels of mixing hold .*; expected a tuple of pairs such as \('b8.conv0', 76\)"):
+        Recipe("stylespace", (1.0,) * LAYERS, channels=channels)
 
 
 # --- mixes
@@ -344,6 +362,16 @@ def test_the_search_finds_which_channels_how_much_of_them_and_where(
     assert {*found.best} == {"layers", "regional", "stylespace"} and found.best["stylespace"] == recipe
     assert all(family_of(best) == family for family, best in found.best.items())
     assert numbers_of(channels) == [10, 20, 40, 80, 100]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_search_goes_on_from_channels_in_any_mode(mode: Mode, alone: bool) -> None:
+    objective, channels = contented(20, 2.0, 0.0, None, False)
+    masks = [find_mask("lower", [])]
+    start = uniform(mode, [1, 2], 3, 1.0, masks[0], channels[:10])
+    found = search(objective, start, [mode] if alone else MODES, masks, channels)
+    assert found.score >= objective(start) and (not alone or found.recipe.mode == mode)
 
 
 def test_a_search_keeps_its_budget_and_to_the_modes_that_are_asked_for() -> None:
