@@ -10,7 +10,7 @@ from facegan import options as o
 from facegan.cli.command import Command
 from facegan.cli.parser import named_method
 from facegan.config import Options
-from facegan.experiments.ablation.rows import ROWS
+from facegan.experiments.ablation.rows import ROWS, ROWS_B
 from facegan.methods import METHODS
 
 ABLATE_EXAMPLES = """examples:
@@ -20,9 +20,8 @@ ABLATE_EXAMPLES = """examples:
   facegan ablate --data synthetic --attributes bald,beard,glasses --rows plain,best --out runs/three
   facegan ablate --method b --data synthetic --resolution 32 --kimg 100 --augment none --seeds 3 --out runs/mixing
 The same command again resumes what was stopped; --rows, --seeds and --jobs may change on the way. OUT/report.md is written again
-whenever a row has ended. All flags of `facegan train` go to every row, but for those in which rows differ. With `--method b` the rows
-are ways of mixing styles, and `conditional`.
-rows:
+whenever a row has ended. All flags of `facegan train` go to every row, but for those in which rows differ.
+rows{}:
 """
 
 
@@ -40,9 +39,13 @@ def ablation_options(words: Sequence[str]) -> list[type[Options]]:
 
 
 def ablation_examples(words: Sequence[str]) -> str:
-    """With all rows, a line each."""
-    lines = (f"  {name:15s} {'on ' + row.on + ': ' if row.on else ''}{row.sentence}" for name, row in ROWS.items())
-    return ABLATE_EXAMPLES + "\n".join(lines)
+    """With all rows of the method that is named, a line each."""
+    if named_method(words) == "b":
+        sentences, other = ROWS_B, "a"
+    else:
+        sentences, other = {name: f"on {row.on}: {row.sentence}" if row.on else row.sentence for name, row in ROWS.items()}, "b"
+    head = ABLATE_EXAMPLES.format(f" (`--method {other} --help` has those of Method {other.upper()})")
+    return head + "\n".join(f"  {name:15s} {sentence}" for name, sentence in sentences.items())
 
 
 def run_ablate(values: dict[str, Any]) -> None:

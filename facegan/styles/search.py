@@ -147,7 +147,8 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Se
     best = max(candidates, key=objective)  # the first of equals: the simpler
     families = {
         family: simplified(max(of_it, key=objective))
-        for family in get_args(Family) if (of_it := [recipe for recipe in candidates if family_of(recipe) == family])
+        for family in get_args(Family)
+        if (of_it := [recipe for recipe in candidates if family_of(recipe) == family and objective(recipe) > WORST])
     }  # fmt: skip
     return Found(simplified(best), objective(best), scored, len(objective.known), families)
 

@@ -242,3 +242,10 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert cli.main(["ablate", "--method=restore", "--out=x"]) == 2 and "--method is restore: expected a or b" in capsys.readouterr().err
     assert left.value.code == 0 and "best-merge on best: + the regional merge" in text and "The same command again resumes" in text
+    assert "all others but conditional and scratch start" in text and "`--method b --help` has those of Method B" in text
+    with pytest.raises(SystemExit):
+        cli.main(["ablate", "--method=b", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "conditional a second network, conditional, of the same length" in text and "best-merge" not in text
+    assert cli.main(["ablate", "--method=b", "--attributes=bald", "--out=x"]) == 2
+    assert "--attributes is bald: Method B mixes styles of two" in capsys.readouterr().err

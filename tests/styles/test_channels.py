@@ -382,3 +382,6 @@ def test_a_search_keeps_its_budget_and_to_the_modes_that_are_asked_for() -> None
     objective, channels = contented(20, 2.0, 0.0, None, False)
     objective.budget = 7
     assert search(objective, start, ["interpolate", "stylespace"], (), channels).recipes == 7
+    objective, channels = contented(20, 2.0, 0.0, None, False)
+    objective.budget = 5  # ranges of layers, of which there are 6: no recipe in channels is tried, and so none is the best of those
+    assert {*search(objective, start, ["interpolate", "stylespace"], (), channels).best} == {"layers"}

@@ -14,7 +14,8 @@ from facegan.data.attributes import names
 from facegan.data.formats import open_image
 from facegan.evaluation.mixing import WAYS
 from facegan.experiments.ablation.curve import faces, sheets
-from facegan.experiments.ablation.tasks import MIXES, Study, Task
+from facegan.experiments.ablation.rows import MIXES
+from facegan.experiments.ablation.tasks import Study, Task
 from facegan.methods import config_of
 from facegan.methods.a.config import MethodAConfig
 from facegan.plotting import charts

@@ -1,4 +1,4 @@
-"""The ablation table of Method A: each row is nothing but flags of `facegan train`, and names the row that it builds on.
+"""The ablation table of Method A: each row is nothing but flags of `facegan train`, and names the row that it builds on; and Method B's.
 
 A row is compared with that one, from which it differs in the part that its sentence names. All rows of a seed start from the
 phase 1 of row `phase1` (`--phase1-from`); a row that cannot, as its networks are others, trains as long in one phase as any other
@@ -16,6 +16,11 @@ from facegan.methods import METHODS, configured
 from facegan.methods.a.config import RECIPES
 
 START = "phase1"
+MIXES, CONDITIONAL = "mixes", "conditional"
+ROWS_B = {  # of Method B, what is run
+    MIXES: "a network whose styles are mixed in all ways: each way is a line of the table",
+    CONDITIONAL: "a second network, conditional, of the same length, asked for both labels (Karras et al. 2020b; Mirza & Osindero 2014)",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ EQUAL = (1.0, 1.0)  # weights of the discriminator and of the critics
 HARD = dict(critic_views=4, critic_gradient_penalty=1.0)
 # fmt: off
 ROWS: dict[str, Row] = {
-    "phase1":         Row("", "a GAN of attribute 1 alone, where all others but `conditional` and `scratch` start",
+    "phase1":         Row("", "a GAN of attribute 1 alone, where all others but conditional and scratch start",
                           dict(recipe="plain", epochs=0)),
     "conditional":    Row("", "a conditional GAN asked for the combination that it never saw (Mirza & Osindero 2014)",
                           dict(recipe="conditional", epochs=0, phase2_epochs=0), alone=True),

@@ -17,7 +17,8 @@ from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, SEARCHED
 from facegan.evaluation.summary import judge_line
 from facegan.experiments.ablation import costs, intervals, rows
 from facegan.experiments.ablation.curve import NAME as CURVE
-from facegan.experiments.ablation.tasks import CONDITIONAL, MIXES, Study, Task
+from facegan.experiments.ablation.rows import CONDITIONAL, MIXES, ROWS_B
+from facegan.experiments.ablation.tasks import Study, Task
 from facegan.files import RECORD_LIMIT, read_json
 from facegan.schema import checked
 from facegan.styles.channels import NUMBER
@@ -42,7 +43,7 @@ SENTENCES = {  # of Method B, by the name before a comma
     "averaged styles": "the mean of the rows and that of the columns, as directions from random faces",
     "rows alone": "the faces that carry attribute 1",
     "columns alone": "the faces that carry attribute 2",
-    CONDITIONAL: "a second network, conditional, of the same length, asked for both labels (Karras et al. 2020b; Mirza & Osindero 2014)",
+    CONDITIONAL: ROWS_B[CONDITIONAL],
 }
 Runs = dict[int, dict[str, Any]]  # {seed: report}
 

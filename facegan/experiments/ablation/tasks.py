@@ -17,13 +17,11 @@ from facegan.config import TrainConfig, listed
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
 from facegan.experiments.ablation import rows
+from facegan.experiments.ablation.rows import CONDITIONAL, MIXES, ROWS_B
 from facegan.files import RECORD_LIMIT, read_json
 from facegan.methods import configured
 from facegan.schema import checked
 
-MIXES = "mixes"  # of Method B: one run, whose table's lines are the ways of mixing
-CONDITIONAL = "conditional"  # of Method B: another, of a network that takes the attributes as labels
-ROWS_B = (MIXES, CONDITIONAL)
 TRAIN, CURVE = "facegan.cli", "facegan.experiments.ablation.curve"
 
 
@@ -174,13 +172,15 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
     network, conditional, of the same length, asked for both labels."""
     attributes = names(given["attributes"])
     if len(attributes) != 2:
-        raise FaceganError(f"`attributes` is {given['attributes']!r}: Method B mixes styles of two, so expected two, such as bald,beard")
+        raise FaceganError(
+            f"`attributes` is {','.join(given['attributes'])}: Method B mixes styles of two, so expected two, such as bald,beard"
+        )
     unknown = [name for name in wanted if name not in (*ROWS_B, "all")]
     if unknown:
         raise FaceganError(
             f"`rows` has {unknown[0]!r}: with `method=b` expected {MIXES}, all ways of mixing from one search, or {CONDITIONAL}"
         )
-    chosen = ROWS_B if not wanted or "all" in wanted else wanted
+    chosen = [*ROWS_B] if not wanted or "all" in wanted else wanted
     tasks = []
     for seed in sorted({*settings.seeds, *seeds_left(root)} if MIXES in chosen else seeds_left(root)):
         folder = root / f"seed{seed}"
