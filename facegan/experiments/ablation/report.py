@@ -12,8 +12,8 @@ from facegan.evaluation.evaluator import command_line, machine
 from facegan.evaluation.features import ATTR_NOTE
 from facegan.evaluation.kept import HEADS
 from facegan.experiments.ablation import plots
-from facegan.experiments.ablation.summary import KEPT, QUALITY, summarise
 from facegan.experiments.ablation.rows import CONDITIONAL
+from facegan.experiments.ablation.summary import KEPT, QUALITY, summarise
 from facegan.experiments.ablation.tasks import Study, Task
 from facegan.files import write_whole
 from facegan.plotting import charts
