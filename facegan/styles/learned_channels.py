@@ -17,13 +17,12 @@ from tqdm.auto import tqdm
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, is_run
-from facegan.data.attributes import names
 from facegan.devices import resolve_device
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, Synthesis
 from facegan.options import StylesChannels
 from facegan.styles.channels import MOST, SUFFIX, Channel, Ranking
-from facegan.styles.masks import find_mask, mask_folders
+from facegan.styles.masks import find_mask, mask_folders, plain_names
 from facegan.styles.mix import batch_for, stacked
 from facegan.styles.store import resolve
 
@@ -41,7 +40,7 @@ def learn(options: StylesChannels) -> dict[str, Path]:
     generator = open_networks(options.network).generator().to(resolve_device(options.device))
     network = located(options.network)
     run = RunFolder(options.network).config() if is_run(options.network) else None
-    attributes = names(options.attributes or (run.attributes if run else ()))
+    attributes = plain_names(options.attributes or (run.attributes if run else ()))
     if not attributes:
         raise FaceganError("`attributes` is missing: name those whose channels are wanted, such as `attributes=bald,beard`")
     if generator.config.c_dim:

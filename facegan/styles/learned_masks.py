@@ -13,7 +13,7 @@ from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder, is_run
 from facegan.config import TrainConfig
-from facegan.data.attributes import group, names, resolve
+from facegan.data.attributes import group, resolve
 from facegan.data.faces import FaceData, open_faces, synthetic_seed
 from facegan.data.splits import split
 from facegan.devices import resolve_device
@@ -21,7 +21,7 @@ from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator
 from facegan.options import StylesMask
 from facegan.styles.directions import find_direction
-from facegan.styles.masks import softened, write_masks
+from facegan.styles.masks import plain_names, softened, write_masks
 from facegan.training.augment import gaussian_blur
 from facegan.training.regions import effects
 
@@ -45,7 +45,7 @@ def learn(options: StylesMask) -> dict[str, Path]:
     place = Path(options.out) if options.out else located(options.network) / "masks"
     if not attributes:
         raise FaceganError("`attributes` is missing: name those to make masks of, such as `attributes=bald,beard`")
-    called = names(attributes)
+    called = plain_names(attributes)
     if data:
         size = min(config.resolution, LEARNED_AT)
         faces = open_faces(data, size, num=run.num if run else FACES, seed=run.seed if run else 0)

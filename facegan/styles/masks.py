@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facegan.data.attributes import names
 from facegan.data.formats import open_image
 from facegan.errors import FaceganError
 from facegan.plotting.sheets import save_png
@@ -55,6 +56,24 @@ def mask_names(folders: Sequence[Path]) -> list[str]:
     """What `find_mask` knows: the masks in folders first, then the named ones."""
     own = own_masks(folders)
     return [*own, *(name for name in NAMED if name not in own)]
+
+
+def plain_names(attributes: Sequence[str]) -> list[str]:
+    """What attributes are called: the names of their files of masks or channels.
+
+    Raises:
+        FaceganError: one is a path, under which nobody would find the file again, or is named twice.
+    """
+    found = names(attributes)
+    for name in found:
+        if found.count(name) > 1:
+            raise FaceganError(f"`attributes` names {name[:60]!r} {found.count(name)} times: name each once")
+        if Path(name).name != name:
+            raise FaceganError(
+                f"`attributes` has {name[:60]!r}: expected names, such as beard; styles and directions of that name are looked up in "
+                "`styles=DIR` and beside the network"
+            )
+    return found
 
 
 def find_mask(text: str, folders: Sequence[Path], softness: float | None = None) -> Mask:

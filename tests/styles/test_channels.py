@@ -146,6 +146,16 @@ def test_the_command_finds_channels_that_mix_takes(
         (["styles", "channels", "--attributes", "beard"], "--mask is 'beard': expected lower, upper, mouth, eyes"),
         (["styles", "channels", "--attributes", "beard", "--mask", "mouth"], "style 'beard' is unknown"),
         (["styles", "channels", "--attributes", "beard", "--faces", "0"], "--faces is 0"),
+        (
+            ["styles", "channels", "--attributes", "styles/beard.npz", "--mask", "mouth"],
+            "--attributes has 'styles/beard.npz': expected names",
+        ),
+        (
+            ["styles", "channels", "--attributes", "beard,bald,beard", "--mask", "mouth"],
+            "--attributes names 'beard' 2 times: name each once",
+        ),
+        (["styles", "mask", "--attributes", "bald,st/beard"], "--attributes has 'st/beard': expected names"),
+        (["styles", "mask", "--attributes", "bald,bald,beard"], "--attributes names 'bald' 2 times: name each once"),
     ],
 )
 def test_mistakes_are_sentences(words: list[str], said: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
