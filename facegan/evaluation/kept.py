@@ -6,7 +6,7 @@ A way of mixing that turns every face into one average may carry both attributes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,18 +80,35 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
     )
 
 
-def kept_by(evaluator: Evaluator, seen: JudgedSamples, mixes: Tensor, rows: Tensor, row_of: Tensor, mask: Tensor | None) -> Kept:
-    """`kept`, by the features of an evaluator's judge; `seen`: what it has seen of the mixes."""
+def kept_by(
+    evaluator: Evaluator,
+    seen: JudgedSamples,
+    mixes: Tensor,
+    rows: Tensor,
+    row_of: Tensor,
+    mask: Tensor | None,
+    region: Tensor | None = None,
+) -> Kept:
+    """`kept`, by the features of an evaluator's judge; `seen`: what it has seen of the mixes.
+
+    `region`: [1, 1, R, R], outside of which changes are told, and of the skin there, where there is no mask.
+    """
     small = resized(rows, evaluator.judge.resolution, "the judge")
     of_rows = evaluator.score_samples(small.__getitem__, len(small))
-    return kept(mixes, rows, row_of, seen.features[Attributes.suffix], of_rows.features[Attributes.suffix], mask)
+    features = seen.features[Attributes.suffix], of_rows.features[Attributes.suffix]
+    found = kept(mixes, rows, row_of, *features, mask)
+    if mask is None and region is not None:
+        there = kept(mixes, rows, row_of, *features, region)
+        found = replace(found, outside=there.outside, skin=there.skin)
+    return found
 
 
 def skin(pixels: Tensor) -> Tensor:
     """The mean colour [N, 3] of the brightest of pixels [N, 3, P]: of a face's lower half, what is neither beard nor mouth nor shadow."""
+    pixels = pixels.float()
     luma = (pixels * constant(LUMA, pixels.device, pixels.dtype)[:, None]).sum(1)
     brightest = luma.topk(max(1, round(SKIN * luma.shape[1])), dim=1).indices
-    return pixels.float().gather(2, brightest[:, None].expand(-1, pixels.shape[1], -1)).mean(2)
+    return pixels.gather(2, brightest[:, None].expand(-1, pixels.shape[1], -1)).mean(2)
 
 
 def share(value: Tensor, differences: Tensor) -> float | None:

@@ -297,11 +297,7 @@ def rated(
         report["floors"]["rows"] = report["floors"].pop("phase1")
         report |= evaluator.appearance(seen) | {"audit": evaluator.audit(seen)}
         if way.bases is not None and way.row_of is not None:
-            bases = draw(way.bases)
-            line["kept"] = kept_by(evaluator, seen, images, bases, way.row_of, way.drawn.mask).to_json()
-            if way.drawn.mask is None and region is not None:
-                there = kept_by(evaluator, seen, images, bases, way.row_of, region)
-                line["kept"] |= {"outside": there.outside, "skin": there.skin}
+            line["kept"] = kept_by(evaluator, seen, images, draw(way.bases), way.row_of, way.drawn.mask, region).to_json()
         line["judge"] = without_limits(report) if way.shared else report
     return line
 

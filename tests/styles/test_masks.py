@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from facegan.cli import main
 from facegan.config import TrainConfig
 from facegan.data.faces import open_faces
 from facegan.errors import FaceganError
-from facegan.evaluation.kept import kept
+from facegan.evaluation.kept import kept, kept_by
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.learned_masks import learned_from, network_energy, tightened
 from facegan.styles.masks import NAMED, box, find_mask, softened
@@ -320,6 +322,31 @@ def test_what_a_mix_keeps_is_told_from_what_it_loses() -> None:
     assert kept(mixes, rows, row_of, features[row_of], features).skin is None
     single = kept(mixes[:3], rows[:1], row_of[:3], features[row_of[:3]], features[:1], mask)
     assert (single.outside, single.features, single.skin, single.variety, single.found) == (None, None, None, None, 1)
+
+
+def test_where_there_is_no_mask_a_region_tells_of_outside_and_of_skin() -> None:
+    torch.manual_seed(6)
+    rows, row_of, features = torch.rand(4, 3, 8, 8), torch.arange(4).repeat_interleave(2), torch.eye(4)
+    mask, other = (torch.zeros(1, 1, 8, 8) for _ in range(2))
+    mask[..., 4:, :], other[..., :, 4:] = 1, 1
+    mixes = torch.rand(8, 3, 8, 8)
+    asked: list[int] = []
+
+    def score_samples(face: Any, count: int) -> SimpleNamespace:
+        asked.append(count)
+        return SimpleNamespace(features={"_attr": features})
+
+    evaluator: Any = SimpleNamespace(judge=SimpleNamespace(resolution=8), score_samples=score_samples)
+    seen: Any = SimpleNamespace(features={"_attr": features[row_of]})
+    plain, within = (kept(mixes, rows, row_of, features[row_of], features, where) for where in (None, mask))
+    found = kept_by(evaluator, seen, mixes, rows, row_of, None, mask)
+    assert (found.outside, found.skin) == (within.outside, within.skin) and None not in (found.outside, found.skin)
+    assert (found.features, found.found, found.variety) == (plain.features, plain.found, plain.variety)
+    assert (
+        kept_by(evaluator, seen, mixes, rows, row_of, mask, other) == within
+        and kept_by(evaluator, seen, mixes, rows, row_of, None) == plain
+    )
+    assert asked == [4, 4, 4]  # the rows are judged once a way
 
 
 def test_a_run_learns_masks_from_no_face_that_it_holds_out() -> None:
