@@ -114,7 +114,7 @@ def notes(summary: dict[str, Any], measured: Sequence[str]) -> list[str]:
         said += [
             "Mixes share their rows and columns, so they are no independent samples: one seed has no interval and no verdict. "
             f"Faces in all: {faces}; no more pairs can be made of the styles kept from the search, whatever `samples` says:"
-            " `styles=S` gives (S / 2)^2. Channels are ranked, and averages taken, over all styles of the columns, those that are rated too.",
+            " `styles=S` gives (S / 2)^2. Averages, and the ranking of channels, are over all styles of the columns, rated ones too.",
             "What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the judge's "
             "features, and the skin's tone under the mask (of ways without one: that of the columns' attribute); row found: mixes that of "
             "all rows are nearest to their own; variety: how much those of two rows differ.",
