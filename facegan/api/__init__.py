@@ -74,7 +74,7 @@ def load(source: str | Path, *, stage: str = "", device: str = AUTO, cuda_graphs
     if is_restorer(place):
         raise FaceganError(f"{source} is a restorer, which makes no faces of its own: open it with `facegan.load_restorer`")
     if is_start(place) and not is_run(place):
-        raise FaceganError(f"{source} holds networks for Method A's training to start from: give it to `train` as `pretrain_from`")
+        raise FaceganError(f"{source} holds networks for Method A's training to start from: give it to `facegan train --pretrain-from`")
     if not is_run(place):
         raise FaceganError(
             f"{source} is no run, network or checkpoint: expected a folder of `facegan train` or `facegan convert`, a .pkl or .pt file, "

@@ -25,7 +25,11 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = "stylegan2"
 STAGE = "stylegan2"  # of a run of Method B
 START = "start"  # the kind of `facegan.checkpoints.starts`
-_NAMES = {KIND: "a StyleGAN2 network", "restorer": "a restorer", START: "networks that Method A starts from (`pretrain_from`)"}  # by kind
+_NAMES = {  # by kind
+    KIND: "a StyleGAN2 network",
+    "restorer": "a restorer",
+    START: "networks that Method A starts from (`facegan train --pretrain-from`)",
+}
 _LARGEST_CONFIG = 1 << 20  # bytes
 
 

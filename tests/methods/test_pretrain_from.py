@@ -321,12 +321,12 @@ def test_what_a_folder_says_of_itself(packed: Path, taught: Path) -> None:
 
 
 def test_other_readers_say_what_it_is(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    what = r"config.json describes networks that Method A starts from \(`pretrain_from`\), and does not describe a "
+    what = r"config.json describes networks that Method A starts from \(`facegan train --pretrain-from`\), and does not describe a "
     with pytest.raises(FaceganError, match=what + "StyleGAN2 network"):
         open_networks(packed)
     with pytest.raises(FaceganError, match=what + "restorer"):
         open_restorer(packed)
-    with pytest.raises(FaceganError, match="holds networks for Method A's training to start from: give it to `train` as `pretrain_from`"):
+    with pytest.raises(FaceganError, match="holds networks for Method A's training .*: give it to `facegan train --pretrain-from`"):
         facegan.load(packed)
     assert cli.main(["convert", str(packed), str(tmp_path / "net.pt")]) == 2
     assert "that format has no networks of Method A" in capsys.readouterr().err
