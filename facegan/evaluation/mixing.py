@@ -104,7 +104,7 @@ def search_and_compare(
     found.recipe.write(out / "recipe.json")
     ways = all_ways(request, generator, rows, columns, held, found, start, objective, critics.attributes, masks, channels)
     row_images = draw(stacked(rows))
-    region = next((mask_at(mask, generator.config.resolution) for mask in masks if mask.name == critics.attributes[-1]), None)
+    region = region_of(request, network, critics.attributes[-1], generator.config.resolution)
     table: list[dict[str, Any]] = []
     pictures: list[Tensor] = []
     shown = min(SHOWN, *(len(way.drawn) for way in ways))
@@ -251,6 +251,12 @@ def masks_to_try(request: SearchOptions, network: str, attribute: str) -> list[M
     names = [request.mask] if request.mask else [*([attribute] if attribute in own else own), "lower", "mouth"]
     given = [request.softness] if request.softness is not None else [None, SOFTER]
     return [find_mask(name, folders, softness) for name in names for softness in given]
+
+
+def region_of(request: SearchOptions, network: str, attribute: str, resolution: int) -> Tensor | None:
+    """Where the columns' attribute is, [1, 1, R, R], whatever masks are tried; None where the network has no mask of it."""
+    folders = mask_folders(request.styles, located(network))
+    return mask_at(find_mask(attribute, folders), resolution) if attribute in own_masks(folders) else None
 
 
 def channels_to_try(request: SearchOptions, network: str, config: StyleGAN2Config, attribute: str) -> Channels:

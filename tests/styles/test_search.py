@@ -30,6 +30,7 @@ from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import SearchOptions
+from facegan.styles.masks import write_masks
 from facegan.styles.recipe import MODES, Recipe, uniform
 from facegan.styles.search import Found, Objective, Score, score_of, search, split_pairs
 from facegan.styles.store import Style
@@ -354,6 +355,17 @@ def test_the_order_of_the_attributes_may_change_and_own_selectors_stay(run: Path
     critics = table.open_critics(request, "net", cpu)
     assert critics.attributes == ["beard", "bald"]
     assert table.open_evaluator(request, "net", critics.attributes, cpu).attributes == ("beard", "bald=Bald & !Blurry/!Bald")
+
+
+@pytest.mark.parametrize("flags", [{}, {"mode": "crossover"}, {"mode": "stylespace"}, {"mask": "mouth"}, {"softness": 0.2}])
+def test_what_is_kept_is_told_of_the_attributes_region_whatever_is_tried(flags: dict, tmp_path: Path) -> None:
+    values = torch.zeros(SIDE, SIDE)
+    values[4:12, 2:9] = 1
+    write_masks({"beard": values.repeat_interleave(8, 0).repeat_interleave(8, 1)}, tmp_path / "masks")
+    request = SearchOptions(rows=("0-3",), cols=("4-7",), **flags)
+    found = table.region_of(request, str(tmp_path), "beard", SIDE)
+    assert found is not None and torch.equal(found, values[None, None])
+    assert table.region_of(request, str(tmp_path), "bald", SIDE) is None
 
 
 def test_a_network_that_may_have_seen_joint_faces_is_said_to(searched: tuple) -> None:
