@@ -53,10 +53,9 @@ def learn(options: StylesChannels) -> dict[str, Path]:
     z = torch.from_numpy(np.random.RandomState(0).randn(max(RANDOM, options.faces), generator.config.z_dim)).float()
     points = of_styles(generator, generator.mapping(z.to(generator.mapping.w_avg.device)))
     paths = {}
+    side = generator.config.resolution
     for name, mask, ws in zip(attributes, masks, columns, strict=True):
-        found = energies(
-            generator.synthesis, points[: options.faces], mask.at(generator.config.resolution), batch=_batch(generator), name=name
-        )
+        found = energies(generator.synthesis, points[: options.faces], mask.at(side), batch=batch_for(side), name=name)
         own = of_styles(generator, ws.to(points.device))
         paths[name] = place / f"{name}{SUFFIX}"
         Ranking(name, mask.name, options.faces, ranked(generator, found, own, points)).write(paths[name])
@@ -66,10 +65,6 @@ def learn(options: StylesChannels) -> dict[str, Path]:
 def _place(name: str, libraries: Sequence[Path]) -> str:
     """The folder of an attribute's styles, where they are one; else its name, which `resolve` looks up."""
     return str(next((library / name for library in libraries if (library / name).is_dir()), name))
-
-
-def _batch(generator: Generator) -> int:
-    return batch_for(generator.config.resolution)
 
 
 @torch.no_grad()
