@@ -1,7 +1,10 @@
 """Projection of images into the latent space of a generator (Karras et al. 2020a, appendix D), several at once.
 
 Minimised over w and the noise maps n, for each image on its own:
-`L = |features(G(w + 0.05 sigma_w t^2 e, n)) - features(target)|^2 + 1e5 sum (autocorrelation of n)^2`, `e ~ N(0, I)`.
+`L = |features(G(w + 0.05 sigma_w t^2 e, n)) - features(target)|^2 + 1e5 sum (autocorrelation of n)^2 + prior d_0 |v(w)|^2 / w_dim`,
+`e ~ N(0, I)`. v is Zhu et al. 2020's space P_N ("Improved StyleGAN Embedding: Where are the Good Latents?"), in which the network's own
+styles are about N(0, I), and d_0 the distance of the mean face. The start is the nearest of some of the network's own faces [ours]:
+from the mean style the way into a beard or glasses is seldom found, and without the prior w ends where no face of the network is, in smears.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from facegan import randomness
 from facegan.checkpoints import checkpoint
+from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.perceptual import Perceptual, distance
@@ -26,6 +30,7 @@ SAMPLES = 10_000  # of the mean style and its spread
 RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # Adam's learning rate, and the shares of the steps in which it rises and falls
 W_NOISE, W_NOISE_SHARE = 0.05, 0.75  # of sigma_w at the first step, and the share of the steps in which it falls to 0
 AUTOCORRELATION = 1e5
+TRIED = 4  # so many steps for each of the network's own faces that is looked at for the start
 # `latent_distance` above which a photo is flagged: more than any of 64 synthetic and 64 photographed faces had that were projected
 # into W of their own 64 px networks (synthetic at most 2.9, photos 3.7; in W+ five photos had at most 2.0). It finds only what lies
 # far out: faces turned by 90 degrees or half out of the picture had 2.6 to 3.4, and plain areas are imitated too well to be found.
@@ -37,12 +42,16 @@ class Settings:
     space: Literal["w", "w+"] = "w"  # one style for all layers, or one for each
     steps: int = 1000
     seed: int = 0
+    prior: float = 0.003  # weight of the distance from the network's own styles
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prior < math.inf:
+            raise FaceganError(f"`prior` is {self.prior:g}: expected 0 or more, such as 0.003")
 
 
 @torch.no_grad()
-def w_statistics(generator: Generator) -> tuple[Tensor, Tensor]:
-    """The mean style [w_dim] and sigma_w = sqrt(E |w - mean|^2), over styles of always the same z; a conditional network's
-    labels take turns."""
+def own_styles(generator: Generator) -> Tensor:
+    """[SAMPLES, w_dim] of always the same z; a conditional network's labels take turns."""
     config, mean = generator.config, generator.mapping.w_avg
     z = randomness.generator(0, "styles/w").standard_normal((SAMPLES, config.z_dim), dtype=np.float32)
     c = F.one_hot(torch.arange(SAMPLES) % config.c_dim, config.c_dim).float() if config.c_dim else None
@@ -51,9 +60,30 @@ def w_statistics(generator: Generator) -> tuple[Tensor, Tensor]:
         rows = slice(start, start + 1000)
         label = None if c is None else c[rows].to(mean.device)
         parts.append(generator.mapping(torch.from_numpy(z[rows]).to(mean.device), label)[:, 0])
-    w = torch.cat(parts).double()
+    return torch.cat(parts)
+
+
+def w_statistics(generator: Generator, styles: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The mean style [w_dim] and sigma_w = sqrt(E |w - mean|^2) of `own_styles`."""
+    w = (own_styles(generator) if styles is None else styles).double()
     mean = w.mean(0)
     return mean.float(), (w - mean).square().sum(1).mean().sqrt().float()
+
+
+class Whitened:
+    """Zhu et al. 2020's P_N: styles with the mapping's last leaky ReLU undone (slope 0.2), rotated and scaled so that the network's own
+    `styles` [S, w_dim] have mean 0 and variance 1 in every direction; where they have hardly any, as if it were 1e-4 of the largest."""
+
+    def __init__(self, styles: Tensor) -> None:
+        undone = F.leaky_relu(styles.double(), 5.0)
+        mean = undone.mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov((undone - mean).T))
+        self.mean = mean.float()
+        self.matrix = (vectors * values.clamp(min=1e-4 * values[-1]).rsqrt()).float()
+
+    def __call__(self, ws: Tensor) -> Tensor:
+        """[..., w_dim] -> the same shape."""
+        return (F.leaky_relu(ws, 5.0) - self.mean) @ self.matrix
 
 
 def latent_distance(generator: Generator, ws: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -127,7 +157,9 @@ class Projection:
         self.device = targets.device
         with torch.no_grad():
             self.wanted = perceptual.features(targets)
-        mean, self.sigma = w_statistics(generator)
+        styles = own_styles(generator)
+        mean, self.sigma = w_statistics(generator, styles)
+        self.whitened = Whitened(styles)
         layers = 1 if settings.space == "w" else generator.config.num_ws
         self.w = mean.repeat(len(keys), layers, 1).requires_grad_()
         self.noise = torch.from_numpy(self._normal("noise", 0, (generator.config.num_noise,))).to(self.device)
@@ -137,6 +169,21 @@ class Projection:
         self.optimizer = adam([self.w, self.noise], recorded=self.graphed.record is not None)
         self.step = 0
         self.start = self.distances()
+        with torch.no_grad():
+            self.w.copy_(self._nearest(torch.cat([mean[None], styles[: settings.steps // TRIED]]))[:, None])
+
+    @torch.no_grad()
+    def _nearest(self, styles: Tensor) -> Tensor:
+        """Of styles [S, w_dim] the one whose face is nearest to each target, [N, w_dim]."""
+        count, num_ws = len(self.keys), self.generator.config.num_ws
+        least, found = self.start.new_full((count,), torch.inf), styles[:1].repeat(count, 1)
+        for part in styles.split(count):
+            features = self.perceptual.features(self.generator.synthesis(part[:, None].expand(-1, num_ws, -1), "const"))
+            apart = torch.stack([distance(features, wanted[None]) for wanted in self.wanted])  # [N, S]
+            nearest, index = apart.min(1)
+            found = torch.where((nearest < least)[:, None], part[index], found)
+            least = torch.minimum(nearest, least)
+        return found
 
     def _normal(self, stream: str, step: int, shape: tuple[int, ...]) -> np.ndarray:
         """float32 [N, *shape], standard normal, each row of its own image."""
@@ -165,6 +212,7 @@ class Projection:
             w = w + W_NOISE * self.sigma * spread * noise
         distances = distance(self.perceptual.features(self._image(w)), self.wanted)
         loss = distances.sum() + AUTOCORRELATION * autocorrelation(self.noise, self.generator.config).sum()
+        loss = loss + self.settings.prior * (self.start * self.whitened(self.w).square().mean((1, 2))).sum()
         [group] = self.optimizer.param_groups
         if isinstance(group["lr"], Tensor):
             group["lr"].copy_(rate)
@@ -205,6 +253,6 @@ class Projection:
         with torch.no_grad():
             self.w.copy_(tensors["w"])
             self.noise.copy_(tensors["noise"])
-        self.start = tensors["start"].to(self.device)
+        self.start.copy_(tensors["start"])
         checkpoint.unpack_optimizer("adam", tensors, self.optimizer)
         self.step = metadata["step"]

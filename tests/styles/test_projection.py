@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from pretend_gpu import pretend_gpu
 
 from facegan.backend import use_backend
 from facegan.checkpoints.networks import open_networks
+from facegan.errors import FaceganError
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import (
     Projection,
     Settings,
+    Whitened,
     autocorrelation,
     latent_distance,
     learning_rate,
     noise_maps,
+    own_styles,
     standardize,
     w_statistics,
 )
@@ -131,15 +135,59 @@ def test_the_regulariser_weighs_1e5(projectable):
     torch.testing.assert_close(projection.noise.grad.double(), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
-def test_it_starts_at_the_mean_style_and_adams_steps_have_the_learning_rate(projectable):
+def test_it_starts_at_the_nearest_of_the_networks_own_faces_and_adams_steps_have_the_learning_rate(projectable):
     projection = start(projectable, space="w+", steps=1000)
-    mean, _ = w_statistics(projectable.generator)
-    torch.testing.assert_close(projection.styles(), mean.expand(2, 6, -1), atol=0, rtol=0)
+    generator, targets = projectable.generator, projectable.faces(1, 2)
+    candidates = torch.cat([w_statistics(generator)[0][None], own_styles(generator)[:250]])
+    like = DiscriminatorFeatures(projectable.discriminator)
+    with torch.no_grad():
+        faces = generator.synthesis(candidates[:, None].expand(-1, 6, -1), "const")
+        apart = (like.features(targets)[:, None] - like.features(faces)[None]).square().sum(2)
+        at_mean = (like.features(targets) - like.features(projection._image(w_statistics(generator)[0].repeat(2, 1, 1)))).square().sum(1)
+    nearest = candidates[apart.argmin(1)][:, None].expand(-1, 6, -1)
+    torch.testing.assert_close(projection.styles(), nearest, atol=0, rtol=0)
+    torch.testing.assert_close(projection.start, at_mean, rtol=1e-4, atol=1e-6)
     projection.advance()  # at rate 0
-    torch.testing.assert_close(projection.styles(), mean.expand(2, 6, -1), atol=0, rtol=0)
+    torch.testing.assert_close(projection.styles(), nearest, atol=0, rtol=0)
     projection.advance()  # at 0.1 / 50
-    moved = (projection.styles() - mean).abs()
+    moved = (projection.styles() - nearest).abs()
     assert 0.0015 < moved.max() < 0.003  # Adam's early steps are about the rate, whatever the gradient
+
+
+def test_few_steps_start_at_the_mean_style(projectable):
+    mean, _ = w_statistics(projectable.generator)
+    torch.testing.assert_close(start(projectable, steps=3).styles(), mean.expand(2, 6, -1), atol=0, rtol=0)
+
+
+def test_the_prior_is_the_squared_length_in_a_space_where_own_styles_are_normal(projectable):
+    """Mahalanobis' distance of styles before the mapping's last leaky ReLU, by the inverse covariance in float64."""
+    styles = own_styles(projectable.generator)
+    undone = torch.where(styles < 0, styles * 5, styles).double()
+    covariance = np.cov(undone.numpy().T)
+    whitened = Whitened(styles)
+    some = styles[:50] * 1.7 - 0.3
+    apart = torch.where(some < 0, some * 5, some).double().numpy() - undone.numpy().mean(0)
+    singular, directions = np.linalg.svd(covariance)[1:]
+    assert singular[-1] < 1e-4 * singular[0] < singular[-2]  # one direction is clamped
+    expected = ((apart @ directions.T) ** 2 / np.maximum(singular, 1e-4 * singular[0])).sum(1)
+    np.testing.assert_allclose(whitened(some).square().sum(1).numpy(), expected, rtol=1e-3)
+    assert whitened(styles).square().mean(0).sort().values[1:].numpy() == pytest.approx(1, rel=1e-2)
+    flat = Whitened(styles * torch.tensor([1.0] * 31 + [0.0]))  # a network that does not use a direction
+    assert torch.isfinite(flat(some)).all()
+
+
+@pytest.mark.parametrize("prior", [-0.001, float("nan"), float("inf")])
+def test_other_priors_are_refused(prior):
+    with pytest.raises(FaceganError, match="`prior` is .*: expected 0 or more"):
+        Settings(prior=prior)
+
+
+def test_a_stronger_prior_keeps_styles_nearer_to_those_of_the_network(projectable):
+    lengths = []
+    for prior in (0.0, 0.01, 1.0):
+        projection = run(start(projectable, steps=40, prior=prior), 40)
+        lengths.append(projection.whitened(projection.w).square().mean((1, 2)))
+    assert (lengths[0] > lengths[1]).all() and (lengths[1] > lengths[2]).all()
 
 
 def test_noise_maps_stay_normal(projectable):
@@ -186,9 +234,9 @@ def test_a_step_on_a_gpu_waits_for_nothing_and_is_that_of_the_cpu(projectable, s
 def test_it_finds_faces_of_its_own_network(projectable, space):
     projection = start(projectable, (1, 2, 3), space=space, steps=200)
     targets = projectable.faces(1, 2, 3)
-    before = (projection.images() - targets).square().mean((1, 2, 3))
-    at_mean = projection.distances()
-    torch.testing.assert_close(at_mean, projection.start)
+    with torch.no_grad():
+        mean_face = projection._image(w_statistics(projectable.generator)[0].repeat(3, 1, 1))
+    before = (mean_face - targets).square().mean((1, 2, 3))
     run(projection, 200)
     after = (projection.images() - targets).square().mean((1, 2, 3))
     assert (projection.start / projection.distances()).min() >= 10
