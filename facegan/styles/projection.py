@@ -4,7 +4,7 @@ Minimised over w and the noise maps n, for each image on its own:
 `L = |features(G(w + 0.05 sigma_w t^2 e, n)) - features(target)|^2 + 1e5 sum (autocorrelation of n)^2 + prior d_0 |v(w)|^2 / w_dim`,
 `e ~ N(0, I)`. v is Zhu et al. 2020's space P_N ("Improved StyleGAN Embedding: Where are the Good Latents?"), in which the network's own
 styles are about N(0, I), and d_0 the distance of the mean face. The start is the nearest of some of the network's own faces [ours]:
-from the mean style the way into a beard or glasses is seldom found, and without the prior w ends where no face of the network is, in smears.
+from the mean style the way into a beard or glasses is seldom found. Without the prior w ends where no face of the network is, in smears.
 """
 
 from __future__ import annotations
