@@ -64,7 +64,7 @@ class Projecting(Options):
     space: Space = option("w", "w: one style for all layers, mixes best; w+: one for each layer, nearer to the photo")
     steps: int = option(1000, "steps of the optimiser")
     seed: int = option(0, "of the noise that the optimiser adds")
-    prior: float = option(0.003, "how strongly a style is held to those that the network knows: more looks better, less is nearer to the "
+    prior: float = option(0.0003, "how strongly a style is held to those that the network knows: more looks better, less is nearer to the "
                                  "photo; 0: not at all")  # fmt: skip
     align: Align = option("auto", "on: cut the largest face out of each photo as FFHQ's are, by facegan[align]; auto: where that is "
                                   "installed and the face is elsewhere; off: take the central square")  # fmt: skip

@@ -42,11 +42,11 @@ class Settings:
     space: Literal["w", "w+"] = "w"  # one style for all layers, or one for each
     steps: int = 1000
     seed: int = 0
-    prior: float = 0.003  # weight of the distance from the network's own styles
+    prior: float = 0.0003  # weight of the distance from the network's own styles
 
     def __post_init__(self) -> None:
         if not 0 <= self.prior < math.inf:
-            raise FaceganError(f"`prior` is {self.prior:g}: expected 0 or more, such as 0.003")
+            raise FaceganError(f"`prior` is {self.prior:g}: expected 0 or more, such as 0.0003")
 
 
 @torch.no_grad()
