@@ -40,7 +40,7 @@ RESTORED = 512  # of the samples
 START = "start64"  # learned from other synthetic faces, none of them joint
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
-    data="synthetic", num=6000, resolution=64, width=0.5, batch=16, pretrain_from=START, phase1_epochs=6, phase2_epochs=8, epochs=60,
+    data="synthetic", num=6000, resolution=64, width=0.5, batch=16, pretrain_from=START, phase1_epochs=6, phase2_epochs=8, epochs=50,
     lr=0.003, ema_images=2000.0, r1_gamma=0.3, r1_every=8, augment="none",
 )  # fmt: skip
 
