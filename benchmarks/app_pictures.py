@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder (default: docs/images)")
     out: Path = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
     path = app_server.chromium()
     if path is None:
         sys.exit(f"none of {', '.join(app_server.CHROMIUMS)} is installed: apt-get install chromium")
