@@ -230,7 +230,7 @@ class StyleGAN:
         from facegan.styles.project import Projector
         from facegan.styles.projection import Settings
 
-        settings = Settings(options.space, options.steps, options.seed, options.prior)
+        settings = Settings.of(options)
         critics = projection_critics(options, self.source, self.device) if isinstance(options, ProjectOptions) else None
         keep = isinstance(options, ProjectOptions) and bool(options.keep)
         return Projector(self.networks, self.generator, self.source, settings, self.cuda_graphs, critics, keep)

@@ -169,7 +169,7 @@ def project(networks: Networks, session: Session, job: Job, wanted: Wanted) -> P
             job.picture = now
 
     target = _found(session, photo, gan.config.resolution)
-    projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed, options.prior))
+    projector = networks.projector(wanted.network, Settings.of(options))
     found = project_photos(projector, ProjectOptions(**of(options, ProjectOptions)), gan.source, out, watch, [target])
     [style] = found.styles
     session.styles[(wanted.network, style.name)] = out / f"{style.name}.npz"
@@ -226,7 +226,7 @@ def edit(networks: Networks, session: Session, amounts: Mapping[str, float], pas
         )
         gan = networks.stylegan(wanted.network)
         target = _found(session, photo, gan.config.resolution)
-        projector = networks.projector(wanted.network, Settings(options.space, options.steps, options.seed, options.prior))
+        projector = networks.projector(wanted.network, Settings.of(options))
         for old in out.glob("*-pasted.png"):
             old.unlink()
         found = edit_photo(projector, EditOptions(**of(replace(options, photo=str(photo)), EditOptions)), gan.source, out, target)

@@ -24,6 +24,7 @@ from facegan.checkpoints import checkpoint
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.options import Projecting
 from facegan.styles.perceptual import Perceptual, distance
 
 SAMPLES = 10_000  # of the mean style and its spread
@@ -43,6 +44,11 @@ class Settings:
     steps: int = 1000
     seed: int = 0
     prior: float = 0.0003  # weight of the distance from the network's own styles
+
+    @classmethod
+    def of(cls, options: Projecting) -> Settings:
+        """What the options of a command say."""
+        return cls(options.space, options.steps, options.seed, options.prior)
 
     def __post_init__(self) -> None:
         if not 0 <= self.prior < math.inf:
