@@ -31,6 +31,7 @@ The same command again resumes what was stopped, at whatever moment."""
 
 STYLES_EXAMPLES = """examples:
   facegan styles average styles/bald --out styles/bald.npz      (then: facegan edit photo.jpg --styles styles --add bald ...)
+  facegan styles collect styles/beard --best 24 --out net/styles/beard.npz             (then: facegan mix --network net --cols beard ...)
   facegan styles direction --positive styles/beard --negative styles/plain --out styles/beard.npz
   facegan styles mask --network runs/b                    (then: facegan mix --network runs/b --mode regional --mask beard ...)
   facegan styles channels --network runs/b --attributes beard   (then: facegan mix --network runs/b --channels beard ...)"""
@@ -97,7 +98,7 @@ def run_collect(values: dict[str, Any]) -> None:
     from facegan.styles import directions
 
     options = o.StylesCollect(**values)
-    print(f"{options.out}: {directions.collect(options.sources, options.out)} styles")
+    print(f"{options.out}: {directions.collect(options.sources, options.out, options.best, options.attribute)} styles")
 
 
 def run_direction(values: dict[str, Any]) -> None:

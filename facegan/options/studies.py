@@ -56,4 +56,7 @@ class AblateOptions(Options):
     weights: str = option("", "Inception's weights, for KID and FID (default: the judge's features)", group="ablation", metavar="FILE")
     lpips: str = option("", "VGG16's weights, for LPIPS (default: torch.hub's, if there)", group="ablation", metavar="FILE")
     styles: int = option(32, "Method B: projected faces of each attribute", group="ablation")
+    candidates: int = option(
+        0, "Method B: faces projected of each attribute, of which the `styles` best by the critics are mixed (0: as many)", group="ablation"
+    )
     projection_steps: int = option(1000, "Method B: steps of each projection", group="ablation")

@@ -70,6 +70,10 @@ class StylesCollect(Options):
     """`facegan styles collect`"""
 
     sources: tuple[str, ...] = option((), STYLE_FILES, place="STYLE", nargs="+")
+    best: int = option(
+        0, "only those so many whose faces show the attribute most, by the critics of `facegan project` (0: all)", metavar="N"
+    )
+    attribute: str = option("", "the attribute that `best` asks for (default: what the file is called)", metavar="NAME")
     out: str = option("", "all of them, as key w", required=True, metavar="FILE.npz")
 
 

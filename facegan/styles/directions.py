@@ -12,6 +12,7 @@ from torch import Tensor
 from facegan.checkpoints.networks import open_networks
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
+from facegan.styles.keeping import REPORT, style_scores
 from facegan.styles.store import SUFFIX, Style, files_of, has_key, read_styles, write_style, write_styles
 
 log = logging.getLogger("facegan.styles")
@@ -24,9 +25,16 @@ def average(sources: Sequence[str], out: str) -> int:
     return len(styles)
 
 
-def collect(sources: Sequence[str], out: str) -> int:
-    """Write the styles of files and folders into one file, and return how many those are; points of W take one row each."""
+def collect(sources: Sequence[str], out: str, best: int = 0, attribute: str = "") -> int:
+    """Write the styles of files and folders into one file, and return how many those are; points of W take one row each.
+
+    With `best` only so many, whose faces show `attribute` (by default the name of `out`) most by the critics that `project` asked: what
+    a projection has lost it cannot give to a mix.
+    """
     styles = gather(sources)
+    if best:
+        attribute = attribute or Path(out).stem
+        styles = _best(styles, [file for source in sources for file in _files(Path(source))], best, attribute)
     plain = all(style.is_plain for style in styles)
     write_styles(_checked_out(out), torch.stack([style.w[:1] if plain else style.w for style in styles]))
     return len(styles)
@@ -95,6 +103,21 @@ def gather(sources: Sequence[str], config: StyleGAN2Config | None = None) -> lis
                 "expected styles of one network."
             )
     return styles
+
+
+def _best(styles: list[Style], files: Sequence[Path], best: int, attribute: str) -> list[Style]:
+    """Those that show an attribute most, in their order; `files` are of `facegan project`, one style each."""
+    if not 1 <= best <= len(styles):
+        raise FaceganError(f"`best` is {best}: expected 1 to {len(styles)}, as many styles as there are")
+    known = {folder: style_scores(folder, attribute) for folder in {file.parent for file in files}}
+    for file in files:
+        if file.stem not in known[file.parent]:
+            raise FaceganError(f"{file.parent / REPORT} does not tell of {file.name}: `best` takes the files of one `facegan project`")
+    scores = [known[file.parent][file.stem] for file in files]
+    kept = sorted(range(len(scores)), key=scores.__getitem__)[-best:]
+    log.info("%s: %.2f to %.2f by the critics, at most %.2f in the others", attribute, scores[kept[0]], scores[kept[-1]],
+             max((score for index, score in enumerate(scores) if index not in kept), default=0.0))  # fmt: skip
+    return [styles[index] for index in sorted(kept)]
 
 
 def _files(source: Path) -> list[Path]:

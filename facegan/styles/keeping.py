@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,9 +14,13 @@ from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.run import RunFolder, is_run
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
+from facegan.files import read_json
 from facegan.options import ProjectOptions
+from facegan.schema import checked
 
 log = logging.getLogger("facegan.styles")
+
+REPORT = "projection.json"  # beside the styles: what became of each photo
 
 
 def projection_critics(options: ProjectOptions, network: str, device: torch.device) -> Critics | None:
@@ -37,3 +42,36 @@ def report_scores(attributes: Sequence[str], photos: Tensor, styles: Tensor, row
     for name, photo, style in zip(attributes, photos, styles, strict=True):
         seen = [int(scores.gt(0.5).sum()) for scores in (photo, style)]
         log.info("%s: critics see it in %d of %d photos and in %d of their styles", name, seen[0], len(rows), seen[1])
+
+
+class _Score(TypedDict):
+    photo: float  # 0 to 1
+    style: float
+
+
+class _Named(TypedDict):
+    name: str
+
+
+class _Target(_Named, total=False):
+    critics: dict[str, _Score]
+
+
+class _Report(TypedDict):
+    targets: list[_Target]
+
+
+def style_scores(folder: Path, attribute: str) -> dict[str, float]:
+    """By name, what the critics that `facegan project` asked said of the faces of a folder's styles, 0 to 1.
+
+    Raises:
+        FaceganError: it asked none, or not of this attribute.
+    """
+    report: _Report = checked(read_json(folder / REPORT), _Report, folder / REPORT)
+    scores = {row["name"]: row["critics"][attribute]["style"] for row in report["targets"] if attribute in row.get("critics", {})}
+    if not scores:
+        known = sorted({name for row in report["targets"] for name in row.get("critics", {})})
+        told = f"what critics say of {', '.join(known)} alone" if known else "nothing that critics say"
+        ask = "ask by `facegan project --critics RUN` a run that has it"
+        raise FaceganError(f"{folder / REPORT} holds {told}: name another `attribute` than {attribute}, or {ask}")
+    return scores

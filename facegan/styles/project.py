@@ -35,7 +35,7 @@ from facegan.pixels import to_float
 from facegan.plotting.comparison import comparison
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.schema import Range, checked
-from facegan.styles.keeping import report_scores
+from facegan.styles.keeping import REPORT, report_scores
 from facegan.styles.perceptual import Keeping, Perceptual, perceptual_for
 from facegan.styles.projection import MOST_DISTANT, Projection, Settings, latent_distance, w_statistics
 from facegan.styles.store import SUFFIX, Style, read_array, read_styles, write_style
@@ -374,7 +374,7 @@ def write_report(projector: Projector, targets: Sequence[Target], problems: Sequ
                   for target, file in zip(targets, files, strict=True)]  # fmt: skip
         photo_scores, style_scores = (torch.cat(each, dim=1) for each in zip(*scores, strict=True))
         report_scores(projector.critics.attributes, photo_scores, style_scores, rows)
-    write_json(out / "projection.json", {"targets": rows, "left_out": list(problems)})
+    write_json(out / REPORT, {"targets": rows, "left_out": list(problems)})
     photos = projector.images(targets[:SHOWN]).cpu()
     images = torch.cat([projector.projected(file)[2].cpu() for file in files[:SHOWN]])
     projected = Projected(out, styles, photos, images, tuple(problems))

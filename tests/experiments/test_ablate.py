@@ -191,6 +191,27 @@ def test_pairs_have_a_table_each_and_one_without_joint_faces_is_said_to(
     assert json.loads((tmp_path / "pairs/report.json").read_text())["pairs"].keys() == {"bald+glasses", "bald+hairy"}
 
 
+def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path) -> None:
+    settings, given = (
+        Settings(tmp_path, (0,), 8, styles=4, candidates=6),
+        {"method": "b", "data": "synthetic", "attributes": ("bald", "beard")},
+    )
+    [task] = studies_of({**given, "out": str(tmp_path)}, settings, (), ("mixes",))[0].tasks
+    typed = [line.split() for line in task.typed()]
+    projected = [line for line in typed if line[1] == "project"]
+    assert len(projected) == 2 and all(line[line.index("--num") + 1] == "6" for line in projected)
+    files = []
+    for line in typed:
+        if line[1:3] == ["styles", "collect"]:
+            assert line[line.index("--best") + 1] == "4" and line[3] in [words[words.index("--out") + 1] for words in projected]
+            files.append(line[line.index("--out") + 1])
+    assert [Path(file).name for file in files] == ["bald.npz", "beard.npz"]
+    search = next(line for line in typed if line[1] == "mix-search")
+    assert [search[search.index(flag) + 1] for flag in ("--rows", "--cols")] == files
+    words = ["ablate", "--method=b", "--data=synthetic", "--out", str(tmp_path / "few"), "--styles=4", "--candidates=3"]
+    assert cli.main(words) == 2
+
+
 def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture) -> None:
     words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", *FLAGS_B]
     assert cli.main([*words, "--lpips=nowhere.pth"]) == 2 and "--weights and --lpips go with --method a" in capsys.readouterr().err

@@ -57,6 +57,33 @@ def test_collected_styles_are_one_file_and_all_of_them(library, tmp_path, capsys
     assert np.load(tmp_path / "plain.npz")["w"].shape == (1, 1, 32)
 
 
+def test_the_styles_that_show_an_attribute_most_are_collected(library, tmp_path, capsys):
+    scores = {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.7}
+    report = {"targets": [{"name": name, "critics": {"beard": {"photo": 1, "style": score}}} for name, score in scores.items()]}
+    (library / "projection.json").write_text(json.dumps(report))
+    words = ["styles", "collect", str(library), "--best", "2"]
+    assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 0
+    found = read_styles(tmp_path / "beard.npz")
+    for style, name in zip(found, "bd", strict=True):
+        np.testing.assert_array_equal(style.w.numpy(), point(library / f"{name}.npz"))
+    assert main([*words, "--attribute", "beard", "--out", str(tmp_path / "other.npz")]) == 0
+    assert torch.equal(read_styles(tmp_path / "other.npz")[1].w, found[1].w)
+    for change, told in (
+        (["--out", str(tmp_path / "bald.npz")], "beard alone"),
+        (["--best", "5", "--out", str(tmp_path / "beard.npz")], "1 to 4"),
+        (["--best", "-1", "--out", str(tmp_path / "beard.npz")], "1 to 4"),
+    ):
+        assert main([*words, *change]) == 2
+        assert told in capsys.readouterr().err
+    write_style(library / "e.npz", torch.randn(6, 32))
+    assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 2
+    assert "does not tell of e.npz" in capsys.readouterr().err
+    del report["targets"][0]["critics"], report["targets"][1:]
+    (library / "projection.json").write_text(json.dumps(report))
+    assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 2
+    assert "nothing that critics say" in capsys.readouterr().err
+
+
 def test_direction_between_two_sets(library, tmp_path):
     a, b, c, d = (point(library / f"{name}.npz") for name in "abcd")
     words = ["--positive", str(library / "a.npz"), str(library / "b.npz"), "--negative", str(library / "c.npz"), str(library / "d.npz")]

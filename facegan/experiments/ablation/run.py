@@ -30,7 +30,14 @@ log = logging.getLogger("facegan.experiments.ablation")
 
 RECORD = "ablation.json"
 METHODS = ("a", "b")
-SAME = ("samples", "styles", "projection_steps", "weights", "lpips")  # of all rows of a table, like the flags of `facegan train`
+SAME = (
+    "samples",
+    "styles",
+    "candidates",
+    "projection_steps",
+    "weights",
+    "lpips",
+)  # of all rows of a table, like the flags of `facegan train`
 NO_MATTER = FREE_TO_CHANGE - {"data"}  # no lengths: a run may be continued for longer, but rows of one table are equally long
 
 
@@ -96,6 +103,8 @@ def check(options: AblateOptions, given: dict[str, Any]) -> Settings:
     first = given.get("seed", 0)
     if first < 0:
         raise FaceganError(f"`seed` is {first}: expected 0 or more")
+    if options.candidates and options.candidates < options.styles:
+        raise FaceganError(f"`candidates` is {options.candidates}: expected at least `styles`, {options.styles}, or 0")
     same = {name: getattr(options, name) for name in SAME}
     return Settings(Path(given["out"]), tuple(range(first, first + options.seeds)), **same)
 
@@ -137,7 +146,7 @@ def same_faces(root: Path, old: dict[str, Any], record: dict[str, Any]) -> bool:
 def meaning(record: dict[str, Any]) -> dict[str, Any]:
     """What OUT/ablation.json comes to: the configuration of every row, or why there is none, and what is no flag of a training."""
     given = {name: value for name, value in record.items() if name not in SAME}
-    same = {name: record.get(name) for name in SAME}
+    same = {name: record[name] for name in SAME if record.get(name)}  # those left empty may be of an older version
     if given.get("method", "a") == "b":
         return same | {"configuration": fixed(configured(**{**given, "out": "out"}))}
     found: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from facegan.experiments.ablation.rows import CONDITIONAL, MIXES, ROWS_B
 from facegan.files import RECORD_LIMIT, read_json
 from facegan.methods import configured
 from facegan.schema import checked
+from facegan.styles.store import SUFFIX
 
 TRAIN, CURVE = "facegan.cli", "facegan.experiments.ablation.curve"
 
@@ -37,6 +38,7 @@ class Settings:
     seeds: tuple[int, ...]
     samples: int
     styles: int = 32  # of each attribute, Method B; half of them are for the search, so (styles / 2)^2 mixes can be rated
+    candidates: int = 0  # of each attribute, of which the styles are the best; 0: as many
     projection_steps: int = 1000
     weights: str = ""  # of Inception and VGG16, for `facegan evaluate`
     lpips: str = ""
@@ -185,12 +187,15 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
     for seed in sorted({*settings.seeds, *seeds_left(root)} if MIXES in chosen else seeds_left(root)):
         folder = root / f"seed{seed}"
         run, styles, mixes = folder / "run", folder / "styles", folder / MIXES
-        project = ("--network", str(run), "--num", str(settings.styles), "--steps", str(settings.projection_steps), "--seed", str(seed),
-                   *on_device(given))  # fmt: skip
-        sources = ("--rows", str(styles / attributes[0]), "--cols", str(styles / attributes[1]))
+        project = ("--network", str(run), "--num", str(settings.candidates or settings.styles), "--steps", str(settings.projection_steps),
+                   "--seed", str(seed), *on_device(given))  # fmt: skip
+        files = [str(styles / f"{name}{SUFFIX}" if settings.candidates else styles / name) for name in attributes]
+        sources = ("--rows", files[0], "--cols", files[1])
         commands = (
             (TRAIN, "train", *rows.to_argv({**given, "method": "b", "seed": seed, "out": str(run)})),
             *((TRAIN, "project", *project, "--attribute", name, "--out", str(styles / name)) for name in attributes),
+            *((TRAIN, "styles", "collect", str(styles / name), "--best", str(settings.styles), "--out", file)
+              for name, file in zip(attributes, files, strict=True) if settings.candidates),
             (TRAIN, "styles", "mask", "--network", str(run), *on_device(given)),
             *(() if given.get("conditional") else [(TRAIN, "styles", "channels", "--network", str(run), "--styles", str(styles),
               "--attributes", attributes[1], *on_device(given))]),

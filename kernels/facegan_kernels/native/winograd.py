@@ -1,7 +1,7 @@
 """3 x 3 convolutions on the CPU by Winograd's minimal filtering (csrc/cpu/winograd.cpp), with weights that change: those of training.
 
 A quarter of the multiplications, at 1.4 to 2.2 times the speed of oneDNN's convolution with AVX2 (one thread; 128 channels to 512,
-16 px to 64). The largest error relative to float64 is about twice that of oneDNN's direct convolution in float32.
+16 px to 64). The largest error relative to float64 is up to twice that of summing one product at a time in float32.
 """
 
 from __future__ import annotations
