@@ -3,7 +3,7 @@
     python benchmarks/mixing.py [--network synthetic64] [--rows 24] [--cols 24] [--pictures DIR]
 
 Every bald face with every bearded one, by the shipped 64 px network or a folder like it. Prints a table in Markdown; `--pictures` writes a
-grid for each way.
+grid for each way. Its first lines are what the judge would say of perfect mixes: synthetic faces drawn twice, without and with a beard.
 """
 
 from __future__ import annotations
@@ -11,43 +11,67 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from facegan.checkpoints.critics import resized
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
+from facegan.data.synthetic import FaceParameters, render, sample_parameters
 from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.kept import HEADS, Kept, kept_by
 from facegan.experiments.demo import settings
 from facegan.models.stylegan2 import StyleGAN2Config
-from facegan.options import SYNTHETIC
+from facegan.options import SYNTHETIC, MixOptions
+from facegan.pixels import to_float
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
-from facegan.styles.channels import find_channels
 from facegan.styles.masks import find_mask
-from facegan.styles.mix import Renderer, batch_for, mix
-from facegan.styles.recipe import Mode, Recipe, start_layers, uniform
+from facegan.styles.mix import Renderer, batch_for, chosen_recipe, mix
+from facegan.styles.recipe import Mask, Recipe
 from facegan.styles.store import read_styles
 
-WAYS: tuple[tuple[Mode, str, int, float, float], ...] = (  # mode, mask, channels of the beard (0: all), weight, average
-    ("crossover", "", 0, 1, 0), ("regional", "lower", 0, 1, 0), ("regional", "mouth", 0, 1, 0), ("regional", "beard", 0, 1, 0),
-    ("regional", "beard", 0, 1.5, 0), ("regional", "beard", 80, 1.5, 0), ("arithmetic", "beard", 0, 2, 0),
-    ("arithmetic", "beard", 80, 2, 0), ("arithmetic", "beard", 0, 2, 0.5), ("arithmetic", "beard", 0, 3, 1),
-    ("arithmetic", "mouth", 0, 3, 1), ("arithmetic", "beard", 80, 3, 1), ("stylespace", "", 80, 1.5, 0), ("arithmetic", "", 80, 2, 1),
+DRAWN_SEED = 77
+BEARD = dict(channels="beard", number=80)
+WAYS: tuple[dict[str, Any], ...] = (  # as `facegan mix` is told them
+    dict(layers="32-64px"),
+    dict(mask="lower"),
+    dict(mask="mouth"), dict(mask="mouth", layers="4-32px"),
+    dict(mask="beard"), dict(mask="beard", weight=1.5), dict(mode="regional", mask="beard", weight=1.5, **BEARD),
+    dict(mode="arithmetic", mask="beard", weight=2), dict(mode="arithmetic", mask="beard", weight=2, **BEARD),
+    dict(mode="arithmetic", mask="beard", weight=2, average=0.5), dict(mode="arithmetic", mask="beard", weight=3, average=1),
+    dict(mode="arithmetic", mask="mouth", weight=3, average=1), dict(mode="arithmetic", mask="beard", weight=3, average=1, **BEARD),
+    dict(mode="stylespace", weight=1.5, **BEARD), dict(mode="arithmetic", weight=2, average=1, **BEARD),
 )  # fmt: skip
+DRAWN = "drawn: the same person with another's beard"
 
 
-def recipes(folder: Path, config: StyleGAN2Config, fixed: list[int]) -> list[Recipe]:
+def recipes(folder: Path, config: StyleGAN2Config) -> list[Recipe]:
     """The recipe beside the network, and those to compare it with."""
-    every, made = range(config.num_ws), []
-    for mode, name, number, weight, average in WAYS:
-        mask = find_mask(name, [folder / "masks"]) if name else None
-        channels = find_channels("beard", [folder / "channels"], config).first(number) if number else ()
-        simple = uniform(mode, every if mask or channels else fixed, config.num_ws, weight, mask, channels)
-        made.append(replace(simple, average=average))
-    beside = Recipe.read(folder / "recipe.json", config.num_ws, config)
+    made = [chosen_recipe(MixOptions(rows=("bald",), cols=("beard",), **way), config, folder) for way in WAYS]
+    beside = chosen_recipe(MixOptions(rows=("bald",), cols=("beard",), recipe="default"), config, folder)
     return [*([] if beside in made else [beside]), *made]
+
+
+def drawn(rows: int, cols: int, resolution: int) -> tuple[Tensor, Tensor]:
+    """What a perfect mix is: bald faces [R, 3, H, W], and each of them drawn again with each of the beards, [R * C, 3, H, W]."""
+    bald: list[FaceParameters] = []
+    bearded: list[FaceParameters] = []
+    index = 0
+    while len(bald) < rows or len(bearded) < cols:
+        face = sample_parameters(DRAWN_SEED, index)
+        if face.male and face.bald and face.hat == "none" and face.beard == "none":
+            bald.append(face)
+        elif not face.bald and face.attributes()["No_Beard"] == 0:
+            bearded.append(face)
+        index += 1
+    faces = bald[:rows]
+    mixed = [replace(face, beard=other.beard, beard_rgb=other.beard_rgb) for face in faces for other in bearded[:cols]]
+    images, mixes = (np.stack([render(each, resolution) for each in group]).transpose(0, 3, 1, 2) for group in (faces, mixed))
+    return to_float(images, torch.device("cpu")), to_float(mixes, torch.device("cpu"))
 
 
 def main() -> None:
@@ -61,22 +85,26 @@ def main() -> None:
     folder, generator = located(options.network), open_networks(options.network).generator()
     bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
     rows, columns = bald[: options.rows], beard[: options.cols]
-    draw, size = Renderer(generator, batch=batch_for(generator.config.resolution)), evaluator.judge.resolution
+    draw, resolution = Renderer(generator, batch=batch_for(generator.config.resolution)), generator.config.resolution
     row_of = torch.arange(len(rows)).repeat_interleave(len(columns))
     head = ["way", "joint rate", "normalised", "bald", "beard", *HEADS]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for recipe in recipes(folder, generator.config, start_layers(generator.config)[1]):
-        mixes = mix(draw, rows, columns, recipe)
-        images = mixes.tensors.flatten(0, 1)
-        small = resized(images, size, "the judge")
+
+    def show(name: str, images: Tensor, faces: Tensor, mask: Mask | None) -> None:
+        small, own = (resized(each, evaluator.judge.resolution, "the judge") for each in (images, faces))
         seen = evaluator.score_samples(small.__getitem__, len(small), what="mixes")
-        report = evaluator.measure(seen, resized(mixes.rows, size, "the judge"))
-        mask = recipe.mask.at(generator.config.resolution) if recipe.mask else None
-        of_row = kept_by(evaluator, seen, images, mixes.rows, row_of, mask)
+        report = evaluator.measure(seen, own)
+        of_row = kept_by(evaluator, seen, images, faces, row_of, mask.at(resolution) if mask else None)
         rates = [f"{report['joint']['rate']:.2f}", interval(report["normalised"]).split(" ")[0]]
-        rates += [f"{report['marginals'][name]:.2f}" for name in report["attributes"]]
-        keeps = Kept.cells(of_row.to_json())
-        print("| " + " | ".join([recipe.describe(), *rates, *keeps]) + " |", flush=True)
+        rates += [f"{report['marginals'][attribute]:.2f}" for attribute in report["attributes"]]
+        print("| " + " | ".join([name, *rates, *Kept.cells(of_row.to_json())]) + " |", flush=True)
+
+    faces, images = drawn(len(rows), len(columns), resolution)
+    for name in ("mouth", "beard"):
+        show(f"{DRAWN}, under {name}", images, faces, find_mask(name, [folder / "masks"]))
+    for recipe in recipes(folder, generator.config):
+        mixes = mix(draw, rows, columns, recipe)
+        show(recipe.describe(), mixes.tensors.flatten(0, 1), mixes.rows, recipe.mask)
         if options.pictures:
             name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in recipe.describe())
             save_png(mixes.grid(), Path(options.pictures) / f"{name}.png")
