@@ -1,14 +1,17 @@
 """Ways of mixing the styles that come with the package, beside each other: the joint rate by the demo's judge, and what is kept of the row.
 
-    python benchmarks/mixing.py [--network synthetic64] [--rows 24] [--cols 24] [--pictures DIR]
+    python benchmarks/mixing.py [--network synthetic64] [--styles DIR] [--judge RUN] [--softness S] [--rows N] [--cols N] [--pictures DIR]
 
-Every bald face with every bearded one, by the shipped 64 px network or a folder like it. Prints a table in Markdown; `--pictures` writes a
-grid for each way. Its first lines are what the judge would say of perfect mixes: synthetic faces drawn twice, without and with a beard.
+Every bald face with every bearded one, by the shipped 64 px network or a folder like it, `DIR/bald.npz` and `DIR/beard.npz` or those beside
+the network; with `--judge` those of a run's two attributes, by the judge of its data. Prints a table in Markdown; `--pictures` writes a
+grid for each way. Without `--judge` its first lines are of perfect mixes: synthetic faces drawn twice, without and with a beard.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,10 @@ from torch import Tensor
 from facegan.checkpoints.critics import resized
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
+from facegan.checkpoints.run import RunFolder
+from facegan.data.attributes import names as attribute_names
 from facegan.data.synthetic import FaceParameters, render, sample_parameters
+from facegan.errors import FaceganError
 from facegan.evaluation.evaluator import Evaluator
 from facegan.evaluation.kept import HEADS, Kept, kept_by
 from facegan.experiments.demo import settings
@@ -35,25 +41,36 @@ from facegan.styles.recipe import Mask, Recipe
 from facegan.styles.store import read_styles
 
 DRAWN_SEED = 77
-BEARD = dict(channels="beard", number=80)
+COLUMNS = "columns"  # the second attribute's mask or channels
+IN_CHANNELS = dict(channels=COLUMNS, number=80)
 WAYS: tuple[dict[str, Any], ...] = (  # as `facegan mix` is told them
     dict(layers="32-64px"),
     dict(mask="lower"),
     dict(mask="mouth"), dict(mask="mouth", layers="4-32px"),
-    dict(mask="beard"), dict(mask="beard", weight=1.5), dict(mode="regional", mask="beard", weight=1.5, **BEARD),
-    dict(mode="arithmetic", mask="beard", weight=2), dict(mode="arithmetic", mask="beard", weight=2, **BEARD),
-    dict(mode="arithmetic", mask="beard", weight=2, average=0.5), dict(mode="arithmetic", mask="beard", weight=3, average=1),
-    dict(mode="arithmetic", mask="mouth", weight=3, average=1), dict(mode="arithmetic", mask="beard", weight=3, average=1, **BEARD),
-    dict(mode="stylespace", weight=1.5, **BEARD), dict(mode="arithmetic", weight=2, average=1, **BEARD),
+    dict(mask=COLUMNS), dict(mask=COLUMNS, weight=1.5), dict(mode="regional", mask=COLUMNS, weight=1.5, **IN_CHANNELS),
+    dict(mode="arithmetic", mask=COLUMNS, weight=2), dict(mode="arithmetic", mask=COLUMNS, weight=2, **IN_CHANNELS),
+    dict(mode="arithmetic", mask=COLUMNS, weight=2, average=0.5), dict(mode="arithmetic", mask=COLUMNS, weight=3, average=1),
+    dict(mode="arithmetic", mask="mouth", weight=3, average=1), dict(mode="arithmetic", mask=COLUMNS, weight=3, average=1, **IN_CHANNELS),
+    dict(mode="stylespace", weight=1.5, **IN_CHANNELS), dict(mode="arithmetic", weight=2, average=1, **IN_CHANNELS),
 )  # fmt: skip
 DRAWN = "drawn: the same person with another's beard"
 
 
-def recipes(folder: Path, config: StyleGAN2Config) -> list[Recipe]:
-    """The recipe beside the network, and those to compare it with."""
-    made = [chosen_recipe(MixOptions(rows=("bald",), cols=("beard",), **way), config, folder) for way in WAYS]
-    beside = chosen_recipe(MixOptions(rows=("bald",), cols=("beard",), recipe="default"), config, folder)
-    return [*([] if beside in made else [beside]), *made]
+def recipes(folder: Path, config: StyleGAN2Config, names: Sequence[str], softness: float | None) -> list[Recipe]:
+    """The recipe beside the network, if there is one, and those to compare it with, but for those whose mask or channels it lacks."""
+    found: list[Recipe] = []
+    for way in (dict(recipe="default"), *WAYS):
+        given: dict[str, Any] = {key: names[1] if value == COLUMNS else value for key, value in way.items()}
+        if softness is not None and given.get("mask"):
+            given["softness"] = softness
+        try:
+            recipe = chosen_recipe(MixOptions(rows=(names[0],), cols=(names[1],), **given), config, folder)
+        except FaceganError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        if recipe not in found:
+            found.append(recipe)
+    return found
 
 
 def drawn(rows: int, cols: int, resolution: int) -> tuple[Tensor, Tensor]:
@@ -77,17 +94,22 @@ def drawn(rows: int, cols: int, resolution: int) -> tuple[Tensor, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default=SYNTHETIC)
+    parser.add_argument("--styles", default="")
+    parser.add_argument("--judge", default="", metavar="RUN")
+    parser.add_argument("--softness", type=float)
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--cols", type=int, default=24)
     parser.add_argument("--pictures", default="")
     options = parser.parse_args()
-    evaluator = Evaluator(settings(Path("demo"), 0, "best", "cpu"), device="cpu")
+    config = RunFolder(options.judge).config() if options.judge else settings(Path("demo"), 0, "best", "cpu")
+    evaluator, names = Evaluator(config, device="cpu"), attribute_names(config.attributes)
     folder, generator = located(options.network), open_networks(options.network).generator()
-    bald, beard = (read_styles(folder / "styles" / f"{name}.npz", generator.config) for name in ("bald", "beard"))
+    place = Path(options.styles) if options.styles else folder / "styles"
+    bald, beard = (read_styles(place / f"{name}.npz", generator.config) for name in names)
     rows, columns = bald[: options.rows], beard[: options.cols]
     draw, resolution = Renderer(generator, batch=batch_for(generator.config.resolution)), generator.config.resolution
     row_of = torch.arange(len(rows)).repeat_interleave(len(columns))
-    head = ["way", "joint rate", "normalised", "bald", "beard", *HEADS]
+    head = ["way", "joint rate", "normalised", *names, *HEADS]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
 
     def show(name: str, images: Tensor, faces: Tensor, mask: Mask | None) -> None:
@@ -99,10 +121,11 @@ def main() -> None:
         rates += [f"{report['marginals'][attribute]:.2f}" for attribute in report["attributes"]]
         print("| " + " | ".join([name, *rates, *Kept.cells(of_row.to_json())]) + " |", flush=True)
 
-    faces, images = drawn(len(rows), len(columns), resolution)
-    for name in ("mouth", "beard"):
-        show(f"{DRAWN}, under {name}", images, faces, find_mask(name, [folder / "masks"]))
-    for recipe in recipes(folder, generator.config):
+    if not options.judge:
+        faces, images = drawn(len(rows), len(columns), resolution)
+        for name in ("mouth", "beard"):
+            show(f"{DRAWN}, under {name}", images, faces, find_mask(name, [folder / "masks"]))
+    for recipe in recipes(folder, generator.config, names, options.softness):
         mixes = mix(draw, rows, columns, recipe)
         show(recipe.describe(), mixes.tensors.flatten(0, 1), mixes.rows, recipe.mask)
         if options.pictures:
