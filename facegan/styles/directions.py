@@ -111,7 +111,7 @@ def _best(styles: list[Style], files: Sequence[Path], best: int, attribute: str)
         raise FaceganError(f"`best` is {best}: expected 1 to {len(styles)}, as many styles as there are")
     known = {folder: style_scores(folder, attribute) for folder in {file.parent for file in files}}
     for file in files:
-        if file.stem not in known[file.parent]:
+        if file.stem not in known[file.parent] or len(files) != len(styles):
             raise FaceganError(f"{file.parent / REPORT} does not tell of {file.name}: `best` takes the files of one `facegan project`")
     scores = [known[file.parent][file.stem] for file in files]
     kept = sorted(range(len(scores)), key=scores.__getitem__)[-best:]

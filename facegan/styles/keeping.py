@@ -14,7 +14,7 @@ from facegan.checkpoints.critics import Critics
 from facegan.checkpoints.run import RunFolder, is_run
 from facegan.data.attributes import names
 from facegan.errors import FaceganError
-from facegan.files import read_json
+from facegan.files import RECORD_LIMIT, read_json
 from facegan.options import ProjectOptions
 from facegan.schema import checked
 
@@ -45,7 +45,7 @@ def report_scores(attributes: Sequence[str], photos: Tensor, styles: Tensor, row
 
 
 class _Score(TypedDict):
-    photo: float  # 0 to 1
+    photo: float  # about 1: it is there; about 0: it is not
     style: float
 
 
@@ -62,12 +62,13 @@ class _Report(TypedDict):
 
 
 def style_scores(folder: Path, attribute: str) -> dict[str, float]:
-    """By name, what the critics that `facegan project` asked said of the faces of a folder's styles, 0 to 1.
+    """By name, what the critics that `facegan project` asked said of the faces of a folder's styles: about 1 where they see the attribute,
+    about 0 where not.
 
     Raises:
         FaceganError: it asked none, or not of this attribute.
     """
-    report: _Report = checked(read_json(folder / REPORT), _Report, folder / REPORT)
+    report: _Report = checked(read_json(folder / REPORT, RECORD_LIMIT), _Report, folder / REPORT)
     scores = {row["name"]: row["critics"][attribute]["style"] for row in report["targets"] if attribute in row.get("critics", {})}
     if not scores:
         known = sorted({name for row in report["targets"] for name in row.get("critics", {})})

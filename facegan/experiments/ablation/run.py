@@ -30,14 +30,8 @@ log = logging.getLogger("facegan.experiments.ablation")
 
 RECORD = "ablation.json"
 METHODS = ("a", "b")
-SAME = (
-    "samples",
-    "styles",
-    "candidates",
-    "projection_steps",
-    "weights",
-    "lpips",
-)  # of all rows of a table, like the flags of `facegan train`
+# Of all rows of a table, like the flags of `facegan train`.
+SAME = ("samples", "styles", "candidates", "projection_steps", "weights", "lpips")
 NO_MATTER = FREE_TO_CHANGE - {"data"}  # no lengths: a run may be continued for longer, but rows of one table are equally long
 
 
