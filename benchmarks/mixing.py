@@ -1,4 +1,4 @@
-"""Ways of mixing the styles that come with the package, beside each other: the joint rate by the demo's judge, and what is kept of the row.
+"""Ways of mixing styles beside each other: the joint rate by a judge, and what is kept of the row.
 
     python benchmarks/mixing.py [--network synthetic64] [--styles DIR] [--judge RUN] [--softness S] [--rows N] [--cols N] [--pictures DIR]
 
@@ -105,8 +105,10 @@ def main() -> None:
     evaluator, names = Evaluator(config, device="cpu"), attribute_names(config.attributes)
     folder, generator = located(options.network), open_networks(options.network).generator()
     place = Path(options.styles) if options.styles else folder / "styles"
-    bald, beard = (read_styles(place / f"{name}.npz", generator.config) for name in names)
-    rows, columns = bald[: options.rows], beard[: options.cols]
+    rows, columns = (
+        read_styles(place / f"{name}.npz", generator.config)[:count]
+        for name, count in zip(names, (options.rows, options.cols), strict=True)
+    )
     draw, resolution = Renderer(generator, batch=batch_for(generator.config.resolution)), generator.config.resolution
     row_of = torch.arange(len(rows)).repeat_interleave(len(columns))
     head = ["way", "joint rate", "normalised", *names, *HEADS]

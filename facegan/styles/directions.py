@@ -115,8 +115,14 @@ def _best(styles: list[Style], files: Sequence[Path], best: int, attribute: str)
             raise FaceganError(f"{file.parent / REPORT} does not tell of {file.name}: `best` takes the files of one `facegan project`")
     scores = [known[file.parent][file.stem] for file in files]
     kept = sorted(range(len(scores)), key=scores.__getitem__)[-best:]
-    log.info("%s: %.2f to %.2f by the critics, at most %.2f in the others", attribute, scores[kept[0]], scores[kept[-1]],
-             max((score for index, score in enumerate(scores) if index not in kept), default=0.0))  # fmt: skip
+    log.info(
+        "%s: %.2f to %.2f by the critics; the lowest of all %d had %.2f",
+        attribute,
+        scores[kept[0]],
+        scores[kept[-1]],
+        len(scores),
+        min(scores),
+    )
     return [styles[index] for index in sorted(kept)]
 
 

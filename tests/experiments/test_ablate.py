@@ -191,12 +191,9 @@ def test_pairs_have_a_table_each_and_one_without_joint_faces_is_said_to(
     assert json.loads((tmp_path / "pairs/report.json").read_text())["pairs"].keys() == {"bald+glasses", "bald+hairy"}
 
 
-def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path) -> None:
-    settings, given = (
-        Settings(tmp_path, (0,), 8, styles=4, candidates=6),
-        {"method": "b", "data": "synthetic", "attributes": ("bald", "beard")},
-    )
-    [task] = studies_of({**given, "out": str(tmp_path)}, settings, (), ("mixes",))[0].tasks
+def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    given = {"method": "b", "data": "synthetic", "attributes": ("bald", "beard"), "out": str(tmp_path)}
+    [task] = studies_of(given, Settings(tmp_path, (0,), 8, styles=4, candidates=6), (), ("mixes",))[0].tasks
     typed = [line.split() for line in task.typed()]
     projected = [line for line in typed if line[1] == "project"]
     assert len(projected) == 2 and all(line[line.index("--num") + 1] == "6" for line in projected)
@@ -209,7 +206,7 @@ def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path) -> None:
     search = next(line for line in typed if line[1] == "mix-search")
     assert [search[search.index(flag) + 1] for flag in ("--rows", "--cols")] == files
     words = ["ablate", "--method=b", "--data=synthetic", "--out", str(tmp_path / "few"), "--styles=4", "--candidates=3"]
-    assert cli.main(words) == 2
+    assert cli.main(words) == 2 and "--candidates is 3: expected at least --styles, 4" in capsys.readouterr().err
 
 
 def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture) -> None:

@@ -15,7 +15,7 @@ from facegan.errors import FaceganError
 from facegan.styles import edit
 from facegan.styles.perceptual import DiscriminatorFeatures
 from facegan.styles.projection import MOST_DISTANT
-from facegan.styles.store import read_styles, write_style
+from facegan.styles.store import read_styles, write_style, write_styles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -78,6 +78,10 @@ def test_the_styles_that_show_an_attribute_most_are_collected(library, tmp_path,
     write_style(library / "e.npz", torch.randn(6, 32))
     assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 2
     assert "does not tell of e.npz" in capsys.readouterr().err
+    write_styles(library / "d.npz", torch.randn(2, 6, 32))  # not as it was projected
+    (library / "e.npz").unlink()
+    assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 2
+    assert "the files of one `facegan project`" in capsys.readouterr().err
     del report["targets"][0]["critics"], report["targets"][1:]
     (library / "projection.json").write_text(json.dumps(report))
     assert main([*words, "--out", str(tmp_path / "beard.npz")]) == 2
