@@ -185,6 +185,10 @@ class TrainConfig(Options):
     images_per_epoch: int = option(0, "images in an epoch; 0: the size of the smallest attribute's set", group="length")
     # --- optimisation
     lr: float = option(4e-3, "Adam's learning rate (equalised layers)", group="optimisation")
+    lr_decay: float = option(
+        0.0, "share of each training, at its end, over which the learning rate falls to 0; the run can't be made longer then",
+        group="optimisation",
+    )  # fmt: skip
     beta1: float = option(0.0, "Adam's beta 1", group="optimisation")
     beta2: float = option(0.99, "Adam's beta 2", group="optimisation")
     r1_every: int = option(4, "steps between R1 penalties, each weighted by that number", group="optimisation")
@@ -202,6 +206,7 @@ class TrainConfig(Options):
         self.at_least(1, "batch", "log_every", "r1_every", "keep_checkpoints", "minimum_images")
         self.at_least(2, "peer_timeout")
         self.at_least(0, "images_per_epoch", "snapshot_every", "seed", "num", "lr", "decoders")
+        self.fractions("lr_decay")
         for name in ("cache_limit", "download_limit"):
             size_of(getattr(self, name), name)
         for name in ("beta1", "beta2"):
@@ -211,7 +216,7 @@ class TrainConfig(Options):
     @property
     def may_grow(self) -> frozenset[str]:
         """Lengths that may change from one call to the next, also when the run has ended: no step computes otherwise for it."""
-        return frozenset({"kimg"})
+        return frozenset({"kimg"} if not self.lr_decay else ())
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def configure(faces: Path, request: pytest.FixtureRequest) -> Callable[..., Trai
 
     def configure(**flags: object) -> TrainConfig:
         method = str(flags.get("method", "a"))
-        if method == "restore" and "prior" not in flags:
+        if method == "restore" and not {"prior", "init_from"} & flags.keys():
             flags["prior"] = request.getfixturevalue("prior")
         return configured(**{**TINY, **TINY_OF[method], "data": str(faces), **flags})
 

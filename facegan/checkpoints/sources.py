@@ -11,7 +11,12 @@ from facegan.checkpoints.pretrained import located
 from facegan.files import digest_of
 
 # Options that name one, and the stages of which the first that has finished is read where it is a run.
-OPTIONS = {"init_from": ("stylegan2",), "prior": ("stylegan2",), "phase1_from": ("phase1",), "pretrain_from": ("pretrain", "phase1")}
+OPTIONS = {
+    "init_from": ("stylegan2", "restorer"),
+    "prior": ("stylegan2",),
+    "phase1_from": ("phase1",),
+    "pretrain_from": ("pretrain", "phase1"),
+}
 
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:

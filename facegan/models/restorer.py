@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.nn import Conv2d, Linear
+from facegan.ops.activation import Activation
 
 
 class Encoder(nn.Module):
@@ -117,3 +118,35 @@ def lifted(config: StyleGAN2Config, state: dict[str, Tensor]) -> dict[str, Tenso
         elif part == "noise_strength":
             new[name] = torch.ones_like(new[name])
     return new
+
+
+def enlarged(restorer: Restorer, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a restorer of half the size -> one of `restorer`'s that makes the same picture of the same face, twice as large:
+    at first R(x) = upsample2d(R'(downsample2d(x))). In the manner of Karras et al. 2018, whose networks grow by whole sizes.
+
+    The first map holds each colour twice, as lrelu(c) and lrelu(-c), whose difference is 1.2 c; the next layer, which resamples, puts
+    them together again and goes on as the smaller restorer's first one. The new last block sends no colours yet.
+
+    Args:
+        restorer: whose weights are taken where there were none.
+    """
+    full, half = restorer.config.resolution, restorer.config.resolution // 2
+    new, encoder = dict(restorer.state_dict()), restorer.encoder
+    whole, then = encoder.get_submodule(f"b{full}"), encoder.get_submodule(f"b{half}")
+    assert isinstance(whole, Conv2d) and isinstance(then, Conv2d)
+    before = Conv2d(3, then.weight.shape[0], 1, act="lrelu")  # what the smaller one has in the place of `then`
+    if whole.weight.shape[0] < 6:
+        raise FaceganError(f"the first map of a {full} px restorer has {whole.weight.shape[0]} channels here, and six hold the colours")
+    new |= {name: value for name, value in state.items() if name != f"encoder.b{half}.weight"}
+    colours = torch.eye(3)[:, :, None, None] / whole.weight_gain
+    first = new[f"encoder.b{full}.weight"].clone()
+    first[:6] = torch.cat([colours, -colours])
+    weight = torch.zeros_like(then.weight)
+    middle = state[f"encoder.b{half}.weight"][:, :, 0, 0] * before.weight_gain / (1 + Activation().alpha)
+    weight[:, :6, 1, 1] = torch.cat([middle, -middle], dim=1) / then.weight_gain
+    new |= {f"encoder.b{full}.weight": first, f"encoder.b{half}.weight": weight}
+    block = f"generator.synthesis.b{full}"
+    for layer in ("conv0", "conv1"):
+        new[f"{block}.{layer}.noise_strength"] = torch.ones(())
+    silent = f"{block}.torgb.weight", f"{block}.torgb.bias", f"encoder.b{full}.bias"
+    return new | {name: torch.zeros_like(new[name]) for name in silent}

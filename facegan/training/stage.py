@@ -22,6 +22,7 @@ from facegan.graphs import Graphed
 from facegan.randomness import Randomness, generator
 from facegan.training.batches import DataClock, RealBatches
 from facegan.training.compiled import compiled
+from facegan.training.optimizer import Rates
 from facegan.training.peers import Peers
 from facegan.training.sharing import SharedFolder
 
@@ -78,6 +79,7 @@ class Stage(Generic[C]):
     name: str = ""
     title: str = ""
     steps_unsaved = 200  # most steps between snapshots, where --snapshot-every leaves it open
+    decays = True  # whether its learning rate falls as --lr-decay says
     goes_on = False  # whether it may be made longer once it has ended: its last state is kept for that
 
     def __init__(self, context: Context[C], steps: int, used: np.ndarray) -> None:
@@ -89,7 +91,12 @@ class Stage(Generic[C]):
     # --- one step, in two halves: what the host decides and draws, and what the device then does
     def step(self, step: int) -> dict[str, Tensor]:
         """Train on one batch; returns the loss terms, detached, named `network/term`, which hold until the next step."""
+        self.rates.set(step)
         return self.graphed(self.draw(step))
+
+    @functools.cached_property
+    def rates(self) -> Rates:
+        return Rates(list(self.optimizers.values()), self.steps, self.context.config.lr_decay if self.decays else 0.0)
 
     def draw(self, step: int) -> Any:
         """What a step is computed from, a function of its number alone: arrays, tensors of noise, and in plain values which kind of

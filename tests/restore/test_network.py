@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facegan.errors import FaceganError
-from facegan.models.restorer import Restorer, decoder_config, embed
+from facegan.models.restorer import Restorer, decoder_config, embed, enlarged
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.restore.restorer import restored_faces
 
@@ -225,3 +225,31 @@ def test_what_cannot_be_a_decoder_is_refused_in_words():
         with pytest.raises(FaceganError, match=f"this one has {config.c_dim} label.* and architecture {config.architecture}"):
             decoder_config(config)
     assert decoder_config(replace(PLAIN, growing=True)) == TINY
+
+
+# --- a restorer of twice the size
+
+
+@pytest.mark.parametrize("channel_base,resolution", [(96, 16), (200, 32)])
+def test_a_larger_restorer_first_restores_as_the_smaller_one(channel_base: int, resolution: int) -> None:
+    config = replace(TINY, resolution=resolution // 2, channel_base=channel_base)
+    small, large = drawn(Restorer(config)), drawn(Restorer(replace(config, resolution=resolution)), seed=1)
+    images = torch.rand(3, 3, resolution, resolution) * 2 - 1
+    halved = F.conv2d(F.pad(images.double(), (1, 1, 1, 1)).flatten(0, 1)[:, None], FILTER[None, None], stride=2)
+    halved = halved.squeeze(1).unflatten(0, images.shape[:2])
+    state = small.state_dict()
+    expected = doubled_side(restored({name: value.double() for name, value in state.items()}, config, halved), 2, 1)
+    large.load_state_dict(enlarged(large, state))
+    found = large(images)
+    assert expected.std() > 0.1 and (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    found.square().sum().backward()  # the new block's colours learn at once
+    assert large.generator.synthesis.get_submodule(f"b{resolution}.torgb").weight.grad.any()
+    weight = large.encoder.get_submodule(f"b{resolution}").weight.grad
+    assert weight is not None and weight.any()
+
+
+def test_a_larger_restorer_needs_channels_for_the_colours() -> None:
+    small = Restorer(replace(TINY, resolution=8, channel_base=64))
+    large = Restorer(replace(small.config, resolution=16))
+    with pytest.raises(FaceganError, match="the first map of a 16 px restorer has 4 channels here, and six hold the colours"):
+        enlarged(large, small.state_dict())

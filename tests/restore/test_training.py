@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks, save_networks
-from facegan.checkpoints.restorers import is_restorer, open_restorer
+from facegan.checkpoints.restorers import RestorerWeights, is_restorer, open_restorer, save_restorer
 from facegan.cli import main
 from facegan.config import TrainConfig
 from facegan.errors import FaceganError
@@ -24,7 +24,9 @@ from facegan.methods.restore.config import RestoreConfig
 from facegan.methods.restore.objective import losses
 from facegan.methods.restore.ranges import Degradation
 from facegan.methods.restore.stage import RestorerTraining
+from facegan.models.restorer import Restorer
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from facegan.ops import downsample2d, setup_filter, upsample2d
 from facegan.training import loop
 from facegan.training.batches import RealBatches
 
@@ -381,3 +383,65 @@ def test_at_first_l1_alone_may_train(train: Train) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert ["D/loss" in row for row in rows] == [False] * 3 + [True] * 3
     assert all(row["G/loss"] == pytest.approx(row["G/l1"]) for row in rows[:3])
+
+
+# --- from a restorer in place of a prior
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a random restorer to 8 px, not known to have seen joint faces."""
+    torch.manual_seed(0)
+    config = replace(NETWORK, resolution=8, channel_base=96, channel_max=8, noise="concat")
+    folder = tmp_path_factory.mktemp("small")
+    save_restorer(RestorerWeights(config, Restorer(config).state_dict(), may_have_seen_joint_faces=False), folder)
+    return str(folder)
+
+
+def test_a_training_starts_from_a_restorer_of_its_size(train: Train, trained: Path) -> None:
+    run = train(method="restore", init_from=str(trained), kimg=0.0)
+    before, after = open_restorer(trained), open_restorer(run)
+    assert all(torch.equal(after.state[name], value) for name, value in before.state.items())
+    assert not after.may_have_seen_joint_faces  # its record tells what it learned from
+    longer = open_restorer(train(method="restore", init_from=str(trained), kimg=0.016, l1_kimg=0.016))
+    assert not torch.equal(longer.state["bottleneck.weight"], before.state["bottleneck.weight"])
+
+
+def test_a_training_starts_from_a_restorer_of_half_its_size(train: Train, small: str) -> None:
+    run = train(method="restore", init_from=small, kimg=0.0)
+    found, theirs = open_restorer(run), open_restorer(small)
+    assert found.config == replace(theirs.config, resolution=16)
+    images, taps = torch.rand(4, 3, 16, 16) * 2 - 1, setup_filter()
+    expected = upsample2d(theirs.restorer()(downsample2d(images, taps)), taps)
+    torch.testing.assert_close(found.restorer()(images), expected, rtol=1e-3, atol=1e-4)
+    assert found.may_have_seen_joint_faces  # a folder does not tell which faces it was
+
+
+def test_a_start_from_a_restorer_that_saw_joint_faces_is_refused(train: Train, small: str) -> None:
+    other = train(method="restore", init_from=small, attributes="bald,glasses", kimg=0.008)
+    with pytest.raises(FaceganError, match=r"`init_from=.*` learned from \d+ faces that carry, or may carry, all attributes of this run"):
+        train(method="restore", init_from=str(other), kimg=0.008)
+
+
+@pytest.mark.parametrize(
+    "flags,words",
+    [
+        (dict(resolution=32), "restores to 8 px, this run to 32 px: expected `resolution` 8 or 16"),
+        (dict(prior="runs/prior"), "`prior` and `init_from`: a restorer has a decoder of its own"),
+        (dict(init_from="nowhere"), "nowhere does not exist"),
+        (dict(init_from="synthetic64"), "does not describe a restorer"),
+        (dict(batch=6), "`batch` is 6: expected a multiple of 8"),
+    ],
+)
+def test_a_restorer_that_does_not_suit_is_refused(flags: dict, words: str, train: Train, small: str, tmp_path: Path) -> None:
+    with pytest.raises(FaceganError, match=words):
+        train(tmp_path / "run", **{"method": "restore", "init_from": small, **flags})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_decoder_too_narrow_to_grow_is_refused_before_anything_is_written(train: Train, tmp_path: Path) -> None:
+    config = replace(NETWORK, resolution=8, channel_base=64, noise="concat")
+    save_restorer(RestorerWeights(config, Restorer(config).state_dict()), tmp_path / "narrow")
+    with pytest.raises(FaceganError, match="the first map of a 16 px restorer has 4 channels here"):
+        train(tmp_path / "run", method="restore", init_from=str(tmp_path / "narrow"))
+    assert not (tmp_path / "run").exists()

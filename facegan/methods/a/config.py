@@ -119,7 +119,8 @@ class MethodAConfig(CriticConfig):
         from facegan.data.attributes import names
 
         single = self.discriminators != "full" or len(names(self.attributes)) == 2
-        return frozenset({"epochs"} if single and self.merge == "none" and self.switch_epoch >= 0 else ())
+        by_length = self.merge != "none" or self.switch_epoch < 0 or self.lr_decay
+        return frozenset({"epochs"} if single and not by_length else ())
 
     @property
     def regional(self) -> bool:

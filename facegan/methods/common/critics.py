@@ -73,6 +73,8 @@ def shown(part: Part) -> Tensor:
 class Phase2(Stage[CriticConfig]):
     """L(D2) = mean (D2(x) - 1)^2 + mean D2(y)^2; x: X_k, y: faces without it, harvested and degraded ones."""
 
+    decays = False  # it ends by its validation
+
     def __init__(self, context: Context[CriticConfig], k: int) -> None:
         self.name, self.title = stage_name(context, k), f"phase 2 (critic for {context.groups.attributes[k].name})"
         config, accelerator = context.config, context.accelerator

@@ -20,6 +20,11 @@ class RestoreConfig(TrainConfig):
     prior: str = option(
         "", "StyleGAN2 network to build on: a run of `--method b` (best with `noise=concat`), a folder of `facegan convert`, a .pkl or .pt"
     )
+    init_from: str = option(
+        "",
+        "restorer to start from in place of a prior, of this size or half of it: a run of `--method restore`, a folder of `facegan "
+        "convert`, GPEN's .pth, or the name of one that comes with the package",
+    )
     # --- length
     kimg: float = option(500.0, "length of the training in thousands of images", group="length")
     l1_kimg: float = option(
@@ -61,11 +66,13 @@ class RestoreConfig(TrainConfig):
 
     def check(self) -> None:
         super().check()
-        if not self.prior:
+        if not self.prior and not self.init_from:
             raise FaceganError(
                 f"`prior` is missing: train one by `facegan train --method b --noise concat --resolution {self.resolution} "
-                "--out runs/prior` on the same `data`, then give `prior=runs/prior`"
+                "--out runs/prior` on the same `data`, then give `prior=runs/prior`; or start from a restorer by `init_from`"
             )
+        if self.prior and self.init_from:
+            raise FaceganError("`prior` and `init_from`: a restorer has a decoder of its own; omit one of the two")
         self.at_least(1, "accumulate")
         self.at_least(
             0, "kimg", "adversarial_weight", "l1_weight", "feature_weight", "decoder_lr", "discriminator_lr", "ema_kimg", "ema_rampup"

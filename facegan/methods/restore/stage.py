@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,20 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from facegan.checkpoints.networks import StyleGAN2Checkpoint, open_networks
 from facegan.checkpoints.restorers import STAGE
-from facegan.errors import FaceganError
-from facegan.methods.common.parts import check_parts, frozen, pieces, update
-from facegan.methods.common.provenance import without_joint_faces
+from facegan.methods.common.parts import frozen, pieces, update
 from facegan.methods.common.regularizers import r1_penalty
 from facegan.methods.common.stylegan2 import Scores, full_precision, grouped
 from facegan.methods.common.stylegan2_losses import discriminator_loss, lazy
 from facegan.methods.restore.config import RestoreConfig
 from facegan.methods.restore.degradation import NUMBERS, degrade
 from facegan.methods.restore.objective import losses
+from facegan.methods.restore.start import may_have_seen_joint_faces, start
 from facegan.models.conv_gan import channels_last
-from facegan.models.restorer import Restorer, decoder_config, embed
-from facegan.models.stylegan2 import Discriminator, StyleGAN2Config
+from facegan.models.stylegan2 import Discriminator
 from facegan.pixels import to_float
 from facegan.randomness import Randomness, Shard
 from facegan.training.ema import Average
@@ -32,7 +27,6 @@ from facegan.training.optimizer import adam
 from facegan.training.stage import Context, Stage
 
 SHOWN = 12  # faces of the picture, each degraded, restored and as it was
-log = logging.getLogger("facegan.train")
 
 
 class Pair(NamedTuple):
@@ -51,35 +45,6 @@ class Batch(NamedTuple):
     penalised: bool  # by R1
 
 
-def first_networks(context: Context[RestoreConfig]) -> tuple[StyleGAN2Checkpoint, StyleGAN2Config, bool]:
-    """The prior, the decoder's configuration, and whether the prior may have seen joint faces."""
-    config = context.config
-    prior = open_networks(config.prior)
-    if prior.config.resolution != config.resolution:
-        raise FaceganError(
-            f"`prior={config.prior}` makes {prior.config.resolution} px faces, this run {config.resolution} px: change `resolution`"
-        )
-    clean = without_joint_faces(context, config.prior, "prior") and not prior.may_have_seen_joint_faces
-    try:
-        shape = decoder_config(prior.config)
-    except FaceganError as error:
-        raise FaceganError(f"`prior={config.prior}`: {error}") from None
-    check_parts(config.batch, config.accumulate, context.accelerator.num_processes, shape.group)
-    lower = config.mixed_precision == "bf16"
-    clamp = prior.config.conv_clamp or (256.0 if lower else None)
-    return prior, replace(shape, half_sizes=4 if lower else 0, conv_clamp=clamp), not clean
-
-
-def check_start(context: Context[RestoreConfig]) -> None:
-    """Refuses, before anything is trained or written, whatever `first_networks` refuses; warns of what may surprise."""
-    config, (prior, _, marked) = context.config, first_networks(context)
-    if marked:
-        log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", config.prior)
-    if "D" not in prior.states:
-        log.warning("`prior=%s` holds no discriminator: a new one has much to learn, so give it more than `discriminator_lr=%g`",
-                    config.prior, config.discriminator_lr)  # fmt: skip
-
-
 class RestorerTraining(Stage[RestoreConfig]):
     """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average. At first by L1 alone, without it."""
 
@@ -91,19 +56,16 @@ class RestorerTraining(Stage[RestoreConfig]):
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
         self.degradation = config.degradation
         self.reals = context.reals(self.used, f"{STAGE}/reals")
-        prior, self.shape, self.may_have_seen_joint_faces = first_networks(context)
-        self.restorer, self.discriminator = Restorer(self.shape), Discriminator(self.shape)
-        embed(self.restorer, prior.config, prior.states["G_ema" if "G_ema" in prior.states else "G"])
-        self._load_discriminator(prior)
+        found = start(config)
+        self.shape, self.may_have_seen_joint_faces = found.shape, may_have_seen_joint_faces(context, found)
+        self.restorer, self.discriminator = found.restorer(), Discriminator(self.shape)
+        if found.discriminator is not None:  # one that has grown has entries at smaller sizes too
+            expected = self.discriminator.state_dict()
+            self.discriminator.load_state_dict({name: value for name, value in found.discriminator.items() if name in expected})
         self.average = Average(self.restorer, 1000 * config.ema_kimg, config.ema_rampup)
         for network in (self.restorer, self.discriminator, self.average.network):
             channels_last(network).to(context.device)
         self._prepare()
-
-    def _load_discriminator(self, prior: StyleGAN2Checkpoint) -> None:
-        expected = self.discriminator.state_dict()
-        if "D" in prior.states:  # one that has grown has entries at smaller sizes too
-            self.discriminator.load_state_dict({name: value for name, value in prior.states["D"].items() if name in expected})
 
     def _prepare(self) -> None:
         config = self.context.config

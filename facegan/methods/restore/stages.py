@@ -1,10 +1,11 @@
-"""The restorer's training: one stage, on a prior that was trained before (`--method b --noise concat`)."""
+"""The restorer's training: one stage, on a prior that was trained before (`--method b --noise concat`), or on another restorer."""
 
 from __future__ import annotations
 
 from facegan.checkpoints.restorers import STAGE
 from facegan.methods.restore.config import RestoreConfig
-from facegan.methods.restore.stage import RestorerTraining, check_start
+from facegan.methods.restore.stage import RestorerTraining
+from facegan.methods.restore.start import check_start
 from facegan.training.stage import Context, Stages
 
 

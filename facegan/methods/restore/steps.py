@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.networks import open_networks
 from facegan.methods.common.regularizers import r1_penalty
 from facegan.methods.common.steps import Rig, Step, descend
 from facegan.methods.common.stylegan2 import Scores, full_precision, grouped
 from facegan.methods.common.stylegan2_losses import discriminator_loss, generator_loss
 from facegan.methods.restore.config import RestoreConfig
+from facegan.methods.restore.start import start
 from facegan.models import stylegan2
-from facegan.models.restorer import Restorer, decoder_config
+from facegan.models.restorer import Restorer
 
 
 def steps(config: RestoreConfig, rig: Rig) -> Iterator[Step]:
-    prior = open_networks(config.prior).config
-    shape = dataclasses.replace(decoder_config(prior), half_sizes=4 if rig.half else 0)
-    shape = dataclasses.replace(shape, conv_clamp=shape.conv_clamp or (256.0 if rig.half else None))
+    shape = start(config).shape
     n = config.batch // rig.processes // config.accumulate
     restorer, discriminator = rig.made(lambda: Restorer(shape)), rig.made(lambda: stylegan2.Discriminator(shape))
     scores = Scores(discriminator)
