@@ -129,6 +129,8 @@ class StageRun:
         bar = tqdm(total=self.stage.steps, initial=step, desc=self.stage.title, unit="step", disable=not self.main or None)
         with Interruption() as interruption, bar:
             ended, signum = step >= self.stage.steps, 0
+            if ended:
+                self._log(step, bar)  # what its last snapshot still had to say
             while not ended:
                 self._timed_step(step)
                 step += 1

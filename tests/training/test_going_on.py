@@ -50,6 +50,26 @@ def test_a_finished_run_made_longer_equals_one_that_was_so_from_the_start(
     assert (run / "config.json").read_bytes() == record
 
 
+def test_a_run_that_ends_where_it_was_stopped_goes_on_too(train: Callable[..., Path], rows: Rows, tmp_path: Path) -> None:
+    flags = dict(method="b", phase2_epochs=0, ada_kimg=0.05, snapshot_every=3, log_every=2)
+    whole = train(**flags, kimg=7 * 8 / 1000)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        timed = loop.StageRun._timed_step
+
+        def stopping(self: loop.StageRun, step: int) -> None:
+            if step == 3:  # after a snapshot, with a step that no row tells of yet
+                raise KeyboardInterrupt
+            timed(self, step)
+
+        patch.setattr(loop.StageRun, "_timed_step", stopping)
+        train(tmp_path / "run", **flags, kimg=7 * 8 / 1000)
+    run = train(tmp_path / "run", **flags, kimg=3 * 8 / 1000)
+    assert [row["step"] for row in rows(run)] == [2, 3]
+    train(run, **flags, kimg=7 * 8 / 1000)
+    for name, tensor in load_file(whole / "stages" / "stylegan2" / "model.safetensors").items():
+        assert torch.equal(tensor, load_file(run / "stages" / "stylegan2" / "model.safetensors")[name]), name
+
+
 def test_epochs_stay_what_they_are_where_a_step_depends_on_them(train: Callable[..., Path], tmp_path: Path) -> None:
     train(tmp_path / "run", merge="feature", phase1_epochs=2, phase2_epochs=2, epochs=4)
     with pytest.raises(FaceganError, match="another configuration .`epochs` 4 there, 8 here"):
