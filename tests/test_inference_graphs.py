@@ -66,7 +66,7 @@ def test_mixes_in_channels(masked: bool, recorded: None) -> None:
 
 def test_restored_faces(recorded: None) -> None:
     faces = [Face(str(seed), "", to_pil(image)) for seed, image in enumerate(torch.rand(2, 3, 64, 64) * 2 - 1)]
-    plain, replayed = (RestorerPipeline("synthetic128", 0, "cpu", mode) for mode in ("off", "on"))
+    plain, replayed = (RestorerPipeline("synthetic256", 0, "cpu", mode) for mode in ("off", "on"))
     for shift in range(4):
         found, expected = (network(faces[shift % 2 :] + faces[: shift % 2]) for network in (replayed, plain))
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -235,7 +235,7 @@ import facegan
 assert "torch" not in sys.modules and facegan.__version__
 net = facegan.load("synthetic64")
 faces = net.generate(seeds=range(2))
-large = facegan.load_restorer("synthetic128")(faces)
+large = facegan.load_restorer("synthetic256")(faces)
 large.save("large")
 faces.images[0].save("photo.jpg")
 w = net.project("photo.jpg", steps=2)
@@ -249,13 +249,13 @@ def test_a_program_imports_pytorch_late_and_prints_nothing(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", USED], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {"edited.png", "mixes.png"} < {path.name for path in tmp_path.iterdir()}
-    assert Image.open(tmp_path / "large/seed0001.png").size == (128, 128)
+    assert Image.open(tmp_path / "large/seed0001.png").size == (256, 256)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_loading_draws_nothing() -> None:
     assert facegan.load("synthetic64").config.resolution == 64
-    facegan.load_restorer("synthetic128")
+    facegan.load_restorer("synthetic256")
 
 
 @pytest.mark.usefixtures("untouched")
@@ -263,11 +263,11 @@ def test_faces_are_generated_restored_and_saved(net: facegan.StyleGAN, tmp_path:
     faces = net.generate(seeds=range(3), truncation=0.7)
     assert faces.tensors.shape == (3, 3, 64, 64) and faces.seeds == (0, 1, 2) and len(faces) == len(faces.images) == 3
     assert torch.equal(net.generate([2], truncation=0.7).tensors[0], faces.tensors[2])
-    large = facegan.load_restorer("synthetic128")(faces)
-    assert large.tensors.shape == (3, 3, 128, 128) and large.names == faces.names and large.seeds == faces.seeds
+    large = facegan.load_restorer("synthetic256")(faces)
+    assert large.tensors.shape == (3, 3, 256, 256) and large.names == faces.names and large.seeds == faces.seeds
     assert large.save(tmp_path / "large") == tmp_path / "large/grid.png"
-    assert Image.open(tmp_path / "large/seed0002.png").size == (128, 128)
-    pictures = facegan.load_restorer("synthetic128")([faces.images[0], tmp_path / "large/seed0001.png"])
+    assert Image.open(tmp_path / "large/seed0002.png").size == (256, 256)
+    pictures = facegan.load_restorer("synthetic256")([faces.images[0], tmp_path / "large/seed0001.png"])
     assert pictures.names == ("face0000", "seed0001") and torch.equal(pictures.tensors[0], large.tensors[0])
 
 
@@ -313,7 +313,7 @@ def test_what_is_saved_is_what_was_loaded(net: facegan.StyleGAN, tmp_path: Path)
     assert torch.equal(copy.generate(1).tensors, net.generate(1).tensors)
     slim = facegan.load(net.save_pretrained(tmp_path / "slim", slim=True))
     assert torch.equal(slim.generate(1).tensors, net.generate(1).tensors)
-    restorer = facegan.load_restorer("synthetic128")
+    restorer = facegan.load_restorer("synthetic256")
     faces = net.generate(1)
     assert torch.equal(facegan.load_restorer(restorer.save_pretrained(tmp_path / "r"))(faces).tensors, restorer(faces).tensors)
     with pytest.raises(FaceganError, match="is a restorer, which makes no faces of its own"):
@@ -437,7 +437,7 @@ def test_networks_go_to_the_hub_and_come_back(
 ) -> None:
     assert net.push_to_hub("me/styles") == "https://huggingface.co/me/styles"
     assert gan.push_to_hub("me/bald-beard", private=True, token="mine") == "https://huggingface.co/me/bald-beard"
-    restorer = facegan.load_restorer("synthetic128")
+    restorer = facegan.load_restorer("synthetic256")
     restorer.push_to_hub("me/large")
     assert [(hub / f"me/{name}.private").read_text() for name in ("styles", "bald-beard")] == ["False", "True"]
     assert torch.equal(facegan.load("hub:me/styles").generate(1).tensors, net.generate(1).tensors)

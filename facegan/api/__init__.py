@@ -87,7 +87,7 @@ def load_restorer(source: str | Path = "", *, scale: int = 0, device: str = AUTO
     """Open a restorer's weights, or plain interpolation where none are named.
 
     Args:
-        source: a run of `method="restore"`, a folder of `facegan convert`, GPEN's .pth, `hub:OWNER/NAME`, or "synthetic128", which comes
+        source: a run of `method="restore"`, a folder of `facegan convert`, GPEN's .pth, `hub:OWNER/NAME`, or "synthetic256", which comes
             with the package.
         scale: how many times larger faces become, 2 or 4 (default: 2 without weights, else whatever leads to their size).
         device: auto, cpu, cuda or cuda:N.

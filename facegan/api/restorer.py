@@ -110,7 +110,7 @@ class Restorer:
 
     def _network(self) -> RestorerPipeline:
         if not isinstance(self.method, RestorerPipeline):
-            raise FaceganError("this restorer is plain interpolation: name weights, as in facegan.load_restorer('synthetic128')")
+            raise FaceganError("this restorer is plain interpolation: name weights, as in facegan.load_restorer('synthetic256')")
         return self.method
 
 

@@ -36,12 +36,12 @@ from facegan.styles.store import read_styles
 
 SAMPLES = 1024
 SHOWN = 8  # rows and columns of the mixing grid
-RESTORED = 512  # of the samples
+RESTORED = 256  # of the samples
 START = "start64"  # learned from other synthetic faces, none of them joint
 # Sized for two slow cores: widths, batch and lengths by measurement (see docs/results.md).
 SMALL: dict[str, Any] = dict(
     data="synthetic", num=6000, resolution=64, width=0.5, batch=16, pretrain_from=START, phase1_epochs=6, phase2_epochs=8, epochs=50,
-    lr=0.003, ema_images=2000.0, r1_gamma=0.3, r1_every=8, augment="none",
+    lr=0.003, lr_decay=0.5, ema_images=2000.0, r1_gamma=3.0, augment="none",
 )  # fmt: skip
 
 

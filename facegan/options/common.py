@@ -11,7 +11,7 @@ from facegan.devices import AUTO, HELP
 from facegan.errors import FaceganError
 
 SYNTHETIC = "synthetic64"  # StyleGAN2 of synthetic faces, 64 px, with named styles: bald, beard
-RESTORER = "synthetic128"  # restorer of synthetic faces, to 128 px
+RESTORER = "synthetic256"  # restorer of synthetic faces, from 64 to 256 px
 BLURRED = 0.35  # sharpness below which a face is blurred at the size at which it is looked at (docs/data.md)
 DUPLICATE_BITS = 40  # of the 288 of a perceptual hash, in which two pictures of one moment differ at most (docs/data.md)
 MOST_SEEDS, LARGEST_SEED = 100_000, 2**32 - 1  # what memory holds, what RandomState takes

@@ -195,8 +195,8 @@ def test_a_search_without_critics_is_a_sentence(networks: Networks, session: Ses
 
 
 def test_what_makes_no_faces_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(FaceganError, match="synthetic128 is a restorer"):
-        Networks(App(sources=("synthetic128",), runs=str(tmp_path)))
+    with pytest.raises(FaceganError, match="synthetic256 is a restorer"):
+        Networks(App(sources=("synthetic256",), runs=str(tmp_path)))
     with pytest.raises(FaceganError, match="is no run, network or checkpoint"):
         Networks(App(sources=(str(tmp_path / "nothing"),), runs=str(tmp_path)))
 

@@ -336,7 +336,7 @@ def test_other_readers_say_what_it_is(packed: Path, tmp_path: Path, capsys: pyte
     ("start", "words"),
     [
         (SYNTHETIC, r"describes a StyleGAN2 network, and does not describe a start of Method A; expected a run of `train --method a`"),
-        ("synthetic128", r"describes a restorer, and does not describe a start of Method A"),
+        ("synthetic256", r"describes a restorer, and does not describe a start of Method A"),
         ("PRIOR", r"is a run of another method, whose networks are of another kind; expected a run of `train --method a`"),
         ("nowhere", r"nowhere does not exist; expected a run of"), ("EMPTY", r"holds no model.safetensors and config.json of a start of"),
         ("FILE", r"net.pkl is a file; expected a run"),
@@ -418,7 +418,7 @@ def test_a_run_is_not_written_into(packed: Path, taught: Path, prior: str, tmp_p
     """Its config.json is the record of its options."""
     shutil.copytree(taught, tmp_path / "run")
     record = (tmp_path / "run/config.json").read_bytes()
-    for source in (str(packed), prior, SYNTHETIC, "synthetic128"):
+    for source in (str(packed), prior, SYNTHETIC, "synthetic256"):
         assert cli.main(["convert", source, str(tmp_path / "run")]) == 2
         assert "is a run of `facegan train`: name another folder" in capsys.readouterr().err
     assert (tmp_path / "run/config.json").read_bytes() == record and not (tmp_path / "run/model.safetensors").exists()
