@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from facegan.checkpoints.networks import open_networks
-from facegan.checkpoints.restorers import STAGE, open_restorer
+from facegan.checkpoints.restorers import KIND, STAGE, open_restorer
 from facegan.errors import FaceganError
 from facegan.methods.common.parts import check_parts
 from facegan.methods.common.provenance import without_joint_faces
@@ -84,7 +84,7 @@ def may_have_seen_joint_faces(context: Context[RestoreConfig], found: Start) -> 
     if found.is_prior:
         known = without_joint_faces(context, config.prior, "prior")
     else:
-        known = without_joint_faces(context, config.init_from, "init_from", makes=STAGE, stage=STAGE)
+        known = without_joint_faces(context, config.init_from, "init_from", makes=KIND, stage=STAGE)
     return not (known and found.clean)
 
 
@@ -94,9 +94,10 @@ def check_start(context: Context[RestoreConfig]) -> None:
     check_parts(config.batch, config.accumulate, context.accelerator.num_processes, found.shape.group)
     if not found.is_prior and found.theirs.resolution < config.resolution:
         enlarged(Restorer(found.shape), found.state)
-    name = config.prior or config.init_from
+    option = "prior" if found.is_prior else "init_from"
+    name = getattr(config, option)
     if may_have_seen_joint_faces(context, found):
         log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", name)
     if found.discriminator is None and config.l1_kimg < config.kimg:
-        log.warning("%s=%s holds no discriminator: a new one has much to learn, so give it more than `discriminator_lr=%g`",
-                    "`prior" if found.is_prior else "`init_from", f"{name}`", config.discriminator_lr)  # fmt: skip
+        log.warning("`%s=%s` holds no discriminator: a new one has much to learn, so give it more than `discriminator_lr=%g`",
+                    option, name, config.discriminator_lr)  # fmt: skip
