@@ -186,7 +186,7 @@ class TrainConfig(Options):
     # --- optimisation
     lr: float = option(4e-3, "Adam's learning rate (equalised layers)", group="optimisation")
     lr_decay: float = option(
-        0.0, "share of each training, at its end, over which the learning rate falls to 0; the run can't be made longer then",
+        0.0, "share of a training (not the critics') at its end, over which the learning rate falls to 0; it can't be made longer then",
         group="optimisation",
     )  # fmt: skip
     beta1: float = option(0.0, "Adam's beta 1", group="optimisation")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NETWORK = "a run of `train --method b`, a folder of `facegan convert`, a StyleGAN2 .pkl or .pt"
 PHOTO, STYLE = "a photo, or a folder of photos", "a .npz file of styles, or a folder of them"
 INPUTS = {
-    "source": "", "network": f"{NETWORK}, or the name of one that comes with the package", "prior": NETWORK, "init_from": NETWORK,
+    "source": "", "network": f"{NETWORK}, or the name of one that comes with the package", "prior": NETWORK, "init_from": "",
     "pretrain_from": "a run of `train --method a`, a folder of `facegan convert`, or the name of one that comes with the package",
     "photos": PHOTO, "inputs": PHOTO, "target": PHOTO, "photo": PHOTO, "rows": STYLE, "cols": STYLE, "positive": STYLE, "negative": STYLE,
     "sources": "a file or folder of that name", "folder": "a folder of .npz files",

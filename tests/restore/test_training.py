@@ -423,6 +423,20 @@ def test_a_start_from_a_restorer_that_saw_joint_faces_is_refused(train: Train, s
         train(method="restore", init_from=str(other), kimg=0.008)
 
 
+def test_so_is_one_that_saw_them_at_half_the_size(train: Train) -> None:
+    wide = dict(method="b", noise="concat", preset="tiny", kimg=0.0, phase2_epochs=0)
+    prior = train(**wide, attributes="bald,glasses")
+    other = train(method="restore", prior=str(prior), attributes="bald,glasses", kimg=0.008)
+    with pytest.raises(FaceganError, match=r"`init_from=.*` learned from \d+ faces that carry, or may carry, all attributes of this run"):
+        train(method="restore", init_from=str(other), resolution=32, kimg=0.008)
+    clean = train(method="restore", init_from=str(other), attributes="bald,glasses", resolution=32, kimg=0.0)
+    assert open_restorer(clean).may_have_seen_joint_faces  # the same files, as far as can be told, and no more
+
+
+def test_what_can_not_be_made_longer_keeps_no_state_for_it(train: Train) -> None:
+    assert not list(train(method="restore", kimg=0.024, lr_decay=0.5).glob("checkpoints/*"))
+
+
 @pytest.mark.parametrize(
     "flags,words",
     [

@@ -70,12 +70,13 @@ class Batch(NamedTuple):
 class StyleGAN2Training(Stage[MethodBConfig]):
     """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
 
-    steps_unsaved, goes_on = 1000, True
+    steps_unsaved = 1000
 
     def __init__(self, context: Context[MethodBConfig]) -> None:
         self.name, self.title = STAGE, "StyleGAN2-ADA"
         config = context.config
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
+        self.goes_on = "kimg" in config.may_grow
         self.reals = context.reals(self.used, f"{STAGE}/reals")
         self.labels = multi_hot(context) if config.conditional else None
         start = first_networks(context)

@@ -19,7 +19,8 @@ def stages(context: Context[MethodBConfig]) -> Stages:
     """The stages of a run in order, each as (name, builder); what it starts from is looked at before anything is written."""
     if not context.folder.finished(STAGE):
         check_start(context)
-    context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
+    if "kimg" in context.config.may_grow:
+        context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
     return _stages(context)
 
 

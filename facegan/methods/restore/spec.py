@@ -13,7 +13,8 @@ EXAMPLES = """examples:
   facegan train --method restore --init-from runs/restore --data faces/ --resolution 256 --out runs/restore256
   facegan train --method restore --prior ffhq256.pkl --data faces/ --resolution 256 --kimg 200 --out runs/restore256
   torchrun --nproc_per_node 2 -- train.py --method restore --prior runs/prior512 --data faces/ --resolution 512 --out runs/large
-The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended."""
+The same command again resumes a run; --kimg and --accumulate may change on the way. A larger --kimg continues one that has ended
+(without --lr-decay)."""
 
 RESTORE = MethodSpec(
     summary="a network that makes faces larger and sharper",

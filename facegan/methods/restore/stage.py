@@ -48,12 +48,13 @@ class Batch(NamedTuple):
 class RestorerTraining(Stage[RestoreConfig]):
     """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average. At first by L1 alone, without it."""
 
-    steps_unsaved, goes_on = 1000, True
+    steps_unsaved = 1000
 
     def __init__(self, context: Context[RestoreConfig]) -> None:
         self.name, self.title = STAGE, "restorer"
         config = context.config
         super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
+        self.goes_on = "kimg" in config.may_grow
         self.degradation = config.degradation
         self.reals = context.reals(self.used, f"{STAGE}/reals")
         found = start(config)

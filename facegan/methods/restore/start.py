@@ -99,5 +99,6 @@ def check_start(context: Context[RestoreConfig]) -> None:
     if may_have_seen_joint_faces(context, found):
         log.warning("%s may have seen faces with all attributes in its training, and so this run is marked", name)
     if found.discriminator is None and config.l1_kimg < config.kimg:
-        log.warning("`%s=%s` holds no discriminator: a new one has much to learn, so give it more than `discriminator_lr=%g`",
-                    option, name, config.discriminator_lr)  # fmt: skip
+        why = "holds no discriminator" if found.is_prior else "gives its restorer alone"
+        log.warning("`%s=%s` %s: a new discriminator has much to learn, so give it more than `discriminator_lr=%g`",
+                    option, name, why, config.discriminator_lr)  # fmt: skip
