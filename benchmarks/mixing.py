@@ -1,10 +1,12 @@
 """Ways of mixing styles beside each other: the joint rate by a judge, and what is kept of the row.
 
     python benchmarks/mixing.py [--network synthetic64] [--styles DIR] [--judge RUN] [--softness S] [--rows N] [--cols N] [--pictures DIR]
+        [--refine STEPS] [--critics RUN]
 
 Every bald face with every bearded one, by the shipped 64 px network or a folder like it, `DIR/bald.npz` and `DIR/beard.npz` or those beside
 the network; with `--judge` those of a run's two attributes, by the judge of its data. Prints a table in Markdown; `--pictures` writes a
-grid for each way. Without `--judge` its first lines are of perfect mixes: synthetic faces drawn twice, without and with a beard.
+grid for each way. With `--refine` regional mixes by whole styles are followed by the same, refined by the critics of a run, by default the
+network's own. Without `--judge` its first lines are of perfect mixes: synthetic faces drawn twice, without and with a beard.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facegan.checkpoints.critics import resized
+from facegan.checkpoints.critics import Critics, resized
 from facegan.checkpoints.networks import open_networks
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import RunFolder
@@ -36,8 +38,10 @@ from facegan.pixels import to_float
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
 from facegan.styles.masks import find_mask
-from facegan.styles.mix import Renderer, batch_for, chosen_recipe, mix
+from facegan.styles.mix import Mixing, chosen_recipe
 from facegan.styles.recipe import Mask, Recipe
+from facegan.styles.refine import Refiner
+from facegan.styles.rendering import Renderer, batch_for
 from facegan.styles.store import read_styles
 
 DRAWN_SEED = 77
@@ -100,6 +104,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--cols", type=int, default=24)
     parser.add_argument("--pictures", default="")
+    parser.add_argument("--refine", type=int, default=0, metavar="STEPS")
+    parser.add_argument("--critics", default="", metavar="RUN")
     options = parser.parse_args()
     config = RunFolder(options.judge).config() if options.judge else settings(Path("demo"), 0, "best", "cpu")
     evaluator, names = Evaluator(config, device="cpu"), attribute_names(config.attributes)
@@ -127,12 +133,16 @@ def main() -> None:
         faces, images = drawn(len(rows), len(columns), resolution)
         for name in ("mouth", "beard"):
             show(f"{DRAWN}, under {name}", images, faces, find_mask(name, [folder / "masks"]))
+    refine = Refiner(draw, Critics(options.critics or options.network, device="cpu"), options.refine) if options.refine else None
     for recipe in recipes(folder, generator.config, names, options.softness):
-        mixes = mix(draw, rows, columns, recipe)
-        show(recipe.describe(), mixes.tensors.flatten(0, 1), mixes.rows, recipe.mask)
-        if options.pictures:
-            name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in recipe.describe())
-            save_png(mixes.grid(), Path(options.pictures) / f"{name}.png")
+        refined = [refine] if refine and recipe.mode == "regional" and recipe.mask and not recipe.channels else []
+        for refiner in (None, *refined):
+            mixes = Mixing(draw, rows, columns, recipe, refiner).collect()
+            title = recipe.describe() + (f", refined in {options.refine} steps" if refiner else "")
+            show(title, mixes.tensors.flatten(0, 1), mixes.rows, recipe.mask)
+            if options.pictures:
+                name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in title)
+                save_png(mixes.grid(), Path(options.pictures) / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from facegan.api.keywords import takes
 from facegan.api.sharing import fetched, push_folder
-from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint, open_networks, save_networks, slimmed
+from facegan.checkpoints.critics import Critics
+from facegan.checkpoints.networks import STAGE, StyleGAN2Checkpoint, open_networks, refuse_other_colours, save_networks, slimmed
 from facegan.checkpoints.pretrained import located
 from facegan.checkpoints.run import is_run
 from facegan.checkpoints.trained import TrainedRun, random_noise
@@ -24,7 +25,9 @@ from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import EditOptions, EvaluateOptions, GenerateOptions, MixOptions, ProjectOptions, SearchOptions, WalkOptions
 from facegan.plotting.faces import Faces
-from facegan.styles.mix import Mixes, Mixing, Renderer, batch_for, chosen_recipe, distinct, frames_of, walk
+from facegan.styles.mix import Mixes, Mixing, chosen_recipe, distinct, frames_of, walk
+from facegan.styles.refine import Refiner
+from facegan.styles.rendering import Renderer, batch_for
 from facegan.styles.store import Style, resolve
 
 if TYPE_CHECKING:
@@ -150,10 +153,24 @@ class StyleGAN:
         return self._mixing(options)
 
     def _mixing(self, options: MixOptions) -> Mixing:
-        options.at_least(0, "batch")
+        options.at_least(0, "batch", "refine")
+        if options.critics and not options.refine:
+            raise FaceganError("`critics` are asked where mixes are refined: give `refine` some steps, such as 30, or drop `critics`")
         recipe = chosen_recipe(options, self.config, located(self.source))
+        if options.refine and not recipe.mask:
+            raise FaceganError(f"`refine` needs a mask, and {recipe.describe()} has none: name one by `mask`, or take `mode` regional")
         rows, columns = self._pairs(options)
-        return Mixing(self._renderer(options, options.batch or batch_for(self.config.resolution)), rows, columns, recipe)
+        draw = self._renderer(options, options.batch or batch_for(self.config.resolution))
+        return Mixing(draw, rows, columns, recipe, self._refiner(options, draw))
+
+    def _refiner(self, options: MixOptions, draw: Renderer) -> Refiner | None:
+        if not options.refine:
+            return None
+        run = options.critics or self.source
+        if not is_run(run):
+            raise FaceganError(f"`refine` asks critics, and {run} is no run of `facegan train`: name one with `critics=RUN`")
+        refuse_other_colours(self.networks, self.source, "refined")
+        return Refiner(draw, Critics(run, device=self.device), options.refine)
 
     @takes(SearchOptions, "rows", "cols")
     def search_recipe(self, options: SearchOptions, out: str | Path) -> SearchReport:

@@ -15,15 +15,13 @@ from torch import Tensor
 from facegan.checkpoints.critics import resized
 from facegan.evaluation.features import Attributes
 from facegan.evaluation.samples import JudgedSamples
-from facegan.graphs import constant
-from facegan.training.augment import LUMA
+from facegan.styles.refine import skin
 
 if TYPE_CHECKING:
     from facegan.evaluation.evaluator import Evaluator
 
 HEADS = ("changed outside", "features", "skin", "row found", "variety")  # of a table's columns
 PAIRS = 4096  # of faces that are compared, at most
-SKIN = 0.25  # share of the pixels under a mask, the brightest, that are taken for skin: beards, mouths and shadows are darker
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,9 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
     between = (own[first] - own[second]).abs().mean(1)
     apart = (row_features[first] - row_features[second]).norm(dim=1)
     nearest = torch.cdist(seen, own, p=1).argmin(1)
-    under = None if mask is None else mask[0, 0] > 0.5
+    mine, theirs = (None, None) if mask is None else (skin(faces, mask) for faces in (mixes, rows))
     tone = None
-    if under is not None and bool(under.any()):
-        mine, theirs = (skin(faces[..., under]) for faces in (mixes, rows))
+    if mine is not None and theirs is not None:
         tone = share((mine - theirs[row_of]).norm(dim=1).mean(), (theirs[first] - theirs[second]).norm(dim=1))
     return Kept(
         outside=share((seen - own[row_of]).abs().mean(), between) if outside else None,
@@ -101,14 +98,6 @@ def kept_by(
         there = kept(mixes, rows, row_of, *features, region)
         found = replace(found, outside=there.outside, skin=there.skin)
     return found
-
-
-def skin(pixels: Tensor) -> Tensor:
-    """The mean colour [N, 3] of the brightest of pixels [N, 3, P]: of a face's lower half, what is neither beard nor mouth nor shadow."""
-    pixels = pixels.float()
-    luma = (pixels * constant(LUMA, pixels.device, pixels.dtype)[:, None]).sum(1)
-    brightest = luma.topk(max(1, round(SKIN * luma.shape[1])), dim=1).indices
-    return pixels.gather(2, brightest[:, None].expand(-1, pixels.shape[1], -1)).mean(2)
 
 
 def share(value: Tensor, differences: Tensor) -> float | None:

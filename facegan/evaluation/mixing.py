@@ -34,8 +34,10 @@ from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
 from facegan.styles.channels import MOST, NUMBER, channel_folders, find_channels, own_channels
 from facegan.styles.masks import find_mask, mask_folders, own_masks
-from facegan.styles.mix import Renderer, mix, stacked
+from facegan.styles.mix import mix, stacked
 from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mask_at, mixed, mixture, uniform
+from facegan.styles.refine import Refiner
+from facegan.styles.rendering import Renderer
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
 
@@ -46,6 +48,7 @@ SHOWN = 12  # rows and columns of the pictures, at most
 WAYS = "ways.png"
 SOFTER = 0.04  # the other softness that is tried of every mask
 CHANNEL_WEIGHT, DIRECTION_WEIGHT = 1.5, 2.0  # of channels that are compared without a search: of each column's scales, of their direction
+REFINED = "refined"  # after the way whose mixes are
 SEARCHED = "searched"  # the way of the recipe found; those of families are called "regional searched" and so on
 
 
@@ -85,7 +88,7 @@ def search_and_compare(
     `draw` makes the faces of `networks`, which messages call `network`.
     """
     request.at_least(1, "batch", "num_random", "pairs")
-    request.at_least(0, "budget")
+    request.at_least(0, "budget", "refine")
     refuse_other_colours(networks, network, "searched")
     began, generator = time.perf_counter(), draw.generator
     device = generator.mapping.w_avg.device
@@ -102,7 +105,8 @@ def search_and_compare(
     channels = channels_to_try(request, network, generator.config, critics.attributes[-1]) or start.channels
     found = search(objective, start, modes, masks, channels)
     found.recipe.write(out / "recipe.json")
-    ways = all_ways(request, generator, rows, columns, held, found, start, objective, critics.attributes, masks, channels)
+    refine = Refiner(draw, critics, request.refine) if request.refine else None
+    ways = all_ways(request, generator, rows, columns, held, found, start, objective, critics.attributes, masks, channels, refine)
     row_images = draw(stacked(rows))
     region = region_of(request, network, critics.attributes[-1], generator.config.resolution)
     table: list[dict[str, Any]] = []
@@ -185,6 +189,7 @@ def paired(rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair
 def all_ways(
     request: SearchOptions, generator: Generator, rows: Sequence[Style], columns: Sequence[Style], pairs: Sequence[Pair],
     found: Found, start: Recipe, objective: Objective, attributes: Sequence[str], masks: Sequence[Mask] = (), channels: Channels = (),
+    refine: Refiner | None = None,
 ) -> list[Way]:  # fmt: skip
     """The rows of the table, the mixes over `pairs`; `objective` knows what the search saw."""
     w_avg = generator.mapping.w_avg.cpu()
@@ -214,6 +219,14 @@ def all_ways(
         )
         for name, recipe in (*recipes, (SEARCHED, found.recipe))
     ]  # fmt: skip
+    if refine:
+        mixes += [
+            Way(
+                f"{name} {REFINED}: {recipe.describe()}",
+                refine(mixture(row_ws, column_ws, recipe, w_avg, resolution, mean), column_ws), bases, row_of,
+            )
+            for name, recipe in (*recipes, (SEARCHED, found.recipe)) if name in ("given", "regional", SEARCHED) and recipe.mask
+        ]  # fmt: skip
     averages = []
     if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
         seeds = truncate(stacked(resolve([f"0-{len(pairs) - 1}"], generator, None)), w_avg, psi)

@@ -39,6 +39,12 @@ class MixOptions(Options):
         "found, or such a file (default, stylespace: those of the columns' name)", metavar="NAME|JSON",
     )  # fmt: skip
     number: int | None = option(None, "how many of these channels, the best first (default: 80)", metavar="N")
+    refine: int = option(
+        0, "steps, such as 30, in which the style under each mix's mask is moved by its gradient until the row's skin and all outside the "
+        "mask stay, and critics see what both faces show; a step costs as much as four faces, and recipe.json does not hold it "
+        "(default: 0, not)", metavar="STEPS",
+    )  # fmt: skip
+    critics: str = option("", "run whose critics are asked where mixes are refined (default: `network`, if it is a run)", metavar="RUN")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
     noise_mode: NoiseMode = option("const", "noise of the network, one drawn noise for all faces, or none")
     batch: int = option(0, "faces at once; 1, which is slower, gives a style the same bits on a CPU whatever stands beside it", shown="8 "
@@ -59,6 +65,8 @@ class SearchOptions(MixOptions):
 
     attributes: tuple[str, ...] = option((), "those of the critics' run in another order: rows, columns (default: its own)", group="search")
     critics: str = option("", "run whose critics choose (default: `network`, if it is a run)", metavar="RUN", group="search")
+    refine: int = option(0, "also rate regional mixes, and those of the recipe found, refined in so many steps, as `facegan mix --refine` "
+                         "does (default: 0, not)", metavar="STEPS", group="search")  # fmt: skip
     data: str = option("", "data of the judge (default: those of the critics' run)", group="search")
     judge: str = option("", "folder with a trained judge (default: train one, or take it from the cache)", group="search")
     num_random: int = option(8, "random ranges of layers to compare with", group="search")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,33 +15,19 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
-from facegan.graphs import Graphed
-from facegan.memory import give_back, out_of_memory
-from facegan.models.regions import Regions
-from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
+from facegan.memory import give_back
+from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.options import MixOptions, Mode
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.masks import find_mask, mask_folders, own_masks
-from facegan.styles.recipe import (
-    Channels,
-    Mask,
-    Mixture,
-    Recipe,
-    channel_gains,
-    mixture,
-    parse_layers,
-    parse_weights,
-    start_layers,
-    uniform,
-)
+from facegan.styles.recipe import Channels, Mask, Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
+from facegan.styles.rendering import Renderer
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
 
-AT_ONCE, AT_ONCE_PIXELS = 8, 1 << 19  # faces of a batch where none is asked for, and their pixels: what they need grows with them
 GIVES_BACK = 1 << 20  # pixels made, after which free memory is given back
 MOST_BYTES = 4 << 30  # of mixes that are kept as float32
 
@@ -86,6 +72,7 @@ class Mixing:
     rows: Sequence[Style]
     cols: Sequence[Style]
     recipe: Recipe
+    refine: Callable[[Mixture, Tensor], Mixture] | None = None  # mixes and their columns' styles -> mixes
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -133,7 +120,8 @@ class Mixing:
         if min(*rows, *columns) < 0:  # sources
             return Mixture(stacked([self.rows[row] if row >= 0 else self.cols[column] for row, column in part]))
         row_ws, column_ws = stacked([self.rows[row] for row in rows]), stacked([self.cols[column] for column in columns])
-        return mixture(row_ws, column_ws, self.recipe, self.draw.w_avg, self.draw.generator.config.resolution, self._mean)
+        mixes = mixture(row_ws, column_ws, self.recipe, self.draw.w_avg, self.draw.generator.config.resolution, self._mean)
+        return self.refine(mixes, column_ws) if self.refine else mixes
 
     def grid(self) -> Image.Image:
         """The picture of all pairs, sources above and beside, of thumbnails."""
@@ -272,51 +260,6 @@ def distinct(styles: list[Style]) -> list[Style]:
 def stacked(styles: Sequence[Style]) -> Tensor:
     """[N, num_ws, w_dim]"""
     return torch.stack([style.w for style in styles])
-
-
-class Renderer:
-    """Styles [N, num_ws, w_dim], or mixtures -> images float32 [N, 3, R, R] on the CPU, by a generator where that is.
-
-    With `batch` 1 a style is the same image to the last bit whatever stands beside it, on a CPU; random noise is the same for all then.
-    """
-
-    def __init__(self, generator: Generator, noise_mode: NoiseMode = "const", batch: int = 1, cuda_graphs: str = "auto") -> None:
-        self.generator, self.noise_mode, self.batch = generator, noise_mode, batch
-        self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
-        self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
-
-    def _synthesis(
-        self, ws: Tensor, noise: Tensor | None, others: Tensor | None = None, mask: Tensor | None = None, gains: Tensor | None = None
-    ) -> Tensor:
-        synthesis = self.generator.synthesis
-        if others is not None and gains is not None:  # exact where a gain is 0 or 1
-            ws = synthesis.style_space(ws)
-            others = torch.lerp(ws, synthesis.style_space(others), gains)
-        if others is not None and mask is None:
-            ws, others = others, None
-        regions = None if others is None or mask is None else Regions(others[:, None], mask)
-        image: Tensor = synthesis(ws, self.noise_mode, noise=noise, regions=regions)
-        return image
-
-    @torch.no_grad()
-    def __call__(self, styles: Tensor | Mixture) -> Tensor:
-        images, config = [], self.generator.config
-        for part in (Mixture(styles) if isinstance(styles, Tensor) else styles).split(self.batch):
-            try:
-                noise = random_noise(config, self.noise_mode, len(part), self.device, seed=0)
-                gains = channel_gains(part.channels, config) if part.channels else None
-                images.append(self.graphed(part.ws, noise, part.others, part.mask, gains).float().cpu())
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                advice = f"name a smaller one, such as `batch` {len(part) // 2}" if len(part) > 1 else "this network needs a larger machine"
-                raise FaceganError(f"{len(part)} faces of {config.resolution} px at once do not fit into memory: {advice}") from None
-        return torch.cat(images)
-
-
-def batch_for(resolution: int) -> int:
-    """Faces at once where nobody says: on two cores 8 of 64 px are four times as fast as one after the other."""
-    return max(1, min(AT_ONCE, AT_ONCE_PIXELS // resolution**2))
 
 
 def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Mixes:

@@ -61,6 +61,15 @@ class Context(Generic[C]):
         """Optimiser steps of so many epochs."""
         return round(epochs * self.epoch_images / self.config.batch)
 
+    def kimg_steps(self, kimg: float) -> int:
+        """Optimiser steps of so many thousand images."""
+        return round(1000 * kimg / self.config.batch)
+
+    def extend(self, stage: str, length: str, steps: int) -> None:
+        """A stage that has ended goes on to so many steps, where the option `length` allows it (`may_grow`)."""
+        if length in self.config.may_grow:
+            self.folder.extend(stage, steps)
+
     def attribute_set(self, k: int) -> np.ndarray:
         """X_k on the generator's side: indices of images with attribute k and none of the others."""
         return np.intersect1d(self.groups.only[k], self.split.train)
@@ -80,7 +89,7 @@ class Stage(Generic[C]):
     title: str = ""
     steps_unsaved = 200  # most steps between snapshots, where --snapshot-every leaves it open
     decays = True  # whether its learning rate falls as --lr-decay says
-    goes_on = False  # whether it may be made longer once it has ended: its last state is kept for that
+    grows_by = ""  # the option by which it may be made longer once it has ended, where the run allows it
 
     def __init__(self, context: Context[C], steps: int, used: np.ndarray) -> None:
         self.context, self.steps, self.used = context, steps, np.unique(used)
@@ -93,6 +102,11 @@ class Stage(Generic[C]):
         """Train on one batch; returns the loss terms, detached, named `network/term`, which hold until the next step."""
         self.rates.set(step)
         return self.graphed(self.draw(step))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it may be made longer once it has ended: its last state is kept for that."""
+        return self.grows_by in self.context.config.may_grow
 
     @functools.cached_property
     def rates(self) -> Rates:

@@ -31,7 +31,7 @@ log = logging.getLogger("facegan.experiments.ablation")
 RECORD = "ablation.json"
 METHODS = ("a", "b")
 # Of all rows of a table, like the flags of `facegan train`.
-SAME = ("samples", "styles", "candidates", "projection_steps", "weights", "lpips")
+SAME = ("samples", "styles", "candidates", "projection_steps", "refine", "weights", "lpips")
 NO_MATTER = FREE_TO_CHANGE - {"data"}  # no lengths: a run may be continued for longer, but rows of one table are equally long
 
 
@@ -82,6 +82,7 @@ def check(options: AblateOptions, given: dict[str, Any]) -> Settings:
     if not given.get("out"):
         raise FaceganError("`out` is missing: name the folder of the ablation, e.g. `out=runs/ablation`")
     options.at_least(1, "seeds", "jobs", "samples", "styles", "projection_steps")
+    options.at_least(0, "refine")
     if given.get("method", "a") not in METHODS:
         raise FaceganError(f"`method` is {given['method']}: expected {' or '.join(METHODS)}, whose parts can be told apart")
     if options.pairs and "attributes" in given:

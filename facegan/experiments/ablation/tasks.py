@@ -40,6 +40,7 @@ class Settings:
     styles: int = 32  # of each attribute, Method B; half of them are for the search, so (styles / 2)^2 mixes can be rated
     candidates: int = 0  # of each attribute, of which the styles are the best; 0: as many
     projection_steps: int = 1000
+    refine: int = 0  # steps, 0: mixes are not refined
     weights: str = ""  # of Inception and VGG16, for `facegan evaluate`
     lpips: str = ""
 
@@ -200,7 +201,8 @@ def method_b(given: dict[str, Any], settings: Settings, root: Path, wanted: Sequ
             *(() if given.get("conditional") else [(TRAIN, "styles", "channels", "--network", str(run), "--styles", str(styles),
               "--attributes", attributes[1], *on_device(given))]),
             (TRAIN, "mix-search", "--network", str(run), *sources, "--attributes", ",".join(given["attributes"]),
-             "--pairs", str(settings.samples), "--seed", str(seed), "--out", str(mixes), *on_device(given)),
+             "--pairs", str(settings.samples), "--seed", str(seed), *(("--refine", str(settings.refine)) if settings.refine else ()),
+             "--out", str(mixes), *on_device(given)),
         )  # fmt: skip
         requested = MIXES in chosen and seed in settings.seeds
         tasks.append(Task(MIXES, seed, folder, mixes / "search.json", commands, requested=requested))

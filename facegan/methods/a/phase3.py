@@ -36,9 +36,11 @@ class Phase3(AdversarialStage):
     With `--discriminators regional|both` it learns all K at once: one adversary each, under that attribute's mask.
     """
 
+    grows_by = "epochs"
+
     def __init__(self, context: Context[MethodAConfig], name: str, k: int, source: str, critics: list[str]) -> None:
         config = context.config
-        self.name, self.k, self.goes_on = name, k, "epochs" in config.may_grow
+        self.name, self.k = name, k
         self.title = f"phase 3 ({' + '.join(a.name for a in context.groups.attributes[: k + 1])})"
         self.critics = [load_critic(context.folder, critic).to(context.device) for critic in critics]
         self.alphas = config.d_loss_weights

@@ -29,8 +29,8 @@ def stages(context: Context[MethodAConfig]) -> Stages:
     config = context.config
     if config.epochs and config.regional and config.masks == "halves":
         regions.halves(context.groups.attributes, config.resolution)
-    if config.epochs and "epochs" in config.may_grow:
-        context.folder.extend(f"phase3-{context.groups.attributes[-1].name}", context.steps(config.epochs))
+    if config.epochs:
+        context.extend(f"phase3-{context.groups.attributes[-1].name}", "epochs", context.steps(config.epochs))
     check_start(context)
     return _stages(context, adoptable(context))
 

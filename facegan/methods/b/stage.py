@@ -71,12 +71,12 @@ class StyleGAN2Training(Stage[MethodBConfig]):
     """One step: G, every `pl_every` steps its path length; D, every `r1_every` steps R1; the average; the strength of ADA."""
 
     steps_unsaved = 1000
+    grows_by = "kimg"
 
     def __init__(self, context: Context[MethodBConfig]) -> None:
         self.name, self.title = STAGE, "StyleGAN2-ADA"
         config = context.config
-        super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
-        self.goes_on = "kimg" in config.may_grow
+        super().__init__(context, context.kimg_steps(config.kimg), context.split.train)
         self.reals = context.reals(self.used, f"{STAGE}/reals")
         self.labels = multi_hot(context) if config.conditional else None
         start = first_networks(context)

@@ -49,12 +49,12 @@ class RestorerTraining(Stage[RestoreConfig]):
     """One step: the restorer; the discriminator, every `r1_every` steps with R1; the average. At first by L1 alone, without it."""
 
     steps_unsaved = 1000
+    grows_by = "kimg"
 
     def __init__(self, context: Context[RestoreConfig]) -> None:
         self.name, self.title = STAGE, "restorer"
         config = context.config
-        super().__init__(context, round(1000 * config.kimg / config.batch), context.split.train)
-        self.goes_on = "kimg" in config.may_grow
+        super().__init__(context, context.kimg_steps(config.kimg), context.split.train)
         self.degradation = config.degradation
         self.reals = context.reals(self.used, f"{STAGE}/reals")
         found = start(config)

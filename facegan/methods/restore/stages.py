@@ -13,8 +13,7 @@ def stages(context: Context[RestoreConfig]) -> Stages:
     """The stages of a run in order, each as (name, builder); the prior is looked at before anything is written."""
     if not context.folder.finished(STAGE):
         check_start(context)
-    if "kimg" in context.config.may_grow:
-        context.folder.extend(STAGE, round(1000 * context.config.kimg / context.config.batch))
+    context.extend(STAGE, "kimg", context.kimg_steps(context.config.kimg))
     return _stages(context)
 
 
