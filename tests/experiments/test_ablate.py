@@ -210,7 +210,7 @@ def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path, capsys: pyte
 
 
 def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture) -> None:
-    words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", *FLAGS_B]
+    words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", "--refine=2", *FLAGS_B]
     assert cli.main([*words, "--lpips=nowhere.pth"]) == 2 and "--weights and --lpips go with --method a" in capsys.readouterr().err
     assert cli.main(words) == 0
     record = json.loads((tmp_path / "b/report.json").read_text())
@@ -218,7 +218,8 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     assert list(record["rows"]) == [*(line["name"].split(":")[0] for line in table), "conditional"]
     found = {name for name in record["rows"] if name.startswith(("stylespace", "regional", "directions", "averaged", "layers"))}
     assert found == {
-        "averaged columns", "directions", "regional", "stylespace", "stylespace directions", "layers searched", "regional searched",
+        "averaged columns", "directions", "regional", "regional refined", "stylespace", "stylespace directions", "layers searched",
+        "regional searched",
         "stylespace searched", "averaged styles, psi 0.7",
     }  # fmt: skip
     for line in table:

@@ -13,7 +13,7 @@ from facegan.checkpoints.run import RunFolder
 from facegan.data.faces import synthetic_seed
 from facegan.evaluation.joint_rate import Interval
 from facegan.evaluation.kept import Kept
-from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, SEARCHED
+from facegan.evaluation.mixing import CHANNEL_WEIGHT, DIRECTION_WEIGHT, REFINED, SEARCHED
 from facegan.evaluation.summary import judge_line
 from facegan.experiments.ablation import costs, intervals, rows
 from facegan.experiments.ablation.curve import NAME as CURVE
@@ -40,6 +40,8 @@ SENTENCES = {  # of Method B, by the name before a comma
     f"regional {SEARCHED}": "the best recipe under a mask, by critics",
     f"stylespace {SEARCHED}": "the best recipe in channels, by critics",
     SEARCHED: "the best of all recipes, by critics",
+    f"regional {REFINED}": "the column under the mask of its attribute, its style refined for each row",
+    f"{SEARCHED} {REFINED}": "the best of all recipes, its styles refined for each row",
     "averaged styles": "the mean of the rows and that of the columns, as directions from random faces",
     "rows alone": "the faces that carry attribute 1",
     "columns alone": "the faces that carry attribute 2",
@@ -166,8 +168,9 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
         for line in record["table"]:
             if line["judge"]:
                 way, _, recipe = line["name"].partition(":")
-                finds = ["styles"] if way.startswith(("regional", "stylespace")) or way == SEARCHED else []
-                spent = ["train", "project", *costs.known(task.costs, finds), *(["mix-search"] if way.endswith(SEARCHED) else [])]
+                plain = way.removesuffix(f" {REFINED}")
+                finds = ["styles"] if plain.startswith(("regional", "stylespace")) or plain == SEARCHED else []
+                spent = ["train", "project", *costs.known(task.costs, finds), *(["mix-search"] if plain.endswith(SEARCHED) else [])]
                 floors[task.seed] = line["judge"].get("floors", {}).get("rows", 0.0)
                 extra = {
                     "kept": line.get("kept"), "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(),
