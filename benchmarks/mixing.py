@@ -1,7 +1,7 @@
 """Ways of mixing styles beside each other: the joint rate by a judge, and what is kept of the row.
 
     python benchmarks/mixing.py [--network synthetic64] [--styles DIR] [--judge RUN] [--softness S] [--rows N] [--cols N] [--pictures DIR]
-        [--refine STEPS] [--critics RUN]
+        [--only WAY ...] [--refine STEPS] [--critics RUN]
 
 Every bald face with every bearded one, by the shipped 64 px network or a folder like it, `DIR/bald.npz` and `DIR/beard.npz` or those beside
 the network; with `--judge` those of a run's two attributes, by the judge of its data. Prints a table in Markdown; `--pictures` writes a
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--cols", type=int, default=24)
     parser.add_argument("--pictures", default="")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WAY", help="as the table names them")
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS")
     parser.add_argument("--critics", default="", metavar="RUN")
     options = parser.parse_args()
@@ -134,7 +135,8 @@ def main() -> None:
         for name in ("mouth", "beard"):
             show(f"{DRAWN}, under {name}", images, faces, find_mask(name, [folder / "masks"]))
     refine = Refiner(draw, Critics(options.critics or options.network, device="cpu"), options.refine) if options.refine else None
-    for recipe in recipes(folder, generator.config, names, options.softness):
+    found = recipes(folder, generator.config, names, options.softness)
+    for recipe in [recipe for recipe in found if not options.only or recipe.describe() in options.only]:
         refined = [refine] if refine and recipe.mode == "regional" and recipe.mask and not recipe.channels else []
         for refiner in (None, *refined):
             mixes = Mixing(draw, rows, columns, recipe, refiner).collect()

@@ -6,7 +6,8 @@ for each mix x of a row r over e, a change of every layer's style in standard de
     3 |skin(x) - skin(r)|_1 + 2 outside |x - r| / d + 2 sum_k max(0, 1 - s_k(x)) + 0.05 mean_layers |e|^2
 
 skin: the mean colour of the brightest quarter of the pixels under the mask; outside: the mean over the pixels where the mask is 0, d what
-two of the network's faces differ by; s_k: the score of critic k, of those that see their attribute in the row's or the column's own face.
+two of the network's faces differ by; s_k: the score of critic k, of those that see their attribute in the row's or the column's own face,
+or in the mix before.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Refiner:
         assert part.others is not None and part.mask is not None
         device = self.draw.device
         with torch.no_grad():
-            faces, others = (self.draw.differentiable(Mixture(ws)) for ws in (part.ws, columns))
-            wanted = torch.maximum(self.critics.scores(faces), self.critics.scores(others)) > SEEN  # [K, N]
+            faces, *shown = (self.draw.differentiable(each) for each in (Mixture(part.ws), Mixture(columns), part))
+            wanted = torch.stack([self.critics.scores(images) for images in (faces, *shown)]).amax(0) > SEEN  # [K, N]
         mask = part.mask.to(device)
         target, e = skin(faces, mask), torch.zeros_like(part.others, device=device, requires_grad=True)
         optimizer, began = torch.optim.Adam([e], lr=RATE, betas=BETAS), part.others.to(device)

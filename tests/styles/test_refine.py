@@ -86,7 +86,7 @@ def restated(generator: Generator, row: torch.Tensor, column: torch.Tensor, mask
         return critics.scores(torch.from_numpy(image)[None])[:, 0].numpy()
 
     face = picture(row)
-    wanted = np.maximum(seen(face), seen(picture(column))) > 0.5
+    wanted = np.max([seen(image) for image in (face, picture(column), picture(row, column))], axis=0) > 0.5
 
     def objective(others: torch.Tensor, e: np.ndarray) -> float:
         image = picture(row, others)
@@ -164,6 +164,22 @@ def test_what_neither_face_shows_is_not_asked_for(generator: Generator) -> None:
     assert shown.any()
     gain = [seeing.scores(drawn(generator, Mixture(mixes.ws, others, mixes.mask)))[0] for others in (without, with_one)]
     assert (gain[1][shown] > gain[0][shown]).all()
+
+
+def test_what_the_mix_shows_of_itself_is_kept_too(generator: Generator) -> None:
+    """A column whose beard its critic overlooks may still bring one."""
+    mixes, columns = mixes_of(generator, find_mask("lower", [], 0.05).at(SIDE))
+    before = drawn(generator, mixes)
+
+    class InMixes:
+        def scores(self, images: torch.Tensor) -> torch.Tensor:
+            near = (images - before).abs().mean((1, 2, 3)) < 0.02
+            return (torch.where(near, 0.75, 0.0) + 0.1 * images[:, 1].mean((1, 2)))[None]
+
+    found, blind = (
+        Refiner(Renderer(generator, batch=3), critics, 1)(mixes, columns).others for critics in (InMixes(), Colours(0, offset=-9))
+    )
+    assert not torch.equal(found, blind)
 
 
 @pytest.mark.parametrize("value", [1.0, 0.4])
