@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError
-from facegan.memory import give_back
 from facegan.models.stylegan2 import StyleGAN2Config
 from facegan.options import MixOptions, Mode
 from facegan.plotting.grid import Grid, grid
@@ -28,7 +27,6 @@ from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
 
-GIVES_BACK = 1 << 20  # pixels made, after which free memory is given back
 MOST_BYTES = 4 << 30  # of mixes that are kept as float32
 
 Pair = tuple[int, int, Tensor]  # row, column, image [3, H, W] in [-1, 1]; -1 for the sources' own faces
@@ -91,16 +89,11 @@ class Mixing:
     def __iter__(self) -> Iterator[Pair]:
         """(row, column, image float32 [3, H, W] in [-1, 1]), made as it is asked for: the rows' own faces, where the column is -1, the
         columns', where the row is -1, then the mixes, row by row."""
-        pixels = 0
         with tqdm(total=len(self), desc="faces", unit="face", disable=None) as bar:
             for part in self._parts():
                 images = self.draw(self._styles(part))
                 bar.update(len(part))
                 yield from ((row, column, image) for (row, column), image in zip(part, images, strict=True))
-                pixels += images.shape[0] * images.shape[2] * images.shape[3]
-                if pixels >= GIVES_BACK:  # else a process that keeps what is freed grows by some MiB with each large face
-                    give_back()
-                    pixels = 0
 
     def _parts(self) -> Iterator[list[tuple[int, int]]]:
         """(row, column) of each batch, which holds sources or mixes, not both."""

@@ -11,12 +11,13 @@ from torch import Tensor
 from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
 from facegan.graphs import Graphed
-from facegan.memory import out_of_memory
+from facegan.memory import give_back, out_of_memory
 from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, NoiseMode
 from facegan.styles.recipe import Mixture, channel_gains
 
 AT_ONCE, AT_ONCE_PIXELS = 8, 1 << 19  # faces of a batch where none is asked for, and their pixels: what they need grows with them
+GIVES_BACK = 1 << 20  # pixels made, after which free memory is given back
 
 
 class Renderer:
@@ -28,6 +29,7 @@ class Renderer:
     def __init__(self, generator: Generator, noise_mode: NoiseMode = "const", batch: int = 1, cuda_graphs: str = "auto") -> None:
         self.generator, self.noise_mode, self.batch = generator, noise_mode, batch
         self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
+        self._made = 0  # pixels since memory was given back
         self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
 
     def _synthesis(
@@ -49,10 +51,19 @@ class Renderer:
         for part in (Mixture(styles) if isinstance(styles, Tensor) else styles).split(self.batch):
             with self.fitting(len(part)):
                 images.append(self.graphed(*self._drawn(part)).float().cpu())
+            self._count(len(part))
         return torch.cat(images)
+
+    def _count(self, faces: int) -> None:
+        """A process that keeps what is freed grows by some MiB with each large face, and with each batch of another size."""
+        self._made += faces * self.generator.config.resolution**2
+        if self._made >= GIVES_BACK:
+            give_back()
+            self._made = 0
 
     def differentiable(self, part: Mixture) -> Tensor:
         """The images of one batch, on the generator's device, with a gradient for its styles."""
+        self._count(len(part))
         ws, noise, others, mask, gains = self._drawn(part)
         on = [None if x is None else x.to(self.device) for x in (ws, noise, others, mask, gains)]
         return self._synthesis(*on).float()  # type: ignore[arg-type]

@@ -219,6 +219,19 @@ def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: 
         rendering.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
 
 
+def test_free_memory_is_given_back_as_faces_are_made(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search draws thousands of batches, and grew by 32 MiB with each recipe."""
+    given: list[None] = []
+    monkeypatch.setattr(rendering, "GIVES_BACK", 4 * 32**2)
+    monkeypatch.setattr(rendering, "give_back", lambda: given.append(None))
+    draw, ws = rendering.Renderer(generator, batch=2), torch.zeros(3, LAYERS, WIDTH)
+    calls = []
+    for _ in range(4):
+        draw(ws)
+        calls.append(len(given))
+    assert calls == [0, 1, 2, 2]  # after 5 faces, and after 4 more
+
+
 class Counted(rendering.Renderer):
     """A renderer that counts the faces it made."""
 
