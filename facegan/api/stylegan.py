@@ -158,7 +158,8 @@ class StyleGAN:
             raise FaceganError("`critics` are asked where mixes are refined: give `refine` some steps, such as 30, or drop `critics`")
         recipe = chosen_recipe(options, self.config, located(self.source))
         if options.refine and not recipe.mask:
-            raise FaceganError(f"`refine` needs a mask, and {recipe.describe()} has none: name one by `mask`, or take `mode` regional")
+            advice = "name another recipe" if options.recipe else "name one by `mask`, or take `mode` regional"
+            raise FaceganError(f"`refine` needs a mask, and {recipe.describe()} has none: {advice}")
         rows, columns = self._pairs(options)
         draw = self._renderer(options, options.batch or batch_for(self.config.resolution))
         return Mixing(draw, rows, columns, recipe, self._refiner(options, draw))

@@ -46,7 +46,7 @@ def run_mix(values: dict[str, Any]) -> None:
     """Mix and write the pictures."""
     options = o.Mix(**values)
     mixing = network(options).mixing(**o.of(options, o.MixOptions))
-    print(mixing.recipe.describe())
+    print(mixing.recipe.describe() + (f", refined in {options.refine} steps" if options.refine else ""))
     print(mixing.save(options.out))
 
 

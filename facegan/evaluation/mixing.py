@@ -35,6 +35,7 @@ from facegan.plotting.text import interval
 from facegan.styles.channels import MOST, NUMBER, channel_folders, find_channels, own_channels
 from facegan.styles.masks import find_mask, mask_folders, own_masks
 from facegan.styles.mix import mix, stacked
+from facegan.styles.projection import MOST_DISTANT, w_statistics
 from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mask_at, mixed, mixture, uniform
 from facegan.styles.refine import Refiner
 from facegan.styles.rendering import Renderer
@@ -99,7 +100,10 @@ def search_and_compare(
     w_avg = generator.mapping.w_avg.cpu()
 
     row_ws, column_ws = paired(rows, columns, seen)
-    objective = Objective(row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget)
+    farthest = MOST_DISTANT["w"] * float(w_statistics(generator)[1])
+    objective = Objective(
+        row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget, farthest=farthest
+    )
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional", "stylespace")
     masks = masks_to_try(request, network, critics.attributes[-1])
     channels = channels_to_try(request, network, generator.config, critics.attributes[-1]) or start.channels
@@ -132,7 +136,7 @@ def search_and_compare(
         "request": {"network": network, **replace(request, rows=tuple(row_names), cols=tuple(col_names)).to_json()},
         "machine": machine(device), "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    text = markdown(table, critics.attributes, found, len(seen), len(held), learned)
+    text = markdown(table, critics.attributes, found, len(seen), len(held), learned, request.refine)
     (out / "table.md").write_text(f"{text}\n\n    {record['command']}\n\n{record['machine']}; {record['seconds']:.0f} s.\n")
     for recipe, name in ((found.recipe, "grid.png"), (start, "grid-start.png")):
         save_png(mix(draw, rows[:SHOWN], columns[:SHOWN], recipe).grid(), out / name)
@@ -219,14 +223,14 @@ def all_ways(
         )
         for name, recipe in (*recipes, (SEARCHED, found.recipe))
     ]  # fmt: skip
-    if refine:
-        mixes += [
-            Way(
-                f"{name} {REFINED}: {recipe.describe()}",
-                refine(mixture(row_ws, column_ws, recipe, w_avg, resolution, mean), column_ws), bases, row_of,
-            )
-            for name, recipe in (*recipes, (SEARCHED, found.recipe)) if name in ("given", "regional", SEARCHED) and recipe.mask
-        ]  # fmt: skip
+    for name, recipe in (*recipes, (SEARCHED, found.recipe)):
+        if not refine or name not in ("given", "regional", SEARCHED):
+            continue
+        if not recipe.mask:
+            log.warning("%s is not refined: it has no mask (%s)", name, recipe.describe())
+            continue
+        refined = refine(mixture(row_ws, column_ws, recipe, w_avg, resolution, mean), column_ws)
+        mixes.append(Way(f"{name} {REFINED}: {recipe.describe()}", refined, bases, row_of))
     averages = []
     if not generator.config.c_dim:  # a conditional network has no faces of seeds alone, to which they could be added
         seeds = truncate(stacked(resolve([f"0-{len(pairs) - 1}"], generator, None)), w_avg, psi)
@@ -329,7 +333,9 @@ def without_limits(report: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
-def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool) -> str:
+def markdown(
+    table: Sequence[dict[str, Any]], attributes: Sequence[str], found: Found, seen: int, kept: int, learned: bool, refine: int = 0
+) -> str:
     """The table for people."""
     head = ["way", "faces", "critics, searched half", "critics", "judge: joint rate", *attributes, "floor", "ceiling", "normalised"]
     head += HEADS
@@ -348,6 +354,9 @@ def markdown(table: Sequence[dict[str, Any]], attributes: Sequence[str], found: 
         "pairs of the other half, which the search never saw (averages, rows and columns alone: of all styles). Critics: share of faces in "
         "which each sees its attribute."
     )
+    if any(line["name"].partition(":")[0].endswith(REFINED) for line in table):
+        note += f" Refined mixes are moved by these critics, pair by pair, in {refine} steps: critics, change outside and skin are what is"
+        note += " optimised there."
     if any(line["judge"] for line in table):
         note += " Mixes share their rows and columns, so they are no independent samples, and have no intervals."
         note += " What is kept of the row's face, as shares of what two rows differ by: the pixels outside the mask that changed, the"

@@ -40,9 +40,9 @@ class MixOptions(Options):
     )  # fmt: skip
     number: int | None = option(None, "how many of these channels, the best first (default: 80)", metavar="N")
     refine: int = option(
-        0, "steps, such as 30, in which the style under each mix's mask is moved by its gradient until the row's skin and all outside the "
-        "mask stay, and critics see what both faces show; a step costs as much as four faces, and recipe.json does not hold it "
-        "(default: 0, not)", metavar="STEPS",
+        0, "steps, such as 30, in which the style under each mix's mask is moved by its gradient, towards the row's skin and all outside "
+        "the mask as it was, while critics see what both faces show; a step costs as much as four faces, recipe.json does not hold it",
+        metavar="STEPS", shown="0, not",
     )  # fmt: skip
     critics: str = option("", "run whose critics are asked where mixes are refined (default: `network`, if it is a run)", metavar="RUN")
     truncation: float = option(1.0, "of seeds", metavar="PSI")
@@ -65,8 +65,8 @@ class SearchOptions(MixOptions):
 
     attributes: tuple[str, ...] = option((), "those of the critics' run in another order: rows, columns (default: its own)", group="search")
     critics: str = option("", "run whose critics choose (default: `network`, if it is a run)", metavar="RUN", group="search")
-    refine: int = option(0, "also rate regional mixes, and those of the recipe found, refined in so many steps, as `facegan mix --refine` "
-                         "does (default: 0, not)", metavar="STEPS", group="search")  # fmt: skip
+    refine: int = option(0, "also rate regional mixes, and those of the recipes given and found that have a mask, refined in so many "
+                         "steps, as `facegan mix --refine` does", metavar="STEPS", group="search", shown="0, not")  # fmt: skip
     data: str = option("", "data of the judge (default: those of the critics' run)", group="search")
     judge: str = option("", "folder with a trained judge (default: train one, or take it from the cache)", group="search")
     num_random: int = option(8, "random ranges of layers to compare with", group="search")

@@ -60,4 +60,7 @@ class AblateOptions(Options):
         0, "Method B: faces projected of each attribute, of which the `styles` best by the critics are mixed (0: as many)", group="ablation"
     )
     projection_steps: int = option(1000, "Method B: steps of each projection", group="ablation")
-    refine: int = option(0, "Method B: also rate regional mixes refined in so many steps (0: not)", group="ablation")
+    refine: int = option(
+        0, "Method B: also rate regional mixes, and those of the recipe found if it has a mask, refined in so many steps, such as 30",
+        metavar="STEPS", group="ablation", shown="0, not",
+    )  # fmt: skip

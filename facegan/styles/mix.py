@@ -53,7 +53,8 @@ class Mixes:
         return grid(self.rows, self.cols, self.tensors, self.row_names, self.col_names)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `row-NAME_col-NAME.png` of every pair, `recipe.json` to make the same again, and `grid.png`, whose path is returned."""
+        """Write `row-NAME_col-NAME.png` of every pair, `recipe.json` to make the same again (refined mixes: with the same `refine`), and
+        `grid.png`, whose path is returned."""
         return write_pairs(self._pairs(), self.row_names, self.col_names, self.recipe, Path(folder))
 
     def _pairs(self) -> Iterator[Pair]:

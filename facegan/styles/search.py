@@ -6,6 +6,7 @@ It sees half of the styles; how much of a gain is overfitted shows on the other 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -76,18 +77,31 @@ class Objective:
 
     def __init__(
         self, rows: Tensor, columns: Tensor, w_avg: Tensor, render: Callable[[Mixture], Tensor], critics: Callable[[Tensor], Tensor],
-        resolution: int, batch: int = 32, mean: Tensor | None = None, budget: int = 0,
+        resolution: int, batch: int = 32, mean: Tensor | None = None, budget: int = 0, farthest: float = math.inf,
     ) -> None:  # fmt: skip
         """`rows` and `columns` [N, num_ws, w_dim] are the pairs' styles, `mean` that of all columns which may be used; `render` makes
-        images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be rendered, 0 for any number."""
+        images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be tried, 0 for any number. `farthest`: the root mean square
+        distance from `w_avg` that mixed styles may have in the mean, else the recipe is not rendered and counts as worst: critics know
+        faces, and may like what lies where the network has none."""
         self.rows, self.columns, self.w_avg, self.mean = rows, columns, w_avg, columns.mean(0) if mean is None else mean
         self.render, self.critics, self.batch, self.resolution, self.budget = render, critics, batch, resolution, budget
+        self.farthest = farthest
         self.known: dict[Recipe, Score] = {}
 
     def scores(self, recipe: Recipe) -> Tensor:
         """[K, N], a score per critic and pair."""
-        drawn = mixture(self.rows, self.columns, recipe, self.w_avg, self.resolution, self.mean)
+        drawn = self._drawn(recipe)
         return torch.cat([self.critics(self.render(part)) for part in drawn.split(self.batch)], dim=1)
+
+    def _drawn(self, recipe: Recipe) -> Mixture:
+        return mixture(self.rows, self.columns, recipe, self.w_avg, self.resolution, self.mean)
+
+    def _strays(self, recipe: Recipe) -> bool:
+        """Whether mixed styles lie too far out; of those in some channels only, whose others are the row's, nobody can say by w."""
+        drawn = self._drawn(recipe)
+        styles = drawn.ws if drawn.others is None else drawn.others
+        away = (styles - self.w_avg).square().sum(-1).mean(-1).sqrt().mean()
+        return not recipe.channels and float(away) > self.farthest
 
     @property
     def spent(self) -> bool:
@@ -99,7 +113,7 @@ class Objective:
         if key not in self.known:
             if self.spent:
                 return WORST
-            self.known[key] = score_of(self.scores(recipe))
+            self.known[key] = WORST if self._strays(recipe) else score_of(self.scores(recipe))
         return self.known[key]
 
 

@@ -212,6 +212,8 @@ def test_method_b_mixes_the_best_of_more_candidates(tmp_path: Path, capsys: pyte
 def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture) -> None:
     words = ["ablate", "--data", str(faces), "--out", str(tmp_path / "b"), "--seeds=1", "--refine=2", *FLAGS_B]
     assert cli.main([*words, "--lpips=nowhere.pth"]) == 2 and "--weights and --lpips go with --method a" in capsys.readouterr().err
+    assert cli.main(["ablate", "--method=a", "--refine=2", "--out", str(tmp_path / "a")]) == 2
+    assert "--refine goes with --method b" in capsys.readouterr().err
     assert cli.main(words) == 0
     record = json.loads((tmp_path / "b/report.json").read_text())
     table = json.loads((tmp_path / "b/seed0/mixes/search.json").read_text())["table"]
@@ -222,6 +224,9 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
         "regional searched",
         "stylespace searched", "averaged styles, psi 0.7",
     }  # fmt: skip
+    named = {line["name"].split(":")[0]: line for line in table}
+    assert named["regional refined"]["kept"] != named["regional"]["kept"]
+    assert named["regional refined"]["critics"]["least"] > named["regional"]["critics"]["least"]
     for line in table:
         row = record["rows"][line["name"].split(":")[0]]
         assert row["joint"]["rate"] == line["judge"]["joint"]["rate"] and row["self_score"] == line["critics"]["joint"]

@@ -32,7 +32,7 @@ from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import SearchOptions
 from facegan.styles.masks import write_masks
 from facegan.styles.recipe import MODES, Recipe, uniform
-from facegan.styles.search import Found, Objective, Score, score_of, search, split_pairs
+from facegan.styles.search import WORST, Found, Objective, Score, score_of, search, split_pairs
 from facegan.styles.store import Style
 
 LAYERS, SIDE = 6, 16  # of a network of 16 px
@@ -77,6 +77,26 @@ def test_the_search_finds_the_planted_weights(target: tuple[float, ...], mode: s
     assert found.recipe == Recipe(mode, target)
     assert found.score.joint == 1 and found.score.least == pytest.approx(1, abs=1e-5)
     assert found.recipes == len(objective.known) < 6**LAYERS / 20
+
+
+def test_what_lies_where_the_network_has_no_faces_is_not_tried() -> None:
+    """Critics that are content only with weights of 4 in all layers lead nowhere; those of 1.25 are within reach."""
+    objective = planted((4.0,) * LAYERS, "arithmetic")
+    rows = replace(uniform("arithmetic", range(LAYERS), LAYERS), weights=(0.0,) * LAYERS)
+    reach = [
+        (objective.rows + weight * (objective.columns - objective.w_avg) - objective.w_avg).square().sum(-1).mean(-1).sqrt().mean()
+        for weight in (0.0, 1.25, 1.5)
+    ]
+    objective.farthest = float(reach[1] + reach[2]) / 2
+    asked: list[int] = []
+    render = objective.render
+    objective.render = lambda drawn: (asked.append(1), render(drawn))[1]
+    assert objective(replace(rows, weights=(1.5,) * LAYERS)) == WORST and not asked
+    assert objective(replace(rows, weights=(1.25,) * LAYERS)) > WORST and asked
+    found = search(objective, uniform("arithmetic", range(LAYERS), LAYERS), ["arithmetic"])
+    assert found.score > WORST and max(found.recipe.weights) <= 1.25
+    unlimited = Objective(objective.rows, objective.columns, objective.w_avg, render, objective.critics, SIDE, 3)
+    assert unlimited(replace(rows, weights=(1.5,) * LAYERS)) > WORST
 
 
 def test_the_ranges_are_all_contiguous_ones_the_best_first() -> None:

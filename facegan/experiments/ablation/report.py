@@ -119,7 +119,7 @@ def notes(summary: dict[str, Any], measured: Sequence[str]) -> list[str]:
             "features, and the skin's tone under the mask (of ways without one: that of the columns' attribute); row found: mixes that of "
             "all rows are nearest to their own; variety: how much those of two rows differ.",
             "Self score: share of faces in which the critics that chose see all attributes. Seconds: of the network and the projections, "
-            "of regional mixing and style space the masks and channels too, of what was searched the search.",
+            "of regional mixing and style space the masks and channels too, of what was searched or refined the search, which refines too.",
         ]
         if CONDITIONAL in rows:
             said.append(

@@ -94,6 +94,8 @@ def check(options: AblateOptions, given: dict[str, Any]) -> Settings:
                 load(path)  # once now, and not for the first time after hours of training
     elif options.weights or options.lpips:
         raise FaceganError("`weights` and `lpips` go with `method=a`: mixes are measured by the judge's own features; omit them")
+    if options.refine and given.get("method", "a") == "a":
+        raise FaceganError("`refine` goes with `method=b`, whose styles are mixed: omit it")
     resolve_device(given.get("device", AUTO))
     first = given.get("seed", 0)
     if first < 0:

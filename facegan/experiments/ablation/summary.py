@@ -170,7 +170,8 @@ def runs_of_b(study: Study) -> dict[str, Runs]:
                 way, _, recipe = line["name"].partition(":")
                 plain = way.removesuffix(f" {REFINED}")
                 finds = ["styles"] if plain.startswith(("regional", "stylespace")) or plain == SEARCHED else []
-                spent = ["train", "project", *costs.known(task.costs, finds), *(["mix-search"] if plain.endswith(SEARCHED) else [])]
+                also = ["mix-search"] if way.endswith((SEARCHED, REFINED)) else []
+                spent = ["train", "project", *costs.known(task.costs, finds), *also]
                 floors[task.seed] = line["judge"].get("floors", {}).get("rows", 0.0)
                 extra = {
                     "kept": line.get("kept"), "self_score": line["critics"]["joint"], "commands": task.typed(), "recipe": recipe.strip(),
