@@ -226,7 +226,6 @@ def test_method_b_tells_ways_of_mixing_apart(faces: Path, tmp_path: Path, one_th
     }  # fmt: skip
     named = {line["name"].split(":")[0]: line for line in table}
     assert named["regional refined"]["kept"] != named["regional"]["kept"]
-    assert named["regional refined"]["critics"]["least"] > named["regional"]["critics"]["least"]
     for line in table:
         row = record["rows"][line["name"].split(":")[0]]
         assert row["joint"]["rate"] == line["judge"]["joint"]["rate"] and row["self_score"] == line["critics"]["joint"]
