@@ -38,10 +38,9 @@ from facegan.pixels import to_float
 from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
 from facegan.styles.masks import find_mask
-from facegan.styles.mix import Mixing, chosen_recipe
+from facegan.styles.mix import Mixing, Renderer, batch_for, chosen_recipe
 from facegan.styles.recipe import Mask, Recipe
 from facegan.styles.refine import Refiner
-from facegan.styles.rendering import Renderer, batch_for
 from facegan.styles.store import read_styles
 
 DRAWN_SEED = 77

@@ -16,10 +16,10 @@ from facegan.graphs import Graphed
 from facegan.plotting.sheets import to_pil
 from facegan.restore.faces import Face
 from facegan.restore.restorer import RestorerPipeline
+from facegan.styles.mix import Renderer
 from facegan.styles.perceptual import DiscriminatorFeatures, Pyramid
 from facegan.styles.projection import Projection, Settings, adam
 from facegan.styles.recipe import Mixture
-from facegan.styles.rendering import Renderer
 
 
 @pytest.fixture

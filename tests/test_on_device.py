@@ -24,7 +24,7 @@ from facegan.evaluation.judge import judge as judge_module
 from facegan.evaluation.judge.network import JudgeConfig
 from facegan.models.stylegan2 import Discriminator, Generator, StyleGAN2Config
 from facegan.restore.restorer import RestorerPipeline
-from facegan.styles.rendering import Renderer
+from facegan.styles.mix import Renderer
 
 OWN = {"seconds", "command", "machine", "device", "weights_sha256", "request", "run", "floor_run"}  # of a report: where and how
 

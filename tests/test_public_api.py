@@ -43,8 +43,8 @@ OPERATORS = (
 )
 OPEN = "source stage device cuda_graphs"
 EVALUATE = "data samples judge weights lpips restore floor faces"
-MIX = "rows cols recipe mode mask softness layers weight weights average channels number truncation noise_mode styles batch"
-SEARCH = f"{MIX} attributes critics data judge num_random pairs budget seed out"
+MIX = "rows cols recipe mode mask softness layers weight weights average channels number truncation noise_mode styles batch refine critics"
+SEARCH = f"{MIX} attributes data judge num_random pairs budget seed out"
 PUSH = "repo_id private token"
 SIGNATURES = {
     "train": "data attributes method out options",

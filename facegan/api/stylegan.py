@@ -25,10 +25,10 @@ from facegan.graphs import Graphed
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.options import EditOptions, EvaluateOptions, GenerateOptions, MixOptions, ProjectOptions, SearchOptions, WalkOptions
 from facegan.plotting.faces import Faces
-from facegan.styles.mix import Mixes, Mixing, chosen_recipe, distinct, frames_of, walk
+from facegan.styles.mix import Mixes, Mixing, Renderer, batch_for, chosen_recipe, distinct
 from facegan.styles.refine import Refiner
-from facegan.styles.rendering import Renderer, batch_for
 from facegan.styles.store import Style, resolve
+from facegan.styles.walk import frames_of, walk
 
 if TYPE_CHECKING:
     from facegan.evaluation.mixing import SearchReport

@@ -34,11 +34,10 @@ from facegan.plotting.sheets import save_png
 from facegan.plotting.text import interval
 from facegan.styles.channels import MOST, NUMBER, channel_folders, find_channels, own_channels
 from facegan.styles.masks import find_mask, mask_folders, own_masks
-from facegan.styles.mix import mix, stacked
+from facegan.styles.mix import Renderer, mix, stacked
 from facegan.styles.projection import MOST_DISTANT, w_statistics
 from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mask_at, mixed, mixture, uniform
 from facegan.styles.refine import Refiner
-from facegan.styles.rendering import Renderer
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
 from facegan.styles.store import Style, resolve
 

@@ -30,9 +30,8 @@ from facegan.plotting.sheets import save_png, stacked
 from facegan.plotting.text import interval
 from facegan.restore.restorer import RestorerPipeline
 from facegan.session import run
-from facegan.styles.mix import mix
+from facegan.styles.mix import Renderer, batch_for, mix
 from facegan.styles.recipe import Recipe
-from facegan.styles.rendering import Renderer, batch_for
 from facegan.styles.store import read_styles
 
 SAMPLES = 1024

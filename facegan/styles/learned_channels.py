@@ -23,8 +23,7 @@ from facegan.models.stylegan2 import Generator, Synthesis
 from facegan.options import StylesChannels
 from facegan.styles.channels import MOST, SUFFIX, Channel, Ranking
 from facegan.styles.masks import find_mask, mask_folders, plain_names
-from facegan.styles.mix import stacked
-from facegan.styles.rendering import batch_for
+from facegan.styles.mix import batch_for, stacked
 from facegan.styles.store import resolve
 
 PROBES = 4  # random projections of each face

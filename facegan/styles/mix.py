@@ -1,10 +1,11 @@
-"""Styles mixed: all pairs of two lists of them, and a closed walk through some."""
+"""Styles mixed, and what draws them: all pairs of two lists of them."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +16,34 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from facegan.checkpoints.trained import random_noise
 from facegan.errors import FaceganError
-from facegan.models.stylegan2 import StyleGAN2Config
+from facegan.graphs import Graphed
+from facegan.memory import give_back, out_of_memory
+from facegan.models.regions import Regions
+from facegan.models.stylegan2 import Generator, NoiseMode, StyleGAN2Config
 from facegan.options import MixOptions, Mode
 from facegan.plotting.grid import Grid, grid
 from facegan.plotting.sheets import save_png, to_pil
 from facegan.styles.masks import find_mask, mask_folders, own_masks
-from facegan.styles.recipe import Channels, Mask, Mixture, Recipe, mixture, parse_layers, parse_weights, start_layers, uniform
-from facegan.styles.rendering import Renderer
+from facegan.styles.recipe import (
+    Channels,
+    Mask,
+    Mixture,
+    Recipe,
+    channel_gains,
+    mixture,
+    parse_layers,
+    parse_weights,
+    start_layers,
+    uniform,
+)
 from facegan.styles.store import Style
 
 log = logging.getLogger("facegan.styles")
 
+AT_ONCE, AT_ONCE_PIXELS = 8, 1 << 19  # faces of a batch where none is asked for, and their pixels: what they need grows with them
+GIVES_BACK = 1 << 20  # pixels made, after which free memory is given back
 MOST_BYTES = 4 << 30  # of mixes that are kept as float32
 
 Pair = tuple[int, int, Tensor]  # row, column, image [3, H, W] in [-1, 1]; -1 for the sources' own faces
@@ -256,33 +273,77 @@ def stacked(styles: Sequence[Style]) -> Tensor:
     return torch.stack([style.w for style in styles])
 
 
+class Renderer:
+    """Styles [N, num_ws, w_dim], or mixtures -> images float32 [N, 3, R, R] on the CPU, by a generator where that is.
+
+    With `batch` 1 a style is the same image to the last bit whatever stands beside it, on a CPU; random noise is the same for all then.
+    """
+
+    def __init__(self, generator: Generator, noise_mode: NoiseMode = "const", batch: int = 1, cuda_graphs: str = "auto") -> None:
+        self.generator, self.noise_mode, self.batch = generator, noise_mode, batch
+        self.w_avg, self.device = generator.mapping.w_avg.cpu(), generator.mapping.w_avg.device
+        self._made = 0  # pixels since memory was given back
+        self.graphed = Graphed(self._synthesis, self.device, cuda_graphs, name="the generator")
+
+    def _synthesis(
+        self, ws: Tensor, noise: Tensor | None, others: Tensor | None = None, mask: Tensor | None = None, gains: Tensor | None = None
+    ) -> Tensor:
+        synthesis = self.generator.synthesis
+        if others is not None and gains is not None:  # exact where a gain is 0 or 1
+            ws = synthesis.style_space(ws)
+            others = torch.lerp(ws, synthesis.style_space(others), gains)
+        if others is not None and mask is None:
+            ws, others = others, None
+        regions = None if others is None or mask is None else Regions(others[:, None], mask)
+        image: Tensor = synthesis(ws, self.noise_mode, noise=noise, regions=regions)
+        return image
+
+    @torch.no_grad()
+    def __call__(self, styles: Tensor | Mixture) -> Tensor:
+        images = []
+        for part in (Mixture(styles) if isinstance(styles, Tensor) else styles).split(self.batch):
+            with self.fitting(len(part)):
+                images.append(self.graphed(*self._drawn(part)).float().cpu())
+            self._count(len(part))
+        return torch.cat(images)
+
+    def _count(self, faces: int) -> None:
+        """A process that keeps what is freed grows by some MiB with each large face, and with each batch of another size."""
+        self._made += faces * self.generator.config.resolution**2
+        if self._made >= GIVES_BACK:
+            give_back()
+            self._made = 0
+
+    def differentiable(self, part: Mixture) -> Tensor:
+        """The images of one batch, on the generator's device, with a gradient for its styles."""
+        self._count(len(part))
+        ws, noise, others, mask, gains = self._drawn(part)
+        on = [None if x is None else x.to(self.device) for x in (ws, noise, others, mask, gains)]
+        return self._synthesis(*on).float()  # type: ignore[arg-type]
+
+    def _drawn(self, part: Mixture) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        config = self.generator.config
+        noise = random_noise(config, self.noise_mode, len(part), self.device, seed=0)
+        return part.ws, noise, part.others, part.mask, channel_gains(part.channels, config) if part.channels else None
+
+    @contextmanager
+    def fitting(self, count: int) -> Iterator[None]:
+        """Says what to do where so many faces at once do not fit into memory."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            advice = f"name a smaller one, such as `batch` {count // 2}" if count > 1 else "this network needs a larger machine"
+            size = self.generator.config.resolution
+            raise FaceganError(f"{count} faces of {size} px at once do not fit into memory: {advice}") from None
+
+
+def batch_for(resolution: int) -> int:
+    """Faces at once where nobody says: on two cores 8 of 64 px are four times as fast as one after the other."""
+    return max(1, min(AT_ONCE, AT_ONCE_PIXELS // resolution**2))
+
+
 def mix(draw: Renderer, rows: Sequence[Style], columns: Sequence[Style], recipe: Recipe) -> Mixes:
     """All pairs, as many at once as `draw` makes."""
     return Mixing(draw, rows, columns, recipe).collect()
-
-
-def walk(styles: Sequence[Style], frames: int) -> Tensor:
-    """Styles -> [len(styles) * frames, num_ws, w_dim]: `frames` from each style to the next, the last to the first; frame k * frames
-    is style k itself.
-
-    Styles made by projection have no z, so that no great circle leads from one to the next; this is a periodic cubic through W
-    (Catmull & Rom 1974), which passes through every style and turns without a jolt.
-    """
-    if len(styles) < 2 or frames < 1:
-        raise FaceganError(
-            f"a walk leads from style to style: expected at least 2 `rows` and 1 of `frames`, not {len(styles)} and {frames}"
-        )
-    here = stacked(styles)[:, None]
-    t = torch.arange(frames, dtype=here.dtype, device=here.device)[None, :, None, None] / frames
-    before, there, after = (here.roll(shift, 0) for shift in (1, -1, -2))
-    # The Hermite cubic whose slope at a style is half the way between its neighbours.
-    slope, next_slope = (there - before) / 2, (after - here) / 2
-    step = there - here
-    points = here + t * (slope + t * (3 * step - 2 * slope - next_slope + t * (slope + next_slope - 2 * step)))
-    return points.flatten(0, 1)
-
-
-def frames_of(draw: Renderer, ws: Tensor) -> Iterator[Image.Image]:
-    """The pictures of a walk, one after the other."""
-    for w in tqdm(ws, desc="frames", unit="frame", disable=None):
-        yield to_pil(draw(w[None])[0]).convert("RGB")

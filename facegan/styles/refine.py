@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from facegan.checkpoints.critics import Critics
 from facegan.graphs import constant
+from facegan.styles.mix import Renderer, batch_for
 from facegan.styles.projection import own_styles
 from facegan.styles.recipe import Mixture
-from facegan.styles.rendering import Renderer, batch_for
 from facegan.training.augment import LUMA
 
 RATE, BETAS = 0.05, (0.9, 0.99)  # Adam's

@@ -18,8 +18,8 @@ from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.channels import Channel, Ranking, find_channels, read_channels
 from facegan.styles.learned_channels import energies, ranked
 from facegan.styles.masks import find_mask
+from facegan.styles.mix import Renderer
 from facegan.styles.recipe import MODES, Channels, Mask, Mixture, Mode, Recipe, mixture, uniform
-from facegan.styles.rendering import Renderer
 from facegan.styles.search import Objective, family_of, numbers_of, search
 from facegan.styles.store import write_styles
 

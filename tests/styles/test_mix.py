@@ -20,7 +20,7 @@ from facegan.errors import FaceganError
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.plotting import video
 from facegan.plotting.grid import Grid, grid
-from facegan.styles import mix, rendering
+from facegan.styles import mix
 from facegan.styles.recipe import Recipe, layer_sizes, mixed, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import write_style
 
@@ -190,7 +190,7 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
     rows, columns = styles[:2], styles[2:]
     for weight, axis in ((1.0, 1), (0.0, 0)):
         recipe = uniform(mode, range(LAYERS), LAYERS, weight)
-        mixes = mix.mix(rendering.Renderer(generator, noise_mode), rows, columns, recipe)
+        mixes = mix.mix(mix.Renderer(generator, noise_mode), rows, columns, recipe)
         for i in range(2):
             for j in range(3):
                 assert torch.equal(mixes.tensors[i, j], (mixes.rows, mixes.cols)[axis][(i, j)[axis]])
@@ -203,7 +203,7 @@ def test_all_layers_give_the_columns_image_and_none_the_rows_to_the_bit(
 def test_random_noise_has_a_source_of_its_own_that_gives_a_seeds_numbers(generator: Generator) -> None:
     ws = torch.stack([style_of(generator, seed) for seed in range(3)])
     before = torch.random.get_rng_state()
-    found = rendering.Renderer(generator, "random", batch=2)(ws)
+    found = mix.Renderer(generator, "random", batch=2)(ws)
     assert torch.equal(before, torch.random.get_rng_state())
     for rows in (slice(0, 2), slice(2, 3)):
         torch.manual_seed(0)  # as it was once drawn, from everyone's source
@@ -216,15 +216,15 @@ def test_a_batch_too_large_says_which_to_try(generator: Generator, monkeypatch: 
 
     monkeypatch.setattr(generator.synthesis, "forward", exhausted)
     with pytest.raises(FaceganError, match="6 faces of 32 px at once do not fit into memory: .*`batch` 3"):
-        rendering.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
+        mix.Renderer(generator, batch=8)(torch.zeros(6, LAYERS, WIDTH))
 
 
 def test_free_memory_is_given_back_as_faces_are_made(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search draws thousands of batches, and grew by 32 MiB with each recipe."""
     given: list[None] = []
-    monkeypatch.setattr(rendering, "GIVES_BACK", 4 * 32**2)
-    monkeypatch.setattr(rendering, "give_back", lambda: given.append(None))
-    draw, ws = rendering.Renderer(generator, batch=2), torch.zeros(3, LAYERS, WIDTH)
+    monkeypatch.setattr(mix, "GIVES_BACK", 4 * 32**2)
+    monkeypatch.setattr(mix, "give_back", lambda: given.append(None))
+    draw, ws = mix.Renderer(generator, batch=2), torch.zeros(3, LAYERS, WIDTH)
     calls = []
     for _ in range(4):
         draw(ws)
@@ -232,7 +232,7 @@ def test_free_memory_is_given_back_as_faces_are_made(generator: Generator, monke
     assert calls == [0, 1, 2, 2]  # after 5 faces, and after 4 more
 
 
-class Counted(rendering.Renderer):
+class Counted(mix.Renderer):
     """A renderer that counts the faces it made."""
 
     made = 0
@@ -246,7 +246,7 @@ class Counted(rendering.Renderer):
 def test_faces_are_written_as_they_are_made_and_an_interruption_leaves_them(generator: Generator, batch: int, tmp_path: Path) -> None:
     styles = [mix.Style(f"s{seed}", style_of(generator, seed)) for seed in range(6)]
     rows, columns, recipe = styles[:3], styles[3:5], uniform("interpolate", range(3), LAYERS, 0.5)
-    kept = mix.mix(rendering.Renderer(generator), rows, columns, recipe)
+    kept = mix.mix(mix.Renderer(generator), rows, columns, recipe)
     kept.save(tmp_path / "kept")
     draw = Counted(generator, batch=batch)
     mixing = mix.Mixing(draw, rows, columns, recipe)
@@ -264,7 +264,7 @@ def test_faces_are_written_as_they_are_made_and_an_interruption_leaves_them(gene
     class Stopped(Exception):
         pass
 
-    class Stops(rendering.Renderer):
+    class Stops(mix.Renderer):
         left = 8
 
         def __call__(self, ws: torch.Tensor) -> torch.Tensor:
@@ -284,11 +284,11 @@ def test_faces_are_written_as_they_are_made_and_an_interruption_leaves_them(gene
 def test_more_mixes_than_memory_are_refused_where_they_would_be_kept(generator: Generator) -> None:
     styles = [mix.Style(f"s{seed}", torch.zeros(LAYERS, WIDTH)) for seed in range(700)]
     with pytest.raises(FaceganError, match=r"700 rows and 700 columns of 32 px take 5.6 GiB as tensors: mix fewer, or use .*mixing"):
-        mix.mix(rendering.Renderer(generator), styles, styles, uniform("crossover", [0], LAYERS, 1.0))
+        mix.mix(mix.Renderer(generator), styles, styles, uniform("crossover", [0], LAYERS, 1.0))
 
 
 def test_faces_are_made_as_many_at_once_as_their_size_allows() -> None:
-    assert [rendering.batch_for(size) for size in (8, 64, 256, 512, 1024, 2048)] == [8, 8, 8, 2, 1, 1]
+    assert [mix.batch_for(size) for size in (8, 64, 256, 512, 1024, 2048)] == [8, 8, 8, 2, 1, 1]
 
 
 @pytest.mark.parametrize(("rows", "columns", "side", "shown"), [

@@ -16,10 +16,10 @@ from facegan.errors import FaceganError
 from facegan.models.regions import Regions
 from facegan.models.stylegan2 import Generator, StyleGAN2Config
 from facegan.styles.masks import find_mask
+from facegan.styles.mix import Renderer
 from facegan.styles.projection import own_styles
 from facegan.styles.recipe import Mixture, uniform
 from facegan.styles.refine import Refiner, outside, skin
-from facegan.styles.rendering import Renderer
 
 SIDE, LAYERS, WIDTH = 16, 6, 8
 CONFIG = StyleGAN2Config(resolution=SIDE, z_dim=8, w_dim=WIDTH, mapping_layers=2, channel_base=256, channel_max=16)
