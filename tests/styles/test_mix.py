@@ -23,6 +23,7 @@ from facegan.plotting.grid import Grid, grid
 from facegan.styles import mix
 from facegan.styles.recipe import Recipe, layer_sizes, mixed, parse_layers, parse_weights, start_layers, uniform
 from facegan.styles.store import write_style
+from facegan.styles.walk import walk
 
 LAYERS, WIDTH = 8, 32  # of a network of 32 px
 
@@ -346,7 +347,7 @@ def test_the_grid_has_sources_outside_and_mixes_where_they_meet(resolution: int,
 
 
 def path_through(styles: torch.Tensor, frames: int) -> torch.Tensor:
-    return mix.walk([mix.Style(str(index), w) for index, w in enumerate(styles)], frames)
+    return walk([mix.Style(str(index), w) for index, w in enumerate(styles)], frames)
 
 
 def test_the_walk_is_closed_smooth_and_meets_every_style() -> None:
