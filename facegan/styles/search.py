@@ -164,7 +164,8 @@ def search(objective: Objective, start: Recipe, modes: Sequence[Mode], masks: Se
         for family in get_args(Family)
         if (of_it := [recipe for recipe in candidates if family_of(recipe) == family and objective(recipe) > WORST])
     }  # fmt: skip
-    return Found(simplified(best), objective(best), scored, len(objective.known), families)
+    rendered = sum(score > WORST for score in objective.known.values())
+    return Found(simplified(best), objective(best), scored, rendered, families)
 
 
 def ranges_of_layers(start: Recipe, modes: Sequence[Mode]) -> list[Recipe]:

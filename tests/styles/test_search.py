@@ -95,6 +95,7 @@ def test_what_lies_where_the_network_has_no_faces_is_not_tried() -> None:
     assert objective(replace(rows, weights=(1.25,) * LAYERS)) > WORST and asked
     found = search(objective, uniform("arithmetic", range(LAYERS), LAYERS), ["arithmetic"])
     assert found.score > WORST and max(found.recipe.weights) <= 1.25
+    assert 0 < found.recipes == sum(score > WORST for score in objective.known.values()) < len(objective.known)
     unlimited = Objective(objective.rows, objective.columns, objective.w_avg, render, objective.critics, SIDE, 3)
     assert unlimited(replace(rows, weights=(1.5,) * LAYERS)) > WORST
 
