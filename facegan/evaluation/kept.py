@@ -15,7 +15,7 @@ from torch import Tensor
 from facegan.checkpoints.critics import resized
 from facegan.evaluation.features import Attributes
 from facegan.evaluation.samples import JudgedSamples
-from facegan.styles.refine import skin
+from facegan.styles.refine import skin, under_mask
 
 if TYPE_CHECKING:
     from facegan.evaluation.evaluator import Evaluator
@@ -64,9 +64,9 @@ def kept(mixes: Tensor, rows: Tensor, row_of: Tensor, features: Tensor, row_feat
     between = (own[first] - own[second]).abs().mean(1)
     apart = (row_features[first] - row_features[second]).norm(dim=1)
     nearest = torch.cdist(seen, own, p=1).argmin(1)
-    mine, theirs = (None, None) if mask is None else (skin(faces, mask) for faces in (mixes, rows))
-    tone = None
-    if mine is not None and theirs is not None:
+    under, tone = None if mask is None else under_mask(mask), None
+    if under is not None and len(under):
+        mine, theirs = (skin(faces, under) for faces in (mixes, rows))
         tone = share((mine - theirs[row_of]).norm(dim=1).mean(), (theirs[first] - theirs[second]).norm(dim=1))
     return Kept(
         outside=share((seen - own[row_of]).abs().mean(), between) if outside else None,

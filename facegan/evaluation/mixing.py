@@ -35,7 +35,7 @@ from facegan.plotting.text import interval
 from facegan.styles.channels import MOST, NUMBER, channel_folders, find_channels, own_channels
 from facegan.styles.masks import find_mask, mask_folders, own_masks
 from facegan.styles.mix import Renderer, mix, stacked
-from facegan.styles.projection import MOST_DISTANT, w_statistics
+from facegan.styles.projection import latent_distance, w_statistics
 from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mask_at, mixed, mixture, uniform
 from facegan.styles.refine import Refiner
 from facegan.styles.search import Found, Objective, Pair, score_of, search, split_pairs
@@ -99,10 +99,13 @@ def search_and_compare(
     w_avg = generator.mapping.w_avg.cpu()
 
     row_ws, column_ws = paired(rows, columns, seen)
-    farthest = MOST_DISTANT["w"] * float(w_statistics(generator)[1])
-    objective = Objective(
-        row_ws, column_ws, w_avg, draw, critics, generator.config.resolution, request.batch, budget=request.budget, farthest=farthest
-    )
+    statistics = w_statistics(generator)
+
+    def away(ws: Tensor) -> Tensor:
+        return latent_distance(generator, ws.to(device), statistics)
+
+    resolution = generator.config.resolution
+    objective = Objective(row_ws, column_ws, w_avg, draw, critics, resolution, request.batch, budget=request.budget, away=away)
     modes: tuple[Mode, ...] = (request.mode,) if request.mode else ("interpolate", "arithmetic", "regional", "stylespace")
     masks = masks_to_try(request, network, critics.attributes[-1])
     channels = channels_to_try(request, network, generator.config, critics.attributes[-1]) or start.channels

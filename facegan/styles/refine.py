@@ -38,7 +38,8 @@ class Goal(NamedTuple):
     """What N mixes are to come to."""
 
     faces: Tensor  # [N, C, R, R], the rows' own
-    mask: Tensor  # [1, 1, R, R]
+    under: Tensor  # int64 [P], the pixels that are looked at for skin; there may be none
+    free: Tensor  # int64 [Q], those outside the mask, likewise
     skin: Tensor | None  # [N, 3]
     scores: Tensor  # [K, N], at least
 
@@ -89,36 +90,38 @@ class Refiner:
         assert part.mask is not None
         faces, *others = (self.draw.differentiable(each) for each in (Mixture(part.ws), Mixture(columns), part))
         shown = torch.stack([self.critics.scores(images) for images in (faces, *others)]).amax(0)
-        mask = part.mask.to(self.draw.device)
-        return Goal(faces, mask, skin(faces, mask), torch.where(shown > SEEN, 1.0, shown))
+        under, free = (places.to(self.draw.device) for places in (under_mask(part.mask), outside_mask(part.mask)))
+        return Goal(faces, under, free, skin(faces, under) if len(under) else None, torch.where(shown > SEEN, 1.0, shown))
 
     def losses(self, part: Mixture, e: Tensor, goal: Goal) -> Tensor:
         """What is minimised over e [N, num_ws, w_dim], for each of N mixes."""
         images = self.draw.differentiable(replace(part, others=self._moved(part, e)))
         losses = CHANGE * e.square().sum(2).mean(1) + SCORES * (goal.scores - self.critics.scores(images)).clamp(min=0).sum(0)
-        tone = skin(images, goal.mask)
-        if tone is not None and goal.skin is not None:
-            losses = losses + SKIN * (tone - goal.skin).abs().sum(1)
-        return losses + OUTSIDE / self.apart * outside(images, goal.faces, goal.mask)
+        if goal.skin is not None:
+            losses = losses + SKIN * (skin(images, goal.under) - goal.skin).abs().sum(1)
+        if len(goal.free):
+            losses = losses + OUTSIDE / self.apart * (images - goal.faces).flatten(2)[..., goal.free].abs().mean((1, 2))
+        return losses
 
     def _moved(self, part: Mixture, e: Tensor) -> Tensor:
         assert part.others is not None
         return part.others.to(e) + e @ self.spread.T
 
 
-def skin(images: Tensor, mask: Tensor) -> Tensor | None:
-    """The mean colour [N, 3] of the brightest quarter of the pixels of images [N, 3, R, R] where a mask [1, 1, R, R] is above 0.5: of a
-    face's lower half, what is neither beard nor mouth nor shadow. None where there are none."""
-    under = mask[0, 0] > 0.5
-    if not bool(under.any()):
-        return None
-    pixels = images[..., under].float()
+def under_mask(mask: Tensor) -> Tensor:
+    """The pixels int64 [P], row by row, where a mask [1, 1, R, R] is above 0.5."""
+    return (mask.flatten() > 0.5).nonzero().flatten()
+
+
+def outside_mask(mask: Tensor) -> Tensor:
+    """Those where it is 0."""
+    return (mask.flatten() <= 0).nonzero().flatten()
+
+
+def skin(images: Tensor, under: Tensor) -> Tensor:
+    """The mean colour [N, 3] of the brightest quarter of some pixels [P], at least one, of images [N, 3, R, R]: of a face's lower half,
+    what is neither beard nor mouth nor shadow."""
+    pixels = images.flatten(2)[..., under].float()
     luma = (pixels * constant(LUMA, pixels.device, pixels.dtype)[:, None]).sum(1)
     brightest = luma.topk(max(1, round(SKIN_SHARE * luma.shape[1])), dim=1).indices
     return pixels.gather(2, brightest[:, None].expand(-1, pixels.shape[1], -1)).mean(2)
-
-
-def outside(images: Tensor, faces: Tensor, mask: Tensor) -> Tensor:
-    """How much images differ from faces [N, C, R, R] where a mask [1, 1, R, R] is 0: the mean [N]; 0 where it is 0 nowhere."""
-    free = mask[0, 0] <= 0
-    return (images - faces)[..., free].abs().mean((1, 2)) if bool(free.any()) else images.new_zeros(len(images))

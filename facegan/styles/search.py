@@ -6,7 +6,6 @@ It sees half of the styles; how much of a gain is overfitted shows on the other 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -17,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from facegan.errors import FaceganError
+from facegan.styles.projection import MOST_DISTANT
 from facegan.styles.recipe import Channels, Mask, Mixture, Mode, Recipe, mixture, uniform
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # that a layer may take
@@ -77,31 +77,31 @@ class Objective:
 
     def __init__(
         self, rows: Tensor, columns: Tensor, w_avg: Tensor, render: Callable[[Mixture], Tensor], critics: Callable[[Tensor], Tensor],
-        resolution: int, batch: int = 32, mean: Tensor | None = None, budget: int = 0, farthest: float = math.inf,
+        resolution: int, batch: int = 32, mean: Tensor | None = None, budget: int = 0, away: Callable[[Tensor], Tensor] | None = None,
     ) -> None:  # fmt: skip
         """`rows` and `columns` [N, num_ws, w_dim] are the pairs' styles, `mean` that of all columns which may be used; `render` makes
-        images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be tried, 0 for any number. `farthest`: the root mean square
-        distance from `w_avg` that mixed styles may have in the mean, else the recipe is not rendered and counts as worst: critics know
+        images of mixtures, `critics` scores [K, N]. `budget`: recipes that may be tried, 0 for any number. `away`: the
+        `latent_distance` of styles; a recipe whose styles are `MOST_DISTANT` in the mean is not rendered and counts as worst: critics know
         faces, and may like what lies where the network has none."""
         self.rows, self.columns, self.w_avg, self.mean = rows, columns, w_avg, columns.mean(0) if mean is None else mean
         self.render, self.critics, self.batch, self.resolution, self.budget = render, critics, batch, resolution, budget
-        self.farthest = farthest
+        self.away = away
         self.known: dict[Recipe, Score] = {}
 
     def scores(self, recipe: Recipe) -> Tensor:
         """[K, N], a score per critic and pair."""
-        drawn = self._drawn(recipe)
-        return torch.cat([self.critics(self.render(part)) for part in drawn.split(self.batch)], dim=1)
+        return self._scores(self._drawn(recipe))
 
     def _drawn(self, recipe: Recipe) -> Mixture:
         return mixture(self.rows, self.columns, recipe, self.w_avg, self.resolution, self.mean)
 
-    def _strays(self, recipe: Recipe) -> bool:
-        """Whether mixed styles lie too far out; of those in some channels only, whose others are the row's, nobody can say by w."""
-        drawn = self._drawn(recipe)
+    def _scores(self, drawn: Mixture) -> Tensor:
+        return torch.cat([self.critics(self.render(part)) for part in drawn.split(self.batch)], dim=1)
+
+    def _strays(self, drawn: Mixture) -> bool:
+        """Whether styles lie too far out; of those in some channels only, whose others are the row's, nobody can say by w."""
         styles = drawn.ws if drawn.others is None else drawn.others
-        away = (styles - self.w_avg).square().sum(-1).mean(-1).sqrt().mean()
-        return not recipe.channels and float(away) > self.farthest
+        return self.away is not None and not drawn.channels and float(self.away(styles).mean()) > MOST_DISTANT["w"]
 
     @property
     def spent(self) -> bool:
@@ -113,7 +113,8 @@ class Objective:
         if key not in self.known:
             if self.spent:
                 return WORST
-            self.known[key] = WORST if self._strays(recipe) else score_of(self.scores(recipe))
+            drawn = self._drawn(recipe)
+            self.known[key] = WORST if self._strays(drawn) else score_of(self._scores(drawn))
         return self.known[key]
 
 

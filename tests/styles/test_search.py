@@ -83,11 +83,15 @@ def test_what_lies_where_the_network_has_no_faces_is_not_tried() -> None:
     """Critics that are content only with weights of 4 in all layers lead nowhere; those of 1.25 are within reach."""
     objective = planted((4.0,) * LAYERS, "arithmetic")
     rows = replace(uniform("arithmetic", range(LAYERS), LAYERS), weights=(0.0,) * LAYERS)
+
+    def away(styles: torch.Tensor) -> torch.Tensor:  # 4 halfway between weights of 1.25 and of 1.5
+        return 4 * (styles - objective.w_avg).square().sum(-1).mean(-1).sqrt() / halfway
+
     reach = [
         (objective.rows + weight * (objective.columns - objective.w_avg) - objective.w_avg).square().sum(-1).mean(-1).sqrt().mean()
-        for weight in (0.0, 1.25, 1.5)
+        for weight in (1.25, 1.5)
     ]
-    objective.farthest = float(reach[1] + reach[2]) / 2
+    halfway, objective.away = sum(reach) / 2, away
     asked: list[int] = []
     render = objective.render
     objective.render = lambda drawn: (asked.append(1), render(drawn))[1]
